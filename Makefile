@@ -1,0 +1,35 @@
+# `make quickstart` and `make test` are all that a fresh machine needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+.PHONY: help install quickstart test test-slow check clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Create .venv and install the package with its development tools
+
+quickstart: $(VENV)/.installed ## Pixels to a trained agent: pretrain, evaluate, train PPO on the codes, write report.html
+	$(BIN)/python -m experiments.quickstart
+
+test: $(VENV)/.installed ## Run the test suite
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed ## Run the end-to-end checks that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove caches and build outputs (never runs/)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
