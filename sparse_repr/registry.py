@@ -1,0 +1,27 @@
+"""Look a name up in one of the package's plain-dict registries."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
+    """Return ``registry[name]``; an unknown name raises with its close matches.
+
+    Args:
+        registry: name -> entry.
+        name: what the user asked for.
+        kind: what the entries are called in the error, e.g. ``"data set"``.
+
+    Raises:
+        ValueError: `name` is not in the registry; the message lists close matches and every known name.
+    """
+    if name in registry:
+        return registry[name]
+    close = difflib.get_close_matches(str(name), registry, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    raise ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(registry))}.")
