@@ -1,0 +1,158 @@
+"""FactorDataset: images with their ground-truth factors, the one type every data set loader returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+ImageArray = npt.NDArray[np.uint8]
+
+
+class ImageStore(Protocol):
+    """Where the pixels are kept: any object that can read a batch of images by index."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: IntArray) -> ImageArray:
+        """Images at `indices` (n,) as uint8 (n, C, H, W), 0..255."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images held in one uint8 array (N, C, H, W)."""
+
+    array: ImageArray
+
+    def __post_init__(self) -> None:
+        if self.array.dtype != np.uint8 or self.array.ndim != 4:
+            raise TypeError(
+                f"ArrayImages needs uint8 (N, C, H, W), got {self.array.dtype} with shape {self.array.shape}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self.array.shape
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, indices: IntArray) -> ImageArray:
+        return self.array[indices]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedBits:
+    """Black-and-white images held at one bit per pixel: rows of `numpy.packbits`, (N, H * W / 8) uint8."""
+
+    bits: ImageArray
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.bits.dtype != np.uint8 or self.bits.ndim != 2 or self.bits.shape[1] * 8 != self.height * self.width:
+            raise TypeError(
+                f"PackedBits needs uint8 (N, {self.height * self.width // 8}) for {self.height}x{self.width} images, "
+                f"got {self.bits.dtype} with shape {self.bits.shape}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return 1, self.height, self.width
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def read(self, indices: IntArray) -> ImageArray:
+        pixels = np.unpackbits(self.bits[indices], axis=1)  # (n, H * W) of 0 and 1
+        np.multiply(pixels, 255, out=pixels)
+        return pixels.reshape(-1, 1, self.height, self.width)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FactorDataset:
+    """N images and, where known, the ground-truth factors that made them.
+
+    `factors` holds the index of each factor's value, `factor_values` the value in its own unit. In a full grid every
+    combination of values occurs exactly once, the last factor changing fastest.
+    """
+
+    name: str
+    """Name in `DATASETS`."""
+    store: ImageStore
+    """Where the pixels are."""
+    source: str
+    """Where the images come from: a path, or "drawn"."""
+    factor_names: tuple[str, ...] = ()
+    """K names; empty where no factors are known."""
+    factor_sizes: tuple[int, ...] = ()
+    """K numbers of values."""
+    factors: IntArray | None = None
+    """(N, K) int64, 0 <= factors[:, k] < factor_sizes[k]; None where unknown."""
+    factor_values: FloatArray | None = None
+    """(N, K) float32; None where unknown."""
+
+    def __post_init__(self) -> None:
+        for label, array in (("factors", self.factors), ("factor_values", self.factor_values)):
+            expected = (len(self.store), len(self.factor_names))
+            if array is not None and array.shape != expected:
+                raise ValueError(f"{self.name}: {label} needs shape {expected} (N, K), got {array.shape}")
+        if self.factors is not None:
+            if len(self.factor_sizes) != len(self.factor_names):
+                raise ValueError(
+                    f"{self.name}: factor_sizes {self.factor_sizes} needs one entry for each of {self.factor_names}"
+                )
+            for name, size, column in zip(self.factor_names, self.factor_sizes, self.factors.T, strict=True):
+                low, high = column.min(), column.max()
+                if low < 0 or high >= size:
+                    raise ValueError(f"{self.name}: factor {name!r} needs indices 0..{size - 1}, got {low}..{high}")
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.store.image_shape
+
+    def images(self, indices: npt.ArrayLike) -> ImageArray:
+        """Images at `indices` (n,) as uint8 (n, C, H, W), 0..255; each call may read from disk.
+
+        Raises:
+            TypeError: `indices` are not whole numbers.
+            IndexError: an index is outside ``-N..N-1``.
+        """
+        index = np.atleast_1d(np.asarray(indices))
+        if index.dtype == np.bool_ or not np.issubdtype(index.dtype, np.integer):
+            raise TypeError(f"images() needs integer indices, got {index.dtype}")
+        count = len(self)
+        if index.size and (index.min() < -count or index.max() >= count):
+            raise IndexError(f"images() needs indices in 0..{count - 1}, got {index.min()}..{index.max()}")
+        return self.store.read(np.where(index < 0, index + count, index).astype(np.int64))
+
+    @functools.cached_property
+    def is_full_grid(self) -> bool:
+        """Whether every combination of factor values occurs exactly once."""
+        if self.factors is None or len(self) != int(np.prod(self.factor_sizes, dtype=np.int64)):
+            return False
+        flat = np.ravel_multi_index(tuple(self.factors.T), self.factor_sizes)
+        return bool((np.bincount(flat, minlength=len(self)) == 1).all())
+
+    @functools.cached_property
+    def split(self) -> tuple[IntArray, IntArray]:
+        """(train, held-out) indices: a full grid is all training data, otherwise the last 10 % are held out."""
+        everything = np.arange(len(self), dtype=np.int64)
+        if self.is_full_grid or len(self) < 10:
+            return everything, everything[:0]
+        boundary = len(self) - len(self) // 10
+        return everything[:boundary], everything[boundary:]

@@ -1,0 +1,228 @@
+"""dSprites: the official file where the user has one, else all 737,280 images drawn from formulas.
+
+Matthey, Higgins, Hassabis and Lerchner, "dSprites: Disentanglement testing Sprites dataset" (2017). Either way the
+images are held at one bit per pixel (0.38 GB) and cached in that form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from sparse_repr.data.base import FactorDataset, PackedBits
+from sparse_repr.data.sprite_geometry import IMAGE_SIZE, render_sprites
+from sparse_repr.files import atomic_path, cache_folder, require_space
+
+__all__ = ["FACTOR_NAMES", "FACTOR_SIZES", "load_dsprites", "render_sprites"]
+
+FACTOR_NAMES = ("shape", "scale", "orientation", "position_x", "position_y")
+FACTOR_SIZES = (3, 6, 40, 32, 32)
+OFFICIAL_STEM = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64"
+ITEMS = 737_280
+
+# Part of the cache's file name: raise it whenever a drawn pixel changes.
+_GEOMETRY_VERSION = 1
+_ROW_BYTES = IMAGE_SIZE * IMAGE_SIZE // 8
+_SLAB = 4096
+
+_Bits = npt.NDArray[np.uint8]
+
+
+def grid_factors() -> npt.NDArray[np.int64]:
+    """Factor indices of the full grid, int64 (737280, 5), last factor fastest."""
+    return np.stack(np.unravel_index(np.arange(ITEMS), FACTOR_SIZES), axis=1).astype(np.int64)
+
+
+def factor_values_of(factors: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Values of factor indices in the units of `render_sprites`: (n, 5) int64 -> (n, 5) float32."""
+    units = (
+        np.arange(3),
+        np.linspace(0.5, 1, 6),
+        np.linspace(0, 2 * np.pi, 40),
+        np.linspace(0, 1, 32),
+        np.linspace(0, 1, 32),
+    )
+    return np.stack([unit[factors[:, k]] for k, unit in enumerate(units)], axis=1).astype(np.float32)
+
+
+def load_dsprites(path: Path | None = None, *, progress: bool = True) -> FactorDataset:
+    """The full dSprites grid: 737,280 black-and-white 64x64 images of three shapes.
+
+    Args:
+        path: the official `.npz` or `.hdf5` file, or a folder that holds one. Without it the folder named by
+            ``SPARSE_REPR_DATA`` is searched; where there is none either, the grid is drawn.
+        progress: show a progress bar on the first use, while bits are packed.
+
+    Raises:
+        FileNotFoundError: `path` does not exist or holds no official file.
+        ValueError: the file is not dSprites; the message names the file, what was expected and what was found.
+        OSError: no room for the cached copy.
+    """
+    official = _find_official(path)
+    if official is None:
+        bits = _cached(f"dsprites-drawn-v{_GEOMETRY_VERSION}", lambda: _draw_grid(progress))
+        source = "drawn"
+    else:
+        stat = official.stat()
+        key = hashlib.sha256(f"{official.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:16]
+        bits = _cached(f"dsprites-file-{key}", lambda: read_official(official, progress=progress))
+        source = str(official)
+    factors = grid_factors()
+    return FactorDataset(
+        name="dsprites",
+        store=PackedBits(bits, IMAGE_SIZE, IMAGE_SIZE),
+        source=source,
+        factor_names=FACTOR_NAMES,
+        factor_sizes=FACTOR_SIZES,
+        factors=factors,
+        factor_values=factor_values_of(factors),
+    )
+
+
+def _find_official(path: Path | None) -> Path | None:
+    folders_tried = path if path is not None else os.environ.get("SPARSE_REPR_DATA")
+    if not folders_tried:
+        return None
+    place = Path(folders_tried)
+    if place.is_file():
+        if place.suffix not in (".npz", ".hdf5", ".h5"):
+            raise ValueError(f"dsprites needs the official .npz or .hdf5 file, got {place}")
+        return place
+    for suffix in (".npz", ".hdf5", ".h5"):
+        candidate = place / f"{OFFICIAL_STEM}{suffix}"
+        if candidate.is_file():
+            return candidate
+    if path is None:
+        return None
+    raise FileNotFoundError(
+        f"no dSprites file at {place}: expected {OFFICIAL_STEM}.npz or .hdf5 (from the repository "
+        "deepmind/dsprites-dataset); without a path the same grid is drawn, no download needed"
+    )
+
+
+def _cached(stem: str, build: Callable[[], _Bits]) -> _Bits:
+    """The packed grid from the cache folder, built and stored there first when missing or damaged."""
+    path = cache_folder() / f"{stem}.npy"
+    if path.is_file():
+        try:
+            bits = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, OSError):
+            bits = np.empty(0, dtype=np.uint8)
+        if bits.dtype == np.uint8 and bits.shape == (ITEMS, _ROW_BYTES):
+            return bits
+    require_space(path.parent, int(1.05 * ITEMS * _ROW_BYTES), "the dSprites cache (folder: SPARSE_REPR_CACHE)")
+    bits = build()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, bits, allow_pickle=False)
+    return bits
+
+
+def _draw_grid(progress: bool) -> _Bits:
+    """Draw every image: one task per (shape, scale, orientation), all 1,024 positions at once."""
+    bits = np.empty((ITEMS, _ROW_BYTES), dtype=np.uint8)
+    values = factor_values_of(np.stack(np.unravel_index(np.arange(0, ITEMS, 1024), FACTOR_SIZES), axis=1))
+    scales, angles = np.linspace(0.5, 1, 6), np.linspace(0, 2 * np.pi, 40)
+    x, y = (axis.ravel() / 31 for axis in np.indices((32, 32)))
+
+    def draw(task: int) -> None:
+        shape = int(values[task, 0])
+        images = render_sprites(shape, scales[task // 40 % 6], angles[task % 40], x, y)
+        bits[task * 1024 : (task + 1) * 1024] = np.packbits(images.reshape(1024, -1), axis=1)
+
+    # numpy releases the interpreter lock inside its loops; more threads than two only contend for it
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        tasks = pool.map(draw, range(len(values)))
+        for _ in tqdm(tasks, total=len(values), desc="drawing dSprites", unit="kimg", disable=not progress):
+            pass
+    return bits
+
+
+def read_official(path: Path, *, items: int = ITEMS, progress: bool = True) -> _Bits:
+    """Pack the images of an official file to bits, slab by slab, without unpickling anything in it.
+
+    Args:
+        path: `.npz` or `.hdf5`.
+        items: number of images the file must hold.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: wrong entry, shape, dtype, pixel values or order; the message names the file.
+    """
+    bits = np.empty((items, _ROW_BYTES), dtype=np.uint8)
+    done = 0
+    with tqdm(total=items, desc=f"packing {path.name}", unit="img", disable=not progress) as bar:
+        try:
+            slabs = _npz_slabs(path, items) if path.suffix == ".npz" else _hdf5_slabs(path, items)
+            for slab in slabs:
+                if slab.max() > 1:
+                    raise ValueError(f"{path}: imgs needs pixels 0 or 1, found {slab.max()} near item {done}")
+                bits[done : done + len(slab)] = np.packbits(slab.reshape(len(slab), -1), axis=1)
+                done += len(slab)
+                bar.update(len(slab))
+        except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
+            raise ValueError(
+                f"{path}: not a readable dSprites file ({error}); download {OFFICIAL_STEM}{path.suffix} again, "
+                "or leave the path out to draw the same grid"
+            ) from error
+    if done != items:
+        raise ValueError(f"{path}: expected {items} images, the data ended after {done}")
+    return bits
+
+
+def _check_array(path: Path, entry: str, found: tuple[object, object], expected: tuple[object, object]) -> None:
+    if found != expected:
+        raise ValueError(
+            f"{path}: {entry} needs shape {expected[0]} and dtype {expected[1]}, found {found[0]} and {found[1]}; "
+            f"is this {OFFICIAL_STEM}{path.suffix}?"
+        )
+
+
+def _check_order(path: Path, classes: npt.NDArray[np.int64], items: int) -> None:
+    expected = np.stack(np.unravel_index(np.arange(items), FACTOR_SIZES), axis=1)
+    # column 0 is the colour, which has one value
+    if not np.array_equal(classes[:, 1:], expected):
+        raise ValueError(f"{path}: latents classes are not in grid order (last factor fastest); the file was changed")
+
+
+def _read_header(path: Path, name: str, file: IO[bytes], expected: tuple[object, object]) -> None:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{path}: {name} has the unknown .npy version {version}")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read(file)
+    _check_array(path, name, (shape, dtype), expected)
+    if fortran_order:
+        raise ValueError(f"{path}: {name} needs C order, found Fortran order")
+
+
+def _npz_slabs(path: Path, items: int) -> Iterator[_Bits]:
+    # The entry `metadata` is a pickle and is never opened; np.load would also inflate all 3 GB of imgs at once.
+    with zipfile.ZipFile(path) as archive:
+        with archive.open("latents_classes.npy") as file:
+            _read_header(path, "latents_classes", file, ((items, 6), np.dtype(np.int64)))
+            _check_order(path, np.frombuffer(file.read(items * 48), dtype=np.int64).reshape(items, 6), items)
+        with archive.open("imgs.npy") as file:
+            _read_header(path, "imgs", file, ((items, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8)))
+            for start in range(0, items, _SLAB):
+                count = min(_SLAB, items - start)
+                yield np.frombuffer(file.read(count * IMAGE_SIZE**2), dtype=np.uint8).reshape(count, IMAGE_SIZE, -1)
+
+
+def _hdf5_slabs(path: Path, items: int) -> Iterable[_Bits]:
+    with h5py.File(path, "r") as file:
+        classes, images = file["latents/classes"], file["imgs"]
+        _check_array(path, "latents/classes", (classes.shape, classes.dtype), ((items, 6), np.dtype(np.int64)))
+        _check_order(path, classes[:], items)
+        _check_array(path, "imgs", (images.shape, images.dtype), ((items, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8)))
+        for start in range(0, items, _SLAB):
+            yield images[start : start + _SLAB]
