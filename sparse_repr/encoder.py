@@ -1,0 +1,300 @@
+"""FrozenEncoder: a pretrained encoder that cannot change, and the one file that fully describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from sparse_repr.artefact import FORMAT_VERSION, fingerprint_of, load_into, parse, serialise
+from sparse_repr.files import write_bytes
+from sparse_repr.models import Posterior, build_encoder
+from sparse_repr.preprocessing import Preprocessing
+
+Images = TypeVar("Images", npt.NDArray[Any], Tensor)
+
+# Images per forward pass: small enough for the processor's cache, large enough to fill a GPU.
+_CHUNK = {"cpu": 64}
+_CHUNK_ELSEWHERE = 4096
+_COPIED_SLAB = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitStatistics:
+    """What each unit of the code did on the training images; D entries each."""
+
+    kl_nats: tuple[float, ...]
+    """Mean KL divergence of the posterior from the prior."""
+    mean: tuple[float, ...]
+    """Mean of the code."""
+    std: tuple[float, ...]
+    """Standard deviation of the code."""
+    active: tuple[bool, ...]
+    """Whether the variance of the unit's code is above 0.01; the others are dead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSpec:
+    """Everything about an encoder except its weights."""
+
+    architecture: str
+    """Name in `models.ARCHITECTURES`."""
+    arguments: Mapping[str, int]
+    """channels, size and code_size."""
+    preprocessing: Preprocessing
+    """From observation to network input."""
+    objective: Mapping[str, Any]
+    """name, weights, reconstruction, steps and seed of the training."""
+    dataset: Mapping[str, Any]
+    """name and factor_names of the training data."""
+    units: UnitStatistics
+    """Statistics of the code on the training images."""
+    posterior: str = "gaussian"
+    """Family of q(z|x)."""
+    package_version: str = ""
+    """Version of sparse-repr that trained it."""
+
+    def to_header(self) -> dict[str, Any]:
+        """The JSON header of the artefact."""
+        return {
+            "format": FORMAT_VERSION,
+            "kind": "encoder",
+            "architecture": self.architecture,
+            "arguments": dict(self.arguments),
+            "posterior": self.posterior,
+            "preprocessing": self.preprocessing.to_header(),
+            "code_size": self.arguments["code_size"],
+            "objective": dict(self.objective),
+            "dataset": dict(self.dataset),
+            "units": {name: list(values) for name, values in dataclasses.asdict(self.units).items()},
+            "package_version": self.package_version,
+        }
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any], origin: str) -> EncoderSpec:
+        """Read `to_header` back.
+
+        Raises:
+            ValueError: an entry is missing or of the wrong kind; `origin` is named.
+        """
+        try:
+            if header["posterior"] != "gaussian":
+                raise ValueError(f"unknown posterior family {header['posterior']!r}")
+            spec = cls(
+                architecture=header["architecture"],
+                arguments={str(name): int(value) for name, value in header["arguments"].items()},
+                preprocessing=Preprocessing.from_header(header["preprocessing"]),
+                objective=header["objective"],
+                dataset=header["dataset"],
+                units=UnitStatistics(**{name: tuple(values) for name, values in header["units"].items()}),
+                package_version=header["package_version"],
+            )
+            code_size = spec.arguments["code_size"]
+            lengths = {len(values) for values in dataclasses.astuple(spec.units)}
+            if lengths != {code_size} or header["code_size"] != code_size:
+                raise ValueError(f"code_size {code_size} does not fit the unit statistics of lengths {sorted(lengths)}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{origin}: the header does not describe an encoder ({error!r})") from error
+        return spec
+
+
+class FrozenEncoder:
+    """A pretrained encoder: uint8 images in, float32 codes (the posterior mean) out.
+
+    It is not a torch module, so nothing can register, train, average, move or re-initialise it. Copies are the object
+    itself, pickles are its artefact bytes, and two encoders are equal when their fingerprints are. Work happens on the
+    device the images are on; each device gets its own copy of the weights on first use.
+    """
+
+    # The same artefact read twice in one process is one object: agents with several networks share it.
+    _known: ClassVar[weakref.WeakValueDictionary[str, FrozenEncoder]] = weakref.WeakValueDictionary()
+
+    def __init__(self, spec: EncoderSpec, tensors: Mapping[str, Tensor], *, origin: str = "encoder") -> None:
+        """Freeze copies of `tensors` as the weights of the network that `spec` describes.
+
+        Raises:
+            ValueError: the tensors do not fit; `origin` is named.
+        """
+        self.spec = spec
+        network = build_encoder(spec.architecture, dict(spec.arguments))
+        load_into(network, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, origin)
+        self._networks = {"cpu": _freeze(network)}
+        self.fingerprint = fingerprint_of(network.state_dict(), spec.to_header())
+        """sha256 of the weights and the header."""
+
+    @classmethod
+    def from_bytes(cls, content: bytes, origin: str = "encoder bytes") -> FrozenEncoder:
+        """The encoder whose artefact is `content`; equal content gives the same object.
+
+        Raises:
+            ValueError: `content` is not an encoder artefact; `origin` is named.
+        """
+        tensors, header = parse(content, origin, "encoder")
+        encoder = cls(EncoderSpec.from_header(header, origin), tensors, origin=origin)
+        return cls._known.setdefault(encoder.fingerprint, encoder)
+
+    def to_bytes(self) -> bytes:
+        """The artefact: a safetensors file with its JSON header."""
+        return serialise(self._networks["cpu"].state_dict(), self.spec.to_header())
+
+    @property
+    def code_size(self) -> int:
+        """D, the number of units."""
+        return self.spec.arguments["code_size"]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What images it takes and what happens to them."""
+        return self.spec.preprocessing
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images it was trained on."""
+        return (self.preprocessing.channels, *self.preprocessing.source_size)
+
+    def encode(self, images: Images) -> Images:
+        """Codes of images: the posterior mean.
+
+        Args:
+            images: uint8 (N, C, H, W) or (N, H, W, C), 0..255, numpy or torch.
+
+        Returns:
+            float32 (N, D) of the same library, on the same device; no gradient.
+
+        Raises:
+            TypeError: not an array, or not uint8.
+            ValueError: a size or channel count the encoder was not trained on; the message says what to do.
+        """
+        return self.posterior(images)[0]
+
+    def posterior(self, images: Images) -> tuple[Images, Images]:
+        """Mean and log-variance of q(z|x), each float32 (N, D); arguments and errors as in `encode`."""
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8:
+                raise TypeError(_wrong_dtype(images.dtype))
+            # torch cannot wrap read-only or reversed arrays: those are copied slab by slab, never as a whole
+            wrap = images.flags.writeable and all(stride >= 0 for stride in images.strides)
+            slab = len(images) if wrap or images.ndim < 4 else _COPIED_SLAB
+            parts = [
+                self._posterior(torch.from_numpy(part if wrap else part.copy()))
+                for part in (images[start : start + slab] for start in range(0, max(1, len(images)), max(1, slab)))
+            ]
+            means, log_variances = zip(*parts, strict=True)
+            return torch.cat(means).numpy(), torch.cat(log_variances).numpy()
+        if isinstance(images, Tensor):
+            return self._posterior(images)
+        raise TypeError(f"encode needs a numpy array or torch tensor of images, got {type(images).__name__}")
+
+    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if images.dtype != torch.uint8:
+            raise TypeError(_wrong_dtype(images.dtype))
+        if images.ndim == 3:
+            raise ValueError(f"encode needs a batch (N, C, H, W), got {tuple(images.shape)}: pass images[None]")
+        if self.preprocessing.layout_of(tuple(images.shape[1:])) == "HWC":
+            images = images.permute(0, 3, 1, 2)
+        network = self.network(images.device)
+        count, chunk = len(images), _CHUNK.get(images.device.type, _CHUNK_ELSEWHERE)
+        mean = torch.empty((count, self.code_size), dtype=torch.float32, device=images.device)
+        log_variance = torch.empty_like(mean)
+        # no_grad and not inference_mode: codes must stay usable in another network's backward pass
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            for start in range(0, count, chunk):
+                posterior: Posterior = network(self.preprocessing(images[start : start + chunk]))
+                mean[start : start + chunk] = posterior.mean
+                log_variance[start : start + chunk] = posterior.log_variance
+        return mean, log_variance
+
+    def network(self, device: torch.device | str = "cpu") -> nn.Module:
+        """The frozen network on `device` (float32, eval, no gradients); do not modify it."""
+        key = str(device)
+        if key not in self._networks:
+            copy = build_encoder(self.spec.architecture, dict(self.spec.arguments))
+            copy.load_state_dict(self._networks["cpu"].state_dict())
+            self._networks[key] = _freeze(copy.to(device))
+        return self._networks[key]
+
+    def verify(self) -> None:
+        """Check that the weights in memory, on every device, are still those of the fingerprint.
+
+        Raises:
+            RuntimeError: something modified them in place.
+        """
+        for device, network in self._networks.items():
+            if fingerprint_of(network.state_dict(), self.spec.to_header()) != self.fingerprint:
+                raise RuntimeError(
+                    f"the weights of {self!r} on {device} were modified in memory after loading; "
+                    "load the encoder again and find out what wrote to its network"
+                )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrozenEncoder) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        objective, dataset = self.spec.objective.get("name"), self.spec.dataset.get("name")
+        return f"FrozenEncoder({objective} on {dataset}, D={self.code_size}, {self.fingerprint[:12]})"
+
+    def __copy__(self) -> FrozenEncoder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenEncoder:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenEncoder.from_bytes, (self.to_bytes(),)
+
+
+def _wrong_dtype(found: object) -> str:
+    return (
+        f"encode needs uint8 images in 0..255, got {found}; "
+        "convert floats in 0..1 with (255 * images).round() and the dtype uint8"
+    )
+
+
+def _freeze(network: nn.Module) -> nn.Module:
+    return network.eval().requires_grad_(False)
+
+
+def save_encoder(encoder: FrozenEncoder, path: str | os.PathLike[str]) -> Path:
+    """Write the artefact atomically; the ending must be ``.safetensors``. Returns the path.
+
+    Raises:
+        ValueError: another ending.
+        TypeError: not a `FrozenEncoder`.
+    """
+    target = Path(path)
+    if not isinstance(encoder, FrozenEncoder):
+        raise TypeError(f"save_encoder needs a FrozenEncoder (see load_encoder), got {type(encoder).__name__}")
+    if target.suffix != ".safetensors":
+        raise ValueError(f"save_encoder needs a path that ends in .safetensors, got {target}")
+    write_bytes(target, encoder.to_bytes())
+    return target
+
+
+def load_encoder(path: str | os.PathLike[str]) -> FrozenEncoder:
+    """Load a frozen encoder from a run folder or an encoder ``.safetensors`` file.
+
+    Raises:
+        FileNotFoundError: nothing there; the message says what a run folder holds.
+        ValueError: the file is not a complete encoder artefact; the message names the path, expected and found.
+    """
+    place = Path(path)
+    file = place / "encoder.safetensors" if place.is_dir() else place
+    if not file.is_file():
+        hint = (
+            "the folder holds no finished pretraining run (python -m sparse_repr.pretrain writes one)"
+            if place.is_dir()
+            else "expected a run folder or an encoder .safetensors file"
+        )
+        raise FileNotFoundError(f"no encoder at {file}: {hint}")
+    return FrozenEncoder.from_bytes(file.read_bytes(), str(file))
