@@ -1,0 +1,9 @@
+"""sparse-repr: images become codes, and codes serve metrics and agents."""
+
+from __future__ import annotations
+
+from sparse_repr.config import PretrainConfig
+from sparse_repr.encoder import FrozenEncoder, load_encoder, save_encoder
+from sparse_repr.training import pretrain_encoder
+
+__all__ = ["FrozenEncoder", "PretrainConfig", "load_encoder", "pretrain_encoder", "save_encoder"]

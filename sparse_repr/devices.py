@@ -1,0 +1,75 @@
+"""Which device and which precision to compute with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`; ``"auto"`` takes CUDA, then MPS, then the CPU. ``"cuda:1"`` is understood too.
+
+    Raises:
+        ValueError: unknown name, or a device this machine or this build of torch does not have.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device needs one of {', '.join(DEVICES)}, got {name!r}") from error
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False):
+        raise ValueError(f"device {name!r} is not available here; use --device auto or cpu")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """``"float32"`` or ``"bf16"``; ``"auto"`` takes bf16 where the hardware multiplies it natively.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in PRECISIONS:
+        raise ValueError(f"precision needs one of {', '.join(PRECISIONS)}, got {name!r}")
+    if name != "auto":
+        return name
+    return "bf16" if _multiplies_bf16(device) else "float32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    # torch has no public query for this; elsewhere than on Linux the answer is the safe one
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def autocast_for(device: torch.device, precision: str) -> torch.autocast:
+    """The autocast context of a resolved precision; disabled for float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[int]:
+    """Compute with `count` CPU threads inside the block (None keeps the present number), then restore."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,132 @@
+"""Pictures of what a VAE has learned: reconstructions, traversals, mutual information (matplotlib imported inside)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from sparse_repr.files import atomic_path
+
+
+def tile(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of images -> one picture with a one-pixel grey grid between them.
+
+    Args:
+        rows: R tensors (B, C, H, W) in 0..1.
+
+    Returns:
+        (C, R * (H + 1) - 1, B * (W + 1) - 1) in 0..1, on the CPU.
+    """
+    stacked = torch.stack([row.detach().float().cpu() for row in rows])  # (R, B, C, H, W)
+    padded = nn.functional.pad(stacked, (0, 1, 0, 1), value=0.5)
+    count, across, channels, height, width = padded.shape
+    picture = padded.permute(2, 0, 3, 1, 4).reshape(channels, count * height, across * width)
+    return picture[:, :-1, :-1]
+
+
+def decode_traversals(decoder: nn.Module, code: Tensor, values: Tensor) -> Tensor:
+    """Decode a code with one unit at a time set to other values.
+
+    Args:
+        decoder: z (B, D) -> logits.
+        code: (D,), the point that is varied.
+        values: (D, V), what each unit is set to.
+
+    Returns:
+        (D, V, C, H, W) in 0..1.
+    """
+    units, steps = values.shape
+    codes = code.repeat(units, steps, 1)  # (D, V, D)
+    diagonal = torch.arange(units, device=code.device)
+    codes[diagonal, :, diagonal] = values.to(code)
+    with torch.no_grad():
+        decoded = torch.sigmoid(decoder(codes.flatten(0, 1)))
+    return decoded.unflatten(0, (units, steps))
+
+
+def quantile_values(codes: npt.NDArray[np.float32], steps: int) -> npt.NDArray[np.float32]:
+    """Evenly spaced values between the 2.5 % and 97.5 % quantiles of each unit over the data: (N, D) -> (D, steps)."""
+    low, high = np.quantile(codes, (0.025, 0.975), axis=0)
+    return np.linspace(low, high, steps, axis=1).astype(np.float32)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a matplotlib figure as PNG, atomically, and close it."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+    figure.clear()
+
+
+def _new_figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
+
+    return Figure(figsize=(width, height))
+
+
+def _show(axes: Any, picture: Tensor) -> None:
+    pixels = picture.permute(1, 2, 0).numpy()
+    axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def reconstructions_figure(images: Tensor, reconstructed: Tensor, title: str) -> Any:
+    """Images (B, C, H, W) in 0..1 above their reconstructions."""
+    figure = _new_figure(0.9 * len(images), 2.2)
+    axes = figure.add_subplot()
+    _show(axes, tile([images, reconstructed]))
+    height = images.shape[-2] + 1
+    axes.set_yticks([height / 2, height * 1.5], ["image", "reconstruction"])
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def traversals_figure(pictures: Tensor, values: npt.NDArray[np.float32], kl_nats: Sequence[float], title: str) -> Any:
+    """One row per unit, sorted by KL: the picture while that unit moves through its posterior-quantile range.
+
+    Args:
+        pictures: (D, V, C, H, W) in 0..1.
+        values: (D, V), what the unit was set to.
+        kl_nats: D mean KL divergences.
+        title: above the picture.
+    """
+    order = np.argsort(-np.asarray(kl_nats), kind="stable")
+    figure = _new_figure(0.75 * pictures.shape[1], 0.75 * len(order))
+    axes = figure.add_subplot()
+    _show(axes, tile([pictures[unit] for unit in order]))
+    height = pictures.shape[-2] + 1
+    labels = [
+        f"unit {unit}: {kl_nats[unit]:.2f} nats\n{values[unit, 0]:.1f} … {values[unit, -1]:.1f}" for unit in order
+    ]
+    axes.set_yticks([height * (row + 0.5) for row in range(len(order))], labels, fontsize=7)
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def mutual_information_figure(
+    matrix_nats: npt.NDArray[np.float64],
+    factor_names: Sequence[str],
+    factor_entropies_nats: npt.NDArray[np.float64],
+    title: str,
+) -> Any:
+    """Heat map of the mutual information of each factor (row) with each unit (column), shaded by its share of H(v)."""
+    factors, units = matrix_nats.shape
+    figure = _new_figure(1.4 + 0.6 * units, 1.0 + 0.5 * factors)
+    axes = figure.add_subplot()
+    share = matrix_nats / factor_entropies_nats[:, None]
+    image = axes.imshow(share, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(units), [f"unit {unit}" for unit in range(units)], fontsize=7, rotation=45)
+    axes.set_yticks(range(factors), factor_names, fontsize=8)
+    for row in range(factors):
+        for column in range(units):
+            shade = "white" if share[row, column] < 0.6 else "black"
+            axes.text(column, row, f"{matrix_nats[row, column]:.2f}", ha="center", va="center", fontsize=7, color=shade)
+    axes.set_title(f"{title} (nats)", fontsize=9)
+    figure.colorbar(image, ax=axes, label="share of the factor's entropy")
+    return figure

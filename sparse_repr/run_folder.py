@@ -1,0 +1,89 @@
+"""The folder of one pretraining run: its configuration, its training state and the checks before any work is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_repr.config import PretrainConfig
+from sparse_repr.files import atomic_path, require_space, write_json
+
+# Room for the state, the weights and the event file of one run, with a margin.
+_NEEDED_BYTES = 100_000_000
+# What may differ between a run and its continuation: none of these changes the numbers.
+_MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every"})
+
+
+def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
+    """Check the folder of a resolved configuration and write its `config.json`; returns the state to resume from.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` is off.
+        FileNotFoundError: `resume` is on and there is nothing to resume.
+        ValueError: the run there has other settings; all differences are listed.
+        OSError: the folder cannot be written or has no room.
+    """
+    folder = config.run_folder()
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"run_dir {folder} is a file; choose another folder with --run-dir")
+    described = folder / "config.json"
+    state = None
+    if described.is_file():
+        _compare(described, config)
+        if not config.resume:
+            raise FileExistsError(
+                f"{folder} already holds a run with these settings; continue it with --resume, "
+                "or choose another folder with --run-dir"
+            )
+        state = _read_state(folder)
+        if state is not None and state["step"] > config.steps:
+            raise ValueError(
+                f"{folder} already has {state['step']} steps, {config.steps} were asked for; give --steps at least that"
+            )
+    elif config.resume:
+        raise FileNotFoundError(
+            f"nothing to resume: {folder} holds no run (no config.json); leave --resume out to start one"
+        )
+    require_space(folder, _NEEDED_BYTES, "the run folder")
+    write_json(described, config.to_json())
+    return state
+
+
+def _compare(described: Path, config: PretrainConfig) -> None:
+    try:
+        found = json.loads(described.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{described} is damaged ({error}); choose another folder with --run-dir") from error
+    wanted = config.to_json()
+    different = [
+        f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
+        for name in sorted(found.keys() | wanted.keys())
+        if name not in _MAY_CHANGE and found.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"{described.parent} holds a run with other settings ({'; '.join(different)}); "
+            "choose another folder with --run-dir, or give the same settings"
+        )
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    path = folder / "state.pt"
+    if not path.is_file():
+        return None  # killed before the first save: the continuation starts at step 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for damaged files
+        raise ValueError(f"{path}: not a readable training state ({error}); start again in another folder") from error
+    if not isinstance(state, dict) or not {"step", "objective", "generator"} <= state.keys():
+        raise ValueError(f"{path}: expected a training state, found something else; start again in another folder")
+    return state
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state.pt` atomically; tensors and plain values only."""
+    with atomic_path(folder / "state.pt") as temporary:
+        torch.save(state, temporary)

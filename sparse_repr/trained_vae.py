@@ -1,0 +1,137 @@
+"""The two weight files of a run folder: the frozen encoder and the whole VAE, which can also reconstruct."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sparse_repr.artefact import load_into, parse, serialise
+from sparse_repr.config import PretrainConfig
+from sparse_repr.data import FactorDataset
+from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics, save_encoder
+from sparse_repr.files import write_bytes
+from sparse_repr.models import VAE, build_vae
+from sparse_repr.objectives import kl_divergence
+from sparse_repr.preprocessing import Preprocessing
+
+ACTIVE_VARIANCE = 0.01
+"""A unit whose code varies by less than this over the images is dead (Burda et al. 2016, section 5.2)."""
+_STATISTICS_ITEMS = 10_000
+
+
+def package_version() -> str:
+    """The installed version of sparse-repr."""
+    try:
+        return version("sparse-repr")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def export_run(
+    config: PretrainConfig,
+    data: FactorDataset,
+    vae: VAE,
+    preprocessing: Preprocessing,
+    arguments: dict[str, int],
+    *,
+    steps: int,
+) -> FrozenEncoder:
+    """Write `encoder.safetensors` and `vae.safetensors` into the run folder of a resolved configuration.
+
+    The unit statistics in the header are computed over 10,000 random training images (seed 0), or all if fewer.
+    """
+    nothing = (0.0,) * arguments["code_size"]
+    spec = EncoderSpec(
+        architecture=config.architecture,
+        arguments=arguments,
+        preprocessing=preprocessing,
+        objective={
+            "name": config.objective,
+            "weights": config.objective_weights(),
+            "reconstruction": config.reconstruction,
+            "steps": steps,
+            "seed": config.seed,
+        },
+        dataset={"name": config.dataset, "factor_names": list(data.factor_names)},
+        units=UnitStatistics(nothing, nothing, nothing, (False,) * arguments["code_size"]),
+        package_version=package_version(),
+    )
+    weights = vae.encoder.state_dict()
+    encoder = FrozenEncoder(
+        dataclasses.replace(spec, units=unit_statistics(FrozenEncoder(spec, weights), data)), weights
+    )
+    folder = config.run_folder()
+    save_encoder(encoder, folder / "encoder.safetensors")
+    write_bytes(folder / "vae.safetensors", serialise(vae.state_dict(), {**encoder.spec.to_header(), "kind": "vae"}))
+    return encoder
+
+
+def unit_statistics(encoder: FrozenEncoder, data: FactorDataset) -> UnitStatistics:
+    """Mean KL, mean and standard deviation of every unit over at most 10,000 random training images (seed 0)."""
+    train = data.split[0]
+    indices = np.sort(np.random.default_rng(0).permutation(train)[:_STATISTICS_ITEMS])
+    mean, log_variance = encode_dataset(encoder, data, indices)
+    kl = kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0)
+    return UnitStatistics(
+        kl_nats=tuple(kl.tolist()),
+        mean=tuple(mean.mean(0, dtype=np.float64).tolist()),
+        std=tuple(mean.std(0, dtype=np.float64).tolist()),
+        active=tuple((mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE).tolist()),
+    )
+
+
+def encode_dataset(
+    encoder: FrozenEncoder,
+    data: FactorDataset,
+    indices: npt.NDArray[np.int64],
+    *,
+    device: torch.device | str = "cpu",
+    slab: int = 8192,
+    on_slab: Any = None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Posterior means and log-variances of items of a data set, read and encoded slab by slab.
+
+    Args:
+        encoder: the encoder.
+        data: the data set.
+        indices: (n,) items.
+        device: where to compute.
+        slab: images read at a time.
+        on_slab: called with the number of images after each slab, for progress bars.
+
+    Returns:
+        Two float32 arrays (n, D).
+    """
+    mean = np.empty((len(indices), encoder.code_size), dtype=np.float32)
+    log_variance = np.empty_like(mean)
+    for start in range(0, len(indices), slab):
+        rows = slice(start, start + slab)
+        images = torch.from_numpy(data.images(indices[rows])).to(device)
+        part = encoder.posterior(images)
+        mean[rows], log_variance[rows] = (tensor.cpu().numpy() for tensor in part)
+        if on_slab is not None:
+            on_slab(len(images))
+    return mean, log_variance
+
+
+def load_vae(run: Path) -> tuple[VAE, EncoderSpec]:
+    """The whole VAE of a run folder, in eval mode on the CPU, and its description.
+
+    Raises:
+        FileNotFoundError: the folder holds no `vae.safetensors`.
+        ValueError: the file is damaged or does not fit its header.
+    """
+    path = run / "vae.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"no VAE at {path}: expected the folder of a run of python -m sparse_repr.pretrain")
+    tensors, header = parse(path.read_bytes(), str(path), "vae")
+    spec = EncoderSpec.from_header(header, str(path))
+    vae = build_vae(spec.architecture, dict(spec.arguments), seed=0)
+    load_into(vae, tensors, str(path))
+    return vae.eval().requires_grad_(False), spec

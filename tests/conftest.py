@@ -1,0 +1,67 @@
+"""Fixtures shared by the tests: one drawn grid, one tiny trained run, small encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.encoder import EncoderSpec, UnitStatistics
+from sparse_repr.models import build_encoder
+from sparse_repr.preprocessing import Preprocessing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches go to a temporary folder, the user's data is not looked at, and one thread computes."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SPARSE_REPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.delenv("SPARSE_REPR_DATA", raising=False)
+    torch.set_num_threads(1)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def dsprites(_isolated_environment: None) -> FactorDataset:
+    """The full drawn grid."""
+    return load_dataset("dsprites")
+
+
+TINY = PretrainConfig(steps=40, batch_size=16, log_every=10, save_every=20, precision="float32", progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(dsprites: FactorDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 40 steps; do not write into it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return pretrain_encoder(dataclasses.replace(TINY, run_dir=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_run: Path) -> FrozenEncoder:
+    """The encoder of `tiny_run`: 1x64x64, D = 10."""
+    return load_encoder(tiny_run)
+
+
+def make_encoder(channels: int = 1, size: int = 64, source: int | None = None, code_size: int = 4) -> FrozenEncoder:
+    """An untrained encoder whose weights depend on nothing but the arguments."""
+    arguments = {"channels": channels, "size": size, "code_size": code_size}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_encoder("burgess", arguments)
+    ones = (1.0,) * code_size
+    spec = EncoderSpec(
+        architecture="burgess",
+        arguments=arguments,
+        preprocessing=Preprocessing(channels, (source or size, source or size), (size, size)),
+        objective={"name": "vae"},
+        dataset={"name": "test"},
+        units=UnitStatistics(ones, ones, ones, (True,) * code_size),
+    )
+    return FrozenEncoder(spec, network.state_dict())

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import sparse_repr.config
+from sparse_repr import PretrainConfig
+from sparse_repr.data import DATASETS
+from sparse_repr.devices import resolve_device, resolve_precision
+from sparse_repr.models import ARCHITECTURES
+from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.reconstruction import RECONSTRUCTIONS
+
+
+def test_defaults_are_the_published_protocol() -> None:
+    config = PretrainConfig()
+    assert (config.batch_size, config.code_size, config.image_size) == (64, 10, 64)
+    assert (config.learning_rate, config.steps) == (5e-4, 100_000)
+    assert (config.objective, config.reconstruction, config.architecture) == ("sparse", "bernoulli", "burgess")
+    assert config.objective_weights() == {"beta": 1.0, "sparsity_weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "dsprits"}, "unknown data set 'dsprits'. Did you mean 'dsprites'"),
+        ({"objective": "sparce"}, "unknown objective 'sparce'. Did you mean 'sparse'"),
+        ({"reconstruction": "gausian"}, "Did you mean 'gaussian'"),
+        ({"architecture": "burges"}, "Did you mean 'burgess'"),
+        ({"code_size": 0}, "code_size needs a whole number of at least 1, got 0"),
+        ({"steps": 1.5}, "steps needs a whole number"),
+        ({"batch_size": -4}, "batch_size needs"),
+        ({"image_size": 60}, "image_size needs 64 or 32, got 60"),
+        ({"learning_rate": 0.0}, "learning_rate needs a positive number"),
+        ({"seed": -1}, "seed needs"),
+        ({"threads": 0}, "threads needs"),
+        ({"objective": "vae", "sparsity_weight": 1.0}, "objective 'vae' has no sparsity_weight"),
+    ],
+)
+def test_bad_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PretrainConfig(), **change)  # type: ignore[arg-type]
+
+
+def test_resolve_leaves_nothing_to_chance() -> None:
+    resolved = PretrainConfig(device="cpu").resolve()
+    assert resolved.device == "cpu"
+    assert resolved.precision in ("float32", "bf16")
+    assert resolved.threads == torch.get_num_threads()
+    assert (resolved.beta, resolved.sparsity_weight) == (1.0, 1.0)
+    assert resolved.run_dir == "runs/dsprites-sparse-seed0"
+    assert resolved.resolve() == resolved
+
+
+def test_every_field_has_its_docstring_and_every_name_is_in_it() -> None:
+    source = Path(sparse_repr.config.__file__).read_text(encoding="utf-8")
+    for field in dataclasses.fields(PretrainConfig):
+        assert re.search(rf'\n    {field.name}: [^\n]+\n    """', source), f"{field.name} has no docstring"
+    for names in (DATASETS, OBJECTIVES, RECONSTRUCTIONS, ARCHITECTURES):
+        for name in names:
+            assert re.search(rf"\b{name}\b", source), f"--help does not mention {name}"
+
+
+def test_devices_and_precisions() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_device("cpu") == cpu
+    assert resolve_precision("bf16", cpu) == "bf16"
+    assert resolve_precision("float32", cpu) == "float32"
+    with pytest.raises(ValueError, match="device needs one of auto, cpu, cuda, mps, got 'gpu'"):
+        resolve_device("gpu")
+    with pytest.raises(ValueError, match="precision needs one of auto, float32, bf16, got 'fp16'"):
+        resolve_precision("fp16", cpu)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device 'cuda' is not available here"):
+            resolve_device("cuda")
