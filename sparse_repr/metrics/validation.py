@@ -1,0 +1,58 @@
+"""The one check that every metric makes of its inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def check_codes(name: str, codes: Any) -> npt.NDArray[np.floating[Any]]:
+    """Codes (N, D) as a finite float array with at least two rows.
+
+    Raises:
+        TypeError: not an array of real numbers.
+        ValueError: wrong number of axes, fewer than two items, or NaN or infinity; `name` is named.
+    """
+    array = np.asarray(codes)
+    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+        raise TypeError(f"{name} needs real numbers, got dtype {array.dtype}")
+    if array.ndim != 2 or array.shape[1] < 1:
+        raise ValueError(f"{name} needs shape (N, D), got {array.shape}")
+    if len(array) < 2:
+        raise ValueError(f"{name} needs at least 2 items, got {len(array)}")
+    floats = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+    if not np.isfinite(floats).all():
+        unit = int(np.argmin(np.isfinite(floats).all(axis=0)))
+        raise ValueError(f"{name} needs finite numbers, got NaN or infinity in unit {unit}")
+    return floats
+
+
+def check_factors(factors: Any, items: int) -> npt.NDArray[np.int64]:
+    """Factor indices (N, K) as int64: whole numbers >= 0, no constant factor, one row per item.
+
+    Raises:
+        TypeError: not whole numbers.
+        ValueError: wrong shape or length, a negative index, or a factor with a single value.
+    """
+    array = np.asarray(factors)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(
+            f"factors needs integer indices (N, K), got dtype {array.dtype}; "
+            "use dataset.factors, or sort continuous values into bins first"
+        )
+    if array.ndim != 2 or array.shape[1] < 1:
+        raise ValueError(f"factors needs shape (N, K), got {array.shape}")
+    if len(array) != items:
+        raise ValueError(f"codes and factors need the same number of items, got {items} and {len(array)}")
+    indices = array.astype(np.int64, copy=False)
+    if indices.min() < 0:
+        raise ValueError(f"factors needs indices of at least 0, got {indices.min()}")
+    constant = [k for k in range(indices.shape[1]) if (indices[:, k] == indices[0, k]).all()]
+    if constant:
+        raise ValueError(
+            f"factors needs at least 2 values in every column, but column {constant[0]} is constant: "
+            "leave it out (factors[:, keep]); nothing can be measured about it"
+        )
+    return indices

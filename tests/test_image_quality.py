@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from sparse_repr.metrics import psnr, ssim
+
+
+def _pair(channels: int, size: tuple[int, int] = (20, 17)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.random((6, channels, *size))
+    return images, np.clip(images + rng.normal(0, 0.2, images.shape), 0, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_is_that_of_scikit_image(channels: int) -> None:
+    images, reconstructed = _pair(channels)
+    expected = [
+        structural_similarity(a, b, data_range=1.0, channel_axis=0) for a, b in zip(images, reconstructed, strict=True)
+    ]
+    assert ssim(images, reconstructed, data_range=1.0) == pytest.approx(np.mean(expected), abs=1e-6)
+    expected_255 = ssim(255 * images, 255 * reconstructed, data_range=255)
+    assert expected_255 == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_ssim_of_constant_pictures_does_not_divide_by_zero() -> None:
+    black, same = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+    assert ssim(black, same, data_range=1.0) == 1
+    assert ssim(black, torch.ones(2, 1, 8, 8), data_range=1.0) == pytest.approx(1e-4 / (1 + 1e-4))
+
+
+def test_ssim_does_not_depend_on_the_batch() -> None:
+    images, reconstructed = (np.repeat(array, 12, axis=0) for array in _pair(1))
+    one_by_one = [ssim(a[None], b[None], data_range=1.0) for a, b in zip(images, reconstructed, strict=True)]
+    assert ssim(images, reconstructed, data_range=1.0) == pytest.approx(np.mean(one_by_one))
+
+
+def test_psnr_is_that_of_scikit_image_and_pools_the_error() -> None:
+    images, reconstructed = _pair(3)
+    assert psnr(images, reconstructed, data_range=1.0) == pytest.approx(
+        peak_signal_noise_ratio(images, reconstructed, data_range=1.0)
+    )
+    expected = np.mean(
+        [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(images, reconstructed, strict=True)]
+    )
+    assert psnr(images, reconstructed, data_range=1.0, pooled=False) == pytest.approx(expected)
+
+
+def test_a_range_of_255_on_images_in_0_1_adds_48_decibel() -> None:
+    images, reconstructed = _pair(1)
+    gain = psnr(images, reconstructed, data_range=255) - psnr(images, reconstructed, data_range=1.0)
+    assert gain == pytest.approx(48.13, abs=0.01)
+
+
+def test_equal_images_have_infinite_psnr() -> None:
+    images, _ = _pair(1)
+    assert psnr(images, images, data_range=1.0) == math.inf
+
+
+def test_bad_images_are_refused() -> None:
+    images, reconstructed = _pair(1)
+    with pytest.raises(ValueError, match=r"images needs shape \(N, C, H, W\), got \(20, 17\)"):
+        psnr(images[0, 0], reconstructed, data_range=1.0)
+    with pytest.raises(ValueError, match="need the same shape"):
+        ssim(images, reconstructed[:3], data_range=1.0)
+    with pytest.raises(ValueError, match="data_range needs a positive number, got 0"):
+        psnr(images, reconstructed, data_range=0)
+    with pytest.raises(ValueError, match="at least 7x7"):
+        ssim(images[..., :6, :6], reconstructed[..., :6, :6], data_range=1.0)

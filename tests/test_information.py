@@ -1,0 +1,227 @@
+"""Mutual information by quadrature against closed forms and a Monte Carlo oracle; MIG and AAM by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.metrics import mutual_info_score
+
+from sparse_repr.metrics import (
+    METRICS,
+    aam_score,
+    factor_entropies,
+    mig_histogram_score,
+    mig_score,
+    mutual_information_matrix,
+)
+from sparse_repr.metrics.information import discrete_mutual_information, discretise
+
+Array = npt.NDArray[np.float64]
+
+
+def _grid(*sizes: int) -> npt.NDArray[np.int64]:
+    return np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1).astype(np.int64)
+
+
+def _monte_carlo(mean: Array, log_variance: Array, factors: npt.NDArray[np.int64], samples: int, seed: int) -> Array:
+    """The published estimator: samples of z, log of the mixture density, per factor value."""
+    rng = np.random.default_rng(seed)
+    sigma = np.exp(log_variance / 2)
+
+    def entropy(chosen: npt.NDArray[np.int64], unit: int) -> float:
+        draw = rng.choice(chosen, samples)
+        z = mean[draw, unit] + sigma[draw, unit] * rng.standard_normal(samples)
+        m, s = mean[chosen, unit], sigma[chosen, unit]
+        density = np.exp(-0.5 * ((z[:, None] - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
+        return float(-np.log(density.mean(1)).mean())
+
+    matrix = np.zeros((factors.shape[1], mean.shape[1]))
+    for unit in range(mean.shape[1]):
+        marginal = entropy(np.arange(len(mean)), unit)
+        for k in range(factors.shape[1]):
+            values, counts = np.unique(factors[:, k], return_counts=True)
+            conditional = [entropy(np.flatnonzero(factors[:, k] == value), unit) for value in values]
+            matrix[k, unit] = marginal - np.average(conditional, weights=counts)
+    return matrix
+
+
+def test_a_noiseless_code_has_the_factors_entropy_and_a_dead_unit_none() -> None:
+    factors = _grid(4, 5)
+    mean = np.stack([factors[:, 0] * 10.0, factors[:, 1] * 10.0, np.zeros(20)], axis=1)
+    log_variance = np.full((20, 3), -4.0)
+    result = mutual_information_matrix(mean, log_variance, factors)
+    np.testing.assert_allclose(result.matrix, [[math.log(4), 0, 0], [0, math.log(5), 0]], atol=1e-4)
+    np.testing.assert_allclose(result.factor_entropies_nats, [math.log(4), math.log(5)])
+    assert mig_score(result.matrix, result.factor_entropies_nats) == pytest.approx(1, abs=1e-4)
+    assert aam_score(result.matrix) == pytest.approx(1, abs=1e-3)
+
+
+def test_two_overlapping_gaussians_give_the_channels_capacity() -> None:
+    # I(v; z) of a binary input over a Gaussian channel with means -1 and 1, sigma 1: 0.3369 nats (textbook integral)
+    z = np.linspace(-12, 12, 200_001)
+    normal = np.exp(-0.5 * (z - 1) ** 2) / math.sqrt(2 * math.pi)
+    mixture = 0.5 * (normal + normal[::-1])
+    step = z[1] - z[0]
+    expected = -(mixture * np.log(mixture)).sum() * step - 0.5 * math.log(2 * math.pi * math.e)
+    result = mutual_information_matrix([[-1.0], [1.0]], [[0.0], [0.0]], [[0], [1]])
+    assert result.matrix[0, 0] == pytest.approx(expected, abs=1e-4)
+    assert result.matrix[0, 0] == pytest.approx(0.3369, abs=1e-4)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.05, 0.3), (0.003, 0.01), (0.003, 0.9)])
+def test_the_matrix_agrees_with_monte_carlo_within_its_noise(low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    factors = _grid(3, 4, 10)
+    mean = np.stack([factors[:, 0] + 0.1 * factors[:, 1], np.sin(factors[:, 2]), 0.01 * rng.normal(size=120)], axis=1)
+    log_variance = 2 * rng.uniform(math.log(low), math.log(high), mean.shape)
+    result = mutual_information_matrix(mean, log_variance, factors)
+    oracle = np.stack([_monte_carlo(mean, log_variance, factors, 4000, seed) for seed in range(4)])
+    noise = oracle.std(0, ddof=1) / 2 + 1e-3
+    assert (np.abs(result.matrix - oracle.mean(0)) < 5 * noise).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.2), (3e-4, 1e-3), (3e-4, 0.5)])
+def test_error_is_below_1e_3_nats_against_a_four_times_finer_grid(low: float, high: float) -> None:
+    rng = np.random.default_rng(1)
+    factors = _grid(3, 6, 16)
+    mean = np.stack([factors[:, 1] * 0.8 + 0.05 * rng.normal(size=288), np.cos(factors[:, 2] * 0.4) * 3], axis=1)
+    log_variance = 2 * rng.uniform(math.log(low), math.log(high), mean.shape)
+    result = mutual_information_matrix(mean, log_variance, factors)
+    finer = mutual_information_matrix(mean, log_variance, factors, points_per_sigma=8)
+    assert np.abs(result.matrix - finer.matrix).max() < 1e-3
+    assert np.abs(result.matrix - finer.matrix).max() <= result.error_nats + 1e-6
+
+
+def test_permuting_units_or_items_and_shifting_change_nothing() -> None:
+    rng = np.random.default_rng(2)
+    factors = _grid(3, 8)
+    mean, log_variance = rng.normal(size=(24, 3)), rng.uniform(-4, -1, (24, 3))
+    matrix = mutual_information_matrix(mean, log_variance, factors).matrix
+    order, items = [2, 0, 1], rng.permutation(24)
+    permuted = mutual_information_matrix(mean[:, order], log_variance[:, order], factors)
+    np.testing.assert_allclose(permuted.matrix, matrix[:, order], atol=1e-9)
+    shuffled = mutual_information_matrix(mean[items], log_variance[items], factors[items])
+    np.testing.assert_allclose(shuffled.matrix, matrix, atol=1e-6)
+    scaled = mutual_information_matrix(mean * 7 + 100, log_variance + 2 * math.log(7), factors)
+    np.testing.assert_allclose(scaled.matrix, matrix, atol=1e-3)
+
+
+def test_torch_input_gives_the_same_matrix() -> None:
+    rng = np.random.default_rng(3)
+    mean, log_variance = rng.normal(size=(12, 2)).astype(np.float32), np.full((12, 2), -2, np.float32)
+    factors = _grid(3, 4)
+    expected = mutual_information_matrix(mean, log_variance, factors).matrix
+    tensors = (torch.from_numpy(array) for array in (mean, log_variance, factors))
+    assert np.array_equal(mutual_information_matrix(*tensors).matrix, expected)
+
+
+def test_unbalanced_values_are_weighted_by_their_share() -> None:
+    factors = np.array([[0]] * 9 + [[5]])  # values need not be 0..n-1
+    mean = np.array([[0.0]] * 9 + [[50.0]])
+    result = mutual_information_matrix(mean, np.full((10, 1), -2.0), factors)
+    expected = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert result.matrix[0, 0] == pytest.approx(expected, abs=1e-4)
+    assert result.factor_entropies_nats[0] == pytest.approx(expected)
+
+
+MATRIX = [[1.0, 0.4, 0.1], [0.0, 0.6, 0.6]]
+
+
+def test_mig_by_hand() -> None:
+    assert mig_score(MATRIX, [2.0, 1.0]) == pytest.approx((0.6 / 2 + 0) / 2)
+    assert mig_score(MATRIX, [2.0, 1.0], exclude=(1,)) == pytest.approx(0.3)
+    assert mig_score(MATRIX, [2.0, 1.0], include=(1,)) == 0
+    assert mig_score([[1.0]], [2.0]) == 0.5  # one unit: nothing to subtract
+    assert isinstance(mig_score(MATRIX, [2.0, 1.0]), float)
+
+
+def test_aam_by_hand() -> None:
+    assert aam_score(MATRIX) == pytest.approx(((1 - 0.5) / 1 + 0) / 2)
+    assert aam_score(MATRIX, exclude=(-1,)) == pytest.approx(0.5)
+    assert aam_score([[0.0, -1e-9], [1.0, 0.0]]) == pytest.approx(0.5)  # no information counts as 0
+
+
+def test_a_rotated_code_scores_zero() -> None:
+    factors = _grid(8, 8)
+    turned = np.stack([factors[:, 0] + factors[:, 1], factors[:, 0] - factors[:, 1]], axis=1) * 3.0
+    result = mutual_information_matrix(turned, np.full((64, 2), -4.0), factors)
+    assert mig_score(result.matrix, result.factor_entropies_nats) == pytest.approx(0, abs=1e-3)
+    assert aam_score(result.matrix) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"mean": np.zeros(4)}, ValueError, r"mean needs shape \(N, D\), got \(4,\)"),
+        ({"mean": np.full((4, 2), np.nan)}, ValueError, "mean needs finite numbers, got NaN or infinity in unit 0"),
+        ({"log_variance": np.zeros((4, 1))}, ValueError, "need the same shape"),
+        ({"factors": np.zeros((4, 1))}, TypeError, "factors needs integer indices"),
+        ({"factors": np.zeros((4, 1), int)}, ValueError, "column 0 is constant"),
+        ({"factors": np.array([[0], [1]])}, ValueError, "same number of items, got 4 and 2"),
+        ({"factors": np.array([[-1], [0], [1], [1]])}, ValueError, "at least 0, got -1"),
+        ({"points_per_sigma": 0.1}, ValueError, "points_per_sigma needs at least 0.5"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, object], error: type[Exception], message: str) -> None:
+    arguments: dict[str, object] = {
+        "mean": np.zeros((4, 2)),
+        "log_variance": np.zeros((4, 2)),
+        "factors": np.array([[0], [0], [1], [1]]),
+    }
+    with pytest.raises(error, match=message):
+        mutual_information_matrix(**{**arguments, **change})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 2 items, got 1"):
+        mutual_information_matrix([[0.0]], [[0.0]], [[0]])
+
+
+def test_scores_check_their_arguments() -> None:
+    with pytest.raises(ValueError, match="needs 2 positive numbers"):
+        mig_score(MATRIX, [1.0])
+    with pytest.raises(ValueError, match="needs 2 positive numbers"):
+        mig_score(MATRIX, [1.0, 0.0])
+    with pytest.raises(ValueError, match="no factor is left"):
+        aam_score(MATRIX, exclude=(0, 1))
+    with pytest.raises(ValueError, match=r"factor index 2 is outside 0\.\.1"):
+        aam_score(MATRIX, exclude=(2,))
+    with pytest.raises(ValueError, match="NaN"):
+        aam_score([[np.nan]])
+
+
+def test_discrete_information_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(4)
+    factors = rng.integers(0, 5, (500, 2))
+    binned = discretise(factors @ [[1.0, 0.0], [0.5, 0.0]] + rng.normal(size=(500, 2)), 20)
+    assert (binned.min(), binned.max()) == (0, 19)
+    matrix = discrete_mutual_information(binned, factors)
+    for k in range(2):
+        for unit in range(2):
+            assert matrix[k, unit] == pytest.approx(mutual_info_score(factors[:, k], binned[:, unit]))
+
+
+def test_histogram_mig_of_known_codes() -> None:
+    factors = _grid(4, 5, 20)
+    assert mig_histogram_score(factors.astype(float), factors) == pytest.approx(1)
+    duplicated = np.concatenate([factors, factors], axis=1).astype(float)
+    assert mig_histogram_score(duplicated, factors) == pytest.approx(0)
+    assert mig_histogram_score(np.zeros((400, 3)), factors) == 0
+    assert mig_histogram_score(np.random.default_rng(0).normal(size=(400, 3)), factors) < 0.2
+
+
+def test_histogram_mig_draws_by_its_seed() -> None:
+    rng = np.random.default_rng(5)
+    factors = rng.integers(0, 3, (300, 2))
+    codes = factors + rng.normal(size=(300, 2))
+    first = mig_histogram_score(codes, factors, seed=0, samples=100)
+    assert first == mig_histogram_score(codes, factors, seed=0, samples=100)
+    assert first != mig_histogram_score(codes, factors, seed=1, samples=100)
+    assert METRICS["mig_histogram"] is mig_histogram_score
+
+
+def test_factor_entropies_by_hand() -> None:
+    assert factor_entropies([[0, 0], [1, 0], [2, 0], [3, 7]]).tolist() == pytest.approx(
+        [math.log(4), -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
+    )
