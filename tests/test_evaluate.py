@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from sparse_repr import PretrainConfig, figures, load_encoder, pretrain_encoder
+from sparse_repr.data import FactorDataset
+from sparse_repr.evaluate import EvaluateConfig, evaluate_run, main, summary
+from sparse_repr.metrics import aam_score, active_units, mig_score, mutual_information_matrix, psnr, ssim
+from sparse_repr.trained_vae import load_vae
+
+IMAGES = 1_500
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_images() -> Iterator[None]:
+    """Image scores on 1,500 instead of 10,000 items."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparse_repr.evaluate.IMAGE_ITEMS", IMAGES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(tiny_run, run)
+    evaluate_run(EvaluateConfig(run=str(run), sample=3000, progress=False))
+    return run
+
+
+def test_the_report_holds_every_score(evaluated: Path) -> None:
+    report = json.loads((evaluated / "metrics.json").read_text())
+    assert report["items"] == 3000
+    assert report["sampled"] is True
+    assert set(report["images"]["in_sample"]) == {"model", "black", "mean_image"}
+    for quality in report["images"]["in_sample"].values():
+        assert quality["psnr_range_255_db"] - quality["psnr_db"] == pytest.approx(48.13, abs=0.01)
+    black = report["images"]["in_sample"]["black"]
+    assert black["psnr_db"] == pytest.approx(13.7, abs=0.2)  # published figures of the data set
+    assert black["ssim"] == pytest.approx(0.883, abs=0.01)
+    assert {"mig", "mig_without_shape", "aam", "aam_without_shape", "mig_histogram"} <= report["disentanglement"].keys()
+    assert report["disentanglement"]["mutual_information_error_nats"] < 1e-3
+    assert np.asarray(report["disentanglement"]["mutual_information_nats"]).shape == (5, 10)
+    assert report["encoder"] == load_encoder(evaluated).fingerprint
+    assert "PSNR" in summary(report)
+
+
+def test_scores_are_those_of_the_metric_functions(evaluated: Path, dsprites: FactorDataset) -> None:
+    report = json.loads((evaluated / "metrics.json").read_text())
+    assert dsprites.factors is not None
+    items = np.sort(np.random.default_rng(0).choice(len(dsprites), 3000, replace=False))
+    mean, log_variance = load_encoder(evaluated).posterior(dsprites.images(items))
+    information = mutual_information_matrix(mean, log_variance, dsprites.factors[items])
+    scores = report["disentanglement"]
+    entropies = information.factor_entropies_nats
+    assert scores["mig"] == pytest.approx(mig_score(information.matrix, entropies), abs=1e-6)
+    assert scores["mig_without_shape"] == pytest.approx(
+        mig_score(information.matrix, entropies, exclude=(0,)), abs=1e-6
+    )
+    assert scores["aam_without_shape"] == pytest.approx(aam_score(information.matrix, exclude=(0,)), abs=1e-6)
+    assert report["codes"]["active_units"] == active_units(mean)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(dsprites))[:IMAGES])
+    images = torch.from_numpy(dsprites.images(chosen)).float() / 255
+    vae, _ = load_vae(evaluated)
+    reconstructed = torch.sigmoid(vae.decoder(vae.encoder(images).mean))
+    model = report["images"]["in_sample"]["model"]
+    assert model["psnr_db"] == pytest.approx(psnr(images, reconstructed, data_range=1.0), abs=1e-4)
+    assert model["ssim"] == pytest.approx(ssim(images, reconstructed, data_range=1.0), abs=1e-5)
+
+
+def test_figures_are_written(evaluated: Path) -> None:
+    names = sorted(path.name for path in (evaluated / "figures").iterdir())
+    assert names == ["mutual_information.png", "reconstructions.png", "traversals.png"]
+    assert all((evaluated / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+def test_data_without_factors_is_scored_on_a_held_out_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["images"] = rng.integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)
+    run = pretrain_encoder(
+        PretrainConfig(
+            dataset="h5",
+            data_path=str(tmp_path / "frames.h5"),
+            run_dir=str(tmp_path / "run"),
+            image_size=32,
+            objective="beta_vae",
+            steps=3,
+            batch_size=8,
+            precision="float32",
+            progress=False,
+        )
+    )
+    report = evaluate_run(EvaluateConfig(run=str(run), progress=False))
+    assert set(report["images"]) == {"protocol", "train", "held_out"}
+    assert "disentanglement" not in report
+    assert not (run / "figures" / "mutual_information.png").exists()
+
+
+def test_errors_name_what_is_missing(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no finished pretraining run"):
+        evaluate_run(EvaluateConfig(run=str(tmp_path)))
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "error: no encoder at" in capsys.readouterr().err
+    shutil.copytree(tiny_run, tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        evaluate_run(EvaluateConfig(run=str(tmp_path / "run")))
+    (tmp_path / "run" / "vae.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="no VAE at"):
+        evaluate_run(EvaluateConfig(run=str(tmp_path / "run")))
+    with pytest.raises(ValueError, match="sample needs at least 2 items"):
+        EvaluateConfig(run="x", sample=1)
+
+
+def test_data_of_another_shape_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["images"] = np.zeros((20, 3, 32, 32), np.uint8)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "dataset": "h5"}))
+    with pytest.raises(ValueError, match=r"trained on images \(1, 64, 64\), .*other\.h5 has \(3, 32, 32\)"):
+        evaluate_run(EvaluateConfig(run=str(tmp_path / "run"), data_path=str(tmp_path / "other.h5")))
+
+
+def test_tile_puts_rows_above_each_other_with_a_grid() -> None:
+    first, second = torch.zeros(3, 1, 4, 5), torch.ones(3, 1, 4, 5)
+    picture = figures.tile([first, second])
+    assert picture.shape == (1, 9, 17)
+    assert (picture[0, :4, :5] == 0).all()
+    assert (picture[0, 5:, 12:] == 1).all()
+    assert (picture[0, 4] == 0.5).all()
+
+
+def test_traversals_change_one_unit_at_a_time() -> None:
+    class Echo(torch.nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.logit(z)[:, :, None, None]
+
+    code = torch.tensor([0.2, 0.4, 0.6])
+    values = torch.tensor([[0.1, 0.9]]).repeat(3, 1)
+    decoded = figures.decode_traversals(Echo(), code, values)[..., 0, 0]  # (D, V, D)
+    for unit in range(3):
+        for step in range(2):
+            expected = code.clone()
+            expected[unit] = values[unit, step]
+            torch.testing.assert_close(decoded[unit, step], expected)
+    assert math.isclose(float(code[0]), 0.2, rel_tol=1e-6)  # the code itself is left alone
+
+
+def test_quantile_values_span_the_middle_95_percent() -> None:
+    codes = np.linspace(0, 1, 1001, dtype=np.float32)[:, None] * [[1.0, 10.0]]
+    values = figures.quantile_values(codes.astype(np.float32), 5)
+    np.testing.assert_allclose(values[:, 0], [0.025, 0.25], atol=1e-4)
+    np.testing.assert_allclose(values[:, -1], [0.975, 9.75], atol=1e-4)
