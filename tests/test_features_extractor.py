@@ -1,0 +1,328 @@
+"""The traps of pretrained encoders in Stable-Baselines3; numbers as in the project's list of traps."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.vec_env import VecTransposeImage
+
+from rl import LatentExtractor, LatentObservation
+from sparse_repr import FrozenEncoder, load_encoder
+from sparse_repr.encoder import FrozenEncoder as EncoderClass
+from tests.conftest import make_encoder
+
+CONTINUOUS, DISCRETE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteReach-Discrete-v0"
+
+
+def _kwargs(encoder: FrozenEncoder | str) -> dict[str, Any]:
+    return {"features_extractor_class": LatentExtractor, "features_extractor_kwargs": {"encoder": encoder}}
+
+
+def _ppo(encoder: FrozenEncoder | str, **changes: Any) -> PPO:
+    settings: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "device": "cpu", "seed": 0}
+    return PPO("CnnPolicy", gym.make(CONTINUOUS), policy_kwargs=_kwargs(encoder), **settings, **changes)
+
+
+ALGORITHMS: dict[str, Callable[[FrozenEncoder], Any]] = {
+    "PPO": _ppo,
+    "A2C": lambda e: A2C("CnnPolicy", gym.make(CONTINUOUS), policy_kwargs=_kwargs(e), device="cpu", seed=0),
+    "DQN": lambda e: DQN(
+        "CnnPolicy",
+        gym.make(DISCRETE),
+        policy_kwargs=_kwargs(e),
+        device="cpu",
+        seed=0,
+        buffer_size=200,
+        learning_starts=8,
+        target_update_interval=10,
+    ),
+    "SAC": lambda e: SAC(
+        "CnnPolicy",
+        gym.make(CONTINUOUS),
+        policy_kwargs=_kwargs(e),
+        device="cpu",
+        seed=0,
+        buffer_size=200,
+        learning_starts=8,
+    ),
+    "TD3": lambda e: TD3(
+        "CnnPolicy",
+        gym.make(CONTINUOUS),
+        policy_kwargs=_kwargs(e),
+        device="cpu",
+        seed=0,
+        buffer_size=200,
+        learning_starts=8,
+    ),
+}
+
+
+def _fresh(encoder: FrozenEncoder) -> FrozenEncoder:
+    """An own copy, so that a test that breaks it breaks nothing else."""
+    EncoderClass._known.pop(encoder.fingerprint, None)
+    return FrozenEncoder.from_bytes(encoder.to_bytes())
+
+
+def _extractors(model: Any) -> list[LatentExtractor]:
+    return [module for module in model.policy.modules() if isinstance(module, LatentExtractor)]
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_traps_1_3_4_6_weights_are_untouched_by_construction_training_and_averaging(
+    name: str, tiny_encoder: FrozenEncoder
+) -> None:
+    encoder = _fresh(tiny_encoder)
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64), dtype=np.uint8)
+    codes, content = encoder.encode(images), encoder.to_bytes()
+    model = ALGORITHMS[name](encoder)
+    assert encoder.to_bytes() == content
+    model.learn(40)
+    assert encoder.to_bytes() == content
+    assert np.array_equal(encoder.encode(images), codes)
+    encoder.verify()
+    # one instance, however many networks; nothing of it in any state, parameter list or optimiser
+    assert len(_extractors(model)) >= 1
+    assert {id(extractor.encoder) for extractor in _extractors(model)} == {id(encoder)}
+    for extractor in _extractors(model):
+        assert list(extractor.parameters()) == []
+        assert list(extractor.buffers()) == []
+        assert [key for key in extractor.state_dict() if key != "_extra_state"] == []
+
+
+def test_trap_1_the_heads_still_get_their_orthogonal_initialisation(tiny_encoder: FrozenEncoder) -> None:
+    model = _ppo(tiny_encoder)
+    weight = model.policy.mlp_extractor.policy_net[0].weight  # (64, 10), gain sqrt(2)
+    torch.testing.assert_close(weight.T @ weight, 2 * torch.eye(10), atol=1e-4, rtol=0)
+
+
+def test_trap_1_a_changed_encoder_raises_at_the_first_forward(tiny_encoder: FrozenEncoder) -> None:
+    encoder = _fresh(tiny_encoder)
+    model = _ppo(encoder)
+    with torch.no_grad():
+        next(encoder.network().parameters()).zero_()
+    with pytest.raises(RuntimeError, match="modified in memory"):
+        model.predict(np.zeros((64, 64, 1), np.uint8))
+
+
+def test_trap_1_a_state_of_another_encoder_is_refused(tiny_encoder: FrozenEncoder) -> None:
+    other = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), make_encoder(code_size=10))
+    mine = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder)
+    mine.load_state_dict(mine.state_dict())
+    with pytest.raises(ValueError, match=f"saved with encoder {other.encoder.fingerprint[:12]}, but FrozenEncoder"):
+        mine.load_state_dict(other.state_dict())
+
+
+def test_trap_2_training_mode_changes_nothing(tiny_encoder: FrozenEncoder) -> None:
+    model = _ppo(tiny_encoder)
+    observation = torch.rand(3, 1, 64, 64).round()
+    extractor = model.policy.features_extractor
+    model.policy.set_training_mode(False)
+    expected = extractor(observation)
+    model.policy.set_training_mode(True)
+    assert not tiny_encoder.network().training
+    assert torch.equal(extractor(observation), expected)
+    assert torch.equal(extractor(observation), expected)  # no sampling
+
+
+def test_trap_8_the_range_is_worked_out_from_the_space(tiny_encoder: FrozenEncoder) -> None:
+    image = np.random.default_rng(0).integers(0, 2, (1, 1, 64, 64), dtype=np.uint8) * 255
+    expected = tiny_encoder.encode(image)
+    uint8 = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
+    floats = gym.spaces.Box(0, 255, (1, 64, 64), np.float32)
+    cases = (
+        (uint8, None, True),  # SB3 divides by 255
+        (uint8, False, False),  # normalize_images=False
+        (floats, False, True),  # SB3 does not touch a float box
+        (gym.spaces.Box(0, 1, (1, 64, 64), np.float32), True, True),
+    )
+    for space, images_in_0_1, normalise in cases:
+        raw = torch.as_tensor(image if space.high.max() > 1 else image / 255).to(
+            torch.uint8 if space is uint8 else torch.float32
+        )
+        received = preprocess_obs(raw, space, normalize_images=normalise)
+        assert isinstance(received, torch.Tensor)
+        codes = LatentExtractor(space, tiny_encoder, images_in_0_1=images_in_0_1)(received)
+        np.testing.assert_allclose(codes.numpy(), expected, atol=1e-6)
+
+
+def test_trap_8_what_sb3_does_not_tell_must_be_said(tiny_encoder: FrozenEncoder) -> None:
+    with pytest.raises(ValueError, match="Say what reaches the extractor: images_in_0_1=True"):
+        LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.float32), tiny_encoder)
+    with pytest.raises(ValueError, match="Say what reaches the extractor"):
+        LatentExtractor(gym.spaces.Box(0, 100, (1, 64, 64), np.uint8), tiny_encoder)
+
+
+def test_trap_8_values_that_contradict_the_range_raise_on_the_first_batch(tiny_encoder: FrozenEncoder) -> None:
+    space = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
+    with pytest.raises(ValueError, match=r"should be in 0\.\.1 here but is in 0\.\.255; with normalize_images=False"):
+        LatentExtractor(space, tiny_encoder)(255 * torch.rand(2, 1, 64, 64).round())
+    with pytest.raises(ValueError, match=r"should be in 0\.\.255 here.*images_in_0_1=True"):
+        LatentExtractor(space, tiny_encoder, images_in_0_1=False)(torch.full((2, 1, 64, 64), 0.3))
+
+
+def test_trap_8_normalize_images_false_end_to_end(tiny_encoder: FrozenEncoder) -> None:
+    kwargs = _kwargs(tiny_encoder)
+    kwargs["features_extractor_kwargs"]["images_in_0_1"] = False
+    model = PPO(
+        "CnnPolicy",
+        gym.make(CONTINUOUS),
+        n_steps=16,
+        batch_size=16,
+        device="cpu",
+        policy_kwargs={**kwargs, "normalize_images": False},
+    )
+    observation, _ = gym.make(CONTINUOUS).reset(seed=0)
+    tensor, _ = model.policy.obs_to_tensor(observation)
+    codes = model.policy.extract_features(tensor)
+    np.testing.assert_allclose(codes.numpy(), tiny_encoder.encode(observation[None]), atol=1e-6)
+
+
+def test_trap_9_all_256_values_are_restored_exactly() -> None:
+    encoder = make_encoder(1, 64)
+    values = np.resize(np.arange(256, dtype=np.uint8), (1, 1, 64, 64))
+    scaled = torch.from_numpy(values).float() / 255  # what SB3 does
+    extractor = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), encoder)
+    assert torch.equal(extractor._inputs[""](scaled), torch.from_numpy(values))
+
+
+def test_trap_9_wrapper_extractor_and_encode_agree(tiny_encoder: FrozenEncoder) -> None:
+    observation, _ = gym.make(CONTINUOUS).reset(seed=0)
+    expected = tiny_encoder.encode(observation[None])[0]
+    wrapped, _ = LatentObservation(gym.make(CONTINUOUS), tiny_encoder).reset(seed=0)
+    np.testing.assert_allclose(wrapped, expected, atol=1e-5)
+    model = _ppo(tiny_encoder)  # SB3 adds VecTransposeImage by itself
+    assert isinstance(model.get_env(), VecTransposeImage)
+    tensor, _ = model.policy.obs_to_tensor(observation)
+    np.testing.assert_allclose(model.policy.extract_features(tensor)[0].numpy(), expected, atol=1e-5)
+
+
+def test_trap_14_the_zip_holds_the_encoder_once_and_needs_no_run_folder(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    model = SAC(
+        "CnnPolicy",
+        gym.make(CONTINUOUS),
+        policy_kwargs=_kwargs(load_encoder(run)),
+        device="cpu",
+        seed=0,
+        buffer_size=100,
+        learning_starts=8,
+    )
+    model.learn(12)
+    observation, _ = gym.make(CONTINUOUS).reset(seed=0)
+    expected, _ = model.predict(observation, deterministic=True)
+    model.save(tmp_path / "agent.zip")
+    shutil.rmtree(run)
+    size = len(model.policy.actor.features_extractor.encoder.to_bytes())
+    with zipfile.ZipFile(tmp_path / "agent.zip") as archive:
+        assert size < len(archive.read("data")) < 1.6 * size  # base64 makes one copy 4/3 as long
+        for name in ("policy.pth", "actor.optimizer.pth"):
+            state = torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+            assert not any("conv" in key or "posterior" in key or "features.0" in key for key in state)
+    EncoderClass._known.clear()
+    loaded = SAC.load(tmp_path / "agent.zip", env=gym.make(CONTINUOUS), device="cpu")
+    assert np.array_equal(loaded.predict(observation, deterministic=True)[0], expected)
+    assert len({id(extractor.encoder) for extractor in _extractors(loaded)}) == 1
+    loaded.learn(12)
+
+
+def test_trap_14_with_a_path_a_missing_run_names_the_remedy(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    model = _ppo(str(run))
+    model.save(tmp_path / "agent.zip")
+    PPO.load(tmp_path / "agent.zip", device="cpu")
+    shutil.rmtree(run)
+    with pytest.raises(FileNotFoundError, match=r"no encoder at .*run.*custom_objects=.*policy_kwargs"):
+        PPO.load(tmp_path / "agent.zip", device="cpu")
+    remedy = {"policy_kwargs": {**model.policy_kwargs, **_kwargs(load_encoder(tiny_run))}}
+    PPO.load(tmp_path / "agent.zip", device="cpu", custom_objects=remedy)
+
+
+def test_trap_16_the_encoder_follows_its_input_and_keeps_its_dtype(tiny_encoder: FrozenEncoder) -> None:
+    model = _ppo(tiny_encoder)
+    model.policy.to(torch.float64)
+    assert all(p.dtype == torch.float32 for p in tiny_encoder.network().parameters())
+    codes = model.policy.features_extractor(torch.rand(2, 1, 64, 64, dtype=torch.float64).round())
+    assert codes.dtype == torch.float64  # the heads' own dtype
+    assert model.policy.device.type == "cpu"
+
+
+def test_trap_20_equal_policy_kwargs_load_and_the_json_stays_short(tiny_run: Path, tmp_path: Path) -> None:
+    model = _ppo(load_encoder(tiny_run))
+    model.save(tmp_path / "agent.zip")
+    EncoderClass._known.clear()
+    same = model.policy_kwargs | _kwargs(load_encoder(tiny_run))
+    PPO.load(tmp_path / "agent.zip", device="cpu", policy_kwargs=same)
+    with zipfile.ZipFile(tmp_path / "agent.zip") as archive:
+        entry = json.loads(archive.read("data"))["policy_kwargs"]
+    shown = {key: value for key, value in entry.items() if key != ":serialized:"}
+    assert len(json.dumps(shown)) < 500
+    assert "FrozenEncoder(sparse on dsprites" in json.dumps(shown)
+
+
+def test_trap_21_gradients_reach_the_policy_but_not_the_encoder(tiny_encoder: FrozenEncoder) -> None:
+    extractor = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder)
+    codes = extractor(torch.rand(5, 1, 64, 64))
+    assert not codes.requires_grad
+    assert not codes.is_inference()
+    head = torch.nn.Linear(10, 1)
+    head(codes).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_a_dict_needs_image_keys_and_passes_the_rest_through(tiny_encoder: FrozenEncoder) -> None:
+    space = gym.spaces.Dict(
+        {"camera": gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), "speed": gym.spaces.Box(-1, 1, (3,), np.float32)}
+    )
+    with pytest.raises(TypeError, match=r"a Dict space needs image_keys, some of \['camera', 'speed'\]"):
+        LatentExtractor(space, tiny_encoder)
+    with pytest.raises(ValueError, match=r"image_keys \['eye'\] are not in"):
+        LatentExtractor(space, tiny_encoder, image_keys=["eye"])
+    extractor = LatentExtractor(space, tiny_encoder, image_keys=["camera"])
+    assert extractor.features_dim == 13
+    image = torch.rand(2, 1, 64, 64).round()
+    features = extractor({"camera": image, "speed": torch.tensor([[1.0, 2, 3], [4, 5, 6]])})
+    np.testing.assert_allclose(features[:, :10], tiny_encoder.encode(255 * image.to(torch.uint8)), atol=1e-6)
+    assert features[:, 10:].tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "message"),
+    [
+        (gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), ValueError, "the observation: .*Convert to grey first"),
+        (gym.spaces.Box(0, 255, (1, 84, 84), np.uint8), ValueError, "Resize the observation to 64x64"),
+        (gym.spaces.Box(0, 255, (4, 64, 64), np.uint8), ValueError, "stack the codes"),
+        (gym.spaces.Discrete(3), TypeError, "to be a Box of images"),
+    ],
+)
+def test_spaces_the_encoder_cannot_take_are_refused(
+    space: gym.Space, error: type[Exception], message: str, tiny_encoder: FrozenEncoder
+) -> None:
+    with pytest.raises(error, match=message):
+        LatentExtractor(space, tiny_encoder)
+
+
+def test_image_keys_without_a_dict_are_refused(tiny_encoder: FrozenEncoder) -> None:
+    with pytest.raises(TypeError, match="image_keys needs a Dict space"):
+        LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder, image_keys=["a"])
+    with pytest.raises(TypeError, match="encoder needs a FrozenEncoder or a path, got int"):
+        LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), 3)  # type: ignore[arg-type]
+
+
+def test_the_extractor_can_be_copied(tiny_encoder: FrozenEncoder) -> None:
+    extractor = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder)
+    assert copy.deepcopy(extractor).encoder is tiny_encoder
