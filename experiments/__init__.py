@@ -1,0 +1,1 @@
+"""Scripts that answer one question each and write one folder each."""
