@@ -1,0 +1,196 @@
+"""`python -m experiments.benchmark [drawing|encode|envs|metrics]`: the speeds and sizes that the README quotes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+
+import envs  # noqa: F401 (registers the environments)
+from experiments.report import git_revision
+from sparse_repr import PretrainConfig, load_encoder
+from sparse_repr.data import load_dataset
+from sparse_repr.data.dsprites import render_sprites
+from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.files import write_json
+from sparse_repr.metrics import mutual_information_matrix
+from sparse_repr.training import Trainer
+
+_REPEATS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to measure."""
+
+    part: Annotated[str, tyro.conf.Positional]
+    """drawing (the dSprites grid), encode (one image), envs (steps per second) or metrics (mutual information)."""
+    run: str | None = None
+    """Run folder whose encoder is measured (encode, metrics)."""
+    real_frames: str | None = None
+    """An .npz of real dSprites frames (imgs, latents_classes) to compare the drawing with."""
+    out: str = "experiments/results/benchmark"
+    """Folder for PART.json."""
+
+
+def _seconds(work: Callable[[], Any], *, inner: int = 1) -> dict[str, float]:
+    """Median, least and greatest seconds of one call over several repeats."""
+    work()
+    times = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        for _ in range(inner):
+            work()
+        times.append((time.perf_counter() - started) / inner)
+    return {"median": float(np.median(times)), "least": min(times), "greatest": max(times)}
+
+
+def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
+    """Wrong pixels against real frames, time and memory of the full grid, cost of a batch as a share of a step."""
+    results: dict[str, Any] = {}
+    if config.real_frames:
+        with np.load(config.real_frames, allow_pickle=False) as file:
+            frames, classes = file["imgs"] > 0, file["latents_classes"]
+        values = (classes[:, 1], np.linspace(0.5, 1, 6)[classes[:, 2]], np.linspace(0, 2 * np.pi, 40)[classes[:, 3]])
+        wrong = (render_sprites(*values, classes[:, 4] / 31, classes[:, 5] / 31) > 0) != frames
+        results["real_frames"] = len(frames)
+        results["wrong_pixels"] = int(wrong.sum())
+        results["wrong_pixels_worst_frame"] = int(wrong.sum((1, 2)).max())
+    # in a process of its own with an empty cache, so that its peak memory is that of the drawing
+    code = (
+        "import resource, time; from sparse_repr.data import load_dataset; t = time.perf_counter(); "
+        "load_dataset('dsprites'); s = time.perf_counter() - t; "
+        "print(s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        for name in ("built", "cached"):
+            environment = {**os.environ, "SPARSE_REPR_CACHE": cache}
+            environment.pop("SPARSE_REPR_DATA", None)
+            run = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+            )
+            seconds, kilobytes = run.stdout.split()
+            results[name] = {"seconds": float(seconds), "peak_memory_gb": int(kilobytes) / 1e6}
+    data = load_dataset("dsprites")
+    indices = np.random.default_rng(0).integers(0, len(data), 64)
+    results["batch_of_64_s"] = _seconds(lambda: data.images(indices), inner=200)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = PretrainConfig(run_dir=folder, progress=False).resolve()
+        trainer = Trainer(settings, data)
+        autocast = autocast_for(trainer.device, settings.precision)
+        results["training_step_s"] = _seconds(lambda: trainer.train_step(autocast), inner=10)
+        results["precision"] = settings.precision
+    results["batch_share_of_step"] = results["batch_of_64_s"]["median"] / results["training_step_s"]["median"]
+    results["training_images_per_s"] = 64 / results["training_step_s"]["median"]
+    return results
+
+
+def measure_encode(config: BenchmarkConfig) -> dict[str, Any]:
+    """Latency of one 64x64 image on one core."""
+    if config.run is None:
+        raise ValueError("encode needs --run: a run folder of sparse_repr.pretrain")
+    encoder = load_encoder(config.run)
+    image = np.random.default_rng(0).integers(0, 256, (1, *encoder.image_shape), dtype=np.uint8)
+    with torch_threads(1):
+        return {"one_image_s": _seconds(lambda: encoder.encode(image), inner=200), "image_shape": encoder.image_shape}
+
+
+def measure_envs(_: BenchmarkConfig) -> dict[str, Any]:
+    """Steps per second of each environment on one core, through `gym.make`."""
+    results = {}
+    for name in ("SparseRepr/SpriteReach-v0", "SparseRepr/SpriteReach-Discrete-v0"):
+        env = gym.make(name)
+        env.action_space.seed(0)
+        actions = [env.action_space.sample() for _ in range(4000)]
+
+        def play(env: gym.Env[Any, Any] = env, actions: list[Any] = actions) -> None:
+            env.reset(seed=0)
+            for action in actions:
+                _, _, terminated, truncated, _ = env.step(action)
+                if terminated or truncated:
+                    env.reset()
+
+        with torch_threads(1):
+            seconds = _seconds(play)
+        results[name] = {"steps_per_s": len(actions) / seconds["median"], "seconds_per_4000_steps": seconds}
+    return results
+
+
+def measure_metrics(config: BenchmarkConfig) -> dict[str, Any]:
+    """Mutual-information matrix of the full grid (737,280 x D): time, error against a 4 times finer grid, memory."""
+    if config.run is None:
+        raise ValueError("metrics needs --run: a run folder of sparse_repr.pretrain on dsprites")
+    data = load_dataset("dsprites")
+    mean, log_variance = load_encoder(config.run).posterior(data.images(np.arange(len(data))))
+    started = time.perf_counter()
+    information = mutual_information_matrix(mean, log_variance, data.factors)
+    seconds = time.perf_counter() - started
+    finer = mutual_information_matrix(mean, log_variance, data.factors, points_per_sigma=8)
+    return {
+        "mutual_information_s": seconds,
+        "reported_error_nats": information.error_nats,
+        "difference_from_4_times_finer_grid_nats": float(np.abs(information.matrix - finer.matrix).max()),
+        "smallest_sigma": float(np.exp(log_variance.min() / 2)),
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
+    "drawing": measure_drawing,
+    "encode": measure_encode,
+    "envs": measure_envs,
+    "metrics": measure_metrics,
+}
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = ""
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return {
+        "processor": model or platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "date": date.today().isoformat(),
+        "git_revision": git_revision(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = tyro.cli(BenchmarkConfig, args=arguments, prog="python -m experiments.benchmark", description=__doc__)
+        if config.part not in PARTS:
+            raise ValueError(f"part needs one of {', '.join(PARTS)}, got {config.part!r}")
+        results = PARTS[config.part](config)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    path = Path(config.out) / f"{config.part}.json"
+    command = f"python -m experiments.benchmark {config.part}"
+    write_json(path, {"command": command, "machine": machine_facts(), **results})
+    print(path.read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
