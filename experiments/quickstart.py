@@ -49,6 +49,8 @@ class QuickstartConfig:
     """Learning rate of pretraining; 1e-3 gets further than the published 5e-4 in so few steps."""
     sample: int = 50_000
     """Images on which the code is scored."""
+    image_items: int = 10_000
+    """Images on which reconstructions are scored."""
     agent_steps: int = 65_536
     """Environment steps of each agent."""
     environments: int = 8
@@ -258,7 +260,11 @@ def run_quickstart(config: QuickstartConfig) -> Path:
             )
         )
         pretrain_seconds = time.perf_counter() - started
-        scores = evaluate_run(EvaluateConfig(run=str(pretrained), sample=config.sample, progress=config.progress))
+        scores = evaluate_run(
+            EvaluateConfig(
+                run=str(pretrained), sample=config.sample, image_items=config.image_items, progress=config.progress
+            )
+        )
         encoder = load_encoder(pretrained)
         accuracy = {
             "one_size": shape_accuracy(encoder, (1.0,), seed=config.seed),

@@ -39,8 +39,6 @@ from sparse_repr.objectives import kl_divergence
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.trained_vae import encode_dataset, load_vae
 
-IMAGE_ITEMS = 10_000
-"""Images on which PSNR and SSIM are computed: fixed random items (seed 0)."""
 _MEAN_IMAGE_ITEMS = 10_000
 _SLAB = 512
 _PICTURES = 10
@@ -57,6 +55,8 @@ class EvaluateConfig:
     """Score codes on this many random items instead of all; metrics.json states it."""
     seed: int = 0
     """Seed of the random items of --sample."""
+    image_items: int = 10_000
+    """PSNR and SSIM are computed on this many fixed random images."""
     data_path: str | None = None
     """Your own copy of the data; by default the path the run was trained with."""
     device: str = "auto"
@@ -69,6 +69,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < 2:
             raise ValueError(f"sample needs at least 2 items, got {self.sample}")
+        if self.image_items < 1:
+            raise ValueError(f"image_items needs at least 1, got {self.image_items}")
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             "items": len(items),
             "sampled": config.sample is not None and len(items) < len(data),
             "data": {"source": "drawn" if data.source == "drawn" else "file", "items": len(data)},
-            "images": _image_scores(vae, encoder.preprocessing, data, device, config.progress),
+            "images": _image_scores(vae, encoder.preprocessing, data, device, config),
             "codes": _code_scores(mean, log_variance),
         }
         information = None
@@ -144,19 +146,19 @@ def _finite(value: float) -> float | None:
 
 
 def _image_scores(
-    vae: VAE, preprocessing: Preprocessing, data: FactorDataset, device: torch.device, progress: bool
+    vae: VAE, preprocessing: Preprocessing, data: FactorDataset, device: torch.device, config: EvaluateConfig
 ) -> dict[str, Any]:
     """PSNR and SSIM of the model and of the trivial baselines; train and held-out where the data has both."""
     train, held_out = data.split
     mean_image = _mean_image(preprocessing, data, train)
     vae = vae.to(device)
     parts = {"in_sample": train} if not len(held_out) else {"train": train, "held_out": held_out}
-    scores: dict[str, Any] = {"protocol": f"{IMAGE_ITEMS} fixed random items, decoded posterior mean, range 1"}
+    scores: dict[str, Any] = {"protocol": f"{config.image_items} fixed random items, decoded posterior mean, range 1"}
     for name, indices in parts.items():
-        chosen = np.sort(np.random.default_rng(0).permutation(indices)[:IMAGE_ITEMS])
+        chosen = np.sort(np.random.default_rng(0).permutation(indices)[: config.image_items])
         errors: dict[str, list[Tensor]] = {"model": [], "black": [], "mean_image": []}
         similarities = dict.fromkeys(errors, 0.0)
-        bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not progress)
+        bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not config.progress)
         with bar, torch.no_grad():
             for start in range(0, len(chosen), _SLAB):
                 pixels = torch.from_numpy(data.images(chosen[start : start + _SLAB])).to(device)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -20,19 +19,11 @@ from sparse_repr.trained_vae import load_vae
 IMAGES = 1_500
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _fewer_images() -> Iterator[None]:
-    """Image scores on 1,500 instead of 10,000 items."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparse_repr.evaluate.IMAGE_ITEMS", IMAGES)
-        yield
-
-
 @pytest.fixture(scope="module")
 def evaluated(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(tiny_run, run)
-    evaluate_run(EvaluateConfig(run=str(run), sample=3000, progress=False))
+    evaluate_run(EvaluateConfig(run=str(run), sample=3000, image_items=IMAGES, progress=False))
     return run
 
 
@@ -119,6 +110,8 @@ def test_errors_name_what_is_missing(tiny_run: Path, tmp_path: Path, capsys: pyt
         evaluate_run(EvaluateConfig(run=str(tmp_path / "run")))
     with pytest.raises(ValueError, match="sample needs at least 2 items"):
         EvaluateConfig(run="x", sample=1)
+    with pytest.raises(ValueError, match="image_items needs at least 1"):
+        EvaluateConfig(run="x", image_items=0)
 
 
 def test_data_of_another_shape_is_refused(tiny_run: Path, tmp_path: Path) -> None:

@@ -30,9 +30,15 @@ class _Page(HTMLParser):
 def test_a_tiny_quickstart_writes_a_self_contained_report(
     dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sparse_repr.evaluate.IMAGE_ITEMS", 500)
     monkeypatch.setattr("experiments.quickstart.PPO_SETTINGS", {"n_steps": 32, "batch_size": 32})
-    options = {"pretrain-steps": 10, "sample": 2000, "agent-steps": 128, "environments": 2, "episodes": 6}
+    options = {
+        "pretrain-steps": 10,
+        "sample": 2000,
+        "image-items": 500,
+        "agent-steps": 128,
+        "environments": 2,
+        "episodes": 6,
+    }
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     assert main(["--out", str(tmp_path), "--no-progress", *arguments]) == 0
     assert str(tmp_path / "report.html") in capsys.readouterr().out

@@ -1,0 +1,70 @@
+"""Every snippet of the README runs, in order, in one folder and one namespace."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparse_repr.data import FactorDataset
+
+README = Path(__file__).parent.parent / "README.md"
+# Long runs are shortened by these replacements; a snippet that none of them matches runs as it stands.
+SHORTER = (
+    (r"--steps [\d_]+", "--steps 6"),
+    (r"steps=[\d_]+", "steps=6"),
+    (r"learn\([\d_]+", "learn(64"),
+    (r"--frames [\d_]+", "--frames 40"),
+    (r"--sample [\d_]+", "--sample 300"),
+    (r"(sparse_repr\.evaluate \S+)", r"\1 --image-items 200"),
+)
+
+
+def _shorten(text: str) -> str:
+    for pattern, replacement in SHORTER:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    blocks = re.findall(r"```(python|bash)\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) >= 5
+    for language, text in blocks:
+        code = _shorten(text)
+        if language == "python":
+            exec(compile(code, "README.md", "exec"), namespace)
+            continue
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"] and words[2].split(".")[0] != "experiments":
+                environment = {**os.environ, "PYTHONPATH": str(README.parent), "OMP_NUM_THREADS": "1"}
+                run = subprocess.run([sys.executable, *words[1:]], env=environment, capture_output=True, text=True)
+                assert run.returncode == 0, f"{line}\n{run.stderr}"
+
+
+def test_make_targets_in_the_readme_exist() -> None:
+    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z-]+)", README.read_text(encoding="utf-8")):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"make {target} does not exist"
+
+
+def test_files_and_pictures_in_the_readme_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")):
+        assert (README.parent / target).exists(), f"README links {target}, which does not exist"
+
+
+def test_modules_in_the_readme_answer_help() -> None:
+    for module in sorted(set(re.findall(r"python -m ([a-z_.]+)", README.read_text(encoding="utf-8")))):
+        run = subprocess.run(
+            [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=README.parent
+        )
+        assert run.returncode == 0, run.stderr
+        assert "usage" in run.stdout
