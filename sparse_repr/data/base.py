@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Protocol
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,11 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
+
+
+def full_grid(sizes: tuple[int, ...]) -> IntArray:
+    """Factor indices of every combination of values, int64 (N, K), the last factor changing fastest."""
+    return np.stack(np.unravel_index(np.arange(int(np.prod(sizes))), sizes), axis=1).astype(np.int64)
 
 
 class ImageStore(Protocol):
@@ -79,6 +86,68 @@ class PackedBits:
         return pixels.reshape(-1, 1, self.height, self.width)
 
 
+class MappedImages:
+    """Images read from an uncompressed stretch of a file through a memory map: a batch loads the pages it touches.
+
+    The file is opened at once, so a newer file renamed over it later does not change the pixels. A copy sent to another
+    process opens the file again by its path instead of carrying the pixels.
+
+    Args:
+        path: any file that holds the pixels uncompressed and in one piece, as raw uint8.
+        offset: position of the first pixel in bytes.
+        shape: (N, C, H, W), or (N, H, W, C) with `channels_last`.
+        channels_last: the order of the axes in the file; `read` gives (n, C, H, W) either way.
+
+    Raises:
+        ValueError: the file is shorter than `offset` and `shape` say.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, int, int, int], channels_last: bool = False) -> None:
+        found, expected = path.stat().st_size, offset + int(np.prod(shape, dtype=np.int64))
+        if found < expected:
+            raise ValueError(f"{path}: expected at least {expected} bytes for images {shape}, found {found}")
+        self._arguments = {"path": path, "offset": offset, "shape": shape, "channels_last": channels_last}
+        self._channels_last = channels_last
+        # the plain ndarray view skips numpy's slower indexing of its memmap subclass
+        self._array = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape).view(np.ndarray)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._arguments
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        _, a, b, c = self._array.shape
+        return (c, a, b) if self._channels_last else (a, b, c)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def read(self, indices: IntArray) -> ImageArray:
+        batch: ImageArray = self._array[indices]
+        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self._channels_last else batch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DrawnImages:
+    """Images that are held nowhere: every read draws them from the values of their factors."""
+
+    render: Callable[..., ImageArray]
+    """One (n,) argument per factor -> uint8 (n, C, H, W)."""
+    values: FloatArray
+    """(N, K) float32, one column per argument of `render`."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W) of every image."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def read(self, indices: IntArray) -> ImageArray:
+        return self.render(*self.values[indices].T)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactorDataset:
     """N images and, where known, the ground-truth factors that made them.
@@ -101,12 +170,21 @@ class FactorDataset:
     """(N, K) int64, 0 <= factors[:, k] < factor_sizes[k]; None where unknown."""
     factor_values: FloatArray | None = None
     """(N, K) float32; None where unknown."""
+    partition: npt.NDArray[np.int8] | None = None
+    """(N,) int8: 0 train, 1 validation, 2 held out; None where the data set declares no partition of its own."""
 
     def __post_init__(self) -> None:
         for label, array in (("factors", self.factors), ("factor_values", self.factor_values)):
             expected = (len(self.store), len(self.factor_names))
             if array is not None and array.shape != expected:
                 raise ValueError(f"{self.name}: {label} needs shape {expected} (N, K), got {array.shape}")
+        if self.partition is not None and (
+            self.partition.shape != (len(self.store),) or not np.isin(self.partition, (0, 1, 2)).all()
+        ):
+            raise ValueError(
+                f"{self.name}: partition needs {len(self.store)} values 0 (train), 1 (validation) or 2 (held out), "
+                f"got shape {self.partition.shape} with values {np.unique(self.partition)[:5].tolist()}"
+            )
         if self.factors is not None:
             if len(self.factor_sizes) != len(self.factor_names):
                 raise ValueError(
@@ -150,7 +228,13 @@ class FactorDataset:
 
     @functools.cached_property
     def split(self) -> tuple[IntArray, IntArray]:
-        """(train, held-out) indices: a full grid is all training data, otherwise the last 10 % are held out."""
+        """(train, held-out) indices.
+
+        A declared `partition` decides (validation items are in neither). Without one a full grid is all training data,
+        and anything else holds out its last 10 %.
+        """
+        if self.partition is not None:
+            return np.flatnonzero(self.partition == 0), np.flatnonzero(self.partition == 2)
         everything = np.arange(len(self), dtype=np.int64)
         if self.is_full_grid or len(self) < 10:
             return everything, everything[:0]

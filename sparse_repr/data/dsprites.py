@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from sparse_repr.data.base import FactorDataset, PackedBits
+from sparse_repr.data.base import FactorDataset, PackedBits, full_grid
+from sparse_repr.data.cache import cached_array
 from sparse_repr.data.sprite_geometry import IMAGE_SIZE, render_sprites
-from sparse_repr.files import atomic_path, cache_folder, require_space
 
 __all__ = ["FACTOR_NAMES", "FACTOR_SIZES", "load_dsprites", "render_sprites"]
 
@@ -36,11 +36,6 @@ _ROW_BYTES = IMAGE_SIZE * IMAGE_SIZE // 8
 _SLAB = 4096
 
 _Bits = npt.NDArray[np.uint8]
-
-
-def grid_factors() -> npt.NDArray[np.int64]:
-    """Factor indices of the full grid, int64 (737280, 5), last factor fastest."""
-    return np.stack(np.unravel_index(np.arange(ITEMS), FACTOR_SIZES), axis=1).astype(np.int64)
 
 
 def factor_values_of(factors: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -70,14 +65,15 @@ def load_dsprites(path: Path | None = None, *, progress: bool = True) -> FactorD
     """
     official = _find_official(path)
     if official is None:
-        bits = _cached(f"dsprites-drawn-v{_GEOMETRY_VERSION}", lambda: _draw_grid(progress))
+        stem, build = f"dsprites-drawn-v{_GEOMETRY_VERSION}", lambda: [_draw_grid(progress)]
         source = "drawn"
     else:
         stat = official.stat()
         key = hashlib.sha256(f"{official.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:16]
-        bits = _cached(f"dsprites-file-{key}", lambda: read_official(official, progress=progress))
+        stem, build = f"dsprites-file-{key}", lambda: [read_official(official, progress=progress)]
         source = str(official)
-    factors = grid_factors()
+    bits = cached_array(stem, (ITEMS, _ROW_BYTES), build, purpose="the dSprites cache")
+    factors = full_grid(FACTOR_SIZES)
     return FactorDataset(
         name="dsprites",
         store=PackedBits(bits, IMAGE_SIZE, IMAGE_SIZE),
@@ -110,27 +106,10 @@ def _find_official(path: Path | None) -> Path | None:
     )
 
 
-def _cached(stem: str, build: Callable[[], _Bits]) -> _Bits:
-    """The packed grid from the cache folder, built and stored there first when missing or damaged."""
-    path = cache_folder() / f"{stem}.npy"
-    if path.is_file():
-        try:
-            bits = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            bits = np.empty(0, dtype=np.uint8)
-        if bits.dtype == np.uint8 and bits.shape == (ITEMS, _ROW_BYTES):
-            return bits
-    require_space(path.parent, int(1.05 * ITEMS * _ROW_BYTES), "the dSprites cache (folder: SPARSE_REPR_CACHE)")
-    bits = build()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, bits, allow_pickle=False)
-    return bits
-
-
 def _draw_grid(progress: bool) -> _Bits:
     """Draw every image: one task per (shape, scale, orientation), all 1,024 positions at once."""
     bits = np.empty((ITEMS, _ROW_BYTES), dtype=np.uint8)
-    values = factor_values_of(np.stack(np.unravel_index(np.arange(0, ITEMS, 1024), FACTOR_SIZES), axis=1))
+    values = factor_values_of(full_grid(FACTOR_SIZES)[::1024])
     scales, angles = np.linspace(0.5, 1, 6), np.linspace(0, 2 * np.pi, 40)
     x, y = (axis.ravel() / 31 for axis in np.indices((32, 32)))
 

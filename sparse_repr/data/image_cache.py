@@ -1,0 +1,206 @@
+"""Images brought once into an HDF5 file of the cache folder, then memory-mapped or held in memory.
+
+The file's data set ``images`` is uint8 (N, C, H, W), uncompressed and in one piece, so a memory map can start at its
+offset. It is filled slab by slab and renamed into place when whole: an interrupted or failed build leaves nothing
+behind, and of two processes that build at once the last one's file, equal to the first one's, stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from io import RawIOBase
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from sparse_repr.data.base import ArrayImages, ImageArray, ImageStore, MappedImages
+from sparse_repr.files import atomic_path, cache_folder, require_space
+
+# Part of every cache's key: raise it whenever a decoded pixel or the file's layout changes.
+_CACHE_VERSION = 1
+# Up to here a data set is read into memory in about a tenth of a second; beyond, a memory map starts at once and the
+# system's page cache serves it as fast after the first epoch.
+_IN_MEMORY_BYTES = 512 * 1024**2
+_ABANDONED_S = 3600
+
+
+class CacheKey(NamedTuple):
+    """What a cached copy was made from; any difference makes it be built again."""
+
+    dataset: str
+    source: Path
+    fingerprint: str
+    """Changes when the source's content changes (`pictures.fingerprint`)."""
+    settings: Mapping[str, str | int | float | None]
+
+    @property
+    def path(self) -> Path:
+        """One file per data set, source and settings, so a changed source replaces its old copy."""
+        place = json.dumps([str(self.source.resolve()), dict(self.settings)], sort_keys=True)
+        return cache_folder() / f"{self.dataset}-{hashlib.sha256(place.encode()).hexdigest()[:16]}.h5"
+
+    def describe(self) -> str:
+        """Everything in one line of JSON, as it is kept in the cache."""
+        return json.dumps(
+            [_CACHE_VERSION, self.dataset, str(self.source.resolve()), self.fingerprint, dict(self.settings)],
+            sort_keys=True,
+        )
+
+
+class Slab(NamedTuple):
+    """Some images, in order, with their names where names matter later."""
+
+    images: ImageArray
+    names: Sequence[str] = ()
+
+
+class ImageStream(NamedTuple):
+    """Images on their way into the cache."""
+
+    most: int
+    """The most images there can be."""
+    image_shape: tuple[int, int, int]
+    slabs: Generator[Slab, None, None]
+
+
+class CachedImages(NamedTuple):
+    """The cached images and the names they came with."""
+
+    store: ImageStore
+    names: tuple[str, ...]
+
+
+def cached_images(key: CacheKey, build: Callable[[], ImageStream], *, in_memory: bool | None = None) -> CachedImages:
+    """Open the cached copy of `key`, after building it when it is missing, damaged or made from something else.
+
+    Args:
+        key: the source and its settings.
+        build: starts the stream of images; called only when there is no valid copy.
+        in_memory: read all images into memory (True), memory-map them (False), or choose by size (None: up to 0.5 GB
+            are read).
+
+    Raises:
+        OSError: no room for the copy, or it cannot be written; nothing is left behind.
+    """
+    if not _is_valid(key):
+        _write(key, build())
+    with h5py.File(key.path, "r") as file:
+        images = file["images"]
+        # images that could not be read leave unused rows at the end
+        shape = (int(file.attrs["count"]), *images.shape[1:])
+        offset = images.id.get_offset()
+        blob = file["names"][:].tobytes() if "names" in file else b""
+    names = tuple(blob.decode("utf-8", "surrogateescape").split("\0")) if blob else ()
+    return CachedImages(open_images(key.path, offset, shape, in_memory=in_memory), names)
+
+
+def open_images(
+    path: Path, offset: int, shape: tuple[int, int, int, int], *, in_memory: bool | None = None
+) -> ImageStore:
+    """Raw uint8 (N, C, H, W) at `offset` of a file, in memory or memory-mapped (None: by size)."""
+    size = int(np.prod(shape, dtype=np.int64))
+    if in_memory or (in_memory is None and size <= _IN_MEMORY_BYTES):
+        return ArrayImages(np.fromfile(path, dtype=np.uint8, count=size, offset=offset).reshape(shape))
+    return MappedImages(path, offset, shape)
+
+
+def _is_valid(key: CacheKey) -> bool:
+    """Whether the cache file exists, is whole and was made from exactly this source with these settings."""
+    try:
+        with h5py.File(key.path, "r") as file:
+            images = file["images"]
+            offset = images.id.get_offset()
+            return bool(
+                file.attrs["key"] == key.describe()
+                and images.dtype == np.uint8
+                and images.ndim == 4
+                and offset is not None
+                and 0 < int(file.attrs["count"]) <= images.shape[0]
+                and key.path.stat().st_size >= offset + images.size
+            )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        return False
+
+
+def _write(key: CacheKey, stream: ImageStream) -> None:
+    needed = stream.most * int(np.prod(stream.image_shape, dtype=np.int64))
+    # a generator goes on holding threads and open files until it is closed
+    with contextlib.closing(stream.slabs):
+        if stream.most == 0:
+            raise ValueError(f"{key.source}: holds no image")
+        _remove_abandoned(key.path)
+        require_space(key.path.parent, int(1.02 * needed) + 1024**2, _purpose(key))
+        with atomic_path(key.path) as temporary:
+            if _fill(temporary, key, stream) == 0:
+                raise ValueError(f"{key.source}: holds no image that can be read")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a build left that was killed too hard to clean up; a living one has written to its file lately."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        with contextlib.suppress(OSError):  # another process may be removing it too
+            if time.time() - partial.stat().st_mtime > _ABANDONED_S:
+                partial.unlink()
+
+
+def _purpose(key: CacheKey) -> str:
+    return f"the cache of decoded {key.dataset} images (folder: SPARSE_REPR_CACHE)"
+
+
+@contextlib.contextmanager
+def _explained(key: CacheKey) -> Iterator[None]:
+    """Say in plain words that the cache could not be written; errors of the source pass by outside of this."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing a file fails
+        raise OSError(
+            f"{_purpose(key)} could not be written in {key.path.parent} "
+            f"({(isinstance(error, OSError) and error.strerror) or error}); nothing was left there: free some space or "
+            "choose another folder"
+        ) from error
+
+
+def _fill(path: Path, key: CacheKey, stream: ImageStream) -> int:
+    """Write the whole stream to `path`; returns the number of images."""
+    with _explained(key):
+        offset = _create(path, (stream.most, *stream.image_shape))
+    names: list[str] = []
+    done = 0
+    # Pixels go through a plain file: after a failed write, on a full disk, HDF5 can no longer close its own and would
+    # keep the space of the removed file until the process ends.
+    with path.open("r+b", buffering=0) as file:
+        file.seek(offset)
+        for slab in stream.slabs:
+            with _explained(key):
+                _append(file, slab.images)
+            done += len(slab.images)
+            names += slab.names
+    with _explained(key), h5py.File(path, "r+") as cache:
+        if names:
+            cache["names"] = np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), dtype=np.uint8)
+        cache.attrs["count"] = done
+        cache.attrs["key"] = key.describe()
+    return done
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> int:
+    """An HDF5 file with an unwritten data set ``images`` in one piece; returns the offset of its first byte."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(path, "w") as file:
+        images = h5py.h5d.create(file.id, b"images", h5py.h5t.NATIVE_UINT8, h5py.h5s.create_simple(shape), layout)
+        return int(images.get_offset())
+
+
+def _append(file: RawIOBase, images: ImageArray) -> None:
+    rest = memoryview(images.tobytes())
+    while len(rest):
+        rest = rest[file.write(rest) or 0 :]

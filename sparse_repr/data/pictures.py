@@ -1,0 +1,178 @@
+"""Collections of compressed pictures: a zip, a tar or a folder. Members are read into memory, never put on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+# No picture is larger than this; a small compressed member may claim any size.
+_LARGEST_PICTURE_BYTES = 256 * 1024**2
+_TAR_BLOCK = 512
+
+
+class Pictures(Protocol):
+    """Compressed pictures by name; `read` may be called from several threads."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths inside the collection, with ``/`` between folders, sorted."""
+
+    def read(self, name: str) -> bytes:
+        """The compressed bytes of one picture."""
+
+
+def fingerprint(place: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES) -> str:
+    """A digest that changes when a file, or the listing of a folder (names, sizes, times), changes."""
+    if not place.is_dir():
+        stat = place.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+    digest = hashlib.sha256()
+    for name, stat in _walk(place, frozenset(suffixes)):
+        digest.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def open_pictures(place: Path) -> Iterator[Pictures]:
+    """Open a `.zip`, a `.tar` or a folder.
+
+    Raises:
+        ValueError: another kind of file, a damaged or cut-off archive, or a member that points outside the archive
+            (an absolute path, ``..``, a link); the message names the file.
+    """
+    if place.is_dir():
+        yield _FolderPictures(place)
+        return
+    if place.suffix.lower() == ".zip":
+        try:
+            archive = zipfile.ZipFile(place)
+        except zipfile.BadZipFile as error:
+            raise _damaged(place, error) from error
+        with archive:
+            yield _ZipPictures(place, archive)
+        return
+    if place.suffix.lower() == ".tar":
+        with place.open("rb") as file:
+            yield _TarPictures(place, file.fileno())
+        return
+    raise ValueError(f"{place}: expected a folder, a .zip or an uncompressed .tar, found a file of another kind")
+
+
+def _damaged(place: Path, reason: object) -> ValueError:
+    return ValueError(f"{place}: damaged or cut-off archive ({reason}); download it again")
+
+
+def _is_picture(name: str) -> bool:
+    parts = name.split("/")
+    # hidden files and the resource forks of macOS archives have the suffix of the picture they stand beside
+    hidden = any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in parts)
+    return not hidden and os.path.splitext(parts[-1])[1].lower() in PICTURE_SUFFIXES
+
+
+def _refuse_outside(place: Path, name: str) -> None:
+    plain = name.replace("\\", "/")
+    if plain.startswith("/") or plain[1:2] == ":" or ".." in plain.split("/"):
+        raise ValueError(
+            f"{place}: member {name!r} points outside the archive, which no official file does; nothing was read: "
+            "get the archive from its official place"
+        )
+
+
+class _FolderPictures:
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.names = tuple(name for name, _ in _walk(place, PICTURE_SUFFIXES))
+
+    def read(self, name: str) -> bytes:
+        path = self._place / name
+        if path.stat().st_size > _LARGEST_PICTURE_BYTES:
+            raise ValueError(f"larger than {_LARGEST_PICTURE_BYTES} bytes")
+        return path.read_bytes()
+
+
+class _ZipPictures:
+    def __init__(self, place: Path, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in archive.infolist():
+            _refuse_outside(place, member.filename)
+            if not member.is_dir() and _is_picture(member.filename):
+                self._members[member.filename] = member
+        self.names = tuple(sorted(self._members))
+
+    def read(self, name: str) -> bytes:
+        member = self._members[name]
+        if member.file_size > _LARGEST_PICTURE_BYTES:
+            raise ValueError(f"claims to hold {member.file_size} bytes")
+        return self._archive.read(member)
+
+
+class _TarPictures:
+    def __init__(self, place: Path, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._members: dict[str, tuple[int, int]] = {}
+        try:
+            # mode "r:" takes no compression: members can then be read at their offset, by any thread
+            with tarfile.open(place, "r:") as archive:
+                for member in archive:
+                    _refuse_outside(place, member.name)
+                    if member.issym() or member.islnk():
+                        raise ValueError(
+                            f"{place}: member {member.name!r} is a link, which no official file holds; nothing was "
+                            "read: get the archive from its official place"
+                        )
+                    if member.isfile() and _is_picture(member.name):
+                        self._members[member.name] = (member.offset_data, member.size)
+                end = archive.offset
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise _damaged(place, error) from error
+        self.names = tuple(sorted(self._members))
+        # A whole archive ends in a block of zeros; one cut off between two members looks complete to tarfile.
+        if self._read_at(end, _TAR_BLOCK) != bytes(_TAR_BLOCK):
+            raise _damaged(place, f"no end mark after {len(self.names)} pictures")
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        # not os.pread, which Windows lacks
+        with self._lock:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            pieces = []
+            while size > 0 and (piece := os.read(self._descriptor, size)):
+                pieces.append(piece)
+                size -= len(piece)
+        return b"".join(pieces)
+
+    def read(self, name: str) -> bytes:
+        offset, size = self._members[name]
+        if size > _LARGEST_PICTURE_BYTES:
+            raise ValueError(f"claims to hold {size} bytes")
+        return self._read_at(offset, size)
+
+
+def _walk(folder: Path, suffixes: frozenset[str]) -> list[tuple[str, os.stat_result]]:
+    """(path below `folder`, stat) of every visible file with one of the suffixes, sorted by path."""
+    found: list[tuple[str, os.stat_result]] = []
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = f"{below}{entry.name}"
+                # a linked folder may lead back to its own parent; linked files are welcome
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{name}/")
+                elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
+                    found.append((name, entry.stat()))
+    return sorted(found, key=lambda item: item[0])
