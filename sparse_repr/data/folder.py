@@ -1,0 +1,78 @@
+"""Any folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sparse_repr.data.base import FactorDataset
+from sparse_repr.data.decoding import Preparation, picture_kind
+from sparse_repr.data.picture_cache import cached_pictures
+from sparse_repr.data.pictures import PICTURE_SUFFIXES, Pictures
+
+__all__ = ["load_folder"]
+
+_DEFAULT_SIZE = 64
+
+
+def load_folder(
+    path: Path | None = None,
+    *,
+    image_size: int | None = None,
+    progress: bool = True,
+    in_memory: bool | None = None,
+) -> FactorDataset:
+    """Your own pictures: every JPEG, PNG, BMP, WebP … below a folder (or in a zip or tar), without known factors.
+
+    Pictures are sorted by path. They stay grey (one channel) when all of them are; otherwise all become
+    red-green-blue. The last 10 % are held out.
+
+    Args:
+        path: the folder, or a `.zip` or `.tar` of it.
+        image_size: height and width in pixels that every picture's centre square is resized to. None keeps the pictures
+            as they are when all have one size, and resizes to 64 otherwise.
+        progress: show a progress bar on the first use, while pictures are decoded.
+        in_memory: hold the images in memory (True) or map them from the cache (False); None chooses by size.
+
+    Raises:
+        ValueError: no path, no picture, or more than 1 % of the pictures cannot be read.
+        FileNotFoundError: no such folder.
+        OSError: no room for the cached copy.
+    """
+    if path is None:
+        raise ValueError("data set 'folder' needs a path (--data-path): the folder of pictures to read")
+    if not path.exists():
+        raise FileNotFoundError(f"folder: no such folder: {path}")
+
+    def choose(pictures: Pictures) -> tuple[Sequence[str], Preparation]:
+        if not pictures.names:
+            raise ValueError(
+                f"{path}: expected pictures ({', '.join(sorted(PICTURE_SUFFIXES))}), found none in it or below"
+            )
+        return pictures.names, _preparation(path, pictures, image_size)
+
+    images = cached_pictures("folder", path, {"image_size": image_size}, choose, progress=progress, in_memory=in_memory)
+    return FactorDataset(name="folder", store=images.store, source=str(path))
+
+
+def _preparation(path: Path, pictures: Pictures, image_size: int | None) -> Preparation:
+    """What suits all pictures, from their headers."""
+
+    def kind(name: str) -> tuple[int, int, bool] | None:
+        try:
+            return picture_kind(pictures.read(name))
+        except Exception:  # damaged pictures are counted and named when they are decoded
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        kinds = {found for found in pool.map(kind, pictures.names) if found is not None}
+    if not kinds:
+        raise ValueError(f"{path}: none of its {len(pictures.names)} pictures can be read")
+    channels = 1 if all(grey for _, _, grey in kinds) else 3
+    sizes = {(height, width) for height, width, _ in kinds}
+    if image_size is None and len(sizes) == 1:
+        height, width = sizes.pop()
+        return Preparation(channels, height, width, crop=None)
+    size = _DEFAULT_SIZE if image_size is None else image_size
+    return Preparation(channels, size, size)

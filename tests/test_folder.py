@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sparse_repr.data import load_dataset
+from sparse_repr.data.folder import load_folder
+from tests.small_pictures import BLUE, GREEN, RED, bordered, encode, noise, plain, write_folder, write_zip
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSE_REPR_CACHE", str(tmp_path / "cache"))
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_pictures_of_one_size_keep_it_and_are_sorted_by_path(tmp_path: Path) -> None:
+    pixels = [noise(20, 30, k) for k in range(4)]
+    members = {
+        "b/2.bmp": encode(pixels[2], "BMP"),
+        "b/3.webp": encode(pixels[3], "WEBP", lossless=True),
+        "a.png": encode(pixels[0]),
+        "b/1.PNG": encode(pixels[1]),
+        "notes.txt": b"not a picture",
+    }
+    data = load_dataset("folder", write_folder(tmp_path / "own", members))
+    assert data.image_shape == (3, 20, 30)
+    np.testing.assert_array_equal(data.images(np.arange(4)), np.stack(pixels).transpose(0, 3, 1, 2))
+    assert data.factors is None
+
+
+def test_different_sizes_are_cut_square_and_resized_to_64(tmp_path: Path) -> None:
+    members = {"wide.png": encode(bordered(100, 200, 100)), "high.png": encode(bordered(90, 70, 70))}
+    data = load_folder(write_folder(tmp_path / "own", members), progress=False)
+    assert data.image_shape == (3, 64, 64)
+    green = np.array(GREEN)[:, None, None]
+    high, wide = data.images([0, 1])
+    np.testing.assert_array_equal(wide, np.broadcast_to(green, wide.shape))
+    np.testing.assert_array_equal(high, np.broadcast_to(green, high.shape))
+
+
+def test_a_size_asked_for_is_given(tmp_path: Path) -> None:
+    place = write_folder(tmp_path / "own", {f"{k}.png": encode(noise(20, 30, k)) for k in range(2)})
+    assert load_folder(place, image_size=16, progress=False).image_shape == (3, 16, 16)
+    assert load_folder(place, progress=False).image_shape == (3, 20, 30)
+
+
+def test_grey_stays_grey_until_one_picture_has_colour(tmp_path: Path) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    place = write_folder(tmp_path / "own", {"a.png": encode(grey), "b.png": encode(grey[::-1].copy())})
+    data = load_folder(place, progress=False)
+    assert data.image_shape == (1, 8, 8)
+    np.testing.assert_array_equal(data.images([0])[0, 0], grey)
+    (place / "c.png").write_bytes(encode(plain(8, 8, RED)))
+    data = load_folder(place, progress=False)
+    assert data.image_shape == (3, 8, 8)
+    np.testing.assert_array_equal(data.images([0])[0], np.stack([grey] * 3))
+
+
+def test_sixteen_bit_greys_are_scaled_and_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    deep = (np.arange(4, dtype=np.uint16) * 21845).reshape(2, 2)
+    data = load_folder(write_folder(tmp_path / "deep", {"a.png": saved(Image.fromarray(deep))}), progress=False)
+    assert data.images([0])[0, 0].tolist() == [[0, 85], [170, 255]]
+
+    clear = np.zeros((2, 2, 4), dtype=np.uint8)
+    clear[0] = (0, 0, 255, 255)
+    palette = Image.fromarray(plain(2, 2, RED)).convert("P")
+    members = {"a.png": saved(Image.fromarray(clear)), "b.png": saved(palette)}
+    data = load_folder(write_folder(tmp_path / "clear", members), progress=False)
+    first, second = data.images([0, 1])
+    assert first[:, 0, 0].tolist() == list(BLUE)
+    assert first[:, 1, 0].tolist() == [255, 255, 255]
+    assert second[:, 0, 0].tolist() == list(RED)
+
+
+def test_a_photograph_that_lies_on_its_side_is_turned(tmp_path: Path) -> None:
+    pixels = plain(40, 80, BLUE)
+    pixels[:, :40] = RED
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held upright: turn clockwise
+    picture = saved(Image.fromarray(pixels), "JPEG", exif=turned, quality=95, subsampling=0)
+    data = load_folder(write_folder(tmp_path / "own", {"a.jpg": picture}), progress=False)
+    assert data.image_shape == (3, 80, 40)
+    image = data.images([0])[0].astype(int)
+    assert image[0, 10, 20] > 200
+    assert image[2, 70, 20] > 200
+
+
+def test_a_large_jpeg_decoded_at_part_of_its_size_gives_the_same_picture(tmp_path: Path) -> None:
+    # a smooth picture: the short cut may differ in grain, not in place or colour
+    ramp = np.linspace(0, 255, 1600)
+    pixels = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:, None], 255 - ramp[None, :]), axis=2).astype(np.uint8)
+    members = {"a.jpg": encode(pixels, "JPEG"), "b.png": encode(pixels)}
+    data = load_folder(write_folder(tmp_path / "own", members), image_size=64, progress=False)
+    short, full = data.images([0, 1]).astype(int)
+    assert abs(short - full).max() <= 3
+
+
+def test_a_zip_of_pictures_will_do(tmp_path: Path) -> None:
+    place = write_zip(tmp_path / "own.zip", {f"{k}.png": encode(noise(8, 8, k)) for k in range(3)})
+    assert len(load_folder(place, progress=False)) == 3
+
+
+def test_what_is_no_folder_of_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'folder' needs a path"):
+        load_dataset("folder")
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*missing"):
+        load_folder(tmp_path / "missing")
+    place = write_folder(tmp_path / "own", {"notes.txt": b"x"})
+    with pytest.raises(ValueError, match=r"own: expected pictures \(.*\.png.*found none in it or below"):
+        load_folder(place, progress=False)
+    (place / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="own: none of its 1 pictures can be read"):
+        load_folder(place, progress=False)
