@@ -1,0 +1,121 @@
+"""3D Shapes: 480,000 pictures of an object in a room, from the user's copy of ``3dshapes.h5``.
+
+Burgess and Kim, "3D Shapes Dataset" (2018), made for Kim and Mnih, "Disentangling by Factorising" (ICML 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from sparse_repr.data.base import FactorDataset, FloatArray, ImageStore, IntArray, MappedImages, full_grid
+from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
+from sparse_repr.data.locate import locate
+from sparse_repr.data.pictures import fingerprint
+
+__all__ = ["load_shapes3d"]
+
+FACTOR_NAMES = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
+FACTOR_SIZES = (10, 10, 10, 8, 4, 15)
+
+_SIDE = 64
+_SLAB_ROWS = 1024
+# A slab is a whole number of the file's chunks, unless those are enormous.
+_MOST_ROWS = 16_384
+_ADVICE = (
+    "Download 3dshapes.h5 (255 MB, see https://github.com/google-deepmind/3d-shapes) and name the file, or the folder "
+    "that holds it, as the data path (--data-path), or put it into the folder named by SPARSE_REPR_DATA"
+)
+
+
+def load_shapes3d(
+    path: Path | None = None, *, progress: bool = True, sizes: tuple[int, ...] = FACTOR_SIZES
+) -> FactorDataset:
+    """3D Shapes: an object in a room, 480,000 colour images, the full grid of six factors.
+
+    The official file is compressed in chunks, far too slow to read at random, so its pixels are copied once to the
+    cache (5.9 GB) and memory-mapped from there; a file that holds them uncompressed is memory-mapped where it is.
+
+    Args:
+        path: ``3dshapes.h5`` or a folder that holds it. Without it the folder named by ``SPARSE_REPR_DATA`` is
+            searched.
+        progress: show a progress bar on the first use.
+        sizes: numbers of values of the six factors that the file must hold; other than the official ones only for
+            smaller files of the same layout.
+
+    Returns:
+        Images uint8 (3, 64, 64); `factor_values` are the file's labels (hues 0..1, orientation in degrees).
+
+    Raises:
+        FileNotFoundError: no copy found; the message says what to download.
+        ValueError: the file is not 3D Shapes; the message names the file, what was expected and what was found.
+        OSError: no room for the cached copy.
+    """
+    file = locate("shapes3d", path, ("3dshapes.h5",), advice=_ADVICE)
+    factors = full_grid(sizes)
+    values, store = _open(file, factors, sizes, progress)
+    return FactorDataset(
+        name="shapes3d",
+        store=store,
+        source=str(file),
+        factor_names=FACTOR_NAMES,
+        factor_sizes=sizes,
+        factors=factors,
+        factor_values=values,
+    )
+
+
+def _open(path: Path, factors: IntArray, sizes: tuple[int, ...], progress: bool) -> tuple[FloatArray, ImageStore]:
+    items = len(factors)
+    shape = (items, _SIDE, _SIDE, 3)
+    try:
+        with h5py.File(path, "r") as file:
+            for entry, expected in (("images", (shape, np.uint8)), ("labels", ((items, len(sizes)), np.float64))):
+                found = (file[entry].shape, file[entry].dtype)
+                if found != (expected[0], np.dtype(expected[1])):
+                    raise ValueError(
+                        f"{path}: {entry} needs shape {expected[0]} and dtype {np.dtype(expected[1])}, found "
+                        f"{found[0]} and {found[1]}; is this 3dshapes.h5?"
+                    )
+            labels = file["labels"][:]
+            offset = file["images"].id.get_offset()  # None where the data set is chunked
+    except (OSError, KeyError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+    # each factor's values, read along its axis of the grid, must explain all labels
+    strides = [int(np.prod(sizes[k + 1 :])) for k in range(len(sizes))]
+    for k, name in enumerate(FACTOR_NAMES):
+        axis = labels[np.arange(sizes[k]) * strides[k], k]
+        if not np.array_equal(axis[factors[:, k]], labels[:, k]) or len(np.unique(axis)) != sizes[k]:
+            raise ValueError(
+                f"{path}: labels of {name} are not in grid order (last factor fastest); is this 3dshapes.h5?"
+            )
+    if offset is not None:
+        return labels.astype(np.float32), MappedImages(path, int(offset), shape, channels_last=True)
+    key = CacheKey("shapes3d", path, fingerprint(path), {})
+    images = cached_images(key, lambda: ImageStream(items, (3, _SIDE, _SIDE), _slabs(path, items, progress)))
+    return labels.astype(np.float32), images.store
+
+
+def _slabs(path: Path, items: int, progress: bool) -> Generator[Slab, None, None]:
+    with (
+        h5py.File(path, "r") as file,
+        tqdm(total=items, desc=f"unpacking {path.name}", unit="img", disable=not progress) as bar,
+    ):
+        images = file["images"]
+        chunk = images.chunks[0]
+        rows = min(-(-_SLAB_ROWS // chunk) * chunk, _MOST_ROWS)
+        for start in range(0, items, rows):
+            try:
+                slab = images[start : start + rows]
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            yield Slab(slab.transpose(0, 3, 1, 2))
+            bar.update(len(slab))
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a readable 3dshapes.h5 ({error}); download it again")
