@@ -21,9 +21,11 @@ class PretrainConfig:
     """Settings of one pretraining run; the defaults are the published protocol (Burgess et al. 2018)."""
 
     dataset: str = "dsprites"
-    """Data set: dsprites (drawn when no official file is found), or h5 (a file written by rl.record)."""
+    """Data set. Drawn, no files needed: dsprites (the official file is used when found), dsprites_color,
+    dsprites_noise, chairs3d, faces. From your files: celeba, chairs, shapes3d, mpi3d, cars3d, smallnorb. Your own:
+    folder (of pictures) or h5 (written by rl.record). python -m sparse_repr.data NAME describes each."""
     data_path: str | None = None
-    """Your own copy of the data, a file or a folder; dsprites also looks in the folder named by SPARSE_REPR_DATA."""
+    """Your own copy of the data, a file or a folder; without it the folder named by SPARSE_REPR_DATA is searched."""
     objective: str = "sparse"
     """vae (evidence lower bound, Kingma 2013), beta_vae (KL weighted by beta, Higgins 2017) or sparse (VAE with an L1
     penalty on the posterior mean, the paper)."""

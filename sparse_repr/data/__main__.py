@@ -1,0 +1,81 @@
+"""`python -m sparse_repr.data NAME`: what a data set is, where its files were found, and a picture of it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sparse_repr.data import DATASETS, FactorDataset, load_dataset
+from sparse_repr.data.contact_sheet import write_contact_sheet
+from sparse_repr.registry import lookup
+
+
+def description(name: str) -> str:
+    """One line on a data set: the first line of its loader's documentation."""
+    return (inspect.getdoc(lookup(DATASETS, name, "data set")) or "").partition("\n")[0]
+
+
+def report(dataset: FactorDataset) -> str:
+    """What a loaded data set is, in lines of text."""
+    channels, height, width = dataset.image_shape
+    train, held_out = dataset.split
+    lines = [
+        f"{dataset.name}: {description(dataset.name)}",
+        f"source    {dataset.source}",
+        f"images    {len(dataset):,} of {height}x{width} pixels, {'grey' if channels == 1 else 'colour'} "
+        f"(uint8, {channels} x {height} x {width})",
+        f"split     {len(train):,} train, {len(held_out):,} held out",
+    ]
+    if not dataset.factor_names:
+        return "\n".join([*lines, "factors   none known"])
+    kind = "a full grid" if dataset.is_full_grid else "not a full grid"
+    lines.append(f"factors   {len(dataset.factor_names)}, {kind}")
+    for k, factor in enumerate(dataset.factor_names):
+        line = f"          {factor}"
+        if dataset.factor_sizes:
+            line += f": {dataset.factor_sizes[k]} values"
+        if dataset.factor_values is not None:
+            column = dataset.factor_values[:, k]
+            line += f", {column.min():g}..{column.max():g}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def show(
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")],
+    /,
+    path: Annotated[Path | None, tyro.conf.arg(aliases=["--data-path"])] = None,
+    out: Path | None = None,
+) -> None:
+    """Print what a data set is and write a contact sheet of it.
+
+    Args:
+        name: the data set.
+        path: your own copy, a file or a folder; without it the folder named by SPARSE_REPR_DATA is searched.
+        out: the PNG file to write; NAME.png in the current folder when left out.
+    """
+    dataset = load_dataset(name, path)
+    print(report(dataset))
+    sheet = out if out is not None else Path(f"{name}.png")
+    write_contact_sheet(dataset, sheet)
+    print(f"wrote     {sheet} (contact sheet)")
+    if name == "celeba":
+        print("          CelebA must not be redistributed: keep this picture to yourself, and out of any repository")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    known = "\n".join(f"  {name:<16}{description(name)}" for name in sorted(DATASETS))
+    text = f"Print what a data set is and write a contact sheet of it.\n\nData sets:\n{known}"
+    try:
+        tyro.cli(show, prog="python -m sparse_repr.data", description=text, args=arguments)
+    except (ValueError, OSError) as error:  # the loaders' messages say what to do
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
