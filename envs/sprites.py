@@ -41,10 +41,19 @@ class SpriteReach(gym.Env[Observation, Any]):
     episode.
 
     **info**: `factors`, float32 (5,) in the units of `render_sprites` and the order of `factor_names`; `is_success`.
+    `factor_bins` states how recordings bin them.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (an instance variable in gym.Env)
     factor_names = ("shape", "scale", "orientation", "position_x", "position_y")
+    # Edges between the bins into which recordings sort the values: 3 shapes, 6 scales, 8 orientations, 8 x 8 positions.
+    factor_bins = (
+        (0.5, 1.5),
+        (0.55, 0.65, 0.75, 0.85, 0.95),
+        tuple(2 * math.pi * i / 8 for i in range(1, 8)),
+        tuple(i / 8 for i in range(1, 8)),
+        tuple(i / 8 for i in range(1, 8)),
+    )
 
     def __init__(
         self,

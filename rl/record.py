@@ -1,9 +1,12 @@
-"""`python -m rl.record`: frames of any Gymnasium image environment under a random policy, as an HDF5 data set."""
+"""`python -m rl.record`: frames of any Gymnasium image environment, as an HDF5 data set to pretrain on."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +17,14 @@ import numpy.typing as npt
 import tyro
 from tqdm import tqdm
 
-from sparse_repr.files import atomic_path, require_space
+from sparse_repr.files import require_space
 
-_CHUNK_FRAMES = 64
+Policy = Callable[[Any], Any]
+"""Batched observations of all environments -> batched actions."""
+
+_Venv = gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv
+# Frames between two moments at which an interrupted recording can be continued.
+_FLUSH_FRAMES = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +39,20 @@ class RecordConfig:
     """Number of frames."""
     envs: int = 8
     """Environments stepped together."""
+    parallel: bool = False
+    """Step each environment in a process of its own: worth it where one step takes milliseconds."""
     render: bool = False
     """Record render() frames (render_mode rgb_array) instead of observations."""
+    key: str | None = None
+    """Which entry of a Dict observation is the picture."""
+    policy: str | None = None
+    """MODULE:FUNCTION that turns batched observations into batched actions; by default actions are random."""
     seed: int = 0
     """Seed of the environments and of the random actions."""
+    resume: bool = False
+    """Continue an interrupted recording; its frames so far are kept."""
     overwrite: bool = False
-    """Replace an existing file."""
+    """Replace an existing file, or an interrupted recording."""
     progress: bool = True
     """Show a progress bar."""
 
@@ -44,69 +60,152 @@ class RecordConfig:
         for name in ("frames", "envs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} needs at least 1, got {getattr(self, name)}")
+        if self.resume and self.overwrite:
+            raise ValueError("resume keeps the frames recorded so far and overwrite drops them: give one of the two")
 
 
-def record(config: RecordConfig) -> Path:
-    """Record frames of an environment under a random policy into the layout of the data set ``h5``.
+def record(config: RecordConfig, policy: Policy | None = None) -> Path:
+    """Record frames of an environment into the layout of the data set ``h5`` (`sparse_repr.data.recorded`).
 
     Where the environment reports `info["factors"]` (float32 (K,)) and has `unwrapped.factor_names`, the factor values
-    are recorded beside the images.
+    are recorded beside the images, and the bins of `unwrapped.factor_bins` where it states them. While it records, the
+    frames lie in FILE.partial; an interrupted recording is continued from there with fresh episodes.
+
+    Args:
+        config: what to record.
+        policy: batched observations -> batched actions, in place of `config.policy`.
 
     Returns:
         The file written.
 
     Raises:
-        FileExistsError: the file exists and `overwrite` is off.
-        TypeError: the environment does not give uint8 images.
+        FileExistsError: the file or an interrupted recording exists, and neither `overwrite` nor `resume` is on.
+        FileNotFoundError: `resume` is on and there is nothing to resume.
+        TypeError: the environment gives no uint8 images.
+        ValueError: the interrupted recording has other settings; the policy cannot be imported.
         OSError: the folder cannot be written or has no room.
     """
     out = Path(config.out)
-    if out.exists() and not config.overwrite:
-        raise FileExistsError(f"{out} exists; give --overwrite, or another --out")
-    mode = "rgb_array" if config.render else None
-    venv = gym.make_vec(config.env, num_envs=config.envs, vectorization_mode="sync", render_mode=mode)
+    partial = out.with_name(f"{out.name}.partial")
+    _check_files(config, out, partial)
+    act = policy or _import_policy(config.policy)
+    done = _done_so_far(config, partial) if config.resume else 0
+    # not passed unless asked for: some environments do not take it
+    options: dict[str, Any] = {"render_mode": "rgb_array"} if config.render else {}
+    vectorization = "async" if config.parallel else "sync"
+    venv = gym.make_vec(config.env, num_envs=config.envs, vectorization_mode=vectorization, **options)
+    assert isinstance(venv, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv)
     try:
-        return _record(config, venv, out)
+        _record(config, venv, partial, done, act)
     finally:
         venv.close()
+    partial.replace(out)
+    return out
 
 
-def _record(config: RecordConfig, venv: gym.vector.VectorEnv[Any, Any, Any], out: Path) -> Path:
-    observations, infos = venv.reset(seed=config.seed)
-    venv.action_space.seed(config.seed)
+def _check_files(config: RecordConfig, out: Path, partial: Path) -> None:
+    if out.exists() and not config.overwrite:
+        raise FileExistsError(f"{out} exists; give --overwrite, or another --out")
+    if config.resume and not partial.exists():
+        raise FileNotFoundError(f"nothing to resume: no interrupted recording at {partial}; leave --resume out")
+    if partial.exists() and not (config.resume or config.overwrite):
+        raise FileExistsError(f"an interrupted recording is at {partial}: continue it with --resume, or --overwrite it")
+
+
+def _import_policy(name: str | None) -> Policy | None:
+    if name is None:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"policy needs MODULE:FUNCTION that can be imported, got {name!r} ({error})") from error
+    if not callable(found):
+        raise ValueError(f"policy needs a function (observations -> actions), {name!r} is {type(found).__name__}")
+    return found
+
+
+def _settings(config: RecordConfig) -> str:
+    """What must be the same for a recording to be continued."""
+    kept = ("env", "frames", "render", "key", "policy", "seed")
+    return json.dumps({name: getattr(config, name) for name in kept}, sort_keys=True)
+
+
+def _done_so_far(config: RecordConfig, partial: Path) -> int:
+    try:
+        with h5py.File(partial, "r") as file:
+            found, done = str(file.attrs["settings"]), int(file.attrs["frames_done"])
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{partial}: cannot be continued ({error}); start again with --overwrite") from error
+    if found != _settings(config):
+        raise ValueError(f"{partial} was recorded with other settings: {found} there, {_settings(config)} asked for")
+    return done
+
+
+def _record(config: RecordConfig, venv: _Venv, partial: Path, done: int, act: Policy | None) -> None:
+    # a continued recording starts fresh episodes: repeating the first ones would record the same frames again
+    observations, infos = venv.reset(seed=config.seed + done)
+    venv.action_space.seed(config.seed + done)
     images = _images(config, venv, observations)
-    names = tuple(venv.get_attr("unwrapped")[0].factor_names) if "factors" in infos else ()  # type: ignore[attr-defined]
-    require_space(out.parent, int(1.05 * config.frames * images[0].nbytes), "the recording")
-    with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
-        shape = images.shape[1:]
-        stored = file.create_dataset(
-            "images", (config.frames, *shape), np.uint8, chunks=(min(_CHUNK_FRAMES, config.frames), *shape)
-        )
-        values = file.create_dataset("factor_values", (config.frames, len(names)), np.float32) if names else None
-        file.attrs["environment"] = config.env
-        if names:
-            file.attrs["factor_names"] = list(names)
-        with tqdm(
-            total=config.frames, desc=f"recording {config.env}", unit="frame", disable=not config.progress
-        ) as bar:
-            done = 0
+    with h5py.File(partial, "r+" if done else "w") as file:
+        if not done:
+            _create(config, venv, file, images, infos)
+        values = file.get("factor_values")
+        bar = tqdm(total=config.frames, initial=done, desc=config.env, unit="frame", disable=not config.progress)
+        with bar:
             while done < config.frames:
                 count = min(config.envs, config.frames - done)
-                stored[done : done + count] = images[:count]
+                file["images"][done : done + count] = images[:count]
                 if values is not None:
                     values[done : done + count] = np.stack(list(infos["factors"]))[:count]
                 done += count
                 bar.update(count)
-                observations, _, _, _, infos = venv.step(venv.action_space.sample())
-                images = _images(config, venv, observations)
-    return out
+                if done // _FLUSH_FRAMES != (done - count) // _FLUSH_FRAMES or done == config.frames:
+                    file.attrs["frames_done"] = done
+                    file.flush()
+                if done < config.frames:
+                    actions = venv.action_space.sample() if act is None else act(observations)
+                    observations, _, _, _, infos = venv.step(actions)
+                    images = _images(config, venv, observations)
 
 
-def _images(
-    config: RecordConfig, venv: gym.vector.VectorEnv[Any, Any, Any], observations: Any
-) -> npt.NDArray[np.uint8]:
+def _create(
+    config: RecordConfig,
+    venv: _Venv,
+    file: Any,
+    images: npt.NDArray[np.uint8],
+    infos: dict[str, Any],
+) -> None:
+    require_space(Path(file.filename).parent, int(1.05 * config.frames * images[0].nbytes), "the recording")
+    # contiguous, so that large recordings are read through a memory map
+    file.create_dataset("images", (config.frames, *images.shape[1:]), np.uint8)
+    file.attrs["environment"] = config.env
+    file.attrs["settings"] = _settings(config)
+    file.attrs["frames_done"] = 0
+    if "factors" not in infos:
+        return
+    # through get_attr it works in other processes too
+    names = [str(name) for name in venv.get_attr("factor_names")[0]]
+    file.create_dataset("factor_values", (config.frames, len(names)), np.float32)
+    file.attrs["factor_names"] = names
+    try:
+        bins = venv.get_attr("factor_bins")[0]
+    except AttributeError:
+        return
+    for name, edges in zip(names, bins, strict=True):
+        file.create_dataset(f"factor_bins/{name}", data=np.asarray(edges, dtype=np.float64))
+
+
+def _images(config: RecordConfig, venv: _Venv, observations: Any) -> npt.NDArray[np.uint8]:
     """The pictures of all environments, uint8 (n, C, H, W)."""
     frames = np.asarray(venv.render()) if config.render else observations
+    if isinstance(frames, dict):
+        if config.key not in frames:
+            raise TypeError(
+                f"{config.env} has Dict observations: name the picture with --key, one of {sorted(frames)}, or record "
+                "what it draws with --render"
+            )
+        frames = frames[config.key]
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         found = frames.dtype if isinstance(frames, np.ndarray) else type(frames).__name__
         raise TypeError(f"{config.env} needs uint8 image observations, got {found}; record its pictures with --render")
@@ -124,10 +223,16 @@ def _images(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    description = "Record frames of an image environment under a random policy into an HDF5 file."
+    description = (
+        "Record frames of an image environment under a random (or your) policy into an HDF5 file. Ctrl-C keeps the "
+        "frames so far; the same command plus --resume continues."
+    )
     try:
         config = tyro.cli(RecordConfig, args=arguments, prog="python -m rl.record", description=description)
         out = record(config)
+    except KeyboardInterrupt:
+        print("interrupted; the same command plus --resume continues", file=sys.stderr)
+        return 130
     except (ValueError, TypeError, OSError, gym.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

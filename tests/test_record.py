@@ -11,6 +11,7 @@ import pytest
 from rl.record import RecordConfig, main, record
 from sparse_repr.data import load_dataset
 from sparse_repr.data.dsprites import render_sprites
+from sparse_repr.data.recorded import bin_factors
 
 ENV = "envs:SparseRepr/SpriteReach-v0"
 
@@ -24,8 +25,11 @@ def test_frames_and_factors_belong_together(tmp_path: Path) -> None:
     assert len(data) == 70
     assert data.image_shape == (1, 64, 64)
     assert data.factor_names == ("shape", "scale", "orientation", "position_x", "position_y")
-    assert data.factors is None  # continuous values without declared bins have no indices
+    assert data.factor_sizes == (3, 6, 8, 8, 8)  # the bins that the environment declares
+    assert data.factors is not None
     assert data.factor_values is not None
+    assert np.array_equal(data.factors[:, 0], data.factor_values[:, 0])
+    assert np.array_equal(data.factors[:, 3], np.minimum(data.factor_values[:, 3] * 8, 7).astype(int))
     drawn = render_sprites(*data.factor_values.T)
     assert (drawn != data.images(np.arange(70))[:, 0]).sum() <= 20  # float32 factors move pixels that lie on an edge
     assert len({tuple(row) for row in data.factor_values.tolist()}) > 60
@@ -59,21 +63,100 @@ def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
     assert len(load_dataset("h5", tmp_path / "f.h5")) == 5
 
 
-def test_an_interrupted_recording_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = 0
+@pytest.fixture
+def interrupt_at_frame_44(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, step = 0, gym.vector.SyncVectorEnv.step
 
     def fail(self: Any, actions: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 11:
             raise KeyboardInterrupt
         return step(self, actions)
 
-    step = gym.vector.SyncVectorEnv.step
     monkeypatch.setattr(gym.vector.SyncVectorEnv, "step", fail)
+    monkeypatch.setattr("rl.record._FLUSH_FRAMES", 8)
+
+
+def test_an_interrupted_recording_is_continued(tmp_path: Path, interrupt_at_frame_44: None) -> None:
+    out = tmp_path / "f.h5"
     with pytest.raises(KeyboardInterrupt):
-        _record(tmp_path / "f.h5")
-    assert list(tmp_path.iterdir()) == []
+        _record(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5.partial"]
+    with h5py.File(tmp_path / "f.h5.partial") as file:
+        assert file.attrs["frames_done"] == 40
+        first = file["images"][:40]
+    with pytest.raises(FileExistsError, match=r"interrupted recording is at .*continue it with --resume"):
+        _record(out)
+    with pytest.raises(ValueError, match="recorded with other settings"):
+        _record(out, resume=True, seed=5)
+    data = load_dataset("h5", _record(out, resume=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+    images = data.images(np.arange(70))
+    assert np.array_equal(images[:40], first)
+    assert all(image.any() for image in images)
+    assert not np.array_equal(images[40:44], images[:4])  # fresh episodes, not the first ones again
+
+
+def test_a_damaged_partial_recording_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        _record(tmp_path / "f.h5", resume=True)
+    (tmp_path / "f.h5.partial").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"partial: cannot be continued .*--overwrite"):
+        _record(tmp_path / "f.h5", resume=True)
+    assert len(load_dataset("h5", _record(tmp_path / "f.h5", overwrite=True, frames=5))) == 5
+    with pytest.raises(ValueError, match="give one of the two"):
+        RecordConfig(env=ENV, out="x", resume=True, overwrite=True)
+
+
+def go_right(observations: np.ndarray) -> np.ndarray:
+    return np.tile(np.array([1.0, 0.0], np.float32), (len(observations), 1))
+
+
+def test_a_given_policy_acts(tmp_path: Path) -> None:
+    by_name = load_dataset("h5", _record(tmp_path / "a.h5", policy="tests.test_record:go_right", frames=12))
+    config = RecordConfig(env=ENV, out=str(tmp_path / "b.h5"), frames=12, envs=4, progress=False)
+    by_function = load_dataset("h5", record(config, policy=go_right))
+    assert by_name.factor_values is not None
+    assert np.array_equal(by_name.factor_values, by_function.factor_values)
+    x = by_name.factor_values[:, 3].reshape(3, 4)
+    np.testing.assert_allclose(np.diff(x, axis=0), 0.06, atol=1e-6)
+    for name in ("tests.test_record:nothing", "no_such_module:f", "tests.test_record:ENV"):
+        with pytest.raises(ValueError, match="policy needs"):
+            _record(tmp_path / "c.h5", policy=name)
+
+
+def test_parallel_environments_record_the_same_frames(tmp_path: Path) -> None:
+    serial = load_dataset("h5", _record(tmp_path / "a.h5", frames=16))
+    parallel = load_dataset("h5", _record(tmp_path / "b.h5", frames=16, parallel=True))
+    assert np.array_equal(serial.images(np.arange(16)), parallel.images(np.arange(16)))
+    assert parallel.factor_names == serial.factor_names
+
+
+class _DictEnv(gym.Env[Any, Any]):
+    observation_space = gym.spaces.Dict(
+        {"camera": gym.spaces.Box(0, 255, (8, 8), np.uint8), "speed": gym.spaces.Box(0, 1, (1,), np.float32)}
+    )
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+def test_a_dict_observation_needs_the_key_of_its_picture(tmp_path: Path) -> None:
+    gym.register("DictTest-v0", entry_point=_DictEnv, max_episode_steps=5)
+    try:
+        with pytest.raises(TypeError, match=r"name the picture with --key, one of \['camera', 'speed'\]"):
+            _record(tmp_path / "f.h5", env="DictTest-v0")
+        data = load_dataset("h5", _record(tmp_path / "f.h5", env="DictTest-v0", key="camera", frames=9))
+        assert data.image_shape == (1, 8, 8)
+        assert data.factor_names == ()
+    finally:
+        del gym.registry["DictTest-v0"]
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +184,29 @@ def test_files_of_another_layout_are_refused(tmp_path: Path, entries: dict[str, 
         for name, value in entries.items():
             file[name] = value
     with pytest.raises(ValueError, match=message):
+        load_dataset("h5", tmp_path / "x.h5")
+
+
+def test_continuous_values_are_binned_by_edges() -> None:
+    binned = bin_factors([[0.1, 5.0], [0.5, -1.0], [0.9, 7.0]], [(0.5,), (0.0, 6.0)])
+    assert binned.tolist() == [[0, 1], [1, 0], [1, 2]]
+    with pytest.raises(ValueError, match=r"needs values \(N, 1\) for 1 sets of edges"):
+        bin_factors([[0.1, 5.0]], [(0.5,)])
+    with pytest.raises(ValueError, match="ascending edges"):
+        bin_factors([[0.1]], [(0.5, 0.2)])
+
+
+def test_a_file_without_bins_has_values_but_no_indices(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"] = np.zeros((2, 1, 4, 4), np.uint8)
+        file["factor_values"] = np.zeros((2, 1), np.float32)
+        file.attrs["factor_names"] = ["speed"]
+    data = load_dataset("h5", tmp_path / "x.h5")
+    assert data.factors is None
+    assert data.factor_values is not None
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["factor_bins/other"] = [0.5]
+    with pytest.raises(ValueError, match=r"factor_bins needs edges for every factor, none found for \['speed'\]"):
         load_dataset("h5", tmp_path / "x.h5")
 
 

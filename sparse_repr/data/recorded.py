@@ -1,21 +1,66 @@
 """Images recorded from any environment or put together by the user, in one documented HDF5 layout.
 
-Entries: ``images`` uint8 (N, C, H, W); optional ``factors`` int64 (N, K), ``factor_values`` float32 (N, K) and the
-attributes ``factor_names`` (K strings) and ``factor_sizes`` (K whole numbers). `rl.record` writes this layout.
+====================  =========================================================================================
+entry                 content
+====================  =========================================================================================
+``images``            uint8 (N, C, H, W), C = 1 or 3; uncompressed and in one piece it can be memory-mapped
+``factors``           optional, int64 (N, K): index of each factor's value
+``factor_values``     optional, float32 (N, K): the value in its own unit
+``factor_names``      attribute, K strings; needed with either of the two
+``factor_sizes``      attribute, K whole numbers; needed with ``factors``
+``factor_bins``       optional group: one float data set per factor name, the ascending edges between its bins; with
+                      ``factor_values`` it stands in for ``factors``
+====================  =========================================================================================
+
+`rl.record` writes this layout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
-from sparse_repr.data.base import ArrayImages, FactorDataset
+from sparse_repr.data.base import ArrayImages, FactorDataset, ImageStore, IntArray
+from sparse_repr.data.image_cache import open_images
+
+
+def bin_factors(values: npt.ArrayLike, bins: Sequence[npt.ArrayLike]) -> IntArray:
+    """Index of the bin that each continuous factor value falls into.
+
+    Args:
+        values: (N, K).
+        bins: K ascending arrays of edges between bins; E edges make E + 1 bins, a value on an edge belongs above it.
+
+    Returns:
+        int64 (N, K), 0..E.
+
+    Raises:
+        ValueError: not K arrays, or edges that do not ascend.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != len(bins):
+        raise ValueError(f"bin_factors needs values (N, {len(bins)}) for {len(bins)} sets of edges, got {array.shape}")
+    columns = []
+    for k, edges in enumerate(bins):
+        row = np.asarray(edges, dtype=np.float64)
+        if row.ndim != 1 or not (np.diff(row) > 0).all():
+            raise ValueError(f"bin_factors needs ascending edges, got {row.tolist()} for factor {k}")
+        columns.append(np.digitize(array[:, k], row))
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
 def load_recorded(path: Path | None = None) -> FactorDataset:
-    """Read an HDF5 file of images (and factors, when it has them) into memory.
+    """Your own HDF5 file of images, with factors where it has them (written by rl.record).
+
+    Up to 0.5 GB of images are read into memory; larger ones are memory-mapped where the file allows it.
+
+    Args:
+        path: the file.
 
     Raises:
         ValueError: no path, or the file does not follow the layout; the message names the entry.
@@ -30,25 +75,46 @@ def load_recorded(path: Path | None = None) -> FactorDataset:
     except OSError as error:
         raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error
     with file:
-        if "images" not in file:
-            raise ValueError(f"{path}: needs an entry 'images' of uint8 (N, C, H, W), found {sorted(file)}")
-        images = file["images"]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"{path}: images needs uint8 (N, C, H, W) with C = 1 or 3, found {images.dtype} {images.shape}"
-            )
+        store = _images(path, file)
         names = tuple(str(name) for name in file.attrs.get("factor_names", ()))
         sizes = tuple(int(size) for size in file.attrs.get("factor_sizes", ()))
         factors = np.asarray(file["factors"], dtype=np.int64) if "factors" in file else None
         values = np.asarray(file["factor_values"], dtype=np.float32) if "factor_values" in file else None
         if (factors is not None or values is not None) and not names:
             raise ValueError(f"{path}: an entry with factors needs the attribute 'factor_names' (K strings)")
-        return FactorDataset(
-            name="h5",
-            store=ArrayImages(images[:]),
-            source=str(path),
-            factor_names=names,
-            factor_sizes=sizes,
-            factors=factors,
-            factor_values=values,
+        if factors is None and values is not None and "factor_bins" in file:
+            factors, sizes = _binned(path, values, names, file["factor_bins"])
+    return FactorDataset(
+        name="h5",
+        store=store,
+        source=str(path),
+        factor_names=names,
+        factor_sizes=sizes,
+        factors=factors,
+        factor_values=values,
+    )
+
+
+def _images(path: Path, file: Any) -> ImageStore:
+    if "images" not in file:
+        raise ValueError(f"{path}: needs an entry 'images' of uint8 (N, C, H, W), found {sorted(file)}")
+    images = file["images"]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(
+            f"{path}: images needs uint8 (N, C, H, W) with C = 1 or 3, found {images.dtype} {images.shape}"
         )
+    offset = images.id.get_offset()
+    return ArrayImages(images[:]) if offset is None else open_images(path, offset, images.shape)
+
+
+def _binned(
+    path: Path, values: npt.NDArray[np.float32], names: tuple[str, ...], group: Any
+) -> tuple[IntArray, tuple[int, ...]]:
+    missing = [name for name in names if name not in group]
+    if missing:
+        raise ValueError(f"{path}: factor_bins needs edges for every factor, none found for {missing}")
+    bins = [np.asarray(group[name]) for name in names]
+    try:
+        return bin_factors(values, bins), tuple(len(edges) + 1 for edges in bins)
+    except ValueError as error:
+        raise ValueError(f"{path}: factor_bins: {error}") from error
