@@ -23,7 +23,6 @@ from sparse_repr.devices import resolve_device, torch_threads
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.files import write_json
 from sparse_repr.metrics import (
-    MutualInformation,
     aam_score,
     active_units,
     hoyer_sparsity,
@@ -114,12 +113,11 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             "images": _image_scores(vae, encoder.preprocessing, data, device, config),
             "codes": _code_scores(mean, log_variance),
         }
-        information = None
-        if data.factors is not None:
-            information = mutual_information_matrix(mean, log_variance, data.factors[items])
-            report["disentanglement"] = _disentanglement(information, mean, data, items)
+        scores = None if data.factors is None else _disentanglement(mean, log_variance, data, items)
+        if scores is not None:
+            report["disentanglement"] = scores
         report["seconds"] = round(time.perf_counter() - started, 2)
-        _draw(run, encoder, vae, data, mean, report, information)
+        _draw(run, encoder, vae, data, mean, report)
     write_json(run / "metrics.json", report)
     return report
 
@@ -218,25 +216,39 @@ def _code_scores(mean: npt.NDArray[np.float32], log_variance: npt.NDArray[np.flo
 
 
 def _disentanglement(
-    information: MutualInformation,
     mean: npt.NDArray[np.float32],
+    log_variance: npt.NDArray[np.float32],
     data: FactorDataset,
     items: npt.NDArray[np.int64],
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    """Scores against the factors; None where no factor takes two values. On anything but a full grid the mixtures are
+    those of the items present: factors that go together there cannot be told apart."""
     assert data.factors is not None
-    shape = tuple(k for k, name in enumerate(data.factor_names) if name == "shape")
+    factors = data.factors[items]
+    varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
+    if not varying:
+        return None
+    factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
+    information = mutual_information_matrix(mean, log_variance, factors)
     entropies = information.factor_entropies_nats
     scores: dict[str, Any] = {
         "mig": mig_score(information.matrix, entropies),
         "aam": aam_score(information.matrix),
-        "mig_histogram": mig_histogram_score(mean, data.factors[items]),
+        "mig_histogram": mig_histogram_score(mean, factors),
     }
-    if shape and len(data.factor_names) > 1:
+    if "shape" in names and len(names) > 1:
+        shape = (names.index("shape"),)
         scores["mig_without_shape"] = mig_score(information.matrix, entropies, exclude=shape)
         scores["aam_without_shape"] = aam_score(information.matrix, exclude=shape)
+    if data.is_full_grid:
+        over = "the full grid" if len(items) == len(data) else "random items of a full grid"
+    else:
+        over = "the items present, which are no full grid: factors that go together there are not told apart"
     return {
         **scores,
-        "factor_names": list(data.factor_names),
+        "over": over,
+        "factor_names": names,
+        "constant_factors_left_out": [name for name in data.factor_names if name not in names],
         "factor_entropies_nats": entropies.tolist(),
         "mutual_information_nats": information.matrix.tolist(),
         "mutual_information_error_nats": information.error_nats,
@@ -250,7 +262,6 @@ def _draw(
     data: FactorDataset,
     mean: npt.NDArray[np.float32],
     report: dict[str, Any],
-    information: MutualInformation | None,
 ) -> None:
     """The three figures of a run."""
     folder = run / "figures"
@@ -266,9 +277,13 @@ def _draw(
     pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
     kl = report["codes"]["kl_nats_per_unit"]
     figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")
-    if information is not None:
+    if "disentanglement" in report:
+        scores = report["disentanglement"]
         figure = figures.mutual_information_figure(
-            information.matrix, data.factor_names, information.factor_entropies_nats, title
+            np.asarray(scores["mutual_information_nats"]),
+            scores["factor_names"],
+            np.asarray(scores["factor_entropies_nats"]),
+            title,
         )
         figures.save_figure(figure, folder / "mutual_information.png")
 
@@ -290,6 +305,7 @@ def summary(report: dict[str, Any]) -> str:
     if "disentanglement" in report:
         scores = {name: value for name, value in report["disentanglement"].items() if isinstance(value, float)}
         lines.append("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        lines.append(f"(over {report['disentanglement']['over']})")
     return "\n".join(lines)
 
 

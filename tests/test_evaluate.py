@@ -96,6 +96,37 @@ def test_data_without_factors_is_scored_on_a_held_out_part(tmp_path: Path) -> No
     assert not (run / "figures" / "mutual_information.png").exists()
 
 
+def test_recorded_factors_are_scored_over_the_items_present(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.integers(0, 2, 200), np.full(200, 0.3), rng.random(200)], axis=1).astype(np.float32)
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["images"] = np.repeat(values[:, 2, None, None, None] * 255, 32, 2).repeat(32, 3).astype(np.uint8)
+        file["factor_values"] = values
+        file.attrs["factor_names"] = ["shape", "scale", "grey"]
+        file["factor_bins/shape"], file["factor_bins/scale"], file["factor_bins/grey"] = [0.5], [0.5], [0.25, 0.5, 0.75]
+    run = pretrain_encoder(
+        PretrainConfig(
+            dataset="h5",
+            data_path=str(tmp_path / "frames.h5"),
+            run_dir=str(tmp_path / "run"),
+            image_size=32,
+            objective="vae",
+            steps=60,
+            batch_size=16,
+            learning_rate=3e-3,
+            precision="float32",
+            progress=False,
+        )
+    )
+    scores = evaluate_run(EvaluateConfig(run=str(run), progress=False))["disentanglement"]
+    assert scores["factor_names"] == ["shape", "grey"]
+    assert scores["constant_factors_left_out"] == ["scale"]
+    assert "no full grid" in scores["over"]
+    matrix = np.asarray(scores["mutual_information_nats"])
+    assert matrix[0].max() < 0.1  # the picture does not show the shape
+    assert matrix[1].max() > 0.5  # but it shows the grey
+
+
 def test_errors_name_what_is_missing(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(FileNotFoundError, match="holds no finished pretraining run"):
         evaluate_run(EvaluateConfig(run=str(tmp_path)))
