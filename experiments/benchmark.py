@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmark [drawing|encode|envs|metrics]`: the speeds and sizes that the README quotes."""
+"""`python -m experiments.benchmark [drawing|data|encode|envs|metrics]`: the speeds and sizes that the README quotes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.report import git_revision
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.data import load_dataset
+from sparse_repr.data.chairs3d import render_chairs
 from sparse_repr.data.dsprites import render_sprites
+from sparse_repr.data.faces import render_faces
 from sparse_repr.devices import autocast_for, torch_threads
 from sparse_repr.files import write_json
 from sparse_repr.metrics import mutual_information_matrix
@@ -38,7 +40,8 @@ class BenchmarkConfig:
     """What to measure."""
 
     part: Annotated[str, tyro.conf.Positional]
-    """drawing (the dSprites grid), encode (one image), envs (steps per second) or metrics (mutual information)."""
+    """drawing (the dSprites grid), data (stand-ins, and celeba and chairs where SPARSE_REPR_DATA holds them), encode
+    (one image), envs (steps per second) or metrics (mutual information)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics)."""
     real_frames: str | None = None
@@ -99,6 +102,39 @@ def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
     return results
 
 
+def measure_data(_: BenchmarkConfig) -> dict[str, Any]:
+    """Drawing rate of the stand-ins on one core; decoding rate and cached start of the files that are there."""
+    results: dict[str, Any] = {}
+    rng = np.random.default_rng(0)
+    for name, render in (("chairs3d", render_chairs), ("faces", render_faces)):
+        values = load_dataset(name).factor_values
+        assert values is not None
+        for batch in (64, 1024):
+            chosen = values[rng.integers(0, len(values), batch)].T
+            seconds = _seconds(lambda render=render, chosen=chosen: render(*chosen), inner=max(1, 512 // batch))  # type: ignore[misc]
+            results[f"{name}_images_per_s_batch_{batch}"] = batch / seconds["median"]
+    for name in ("celeba", "chairs"):
+        with tempfile.TemporaryDirectory() as cache:
+            seconds = {}
+            for run in ("decoded", "cached"):
+                code = (
+                    f"import time; from sparse_repr.data import load_dataset; t = time.perf_counter(); "
+                    f"d = load_dataset({name!r}); print(time.perf_counter() - t, len(d))"
+                )
+                environment = {**os.environ, "SPARSE_REPR_CACHE": cache}
+                process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+                if process.returncode:
+                    break
+                seconds[run], count = float(process.stdout.split()[0]), int(process.stdout.split()[1])
+            if len(seconds) == 2:
+                results[name] = {
+                    "images": count,
+                    "decoded_images_per_s": count / seconds["decoded"],
+                    "cached_start_s": seconds["cached"],
+                }
+    return results
+
+
 def measure_encode(config: BenchmarkConfig) -> dict[str, Any]:
     """Latency of one 64x64 image on one core."""
     if config.run is None:
@@ -151,6 +187,7 @@ def measure_metrics(config: BenchmarkConfig) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "drawing": measure_drawing,
+    "data": measure_data,
     "encode": measure_encode,
     "envs": measure_envs,
     "metrics": measure_metrics,

@@ -17,6 +17,8 @@ def _image_pair(images: Any, reconstructed: Any, data_range: float) -> tuple[Ten
     pair = []
     for name, value in (("images", images), ("reconstructed", reconstructed)):
         tensor = torch.as_tensor(value)
+        if tensor.device.type == "mps":
+            tensor = tensor.cpu()  # MPS has no float64
         if tensor.ndim != 4 or 0 in tensor.shape:
             raise ValueError(f"{name} needs shape (N, C, H, W), got {tuple(tensor.shape)}")
         pair.append(tensor)
