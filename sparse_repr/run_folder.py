@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 
 from sparse_repr.config import PretrainConfig
@@ -17,6 +20,37 @@ _NEEDED_BYTES = 100_000_000
 _MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every"})
 
 
+@contextlib.contextmanager
+def locked_run_folder(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        FileExistsError: another process is training in this folder, or `folder` is a file.
+        OSError: the folder cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"run_dir {folder} is a file; choose another folder with --run-dir")
+    created = not folder.exists()
+    require_space(folder, _NEEDED_BYTES, "the run folder")
+    path = folder / ".lock"
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise FileExistsError(
+            f"{folder} is being trained in by another process; wait for it, or choose another folder with --run-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        # unlinked while still held, so that no other process can be holding it; Windows refuses that, and keeps it
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()
+        if created and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
     """Check the folder of a resolved configuration and write its `config.json`; returns the state to resume from.
 
@@ -24,11 +58,8 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
         FileExistsError: the folder holds a run and `resume` is off.
         FileNotFoundError: `resume` is on and there is nothing to resume.
         ValueError: the run there has other settings; all differences are listed.
-        OSError: the folder cannot be written or has no room.
     """
     folder = config.run_folder()
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"run_dir {folder} is a file; choose another folder with --run-dir")
     described = folder / "config.json"
     state = None
     if described.is_file():
@@ -47,7 +78,6 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
         raise FileNotFoundError(
             f"nothing to resume: {folder} holds no run (no config.json); leave --resume out to start one"
         )
-    require_space(folder, _NEEDED_BYTES, "the run folder")
     write_json(described, config.to_json())
     return state
 

@@ -26,7 +26,7 @@ from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import build_reconstruction
-from sparse_repr.run_folder import open_run_folder, save_state
+from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state
 from sparse_repr.trained_vae import export_run
 
 _PICTURES = 10
@@ -148,7 +148,7 @@ def pretrain_encoder(config: PretrainConfig) -> Path:
         TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
     """
     config = config.resolve()
-    with torch_threads(config.threads):
+    with torch_threads(config.threads), locked_run_folder(config.run_folder()):
         state = open_run_folder(config)
         data = load_dataset(config.dataset, config.data_path)
         trainer = Trainer(config, data)

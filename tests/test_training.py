@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder, training
 from sparse_repr.data import FactorDataset
 from sparse_repr.pretrain import main
+from sparse_repr.run_folder import locked_run_folder
 from sparse_repr.trained_vae import load_vae
 from sparse_repr.training import BatchOrder, NonFiniteLossError, TrainingInterrupted
 from tests.conftest import TINY
@@ -168,6 +169,15 @@ def test_another_configuration_in_the_folder_is_refused(tiny_run: Path) -> None:
     with pytest.raises(FileExistsError, match="already holds a run with these settings; continue it with --resume"):
         pretrain_encoder(_config(tiny_run))
     assert {path: path.stat().st_mtime_ns for path in tiny_run.iterdir()} == before
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with locked_run_folder(folder):
+        with pytest.raises(FileExistsError, match="is being trained in by another process"):
+            pretrain_encoder(_config(folder))
+        (folder / "kept").write_text("")
+    assert [path.name for path in folder.iterdir()] == ["kept"]
 
 
 def test_resume_needs_a_run_and_a_readable_state(tiny_run: Path, tmp_path: Path) -> None:
