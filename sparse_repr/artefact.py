@@ -48,14 +48,15 @@ def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], di
     Raises:
         ValueError: not a safetensors file (a pickle is named as such), truncated, without header, or of another kind.
     """
-    if content[:2] == b"PK" or content[:1] == b"\x80":
-        raise ValueError(
-            f"{origin}: expected a safetensors file, found a pickle or torch.save file, which is never loaded because "
-            "loading one can run code; save the encoder again with sparse_repr.save_encoder"
-        )
     try:
         tensors = safetensors.torch.load(content)
     except Exception as error:  # safetensors raises its own, undocumented types
+        # only now: a sound file begins with the length of its header, which can spell either of these beginnings
+        if content[:2] == b"PK" or content[:1] == b"\x80":
+            raise ValueError(
+                f"{origin}: expected a safetensors file, found a pickle or torch.save file, which is never loaded "
+                "because loading one can run code; save the encoder again with sparse_repr.save_encoder"
+            ) from error
         raise ValueError(
             f"{origin}: expected a safetensors file, found {len(content)} bytes that are not one ({error}); "
             "the file may be cut short: copy or save it again"

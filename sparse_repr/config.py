@@ -11,9 +11,17 @@ import torch
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.models import ARCHITECTURES
-from sparse_repr.objectives import choose_objective
+from sparse_repr.objectives import OBJECTIVES, Option, choose_objective
+from sparse_repr.perceptual import parse_layers
 from sparse_repr.reconstruction import build_reconstruction
 from sparse_repr.registry import lookup
+
+PERCEPTUAL_FEATURES = ("vgg16", "dae")
+
+
+def _names(kind: str) -> list[str]:
+    """Every setting that some objective lists under `kind`, in one fixed order."""
+    return list(dict.fromkeys(name for choice in OBJECTIVES.values() for name in getattr(choice, kind)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +35,21 @@ class PretrainConfig:
     data_path: str | None = None
     """Your own copy of the data, a file or a folder; without it the folder named by SPARSE_REPR_DATA is searched."""
     objective: str = "sparse"
-    """vae (evidence lower bound, Kingma 2013), beta_vae (KL weighted by beta, Higgins 2017) or sparse (VAE with an L1
-    penalty on the posterior mean, the paper)."""
+    """What is minimised:
+    vae: the evidence lower bound (Kingma and Welling 2013);
+    beta_vae: the KL term weighted by beta (Higgins et al. 2017);
+    sparse: VAE with an L1 penalty on the posterior mean (the paper), or on what sparsity-target names;
+    sparse_shrinkage: sparse, with a shrinkage unit that makes exact zeros in the code (Gregor and LeCun 2010);
+    spike_and_slab: variational sparse coding, units are 0 with a learned probability (Tonolini et al. 2019);
+    laplace_prior: VAE with a Laplace prior, which pulls like an L1 penalty (closed-form KL);
+    beta_vae_capacity: the KL held at a capacity that grows with the steps (Burgess et al. 2018);
+    factor_vae: total correlation penalised through a discriminator (Kim and Mnih 2018);
+    beta_tcvae: total correlation penalised through estimates within the batch (Chen et al. 2018);
+    dip_vae_i, dip_vae_ii: the covariance of the means, of the samples, drawn to the identity (Kumar et al. 2018);
+    iwae: the importance-weighted bound (Burda et al. 2016);
+    info_gan: a generator whose codes a Q network reads back; that network becomes the encoder (Chen et al. 2016)."""
     run_dir: str | None = None
-    """Folder for everything the run writes; by default runs/DATASET-OBJECTIVE-seedSEED."""
+    """Folder for everything the run writes; by default runs/DATASET-OBJECTIVE[-perceptual]-seedSEED."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and the noise."""
     steps: int = 100_000
@@ -40,15 +59,71 @@ class PretrainConfig:
     code_size: int = 10
     """D, the number of units of the code."""
     architecture: str = "burgess"
-    """Network: burgess (4 convolutions of 32 channels, two dense layers of 256)."""
+    """Network: burgess (4 convolutions of 32 channels, two dense layers of 256), burgess_shrinkage (exact zeros in its
+    mean) or burgess_spike_and_slab; with burgess, sparse_shrinkage and spike_and_slab take theirs by themselves."""
     image_size: int = 64
     """Height and width of the network's input, 64 or 32; other images are resized to it."""
     reconstruction: str = "bernoulli"
-    """Reconstruction loss: bernoulli or gaussian (sum of squared errors)."""
+    """Reconstruction loss of the pixels: bernoulli, gaussian (sum of squared errors) or laplace (of absolute errors);
+    info_gan has none."""
+    pixel_weight: float = 1.0
+    """Weight of that loss; 0 leaves it out, for a perceptual loss alone (the paper, section 3.2)."""
+    perceptual_weight: float = 0.0
+    """Weight of the perceptual loss (Johnson et al. 2016), relative to a loss of the size of the pixels' sum."""
+    perceptual_features: str = "vgg16"
+    """What the perceptual loss compares: vgg16 (python -m sparse_repr.perceptual fetch gets its weights) or dae (a
+    denoising autoencoder, trained on the data before the run; DARLA, Higgins et al. 2017)."""
+    perceptual_layers: str = "relu1_2,relu2_2,relu3_3"
+    """Layers of vgg16, separated by commas: relu1_2, relu2_2, relu3_3, relu4_3; deeper ones cost more."""
+    perceptual_weights_path: str | None = None
+    """Your own VGG16 weights: a .safetensors file, or torchvision's state dict."""
+    style_weight: float = 0.0
+    """Weight of the style term (Gram matrices) inside the perceptual loss; vgg16 only."""
+    dae_steps: int = 2_000
+    """Steps that the denoising autoencoder is trained for."""
     beta: float | None = None
-    """Weight of the KL term (beta_vae: 4, sparse: 1 unless set; vae: fixed at 1)."""
+    """Weight of the KL term (beta_vae: 4; sparse, sparse_shrinkage, spike_and_slab, laplace_prior: 1 unless set)."""
     sparsity_weight: float | None = None
-    """Weight of the L1 penalty on the posterior mean (sparse: 1 unless set)."""
+    """Weight of the L1 penalty on the posterior mean (sparse, sparse_shrinkage: 1 unless set)."""
+    sparsity_target: str | None = None
+    """What the L1 penalty is on: mean (unless set), output (mean and log-variance), sample or weights (of the encoder);
+    for sparse and sparse_shrinkage."""
+    sparsity_warmup: int | None = None
+    """Steps over which the weight of the L1 penalty grows linearly from 0 (sparse, sparse_shrinkage: 0 unless set)."""
+    sparsity_proximal: bool | None = None
+    """Take the penalty on weights as a proximal step, which makes exact zeros (sparse, sparse_shrinkage)."""
+    slab_probability: float | None = None
+    """Prior probability that a unit is used (spike_and_slab: 0.2 unless set)."""
+    prior_scale: float | None = None
+    """Scale of the Laplace prior (laplace_prior: 0.7071, variance 1, unless set)."""
+    capacity_weight: float | None = None
+    """Weight gamma of the distance of the KL from its capacity (beta_vae_capacity: 100 unless set)."""
+    capacity_nats: float | None = None
+    """Capacity that is reached in the end (beta_vae_capacity: 25 unless set)."""
+    capacity_steps: int | None = None
+    """Steps over which the capacity grows linearly from 0 (beta_vae_capacity: 100,000 unless set)."""
+    total_correlation_weight: float | None = None
+    """Weight of the total correlation (factor_vae, beta_tcvae: 6.4 unless set)."""
+    mutual_information_weight: float | None = None
+    """Weight of the index-code mutual information (beta_tcvae: 1 unless set)."""
+    dimension_kl_weight: float | None = None
+    """Weight of the dimension-wise KL (beta_tcvae: 1 unless set)."""
+    density_estimator: str | None = None
+    """How beta_tcvae estimates q(z) within a batch: mws (unless set) or mss."""
+    covariance_weight: float | None = None
+    """Weight of the covariances between units (dip_vae_i, dip_vae_ii: 10 unless set)."""
+    variance_weight: float | None = None
+    """Weight of the variances' distance from 1 (dip_vae_i: 100, dip_vae_ii: 10 unless set)."""
+    importance_samples: int | None = None
+    """Samples per image (iwae: 5 unless set)."""
+    information_weight: float | None = None
+    """Weight of the mutual information between code and picture (info_gan: 0.1 unless set)."""
+    noise_units: int | None = None
+    """Size of the generator's noise beside the code (info_gan: 62 unless set)."""
+    discriminator_learning_rate: float | None = None
+    """Learning rate of the discriminator (factor_vae: 1e-4, info_gan: 2e-4 unless set)."""
+    discriminator_batch: str | None = None
+    """Where factor_vae's permuted codes come from: second (a batch of its own, unless set) or split (half a batch)."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
     device: str = "auto"
@@ -69,7 +144,7 @@ class PretrainConfig:
     """Show progress bars."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "code_size", "log_every", "picture_every", "save_every"):
+        for name in ("steps", "batch_size", "code_size", "dae_steps", "log_every", "picture_every", "save_every"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} needs a whole number of at least 1, got {value!r}")
@@ -85,8 +160,11 @@ class PretrainConfig:
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
         self.objective_weights()
+        self.objective_options()
+        self.network_name()
+        self._check_losses()
         # paths are kept as text so that config.json and --help stay plain
-        for name in ("data_path", "run_dir"):
+        for name in ("data_path", "run_dir", "perceptual_weights_path"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, str(value))
@@ -97,24 +175,82 @@ class PretrainConfig:
         Raises:
             ValueError: unknown objective, or a weight that the objective does not take.
         """
-        given = {"beta": self.beta, "sparsity_weight": self.sparsity_weight}
+        given = {name: getattr(self, name) for name in _names("default_weights")}
         return choose_objective(self.objective).resolve_weights(self.objective, given)
+
+    def objective_options(self) -> dict[str, Option]:
+        """The further settings of the objective, defaults filled in.
+
+        Raises:
+            ValueError: unknown objective, a setting that it does not take, or a value it cannot use.
+        """
+        given = {name: getattr(self, name) for name in _names("default_options")}
+        return choose_objective(self.objective).resolve_options(self.objective, given)
+
+    def network_name(self) -> str:
+        """The entry of `ARCHITECTURES` that is trained: `architecture`, with the head that the objective needs.
+
+        Raises:
+            ValueError: the objective cannot train that architecture.
+        """
+        heads, head = choose_objective(self.objective).heads, ARCHITECTURES[self.architecture].head
+        if head in heads:
+            return self.architecture
+        if head == "gaussian":
+            return f"{self.architecture}_{heads[0]}"
+        raise ValueError(
+            f"objective {self.objective!r} cannot train architecture {self.architecture!r}: it needs an encoder that "
+            f"ends in {' or '.join(heads)}, this one ends in {head}; leave --architecture out"
+        )
+
+    def _check_losses(self) -> None:
+        choice = choose_objective(self.objective)
+        if self.batch_size < choice.smallest_batch:
+            raise ValueError(
+                f"objective {self.objective!r} needs a batch_size of at least {choice.smallest_batch} to estimate its "
+                f"terms within a batch, got {self.batch_size}"
+            )
+        for name in ("pixel_weight", "perceptual_weight", "style_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} needs a finite number of at least 0, got {value!r}")
+        lookup(dict.fromkeys(PERCEPTUAL_FEATURES), self.perceptual_features, "perceptual features")
+        parse_layers(self.perceptual_layers)
+        if not choice.reconstructs and (self.perceptual_weight or self.pixel_weight != 1):
+            raise ValueError(
+                f"objective {self.objective!r} takes no pixel_weight and no perceptual_weight: it never compares a "
+                "reconstruction with its image, a discriminator judges the pictures"
+            )
+        if choice.needs_likelihood and (self.perceptual_weight or self.pixel_weight != 1):
+            raise ValueError(
+                f"objective {self.objective!r} takes no perceptual_weight and a pixel_weight of 1: its bound needs the "
+                "reconstruction to be a likelihood, which a weighted or perceptual distance is not"
+            )
+        if not self.pixel_weight and not self.perceptual_weight:
+            raise ValueError("pixel_weight 0 needs a positive perceptual_weight, got 0: nothing would be reconstructed")
+        if self.style_weight and (not self.perceptual_weight or self.perceptual_features != "vgg16"):
+            raise ValueError(
+                "style_weight needs a positive perceptual_weight and perceptual_features 'vgg16': Gram matrices are "
+                "taken of its feature maps"
+            )
 
     def run_folder(self) -> Path:
         """Where the run is written."""
-        return Path(self.run_dir or f"runs/{self.dataset}-{self.objective}-seed{self.seed}")
+        loss = "-perceptual" if self.perceptual_weight else ""
+        return Path(self.run_dir or f"runs/{self.dataset}-{self.objective}{loss}-seed{self.seed}")
 
     def resolve(self) -> PretrainConfig:
         """The same settings with nothing left to chance: device, precision, threads, weights and folder are named."""
-        device, weights = resolve_device(self.device), self.objective_weights()
+        device = resolve_device(self.device)
+        settings: dict[str, Any] = {**self.objective_weights(), **self.objective_options()}
         return dataclasses.replace(
             self,
             run_dir=str(self.run_folder()),
             device=str(device),
             precision=resolve_precision(self.precision, device),
             threads=self.threads or torch.get_num_threads(),
-            beta=weights.get("beta", self.beta),
-            sparsity_weight=weights.get("sparsity_weight", self.sparsity_weight),
+            architecture=self.network_name(),
+            **settings,
         )
 
     def to_json(self) -> dict[str, Any]:

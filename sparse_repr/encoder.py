@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sparse_repr.artefact import FORMAT_VERSION, fingerprint_of, load_into, parse, serialise
 from sparse_repr.files import write_bytes
-from sparse_repr.models import Posterior, build_encoder
+from sparse_repr.models import ARCHITECTURES, POSTERIOR_FAMILIES, Posterior, build_encoder
 from sparse_repr.preprocessing import Preprocessing
 
 Images = TypeVar("Images", npt.NDArray[Any], Tensor)
@@ -58,7 +58,7 @@ class EncoderSpec:
     units: UnitStatistics
     """Statistics of the code on the training images."""
     posterior: str = "gaussian"
-    """Family of q(z|x)."""
+    """Family of q(z|x), as the architecture has it: gaussian or spike_and_slab."""
     package_version: str = ""
     """Version of sparse-repr that trained it."""
 
@@ -86,8 +86,12 @@ class EncoderSpec:
             ValueError: an entry is missing or of the wrong kind; `origin` is named.
         """
         try:
-            if header["posterior"] != "gaussian":
-                raise ValueError(f"unknown posterior family {header['posterior']!r}")
+            family = header["posterior"]
+            if family not in POSTERIOR_FAMILIES:
+                raise ValueError(f"unknown posterior family {family!r}")
+            known = ARCHITECTURES.get(header["architecture"])
+            if known is not None and known.posterior != family:
+                raise ValueError(f"{header['architecture']} has a {known.posterior} posterior, not {family}")
             spec = cls(
                 architecture=header["architecture"],
                 arguments={str(name): int(value) for name, value in header["arguments"].items()},
@@ -95,6 +99,7 @@ class EncoderSpec:
                 objective=header["objective"],
                 dataset=header["dataset"],
                 units=UnitStatistics(**{name: tuple(values) for name, values in header["units"].items()}),
+                posterior=family,
                 package_version=header["package_version"],
             )
             code_size = spec.arguments["code_size"]
@@ -176,7 +181,10 @@ class FrozenEncoder:
         return self.posterior(images)[0]
 
     def posterior(self, images: Images) -> tuple[Images, Images]:
-        """Mean and log-variance of q(z|x), each float32 (N, D); arguments and errors as in `encode`."""
+        """Mean and log-variance of q(z|x), each float32 (N, D); arguments and errors as in `encode`.
+
+        Where the posterior is spike-and-slab these are its first two moments, not the parameters of a Gaussian.
+        """
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8:
                 raise TypeError(_wrong_dtype(images.dtype))

@@ -40,9 +40,24 @@ def gaussian(logits: Tensor, images: Tensor) -> Tensor:
     return (images - torch.sigmoid(logits)).square().flatten(1).sum(1)
 
 
+def laplace(logits: Tensor, images: Tensor) -> Tensor:
+    """Sum of absolute errors: sum_i |x_i - p_i|, p = sigmoid(logits).
+
+    This is the negative log-likelihood of a Laplace distribution of scale 1, up to its constant.
+
+    Args:
+        logits: (B, C, H, W).
+        images: (B, C, H, W) in 0..1.
+
+    Returns:
+        (B,) nats per image without the constant, at least 0.
+    """
+    return (images - torch.sigmoid(logits)).abs().flatten(1).sum(1)
+
+
 Reconstruction = Callable[[Tensor, Tensor], Tensor]
 
-RECONSTRUCTIONS: dict[str, Reconstruction] = {"bernoulli": bernoulli, "gaussian": gaussian}
+RECONSTRUCTIONS: dict[str, Reconstruction] = {"bernoulli": bernoulli, "gaussian": gaussian, "laplace": laplace}
 
 
 def build_reconstruction(name: str) -> Reconstruction:

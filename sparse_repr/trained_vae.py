@@ -16,13 +16,14 @@ from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics, save_encoder
 from sparse_repr.files import write_bytes
-from sparse_repr.models import VAE, build_vae
-from sparse_repr.objectives import kl_divergence
+from sparse_repr.models import ARCHITECTURES, VAE, build_vae
+from sparse_repr.objectives import kl_divergence, spike_and_slab_kl
 from sparse_repr.preprocessing import Preprocessing
 
 ACTIVE_VARIANCE = 0.01
 """A unit whose code varies by less than this over the images is dead (Burda et al. 2016, section 5.2)."""
 _STATISTICS_ITEMS = 10_000
+_KL_SLAB = 512
 
 
 def package_version() -> str:
@@ -48,18 +49,21 @@ def export_run(
     """
     nothing = (0.0,) * arguments["code_size"]
     spec = EncoderSpec(
-        architecture=config.architecture,
+        architecture=config.network_name(),
         arguments=arguments,
         preprocessing=preprocessing,
         objective={
             "name": config.objective,
             "weights": config.objective_weights(),
+            "options": config.objective_options(),
             "reconstruction": config.reconstruction,
+            "perceptual": _perceptual_settings(config),
             "steps": steps,
             "seed": config.seed,
         },
         dataset={"name": config.dataset, "factor_names": list(data.factor_names)},
         units=UnitStatistics(nothing, nothing, nothing, (False,) * arguments["code_size"]),
+        posterior=ARCHITECTURES[config.network_name()].posterior,
         package_version=package_version(),
     )
     weights = vae.encoder.state_dict()
@@ -72,18 +76,60 @@ def export_run(
     return encoder
 
 
+def _perceptual_settings(config: PretrainConfig) -> dict[str, Any] | None:
+    if not config.perceptual_weight:
+        return None
+    return {
+        "weight": config.perceptual_weight,
+        "pixel_weight": config.pixel_weight,
+        "features": config.perceptual_features,
+        "layers": config.perceptual_layers if config.perceptual_features == "vgg16" else None,
+        "style_weight": config.style_weight,
+    }
+
+
 def unit_statistics(encoder: FrozenEncoder, data: FactorDataset) -> UnitStatistics:
     """Mean KL, mean and standard deviation of every unit over at most 10,000 random training images (seed 0)."""
     train = data.split[0]
     indices = np.sort(np.random.default_rng(0).permutation(train)[:_STATISTICS_ITEMS])
     mean, log_variance = encode_dataset(encoder, data, indices)
-    kl = kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0)
     return UnitStatistics(
-        kl_nats=tuple(kl.tolist()),
+        kl_nats=tuple(kl_per_unit(encoder, data, indices, mean, log_variance)),
         mean=tuple(mean.mean(0, dtype=np.float64).tolist()),
         std=tuple(mean.std(0, dtype=np.float64).tolist()),
         active=tuple((mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE).tolist()),
     )
+
+
+def kl_per_unit(
+    encoder: FrozenEncoder,
+    data: FactorDataset,
+    indices: npt.NDArray[np.int64],
+    mean: npt.NDArray[np.float32],
+    log_variance: npt.NDArray[np.float32],
+) -> list[float]:
+    """Mean KL divergence of each unit's posterior from the prior, in nats; D values.
+
+    Args:
+        encoder: the encoder.
+        data: the data set.
+        indices: (n,) items.
+        mean: (n, D) what `encode_dataset` returned for them.
+        log_variance: (n, D) likewise; enough for a Gaussian, a spike-and-slab posterior is read again from at most
+            10,000 of the items.
+    """
+    if encoder.spec.posterior == "gaussian":
+        return kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0).tolist()
+    chosen = np.sort(np.random.default_rng(0).permutation(indices)[:_STATISTICS_ITEMS])
+    alpha = encoder.spec.objective["options"]["slab_probability"]
+    network: Any = encoder.network()
+    total = torch.zeros(encoder.code_size, dtype=torch.float64)
+    with torch.no_grad():
+        for start in range(0, len(chosen), _KL_SLAB):
+            images = encoder.preprocessing(torch.from_numpy(data.images(chosen[start : start + _KL_SLAB])))
+            components = network.components(images)
+            total += spike_and_slab_kl(components, slab_probability=alpha).double().sum(0)
+    return (total / len(chosen)).tolist()
 
 
 def encode_dataset(

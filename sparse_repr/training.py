@@ -21,13 +21,16 @@ from tqdm import tqdm
 from sparse_repr import figures
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.denoising import DenoisingFeatures
 from sparse_repr.devices import autocast_for, torch_threads
 from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
+from sparse_repr.perceptual import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
 from sparse_repr.preprocessing import Preprocessing
-from sparse_repr.reconstruction import build_reconstruction
+from sparse_repr.reconstruction import Reconstruction, build_reconstruction
 from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state
 from sparse_repr.trained_vae import export_run
+from sparse_repr.vgg_weights import load_vgg16
 
 _PICTURES = 10
 
@@ -172,28 +175,69 @@ class Trainer:
             channels=channels, source_size=(height, width), network_size=(config.image_size, config.image_size)
         )
         self.arguments = {"channels": channels, "size": config.image_size, "code_size": config.code_size}
-        vae = build_vae(config.architecture, self.arguments, seed=config.seed)
+        vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
         vae = vae.to(self.device).to(memory_format=torch.channels_last)
-        self.objective: Objective = choose_objective(config.objective).build(
+        self.denoiser: DenoisingFeatures | None = None
+        choice = choose_objective(config.objective)
+        known = {"seed": config.seed, "dataset_size": len(data.split[0])}
+        self.objective: Objective = choice.build(
             vae,
-            build_reconstruction(config.reconstruction),
+            self._build_reconstruction(),
             learning_rate=config.learning_rate,
             **config.objective_weights(),
+            **config.objective_options(),
+            **{name: known[name] for name in choice.needs},
         )
-        self.order = BatchOrder(data.split[0], config.batch_size, config.seed)
+        self.order = BatchOrder(data.split[0], config.batch_size * self.objective.batches, config.seed)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
+
+    def _build_reconstruction(self) -> Reconstruction:
+        config = self.config
+        pixel = build_reconstruction(config.reconstruction)
+        if not config.perceptual_weight:
+            # the loss itself where its weight is 1: a product would cost a pass and change nothing
+            return (
+                pixel
+                if config.pixel_weight == 1
+                else lambda logits, images: config.pixel_weight * pixel(logits, images)
+            )
+        features: DenoisingFeatures | VGGFeatures
+        if config.perceptual_features == "dae":
+            features = self.denoiser = DenoisingFeatures(
+                channels=self.arguments["channels"], size=config.image_size, seed=config.seed, device=self.device
+            )
+        else:
+            features = VGGFeatures(
+                load_vgg16(config.perceptual_weights_path),
+                parse_layers(config.perceptual_layers),
+                device=self.device,
+                precision=config.precision,
+            )
+        return combine_reconstruction(
+            pixel,
+            PerceptualDistance(features, style_weight=config.style_weight),
+            pixel_weight=config.pixel_weight,
+            perceptual_weight=config.perceptual_weight,
+        )
+
+    def prepare(self) -> None:
+        """Train the denoising autoencoder of a perceptual loss that compares its features, unless that is done."""
+        if self.denoiser is not None and not self.denoiser.trained:
+            self.denoiser.train(self.images, self.config.dae_steps)
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.objective.load_state_dict(state["objective"])
         self.generator.set_state(state["generator"])
+        if self.denoiser is not None:
+            self.denoiser.load_state_dict(state["denoiser"])
         self.step = int(state["step"])
 
     def save(self) -> None:
-        save_state(
-            self.folder,
-            {"step": self.step, "objective": self.objective.state_dict(), "generator": self.generator.get_state()},
-        )
+        state = {"step": self.step, "objective": self.objective.state_dict(), "generator": self.generator.get_state()}
+        if self.denoiser is not None:
+            state["denoiser"] = self.denoiser.state_dict()
+        save_state(self.folder, state)
 
     def export(self) -> None:
         """Write the files that others read: the frozen encoder and the whole VAE."""
@@ -206,13 +250,17 @@ class Trainer:
             return pixels.pin_memory().to(self.device, non_blocking=True)
         return pixels.to(self.device)
 
+    def images(self, step: int) -> Tensor:
+        """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
+        return self.preprocessing(self.batch(step)).contiguous(memory_format=torch.channels_last)
+
     def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
         """One optimisation step."""
-        images = self.preprocessing(self.batch(self.step)).contiguous(memory_format=torch.channels_last)
+        images = self.images(self.step)
         noise = torch.randn(
-            (len(images), self.config.code_size), generator=self.generator, device=self.device, dtype=torch.float32
+            (len(images), self.objective.noise_size), generator=self.generator, device=self.device, dtype=torch.float32
         )
-        terms = self.objective.step(images, noise, autocast)
+        terms = self.objective.step(images, noise, autocast, self.step)
         self.step += 1
         return terms
 
@@ -220,6 +268,7 @@ class Trainer:
         config = self.config
         autocast = autocast_for(self.device, config.precision)
         sums = TermSums()
+        self.prepare()
         started, started_at = time.perf_counter(), self.step
         self.objective.vae.train()
         bar = tqdm(

@@ -39,6 +39,26 @@ def test_defaults_are_the_published_protocol() -> None:
         ({"seed": -1}, "seed needs"),
         ({"threads": 0}, "threads needs"),
         ({"objective": "vae", "sparsity_weight": 1.0}, "objective 'vae' has no sparsity_weight"),
+        ({"objective": "vae", "capacity_nats": 5.0}, "objective 'vae' has no capacity_nats; .* it: beta_vae_capacity"),
+        (
+            {"objective": "beta_vae", "architecture": "burgess_spike_and_slab"},
+            "'beta_vae' cannot train .* leave --arch",
+        ),
+        ({"objective": "info_gan", "architecture": "burgess_shrinkage"}, "needs an encoder that ends in gaussian"),
+        (
+            {"objective": "info_gan", "perceptual_weight": 1.0},
+            "takes no pixel_weight and no perceptual_weight: it never",
+        ),
+        ({"objective": "iwae", "perceptual_weight": 1.0}, "its bound needs the reconstruction to be a likelihood"),
+        ({"objective": "factor_vae", "batch_size": 3}, "needs a batch_size of at least 4 to estimate its terms"),
+        ({"objective": "beta_tcvae", "batch_size": 1}, "needs a batch_size of at least 2"),
+        ({"pixel_weight": 0.0}, "pixel_weight 0 needs a positive perceptual_weight, got 0: nothing would be"),
+        ({"perceptual_weight": -1.0}, "perceptual_weight needs a finite number of at least 0, got -1"),
+        ({"perceptual_weight": float("nan")}, "perceptual_weight needs a finite number"),
+        ({"perceptual_features": "vgg"}, "unknown perceptual features 'vgg'. Did you mean 'vgg16'"),
+        ({"perceptual_layers": "relu9_1"}, "unknown perceptual layer 'relu9_1'"),
+        ({"style_weight": 1.0}, "style_weight needs a positive perceptual_weight and perceptual_features 'vgg16'"),
+        ({"dae_steps": 0}, "dae_steps needs a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, object], message: str) -> None:
@@ -53,7 +73,11 @@ def test_resolve_leaves_nothing_to_chance() -> None:
     assert resolved.threads == torch.get_num_threads()
     assert (resolved.beta, resolved.sparsity_weight) == (1.0, 1.0)
     assert resolved.run_dir == "runs/dsprites-sparse-seed0"
+    assert (resolved.sparsity_target, resolved.sparsity_warmup, resolved.beta) == ("mean", 0, 1.0)
     assert resolved.resolve() == resolved
+    spiky = PretrainConfig(objective="spike_and_slab").resolve()
+    assert (spiky.architecture, spiky.slab_probability) == ("burgess_spike_and_slab", 0.2)
+    assert spiky.resolve() == spiky
 
 
 def test_every_field_has_its_docstring_and_every_name_is_in_it() -> None:

@@ -1,0 +1,264 @@
+"""`python -m experiments.compare_objectives`: train every objective on dSprites alike, and table what each achieves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from experiments.benchmark import machine_facts
+from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.files import write_bytes, write_json
+from sparse_repr.models import VAE
+from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.presets import PRESETS, RECIPES
+from sparse_repr.reconstruction import bernoulli
+from sparse_repr.trained_vae import load_vae
+from sparse_repr.training import Trainer
+
+_ITEMS = 10_000
+_SLAB = 512
+ARMS = (*OBJECTIVES, "perceptual", "sparse_perceptual", "perceptual_dae")
+"""Names of what can be compared: every objective at its defaults, and the perceptual losses."""
+_COLUMNS = {
+    "reconstruction_nats": "reconstruction (nats)",
+    "kl_nats": "KL (nats)",
+    "psnr_db": "PSNR (dB)",
+    "ssim": "SSIM",
+    "mig": "MIG",
+    "aam": "AAM",
+    "mig_histogram": "MIG (histogram)",
+    "active_units": "active units",
+    "exact_zeros": "exact zeros",
+    "hoyer": "Hoyer",
+    "images_per_s": "images/s",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """What to compare and for how long."""
+
+    objectives: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(OBJECTIVES)
+    """Names of arms: objectives, perceptual, sparse_perceptual (VGG16, presets) or perceptual_dae."""
+    steps: int = 2_000
+    """Optimisation steps of each arm."""
+    batch_size: int = 64
+    """Images per step."""
+    seed: int = 0
+    """Seed of every arm."""
+    cost_steps: int = 20
+    """Steps per arm and round of the interleaved cost measurement; 0 leaves it out."""
+    cost_rounds: int = 5
+    """Rounds of it: the arms take turns, so that a busy moment of the machine hits all."""
+    sample: int | None = None
+    """Score codes on this many random items instead of all."""
+    device: str = "cpu"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: str = "float32"
+    """float32 or bf16."""
+    threads: int | None = None
+    """CPU threads; by default torch's choice."""
+    dae_steps: int = 2_000
+    """Steps of the denoising autoencoder of perceptual_dae."""
+    out: str = "experiments/results/compare_objectives"
+    """Folder for results-STEPS.json and .md; the runs go into its folder runs/, which can be deleted."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.objectives if name not in ARMS]
+        if unknown or not self.objectives:
+            raise ValueError(f"objectives needs names of {', '.join(ARMS)}, got {', '.join(unknown) or 'none'}")
+        for name in ("steps", "batch_size", "cost_rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} needs a whole number of at least 1, got {getattr(self, name)!r}")
+
+
+def arm_settings(config: CompareConfig, arm: str) -> PretrainConfig:
+    """The training of one arm: the preset of that name where there is one, else the objective at its defaults."""
+    if arm == "perceptual_dae":
+        settings: dict[str, Any] = {**PRESETS["dsprites/perceptual"], "perceptual_features": "dae"}
+        settings["dae_steps"] = config.dae_steps
+    elif arm in RECIPES:
+        settings = dict(PRESETS[f"dsprites/{arm}"])
+    else:
+        settings = {"objective": arm}
+    if settings["objective"] == "beta_vae_capacity":
+        # the published schedule takes 100,000 steps; here it spans the run
+        settings["capacity_steps"] = config.steps
+    return PretrainConfig(
+        **{
+            **settings,
+            "dataset": "dsprites",
+            "batch_size": config.batch_size,
+            "steps": config.steps,
+            "seed": config.seed,
+            "device": config.device,
+            "precision": config.precision,
+            "threads": config.threads,
+            "run_dir": str(Path(config.out) / "runs" / f"{arm}-{config.steps}-seed{config.seed}"),
+            "progress": False,
+        }
+    )
+
+
+def train_arm(settings: PretrainConfig) -> float | None:
+    """Train an arm unless its folder holds the finished run; returns images per second, None where nothing was done."""
+    folder = settings.run_folder()
+    if (folder / "encoder.safetensors").is_file():
+        described = json.loads((folder / "config.json").read_text())
+        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        if state["step"] == settings.steps and described == settings.resolve().to_json():
+            return None
+    resumed = (folder / "config.json").is_file()
+    started = time.perf_counter()
+    pretrain_encoder(dataclasses.replace(settings, resume=resumed))
+    return settings.steps * settings.batch_size / (time.perf_counter() - started) if not resumed else None
+
+
+@torch.no_grad()
+def reconstruction_nats(vae: VAE, images: Tensor) -> Tensor:
+    """Bernoulli nats of the decoded posterior mean, (B,): one yardstick for arms trained on different losses."""
+    return bernoulli(vae.decoder(vae.encoder(images).mean), images)
+
+
+def score_arm(settings: PretrainConfig, data: FactorDataset, sample: int | None) -> dict[str, Any]:
+    """The row of the table: scores of `evaluate_run`, and Bernoulli nats whatever the arm was trained on."""
+    folder = settings.run_folder()
+    report_path = folder / "metrics.json"
+    if report_path.is_file() and json.loads(report_path.read_text())["trained_steps"] == settings.steps:
+        report = json.loads(report_path.read_text())
+    else:
+        report = evaluate_run(EvaluateConfig(run=str(folder), sample=sample, device=settings.device, progress=False))
+    vae, spec = load_vae(folder)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(data))[:_ITEMS])
+    nats = torch.cat(
+        [
+            reconstruction_nats(vae, spec.preprocessing(torch.from_numpy(data.images(chosen[start : start + _SLAB]))))
+            for start in range(0, len(chosen), _SLAB)
+        ]
+    )
+    image, codes, scores = report["images"]["in_sample"]["model"], report["codes"], report["disentanglement"]
+    return {
+        "reconstruction_nats": float(nats.double().mean()),
+        "kl_nats": codes["kl_nats"],
+        "psnr_db": image["psnr_db"],
+        "ssim": image["ssim"],
+        "mig": scores.get("mig"),
+        "aam": scores.get("aam"),
+        "mig_histogram": scores["mig_histogram"],
+        "active_units": codes["active_units"],
+        "exact_zeros": codes["exact_zero_fraction"],
+        "hoyer": codes["hoyer_sparsity"],
+    }
+
+
+def measure_costs(config: CompareConfig, data: FactorDataset) -> dict[str, dict[str, float]]:
+    """Seconds of one training step of each arm, measured in turns: median, least and greatest of the rounds."""
+    trainers = {}
+    for arm in config.objectives:
+        settings = dataclasses.replace(arm_settings(config, arm), dae_steps=1).resolve()
+        trainers[arm] = Trainer(settings, data)
+        trainers[arm].prepare()
+        # warm-up: optimiser state, kernels chosen for these shapes
+        trainers[arm].train_step(autocast_for(trainers[arm].device, settings.precision))
+    seconds: dict[str, list[float]] = {arm: [] for arm in trainers}
+    for _ in range(config.cost_rounds):
+        for arm, trainer in trainers.items():
+            autocast = autocast_for(trainer.device, trainer.config.precision)
+            started = time.perf_counter()
+            for _ in range(config.cost_steps):
+                terms = trainer.train_step(autocast)
+            float(terms["loss"])  # waits for the device
+            seconds[arm].append((time.perf_counter() - started) / config.cost_steps)
+    base = float(np.median(seconds.get("vae", next(iter(seconds.values())))))
+    return {
+        arm: {
+            "median_s": float(np.median(times)),
+            "least_s": min(times),
+            "greatest_s": max(times),
+            "ratio": float(np.median(times)) / base,
+        }
+        for arm, times in seconds.items()
+    }
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """The table of results and the table of costs."""
+    lines = [f"`{results['command']}`", "", f"| objective | {' | '.join(_COLUMNS.values())} |"]
+    lines.append("|---" * (len(_COLUMNS) + 1) + "|")
+    for arm, row in results["arms"].items():
+        cells = ["–" if row[name] is None else f"{row[name]:.4g}" for name in _COLUMNS]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    if results["costs"]:
+        lines += ["", "| objective | ms per step (median) | least | greatest | ratio |", "|---|---|---|---|---|"]
+        for arm, cost in results["costs"].items():
+            times = [f"{1000 * cost[name]:.1f}" for name in ("median_s", "least_s", "greatest_s")]
+            lines.append(f"| {arm} | {' | '.join(times)} | {cost['ratio']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def compare(config: CompareConfig) -> dict[str, Any]:
+    """Train and score every arm; each finished arm is kept, so the same command goes on where it stopped."""
+    out = Path(config.out)
+    earlier: dict[str, Any] = {}
+    path = out / f"results-{config.steps}.json"
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+    data = load_dataset("dsprites")
+    names = "" if config.objectives == tuple(OBJECTIVES) else f" {' '.join(config.objectives)}"
+    command = f"python -m experiments.compare_objectives{names} --steps {config.steps} --seed {config.seed}"
+    results: dict[str, Any] = {
+        "command": command,
+        "machine": machine_facts(),
+        "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "out"},
+        "arms": dict(earlier.get("arms", {})),
+        "costs": earlier.get("costs", {}),
+    }
+    with torch_threads(config.threads):
+        if config.cost_steps and not set(config.objectives) <= set(results["costs"]):
+            results["costs"] = measure_costs(config, data)
+        for arm in config.objectives:
+            settings = arm_settings(config, arm)
+            rate = train_arm(settings)
+            known = results["arms"].get(arm, {})
+            if rate is None and set(known) >= set(_COLUMNS):
+                continue
+            row = score_arm(settings, data, config.sample)
+            # from the measurement in turns where there is one: a whole run also loads, draws and exports
+            cost = results["costs"].get(arm)
+            speed = config.batch_size / cost["median_s"] if cost else rate
+            results["arms"][arm] = {**row, "images_per_s": speed if speed is not None else known.get("images_per_s")}
+            print(f"{arm}: {results['arms'][arm]}", flush=True)
+            write_json(path, results)
+    write_json(path, results)
+    write_bytes(path.with_suffix(".md"), as_markdown(results).encode())
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = tyro.cli(
+            CompareConfig, args=arguments, prog="python -m experiments.compare_objectives", description=__doc__
+        )
+        results = compare(config)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(as_markdown(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

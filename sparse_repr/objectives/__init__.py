@@ -1,0 +1,68 @@
+"""What is minimised: pure terms, and the small objective classes made of them.
+
+An objective owns its networks, its optimisers and one `step`, so that adversarial objectives fit beside these.
+"""
+
+from sparse_repr.objectives.base import Objective, Regulariser, ramp
+from sparse_repr.objectives.choices import OBJECTIVES, ObjectiveChoice, Option, choose_objective
+from sparse_repr.objectives.factor_vae import FactorVAEObjective, build_code_discriminator
+from sparse_repr.objectives.info_gan import InfoGANObjective
+from sparse_repr.objectives.regularisers import Capacity, LaplacePrior, MomentMatching, TotalCorrelation, WeightedKL
+from sparse_repr.objectives.sparsity import SPARSITY_TARGETS, achieved_sparsity, shrink_weights, sparsity_penalty
+from sparse_repr.objectives.spike_and_slab import SpikeAndSlabObjective, sample_spike_and_slab, spike_and_slab_kl
+from sparse_repr.objectives.terms import (
+    covariance,
+    gaussian_log_density,
+    kl_divergence,
+    l1_penalty,
+    laplace_kl_divergence,
+    moment_penalty,
+)
+from sparse_repr.objectives.total_correlation import (
+    DENSITY_ESTIMATORS,
+    KLDecomposition,
+    decompose_kl,
+    permute_units,
+    stratified_log_weights,
+    weighted_log_weights,
+)
+from sparse_repr.objectives.variational import ImportanceWeightedObjective, VariationalObjective
+
+__all__ = [
+    "DENSITY_ESTIMATORS",
+    "OBJECTIVES",
+    "SPARSITY_TARGETS",
+    "Capacity",
+    "FactorVAEObjective",
+    "ImportanceWeightedObjective",
+    "InfoGANObjective",
+    "KLDecomposition",
+    "LaplacePrior",
+    "MomentMatching",
+    "Objective",
+    "ObjectiveChoice",
+    "Option",
+    "Regulariser",
+    "SpikeAndSlabObjective",
+    "TotalCorrelation",
+    "VariationalObjective",
+    "WeightedKL",
+    "achieved_sparsity",
+    "build_code_discriminator",
+    "choose_objective",
+    "covariance",
+    "decompose_kl",
+    "gaussian_log_density",
+    "kl_divergence",
+    "l1_penalty",
+    "laplace_kl_divergence",
+    "moment_penalty",
+    "permute_units",
+    "ramp",
+    "sample_spike_and_slab",
+    "shrink_weights",
+    "sparsity_penalty",
+    "spike_and_slab_kl",
+    "stratified_log_weights",
+    "weighted_log_weights",
+]

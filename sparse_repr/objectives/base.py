@@ -1,0 +1,66 @@
+"""What the training loop needs of an objective, and what one is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sparse_repr.models import VAE, Posterior
+
+
+class Objective(Protocol):
+    """What the training loop needs of an objective: it owns its networks and its optimisers.
+
+    Every random number comes from `noise`, and every schedule is a function of the step, so that a run which was
+    stopped and resumed takes the same steps as one that was not.
+    """
+
+    vae: VAE
+    """The encoder and decoder that are exported."""
+    noise_size: int
+    """Standard normal numbers it needs per image."""
+    batches: int
+    """Batches of images that one step reads: 2 where a discriminator gets a batch of its own, else 1."""
+
+    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:
+        """Take one optimisation step.
+
+        Args:
+            images: (batches * B, C, S, S) in 0..1.
+            noise: (batches * B, noise_size) standard normal.
+            autocast: context for the networks' forward passes.
+            step_number: steps taken before this one, for schedules.
+
+        Returns:
+            Scalar terms, averaged over the batch and detached; "loss" is among them.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and the state of every optimiser: tensors and plain values only."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+
+
+class Regulariser(Protocol):
+    """What stands beside the reconstruction in a variational objective; weights included."""
+
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Posterior and its sample z, (B, D) each -> what is added to the loss (scalar), and more terms to report."""
+
+
+def ramp(step_number: int, steps: int) -> float:
+    """Linear schedule from 0 to 1: min(1, step_number / steps); 1 throughout where `steps` is 0."""
+    return 1.0 if steps == 0 else min(1.0, step_number / steps)
+
+
+def minimise(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
+    """One step of `optimisers` down the gradient of `loss` (scalar)."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for optimiser in optimisers:
+        optimiser.step()

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from experiments.compare_objectives import _COLUMNS, ARMS, CompareConfig, arm_settings, as_markdown, main
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_trains_alike(arm: str) -> None:
+    settings = arm_settings(CompareConfig(steps=500, seed=3), arm)
+    assert (settings.dataset, settings.steps, settings.batch_size, settings.seed) == ("dsprites", 500, 64, 3)
+    assert (settings.device, settings.precision) == ("cpu", "float32")
+    assert settings.run_dir == f"experiments/results/compare_objectives/runs/{arm}-500-seed3"
+    if arm == "beta_vae_capacity":
+        assert settings.capacity_steps == 500
+    assert bool(settings.perceptual_weight) == ("perceptual" in arm)
+
+
+def test_the_table_shows_what_is_missing_as_a_dash() -> None:
+    row: dict[str, float | None] = {**dict.fromkeys(_COLUMNS, 1.25), "mig": None}
+    costs = {"vae": {"median_s": 0.02, "least_s": 0.01, "greatest_s": 0.03, "ratio": 1.0}}
+    text = as_markdown({"command": "python -m x", "arms": {"vae": row}, "costs": costs})
+    assert "| vae | 1.25 | 1.25 | 1.25 | 1.25 | – |" in text
+    assert "| vae | 20.0 | 10.0 | 30.0 | 1.00 |" in text
+
+
+def test_unknown_arms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="objectives needs names of vae, .*, got betavae"):
+        CompareConfig(objectives=("betavae",))
+    with pytest.raises(SystemExit):
+        main(["--steps", "0"])
+    assert "steps" in capsys.readouterr().err

@@ -1,0 +1,158 @@
+"""Every objective improves its own bound on a slice of dSprites; runs of the new kinds resume bit-identically."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.data import FactorDataset
+from sparse_repr.data.base import ArrayImages
+from sparse_repr.encoder import EncoderSpec
+from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.perceptual import VGG_LAYERS
+from sparse_repr.trained_vae import load_vae
+from sparse_repr.training import Trainer
+from sparse_repr.vgg_weights import CONVOLUTIONS
+from tests.test_training import _same, _state
+
+OFF = torch.autocast("cpu", enabled=False)
+SMALL = PretrainConfig(
+    image_size=32, batch_size=16, learning_rate=1e-3, log_every=100, precision="float32", device="cpu", progress=False
+)
+
+
+@pytest.fixture(autouse=True)
+def _smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrower discriminator and fewer images for the unit statistics: the tests are about neither."""
+    monkeypatch.setattr("sparse_repr.objectives.factor_vae._WIDTH", 200)
+    monkeypatch.setattr("sparse_repr.trained_vae._STATISTICS_ITEMS", 500)
+
+
+@pytest.fixture(scope="module")
+def slice_of_dsprites(dsprites: FactorDataset) -> FactorDataset:
+    """1,024 items with every factor, shapes and positions above all."""
+    items = np.random.default_rng(0).choice(len(dsprites), 1024, replace=False)
+    assert dsprites.factors is not None
+    assert dsprites.factor_values is not None
+    return dataclasses.replace(
+        dsprites,
+        store=ArrayImages(dsprites.images(items)),
+        factors=dsprites.factors[items],
+        factor_values=dsprites.factor_values[items],
+    )
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: FactorDataset) -> None:
+    config = dataclasses.replace(SMALL, objective=name, capacity_steps=300 if name == "beta_vae_capacity" else None)
+    trainer = Trainer(config.resolve(), slice_of_dsprites)
+    terms = [trainer.train_step(OFF) for _ in range(300)]
+    # InfoGAN's loss is relative to its discriminator: its bound is the one on the mutual information
+    bounds = np.array([-float(term["information"]) if name == "info_gan" else float(term["loss"]) for term in terms])
+    first, last = bounds[:10].mean(), bounds[-30:].mean()
+    assert np.isfinite(bounds).all()
+    if name == "info_gan":
+        assert last < first - 0.3
+    else:
+        # the capacity grows faster here than any KL can follow
+        assert last < (0.7 if name == "beta_vae_capacity" else 0.5) * first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": "factor_vae"},
+        {"objective": "factor_vae", "discriminator_batch": "split"},
+        {"objective": "info_gan"},
+        {"objective": "spike_and_slab"},
+        {"objective": "beta_vae_capacity", "capacity_steps": 20},
+        {"objective": "sparse", "sparsity_target": "weights", "sparsity_proximal": True, "sparsity_warmup": 20},
+        {"objective": "sparse", "perceptual_weight": 1.0, "perceptual_features": "dae", "dae_steps": 5},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_a_run_in_two_parts_is_bit_identical(
+    changes: dict[str, object], dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(SMALL, steps=9, **changes)  # type: ignore[arg-type]
+    whole = pretrain_encoder(dataclasses.replace(config, run_dir=str(tmp_path / "whole")))
+    parts = dataclasses.replace(config, run_dir=str(tmp_path / "parts"))
+    pretrain_encoder(dataclasses.replace(parts, steps=4))
+    if config.perceptual_weight:
+        monkeypatch.setattr("sparse_repr.denoising.DenoisingFeatures.train", lambda *_: pytest.fail("trained again"))
+    pretrain_encoder(dataclasses.replace(parts, resume=True))
+    assert _same(_state(tmp_path / "parts"), _state(whole))
+    assert (tmp_path / "parts" / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+
+
+def test_the_state_holds_every_optimiser(dsprites: FactorDataset, tmp_path: Path) -> None:
+    for name, further in (("factor_vae", "discriminator"), ("info_gan", "verdict")):
+        config = dataclasses.replace(SMALL, steps=1, objective=name, run_dir=str(tmp_path / name))
+        state = _state(pretrain_encoder(config))["objective"]
+        assert isinstance(state, dict)
+        assert {"vae", "optimiser", further, "discriminator_optimiser"} <= state.keys()
+        assert all(state[optimiser]["state"] for optimiser in ("optimiser", "discriminator_optimiser"))
+
+
+def test_a_spike_and_slab_artefact_says_so_and_is_scored_by_histograms(dsprites: FactorDataset, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, steps=3, objective="spike_and_slab", run_dir=str(tmp_path / "run"))
+    run = pretrain_encoder(config)
+    encoder, (vae, _) = load_encoder(run), load_vae(run)
+    assert (encoder.spec.posterior, encoder.spec.architecture) == ("spike_and_slab", "burgess_spike_and_slab")
+    images = dsprites.images(np.arange(0, 700_000, 70_000))
+    components = vae.encoder.components(encoder.preprocessing(torch.from_numpy(images)))
+    gamma = torch.sigmoid(components.slab_logit)
+    torch.testing.assert_close(torch.from_numpy(encoder.encode(images)), gamma * components.mean, rtol=1e-4, atol=1e-5)
+    report = evaluate_run(EvaluateConfig(run=str(run), sample=500, progress=False))
+    scores = report["disentanglement"]
+    assert {"mig_histogram", "posterior", "factor_names"} == scores.keys()
+    assert scores["posterior"].startswith("spike_and_slab: no exact mutual information")
+    assert report["codes"]["kl_nats"] > 0
+    assert not (run / "figures" / "mutual_information.png").exists()
+    header = encoder.spec.to_header()
+    for change, message in (
+        ({"posterior": "gaussian"}, "burgess_spike_and_slab has a spike_and_slab posterior, not gaussian"),
+        ({"posterior": "student"}, "unknown posterior family 'student'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            EncoderSpec.from_header({**header, **change}, "file")
+
+
+def test_a_shrinkage_encoder_encodes_exact_zeros(dsprites: FactorDataset, tmp_path: Path) -> None:
+    settings = {"objective": "sparse_shrinkage", "sparsity_weight": 0.1, "run_dir": str(tmp_path / "run")}
+    config = dataclasses.replace(SMALL, steps=100, batch_size=32, **settings)  # type: ignore[arg-type]
+    encoder = load_encoder(pretrain_encoder(config))
+    assert (encoder.spec.posterior, encoder.spec.architecture) == ("gaussian", "burgess_shrinkage")
+    codes = encoder.encode(dsprites.images(np.arange(0, 700_000, 7_000)))
+    assert 0.05 < (codes == 0).mean() < 1
+
+
+def test_a_perceptual_run_uses_the_weights_it_is_given(dsprites: FactorDataset, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    widths = itertools.pairwise([3, *CONVOLUTIONS.values()])
+    state = {}
+    for place, (width, out) in zip(CONVOLUTIONS, widths, strict=True):
+        state[f"features.{place}.weight"] = (
+            torch.randn(out, width, 3, 3, generator=generator) * (2 / (9 * width)) ** 0.5
+        )
+        state[f"features.{place}.bias"] = torch.zeros(out)
+    torch.save(state, tmp_path / "vgg.pth")
+    changes = {"perceptual_weight": 1.0, "perceptual_layers": "relu1_2,relu2_2", "style_weight": 0.1}
+    config = dataclasses.replace(SMALL, perceptual_weights_path=str(tmp_path / "vgg.pth"), **changes)  # type: ignore[arg-type]
+    losses = {}
+    for pixel_weight in (0.0, 1.0):
+        trainer = Trainer(dataclasses.replace(config, pixel_weight=pixel_weight).resolve(), dsprites)
+        terms = [trainer.train_step(OFF) for _ in range(6)]
+        losses[pixel_weight] = [float(term["reconstruction"]) for term in terms]
+        assert losses[pixel_weight][-1] < losses[pixel_weight][0]
+    assert losses[1.0][0] > losses[0.0][0] + 500  # 1,024 pixels of log 2 nats each
+    run = pretrain_encoder(dataclasses.replace(config, steps=1, run_dir=str(tmp_path / "run")))
+    assert load_encoder(run).spec.objective["perceptual"]["layers"] == "relu1_2,relu2_2"
+    assert set(VGG_LAYERS) >= {"relu1_2", "relu2_2"}
