@@ -10,9 +10,9 @@ import torch
 
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import resolve_device, resolve_precision
+from sparse_repr.feature_distance import parse_layers
 from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES, Option, choose_objective
-from sparse_repr.perceptual import parse_layers
 from sparse_repr.reconstruction import build_reconstruction
 from sparse_repr.registry import lookup
 

@@ -23,9 +23,9 @@ from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
 from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
 from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
-from sparse_repr.perceptual import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import Reconstruction, build_reconstruction
 from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state
