@@ -47,7 +47,8 @@ class PretrainConfig:
     beta_tcvae: total correlation penalised through estimates within the batch (Chen et al. 2018);
     dip_vae_i, dip_vae_ii: the covariance of the means, of the samples, drawn to the identity (Kumar et al. 2018);
     iwae: the importance-weighted bound (Burda et al. 2016);
-    info_gan: a generator whose codes a Q network reads back; that network becomes the encoder (Chen et al. 2016)."""
+    info_gan: a generator whose codes a Q network reads back; that network becomes the encoder (Chen et al. 2016);
+    experimental: its discriminator still wins on dSprites, and no run of ours has disentangled with it."""
     run_dir: str | None = None
     """Folder for everything the run writes; by default runs/DATASET-OBJECTIVE[-perceptual]-seedSEED."""
     seed: int = 0
