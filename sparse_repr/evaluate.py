@@ -1,4 +1,4 @@
-"""`python -m sparse_repr.evaluate RUN`: scores and pictures of a pretrained encoder, written into its run folder."""
+"""`python -m sparse_repr.evaluate RUN...`: scores and pictures of pretrained encoders, into their run folders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,30 +18,24 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from sparse_repr import figures
+from sparse_repr import comparison
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import resolve_device, torch_threads
-from sparse_repr.encoder import FrozenEncoder, load_encoder
+from sparse_repr.encoder import load_encoder
 from sparse_repr.files import write_json
-from sparse_repr.metrics import (
-    aam_score,
-    active_units,
-    hoyer_sparsity,
-    mig_histogram_score,
-    mig_score,
-    mutual_information_matrix,
-    near_zero_fraction,
-    ssim,
-)
+from sparse_repr.metrics import lpips, ssim
 from sparse_repr.metrics.image_quality import mean_squared_errors
+from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.models import VAE
 from sparse_repr.preprocessing import Preprocessing
+from sparse_repr.run_figures import draw_run
+from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
 from sparse_repr.trained_vae import encode_dataset, kl_per_unit, load_vae
 
 _MEAN_IMAGE_ITEMS = 10_000
 _SLAB = 512
-_PICTURES = 10
-_TRAVERSAL_STEPS = 11
+# VGG16 sees about 100 images a second on two cores: LPIPS stops after the slab that reaches this many.
+_LPIPS_ITEMS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +44,16 @@ class EvaluateConfig:
 
     run: Annotated[str, tyro.conf.Positional]
     """Run folder of python -m sparse_repr.pretrain."""
+    metrics: str | None = None
+    """Scores to compute, such as mig,dci; by default all but dci, whose published learner takes minutes."""
+    n_bootstrap: int = 0
+    """Repetitions of the 95 % interval of each sampled score; each costs as much as the scores themselves."""
     sample: int | None = None
     """Score codes on this many random items instead of all; metrics.json states it."""
     seed: int = 0
-    """Seed of the random items of --sample."""
+    """Seed of the random items of --sample and of the scores that draw."""
     image_items: int = 10_000
-    """PSNR and SSIM are computed on this many fixed random images."""
+    """PSNR, SSIM and LPIPS are computed on this many fixed random images."""
     data_path: str | None = None
     """Your own copy of the data; by default the path the run was trained with."""
     device: str = "auto"
@@ -69,23 +68,43 @@ class EvaluateConfig:
             raise ValueError(f"sample needs at least 2 items, got {self.sample}")
         if self.image_items < 1:
             raise ValueError(f"image_items needs at least 1, got {self.image_items}")
+        if self.n_bootstrap == 1 or self.n_bootstrap < 0:
+            raise ValueError(f"n_bootstrap needs 0 or at least 2 repetitions, got {self.n_bootstrap}")
+        choose_metrics(self.metrics)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonConfig(EvaluateConfig):
+    """The command line: one run or several."""
+
+    run: tyro.conf.Suppress[str] = ""
+    """Set for each run."""
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Run folders of python -m sparse_repr.pretrain; several are compared."""
+    out: str | None = None
+    """Folder for the comparison of several runs; by default the one that holds the first run."""
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     """Score a run and write `metrics.json` and `figures/` into its folder.
 
     Images: PSNR (true, and in the convention that fits the paper's tables) and SSIM of the decoded posterior mean,
-    beside an all-black and a mean-image reconstruction. Codes: the mutual-information matrix, MIG and AAM with and
-    without shape, active units, Hoyer sparsity, near-zero share. A posterior that is not Gaussian has no exact mutual
-    information: its MIG is the histogram one alone.
+    beside an all-black and a mean-image reconstruction, and LPIPS where its weights are present. Codes: sparsity, and,
+    where factors are known, the mutual-information matrix and the chosen scores. The data is encoded once. A posterior
+    that is not Gaussian has no exact mutual information: its MIG is the histogram one alone.
 
     Returns:
         The content of `metrics.json`; undefined or infinite values are None.
 
     Raises:
         FileNotFoundError: not a run folder.
-        ValueError: a damaged file, or data that the run was not trained on.
+        ValueError: a damaged file, an unknown score, or data that the run was not trained on.
     """
+    return _evaluate(config)[0]
+
+
+def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
+    """The report of a run and its codes."""
     run = Path(config.run)
     encoder = load_encoder(run)
     vae, _ = load_vae(run)
@@ -111,15 +130,51 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             "sampled": config.sample is not None and len(items) < len(data),
             "data": {"source": "drawn" if data.source == "drawn" else "file", "items": len(data)},
             "images": _image_scores(vae, encoder.preprocessing, data, device, config),
-            "codes": _code_scores(mean, kl_per_unit(encoder, data, items, mean, log_variance)),
+            "codes": code_scores(mean, kl_per_unit(encoder, data, items, mean, log_variance)),
         }
-        scores = _disentanglement(encoder, mean, log_variance, data, items)
+        scores = disentanglement_scores(
+            mean,
+            log_variance,
+            data,
+            items,
+            choose_metrics(config.metrics),
+            posterior=encoder.spec.posterior,
+            n_bootstrap=config.n_bootstrap,
+            seed=config.seed,
+            progress=config.progress,
+        )
         if scores is not None:
             report["disentanglement"] = scores
         report["seconds"] = round(time.perf_counter() - started, 2)
-        _draw(run, encoder, vae, data, mean, report)
+        draw_run(run, encoder, vae, data, mean, report)
     write_json(run / "metrics.json", report)
-    return report
+    return report, mean
+
+
+def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list[dict[str, Any]]:
+    """Evaluate several runs and write `comparison.csv`, `comparison.md` and `comparison.png` into `out`.
+
+    Args:
+        runs: at least 2 run folders.
+        config: how each is evaluated.
+        out: folder of the comparison.
+
+    Returns:
+        One row per run; runs of the same data and code size also have a UDR.
+
+    Raises:
+        FileNotFoundError, ValueError: as `evaluate_run`.
+    """
+    names = [Path(run).name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(Path(run)) for run in runs]
+    reports: dict[str, dict[str, Any]] = {}
+    codes: dict[str, npt.NDArray[np.float32]] = {}
+    for name, run in zip(names, runs, strict=True):
+        reports[name], codes[name] = _evaluate(dataclasses.replace(config, run=run))
+    rows = comparison.comparison_rows(reports, comparison.udr_across(codes, reports))
+    comparison.write_comparison(out, rows)
+    return rows
 
 
 def _read_settings(run: Path) -> dict[str, Any]:
@@ -152,10 +207,14 @@ def _image_scores(
     vae = vae.to(device)
     parts = {"in_sample": train} if not len(held_out) else {"train": train, "held_out": held_out}
     scores: dict[str, Any] = {"protocol": f"{config.image_items} fixed random items, decoded posterior mean, range 1"}
+    with_lpips = default_weights_path().is_file() and data.image_shape[0] in (1, 3)
+    if not with_lpips:
+        scores["protocol"] += "; no LPIPS (python -m sparse_repr.perceptual fetch)"
     for name, indices in parts.items():
         chosen = np.sort(np.random.default_rng(0).permutation(indices)[: config.image_items])
         errors: dict[str, list[Tensor]] = {"model": [], "black": [], "mean_image": []}
         similarities = dict.fromkeys(errors, 0.0)
+        distance, compared = 0.0, 0
         bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not config.progress)
         with bar, torch.no_grad():
             for start in range(0, len(chosen), _SLAB):
@@ -169,11 +228,16 @@ def _image_scores(
                 for candidate, pictures in candidates.items():
                     errors[candidate].append(mean_squared_errors(images, pictures).cpu())
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
+                if with_lpips and compared < _LPIPS_ITEMS:
+                    distance += lpips(images, candidates["model"]) * len(images)
+                    compared += len(images)
                 bar.update(len(images))
         scores[name] = {
             candidate: _quality(torch.cat(values), similarities[candidate] / len(chosen))
             for candidate, values in errors.items()
         }
+        if with_lpips:
+            scores[name]["model"]["lpips"] = distance / compared
     vae.to("cpu")
     return scores
 
@@ -200,100 +264,6 @@ def _mean_image(preprocessing: Preprocessing, data: FactorDataset, train: npt.ND
     return (total / len(chosen)).float()
 
 
-def _code_scores(mean: npt.NDArray[np.float32], kl_nats: list[float]) -> dict[str, Any]:
-    return {
-        "active_units": active_units(mean),
-        "hoyer_sparsity": hoyer_sparsity(mean) if mean.shape[1] > 1 else None,
-        "near_zero_fraction": near_zero_fraction(mean),
-        "exact_zero_fraction": near_zero_fraction(mean, tolerance=0),
-        "l1_per_image": float(np.abs(mean).sum(axis=1, dtype=np.float64).mean()),
-        "kl_nats": math.fsum(kl_nats),
-        "kl_nats_per_unit": kl_nats,
-        "mean_per_unit": mean.mean(axis=0, dtype=np.float64).tolist(),
-        "std_per_unit": mean.std(axis=0, dtype=np.float64).tolist(),
-    }
-
-
-def _disentanglement(
-    encoder: FrozenEncoder,
-    mean: npt.NDArray[np.float32],
-    log_variance: npt.NDArray[np.float32],
-    data: FactorDataset,
-    items: npt.NDArray[np.int64],
-) -> dict[str, Any] | None:
-    """Scores against the factors; None where no factor is known or takes two values.
-
-    On anything but a full grid the mixtures are those of the items present.
-    """
-    if data.factors is None:
-        return None
-    factors = data.factors[items]
-    varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
-    if not varying:
-        return None
-    factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
-    if data.is_full_grid:
-        over = "the full grid" if len(items) == len(data) else "random items of a full grid"
-    else:
-        over = "the items present, which are no full grid: factors that go together there are not told apart"
-    scores: dict[str, Any] = {
-        "over": over,
-        "factor_names": names,
-        "constant_factors_left_out": [name for name in data.factor_names if name not in names],
-        "mig_histogram": mig_histogram_score(mean, factors),
-    }
-    if encoder.spec.posterior != "gaussian":
-        posterior = f"{encoder.spec.posterior}: no exact mutual information, histograms of the codes instead"
-        return {**scores, "posterior": posterior}
-    information = mutual_information_matrix(mean, log_variance, factors)
-    entropies = information.factor_entropies_nats
-    scores["mig"] = mig_score(information.matrix, entropies)
-    scores["aam"] = aam_score(information.matrix)
-    if "shape" in names and len(names) > 1:
-        shape = (names.index("shape"),)
-        scores["mig_without_shape"] = mig_score(information.matrix, entropies, exclude=shape)
-        scores["aam_without_shape"] = aam_score(information.matrix, exclude=shape)
-    return {
-        **scores,
-        "factor_entropies_nats": entropies.tolist(),
-        "mutual_information_nats": information.matrix.tolist(),
-        "mutual_information_error_nats": information.error_nats,
-    }
-
-
-def _draw(
-    run: Path,
-    encoder: FrozenEncoder,
-    vae: VAE,
-    data: FactorDataset,
-    mean: npt.NDArray[np.float32],
-    report: dict[str, Any],
-) -> None:
-    """The three figures of a run."""
-    folder = run / "figures"
-    title = f"{report['run']['objective']} on {report['run']['dataset']}, {report['trained_steps']:,} steps"
-    held_out = data.split[1] if len(data.split[1]) else data.split[0]
-    chosen = np.random.default_rng(2).permutation(held_out)[:_PICTURES]
-    with torch.no_grad():
-        images = encoder.preprocessing(torch.from_numpy(data.images(chosen)))
-        codes = vae.encoder(images).mean
-        reconstructed = torch.sigmoid(vae.decoder(codes))
-    figures.save_figure(figures.reconstructions_figure(images, reconstructed, title), folder / "reconstructions.png")
-    values = figures.quantile_values(mean, _TRAVERSAL_STEPS)
-    pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
-    kl = report["codes"]["kl_nats_per_unit"]
-    figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")
-    scores = report.get("disentanglement", {})
-    if "mutual_information_nats" in scores:
-        figure = figures.mutual_information_figure(
-            np.asarray(scores["mutual_information_nats"]),
-            scores["factor_names"],
-            np.asarray(scores["factor_entropies_nats"]),
-            title,
-        )
-        figures.save_figure(figure, folder / "mutual_information.png")
-
-
 def summary(report: dict[str, Any]) -> str:
     """The main numbers of a report as a few lines of text."""
     lines = []
@@ -317,18 +287,30 @@ def summary(report: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    description = "Score a pretraining run: writes metrics.json and figures/ into its folder."
+    description = (
+        "Score pretraining runs: writes metrics.json and figures/ into each folder, and a comparison of several."
+    )
     try:
         config = tyro.cli(
-            EvaluateConfig, args=arguments, prog="python -m sparse_repr.evaluate", description=description
+            ComparisonConfig, args=arguments, prog="python -m sparse_repr.evaluate", description=description
         )
-        report = evaluate_run(config)
+        if not config.runs:
+            raise ValueError("evaluate needs at least one run folder, got none")
+        if len(config.runs) == 1:
+            report = evaluate_run(dataclasses.replace(config, run=config.runs[0]))
+        else:
+            out = Path(config.out) if config.out else Path(config.runs[0]).parent
+            rows = compare_runs(config.runs, config, out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(summary(report))
-    print(f"metrics: {Path(config.run) / 'metrics.json'}")
-    print(f"figures: {Path(config.run) / 'figures'}")
+    if len(config.runs) == 1:
+        print(summary(report))
+        print(f"metrics: {Path(config.runs[0]) / 'metrics.json'}")
+        print(f"figures: {Path(config.runs[0]) / 'figures'}")
+    else:
+        print(comparison.comparison_markdown(rows), end="")
+        print(f"comparison: {out / 'comparison.csv'}, .md and .png")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,4 +129,33 @@ def mutual_information_figure(
             axes.text(column, row, f"{matrix_nats[row, column]:.2f}", ha="center", va="center", fontsize=7, color=shade)
     axes.set_title(f"{title} (nats)", fontsize=9)
     figure.colorbar(image, ax=axes, label="share of the factor's entropy")
+    return figure
+
+
+def comparison_figure(rows: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> Any:
+    """One line of points per score, one colour per run, with 95 % intervals where the rows hold them.
+
+    Args:
+        rows: per run `run` and the scores (None where missing), beside `<score>_low` and `<score>_high`.
+        scores: which to draw, each in 0..1.
+    """
+    figure = _new_figure(7.0, 1.2 + 0.3 * len(scores))
+    axes = figure.add_subplot()
+    for number, row in enumerate(rows):
+        drawn = [position for position, score in enumerate(scores) if row[score] is not None]
+        height = np.asarray(drawn) + 0.5 * ((number + 0.5) / len(rows) - 0.5)
+        values = np.asarray([row[scores[position]] for position in drawn], dtype=np.float64)
+        ends = np.asarray(
+            [
+                [row.get(f"{scores[position]}_{end}") or row[scores[position]] for position in drawn]
+                for end in ("low", "high")
+            ],
+            dtype=np.float64,
+        )
+        axes.errorbar(values, height, xerr=np.abs(ends - values), fmt="o", markersize=4, label=str(row["run"]))
+    axes.set_yticks(range(len(scores)), scores, fontsize=7)
+    axes.set_xlim(-0.02, 1.02)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     return figure

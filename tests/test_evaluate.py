@@ -23,7 +23,11 @@ IMAGES = 1_500
 def evaluated(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(tiny_run, run)
-    evaluate_run(EvaluateConfig(run=str(run), sample=3000, image_items=IMAGES, progress=False))
+    evaluate_run(
+        EvaluateConfig(
+            run=str(run), sample=3000, metrics="mig,aam,mig_histogram,sap", image_items=IMAGES, progress=False
+        )
+    )
     return run
 
 

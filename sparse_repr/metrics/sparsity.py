@@ -1,12 +1,13 @@
-"""How few units a code uses."""
+"""How few units a code uses, and how few items a unit answers to."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from sparse_repr.metrics.validation import check_codes
+from sparse_repr.metrics.validation import check_codes, live_units
 
 
 def active_units(codes: Any, *, threshold: float = 0.01) -> int:
@@ -64,3 +65,67 @@ def near_zero_fraction(codes: Any, *, tolerance: float = 0.01) -> float:
         TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
     """
     return float((np.abs(check_codes("codes", codes)) <= tolerance).mean())
+
+
+def exact_zero_fraction(codes: Any) -> float:
+    """Share of the entries that are exactly 0, as a spike-and-slab or rectified code has them.
+
+    Args:
+        codes: (N, D).
+
+    Returns:
+        0..1; 0 for the posterior mean of a Gaussian encoder, whose small entries `near_zero_fraction` counts.
+
+    Raises:
+        TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
+    """
+    return near_zero_fraction(codes, tolerance=0)
+
+
+def population_sparseness(codes: Any) -> float:
+    """Treves-Rolls sparseness of the units' answers to one item, averaged over items.
+
+    Treves & Rolls 1991; Vinje & Gallant 2000, in the form (1 - (sum_d |c_d| / D)^2 / (sum_d c_d^2 / D)) / (1 - 1/D).
+    Deviation: firing rates are positive, codes are not, so their sizes are taken. Units count as they are, dead ones
+    too: a unit that never answers makes the population sparser. An all-zero item counts as 0.
+
+    Args:
+        codes: (N, D), D at least 2.
+
+    Returns:
+        0..1; 1 where one unit answers to each item, 0 where all answer alike.
+
+    Raises:
+        TypeError, ValueError: codes of the wrong shape or dtype, NaN, or a single unit.
+    """
+    array = np.abs(check_codes("codes", codes)).astype(np.float64)
+    if array.shape[1] < 2:
+        raise ValueError(f"population_sparseness needs at least 2 units, got {array.shape[1]}")
+    return float(_treves_rolls(array.T).mean())
+
+
+def lifetime_sparseness(codes: Any) -> float:
+    """Treves-Rolls sparseness of one unit's answers to all items, averaged over live units.
+
+    As `population_sparseness`, with items in the place of units.
+
+    Args:
+        codes: (N, D).
+
+    Returns:
+        0..1; 1 where each unit answers to one item only; 0 where none is live.
+
+    Raises:
+        TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
+    """
+    array = check_codes("codes", codes)
+    live = live_units(array)
+    return float(_treves_rolls(np.abs(array[:, live]).astype(np.float64)).mean()) if live.any() else 0.0
+
+
+def _treves_rolls(sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sparseness of each column: (n, m) sizes >= 0 -> (m,)."""
+    count = len(sizes)
+    square = (sizes**2).mean(axis=0)
+    activity = np.divide(sizes.mean(axis=0) ** 2, square, out=np.ones_like(square), where=square > 0)
+    return np.asarray(((1 - activity) / (1 - 1 / count)).clip(0, 1))

@@ -56,3 +56,33 @@ def check_factors(factors: Any, items: int) -> npt.NDArray[np.int64]:
             "leave it out (factors[:, keep]); nothing can be measured about it"
         )
     return indices
+
+
+def check_codes_and_factors(
+    codes: Any, factors: Any, *, least_factors: int = 1
+) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]:
+    """What every score of codes against factors starts with: the checked arrays, without the dead units.
+
+    A unit is dead when its standard deviation is 0 or at most 1e-5 of the largest (rounding noise). It tells nothing:
+    it is left out of every score, so that adding or removing one changes none, and a code without a live unit, for
+    which D is 0 here, scores 0.
+
+    Args:
+        codes: (N, D).
+        factors: (N, K) integer indices.
+        least_factors: K for which the score is defined.
+
+    Raises:
+        TypeError, ValueError: as `check_codes` and `check_factors`, or too few factors.
+    """
+    array = check_codes("codes", codes)
+    indices = check_factors(factors, len(array))
+    if indices.shape[1] < least_factors:
+        raise ValueError(f"this score needs at least {least_factors} factors, got {indices.shape[1]}")
+    return array[:, live_units(array)], indices
+
+
+def live_units(codes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which units vary over the items, by the rule of `check_codes_and_factors`: (N, D) -> (D,)."""
+    deviation = codes.std(axis=0, dtype=np.float64)
+    return np.asarray(deviation > 1e-5 * deviation.max())

@@ -1,0 +1,161 @@
+"""`python -m experiments.reference_codes`: what every score gives for codes that are known, and the table of them.
+
+A score is understood by what it gives where the answer is known. The factors are those of dSprites; the codes are made
+from them, not by an encoder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sklearn
+import tyro
+
+from experiments.report import git_revision
+from sparse_repr.devices import torch_threads
+from sparse_repr.files import write_bytes, write_json
+from sparse_repr.metrics import FAMILIES, aam_score, mig_score, mutual_information_matrix
+from sparse_repr.metrics.suite import SLOW
+
+SIZES = (3, 6, 40, 32, 32)
+"""Values of the factors of dSprites: shape, scale, orientation, position x and y."""
+BEGIN, END = "<!-- reference codes: begin -->", "<!-- reference codes: end -->"
+PAGE = Path("sparse_repr/metrics/README.md")
+
+Codes = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceConfig:
+    """What to compute."""
+
+    samples: int = 15_000
+    """Items of each code: 10,000 train and 5,000 test."""
+    slow_samples: int = 1_500
+    """Items for the published learner of DCI, which takes minutes on more (1,000 train, 500 test)."""
+    seed: int = 0
+    """Of the items, the noise and the scores."""
+    out: str = "experiments/results/reference_codes"
+    """Folder for one JSON per code and table.md."""
+    page: str | None = str(PAGE)
+    """Page whose table is replaced; None leaves it."""
+
+
+def reference_codes(factors: npt.NDArray[np.int64], seed: int) -> dict[str, Codes]:
+    """Codes by name, from factor indices (N, 5), each unit of mean 0 and standard deviation 1 but for dead ones.
+
+    perfect: one unit per factor. permuted: in another order. rotated: pairs of units turned by 45 degrees. duplicated:
+    every unit twice. noise: 5 independent Gaussians. constant: zeros.
+    """
+    perfect = np.stack([(column - column.mean()) / column.std() for column in factors.T.astype(np.float64)], axis=1)
+    rotated = perfect.copy()
+    turn = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
+    # scale with orientation, position x with y; shape has no partner and stays
+    for pair in ([1, 2], [3, 4]):
+        rotated[:, pair] = perfect[:, pair] @ turn
+    return {
+        "perfect": perfect,
+        "permuted": perfect[:, [3, 0, 4, 2, 1]],
+        "rotated": rotated,
+        "duplicated": np.concatenate([perfect, perfect], axis=1),
+        "noise": np.random.default_rng(seed).standard_normal(perfect.shape),
+        "constant": np.zeros_like(perfect),
+    }
+
+
+def score_code(codes: Codes, factors: npt.NDArray[np.int64], config: ReferenceConfig) -> dict[str, Any]:
+    """Every score of one code, and the seconds of each family."""
+    scores: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    # noise of a hundredth of a unit's deviation, so that the posterior is one
+    information = mutual_information_matrix(codes, np.full_like(codes, 2 * np.log(0.01)), factors)
+    scores["mig"] = mig_score(information.matrix, information.factor_entropies_nats)
+    scores["aam"] = aam_score(information.matrix)
+    seconds["mig"] = time.perf_counter() - started
+    for family, metric in FAMILIES.items():
+        started = time.perf_counter()
+        items = slice(config.slow_samples if family in SLOW else config.samples)
+        scores.update(metric(codes[items], factors[items], seed=config.seed))
+        seconds[family] = time.perf_counter() - started
+    return {"scores": scores, "seconds": seconds}
+
+
+def reference_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown table: one line per score, one column per code."""
+    names = list(results)
+    lines = ["| score | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
+    lines += [
+        f"| `{score}` | " + " | ".join(f"{results[name]['scores'][score]:.3f}" for name in names) + " |"
+        for score in results[names[0]]["scores"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def replace_table(page: str, table: str) -> str:
+    """The page with the lines between its two marks replaced.
+
+    Raises:
+        ValueError: the page lacks a mark.
+    """
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"the page needs the marks {BEGIN} and {END}")
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table}{END}{rest.partition(END)[2]}"
+
+
+def run_reference_codes(config: ReferenceConfig) -> dict[str, dict[str, Any]]:
+    """Score every code and write `<out>/<code>.json`, `<out>/table.md` and the table of the page."""
+    rng = np.random.default_rng(config.seed)
+    drawn = rng.choice(int(np.prod(SIZES)), config.samples, replace=False)
+    factors = np.stack(np.unravel_index(drawn, SIZES), axis=1).astype(np.int64)
+    facts = {
+        "command": f"python -m experiments.reference_codes --samples {config.samples} "
+        f"--slow-samples {config.slow_samples} --seed {config.seed}",
+        "items": config.samples,
+        "items_of_slow_families": {"families": list(SLOW), "items": config.slow_samples},
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit_learn": sklearn.__version__,
+        "date": date.today().isoformat(),
+        "git_revision": git_revision(),
+    }
+    results: dict[str, dict[str, Any]] = {}
+    with torch_threads(1):
+        for name, codes in reference_codes(factors, config.seed + 1).items():
+            results[name] = score_code(codes, factors, config)
+            write_json(Path(config.out) / f"{name}.json", {"code": name, **facts, **results[name]})
+            print(f"{name}: {sum(results[name]['seconds'].values()):.0f} s", file=sys.stderr, flush=True)
+    table = reference_table(results)
+    write_bytes(Path(config.out) / "table.md", table.encode())
+    if config.page is not None:
+        page = Path(config.page)
+        write_bytes(page, replace_table(page.read_text(encoding="utf-8"), table).encode())
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = tyro.cli(
+            ReferenceConfig, args=arguments, prog="python -m experiments.reference_codes", description=__doc__
+        )
+        results = run_reference_codes(config)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(reference_table(results), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

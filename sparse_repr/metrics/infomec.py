@@ -1,0 +1,118 @@
+"""InfoMEC: modularity, compactness and explicitness from information estimates."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sparse_repr.metrics.information import factor_entropies
+from sparse_repr.metrics.linear import fit_logistic
+from sparse_repr.metrics.sampling import draw_items, split_items
+from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, live_units
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class InfoMEC(NamedTuple):
+    """Result of `infomec_scores`."""
+
+    modularity: float
+    """0..1: whether each unit is informative about one factor only (InfoM)."""
+    compactness: float
+    """0..1: whether each factor is told by one unit only (InfoC)."""
+    explicitness: float
+    """0..1: whether a linear model can read the factors (InfoE)."""
+    information: FloatArray
+    """(K, D), share of each factor's entropy, 0 for units that are not active."""
+
+
+def infomec_scores(
+    codes: Any,
+    factors: Any,
+    *,
+    seed: int = 0,
+    neighbours: int = 10,
+    samples: int = 10_000,
+    train: int = 10_000,
+    test: int = 5_000,
+) -> InfoMEC:
+    """InfoM, InfoC and InfoE of a code.
+
+    Hsu et al. 2023 (section 4) and 2024. With R the nearest-neighbour estimate of I(v_k; z_d) / H(v_k) of
+    standardised units (Ross 2014), InfoM = (mean over units of max_k R / sum_k R - 1/K) / (1 - 1/K) and InfoC = (mean
+    over factors of max_d R / sum_d R - 1/D) / (1 - 1/D), over the D active units, those whose range exceeds a
+    twentieth of the largest. InfoE = mean over factors of 1 - cross-entropy / H(v_k) of a logistic regression, which
+    here is taken on held-out items and is at least 0. A chance-corrected share below chance counts as 0.
+
+    Args:
+        codes: (N, D).
+        factors: (N, K) integer indices, K at least 2.
+        seed: of the draws, and of the noise of 1e-10 that breaks ties between neighbours.
+        neighbours: nearest neighbours of the estimate.
+        samples: different items for R; all where there are no more.
+        train: items for the regression of InfoE.
+        test: other items, on which it is scored.
+
+    Returns:
+        Three scores in 0..1, higher is better, and R. Compactness is 0 with one active unit, where it is not better
+        than chance; all are 0 for a code without a live unit.
+
+    Raises:
+        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant factor, a single factor.
+    """
+    from sklearn.feature_selection import mutual_info_classif
+
+    array, indices = check_codes_and_factors(codes, factors, least_factors=2)
+    live = np.flatnonzero(live_units(check_codes("codes", codes)))
+    share = np.zeros((indices.shape[1], np.shape(codes)[1]))
+    if not len(live):
+        return InfoMEC(0.0, 0.0, 0.0, share)
+    reach = np.ptp(array, axis=0).astype(np.float64)
+    active = reach > reach.max() / 20
+    kept: FloatArray = array[:, active].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    items = draw_items(len(kept), samples, rng)
+    drawn, values = kept[items], indices[items]
+    drawn = (drawn - drawn.mean(axis=0)) / np.maximum(drawn.std(axis=0), 1e-300)
+    entropies = np.maximum(factor_entropies(values), 1e-12)
+    for k, column in enumerate(values.T):
+        information = mutual_info_classif(
+            drawn, column, discrete_features=False, n_neighbors=neighbours, random_state=seed
+        )
+        share[k, live[active]] = information / entropies[k]
+    chosen, held_out = split_items(len(kept), train, test, rng)
+    readable = [_linear_share(kept, column, chosen, held_out) for column in indices.T]
+    told = share[:, live[active]]
+    return InfoMEC(_largest_share(told.T), _largest_share(told), float(np.mean(readable)), share)
+
+
+def _largest_share(information: FloatArray) -> float:
+    """Mean over rows of max / sum, corrected for chance; rows without information are left out."""
+    columns = information.shape[1]
+    total = information.sum(axis=1)
+    told = total > 0
+    if columns < 2 or not told.any():
+        return 0.0
+    share = float((information[told].max(axis=1) / total[told]).mean())
+    return max(0.0, (share - 1 / columns) / (1 - 1 / columns))
+
+
+def _linear_share(
+    codes: FloatArray,
+    column: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.int64],
+    held_out: npt.NDArray[np.int64],
+) -> float:
+    """Share of a factor's held-out entropy that a logistic regression explains, at least 0."""
+    model = fit_logistic(codes[chosen], column[chosen])
+    known = np.isin(column[held_out], model.classes_)
+    if len(model.classes_) < 2 or not known.any():
+        return 0.0
+    probability = model.predict_proba(codes[held_out][known])
+    truth = np.searchsorted(model.classes_, column[held_out][known])
+    cross_entropy = -np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-300)).mean()
+    prior = np.bincount(np.searchsorted(model.classes_, column[chosen])) / len(chosen)
+    null = -np.log(prior[truth]).mean()
+    return float(max(0.0, 1 - cross_entropy / null))

@@ -1,0 +1,51 @@
+"""The figures of an evaluated run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sparse_repr import figures
+from sparse_repr.data import FactorDataset
+from sparse_repr.encoder import FrozenEncoder
+from sparse_repr.models import VAE
+
+_PICTURES = 10
+_TRAVERSAL_STEPS = 11
+
+
+def draw_run(
+    run: Path,
+    encoder: FrozenEncoder,
+    vae: VAE,
+    data: FactorDataset,
+    mean: npt.NDArray[np.float32],
+    report: dict[str, Any],
+) -> None:
+    """Write the figures of an evaluated run: reconstructions, traversals and, with factors, mutual information."""
+    folder = run / "figures"
+    title = f"{report['run']['objective']} on {report['run']['dataset']}, {report['trained_steps']:,} steps"
+    held_out = data.split[1] if len(data.split[1]) else data.split[0]
+    chosen = np.random.default_rng(2).permutation(held_out)[:_PICTURES]
+    with torch.no_grad():
+        images = encoder.preprocessing(torch.from_numpy(data.images(chosen)))
+        codes = vae.encoder(images).mean
+        reconstructed = torch.sigmoid(vae.decoder(codes))
+    figures.save_figure(figures.reconstructions_figure(images, reconstructed, title), folder / "reconstructions.png")
+    values = figures.quantile_values(mean, _TRAVERSAL_STEPS)
+    pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
+    kl = report["codes"]["kl_nats_per_unit"]
+    figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")
+    scores = report.get("disentanglement", {})
+    if "mutual_information_nats" in scores:
+        figure = figures.mutual_information_figure(
+            np.asarray(scores["mutual_information_nats"]),
+            scores["factor_names"],
+            np.asarray(scores["factor_entropies_nats"]),
+            title,
+        )
+        figures.save_figure(figure, folder / "mutual_information.png")

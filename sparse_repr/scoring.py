@@ -1,0 +1,188 @@
+"""The scores of one run's codes: which apply, and the part of metrics.json that holds them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from sparse_repr.data import FactorDataset
+from sparse_repr.metrics import (
+    FAMILIES,
+    METRICS,
+    aam_score,
+    active_units,
+    bootstrap_interval,
+    hoyer_sparsity,
+    lifetime_sparseness,
+    mig_score,
+    mutual_information_matrix,
+    near_zero_fraction,
+    population_sparseness,
+    probe_scores,
+)
+from sparse_repr.metrics.suite import SLOW
+from sparse_repr.registry import lookup
+
+EXACT = ("mig", "aam")
+"""Scores from the posterior, beside the families of `sparse_repr.metrics.FAMILIES`."""
+PROBES = "probes"
+"""R² of a linear and of a boosted probe for the factors' values."""
+
+
+def choose_metrics(names: str | None) -> tuple[str, ...]:
+    """Names of scores from a comma-separated list; None means all but those that take minutes.
+
+    Raises:
+        ValueError: an unknown name, with the close matches.
+    """
+    known = {name: name for name in (*EXACT, *FAMILIES, PROBES)}
+    if names is None:
+        return tuple(name for name in known if name not in SLOW)
+    chosen = [lookup(known, name.strip(), "metric") for name in names.split(",") if name.strip()]
+    if not chosen:
+        raise ValueError(f"metrics needs at least one of {', '.join(known)}, got {names!r}")
+    return tuple(dict.fromkeys(chosen))
+
+
+def code_scores(mean: npt.NDArray[np.float32], kl_nats: list[float]) -> dict[str, Any]:
+    """The `codes` part of metrics.json: sparsity, KL and statistics of posterior means (N, D) and each unit's KL."""
+    several = mean.shape[1] > 1
+    return {
+        "active_units": active_units(mean),
+        "hoyer_sparsity": hoyer_sparsity(mean) if several else None,
+        "population_sparseness": population_sparseness(mean) if several else None,
+        "lifetime_sparseness": lifetime_sparseness(mean),
+        "near_zero_fraction": near_zero_fraction(mean),
+        "exact_zero_fraction": near_zero_fraction(mean, tolerance=0),
+        "l1_per_image": float(np.abs(mean).sum(axis=1, dtype=np.float64).mean()),
+        "kl_nats": math.fsum(kl_nats),
+        "kl_nats_per_unit": kl_nats,
+        "mean_per_unit": mean.mean(axis=0, dtype=np.float64).tolist(),
+        "std_per_unit": mean.std(axis=0, dtype=np.float64).tolist(),
+    }
+
+
+def disentanglement_scores(
+    mean: npt.NDArray[np.float32],
+    log_variance: npt.NDArray[np.float32],
+    data: FactorDataset,
+    items: npt.NDArray[np.int64],
+    metrics: Sequence[str],
+    *,
+    posterior: str = "gaussian",
+    n_bootstrap: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any] | None:
+    """The `disentanglement` part of metrics.json; None where no factor is known or takes two values.
+
+    Constant factors are left out. On anything but a full grid the mixtures behind the mutual information are those of
+    the items present.
+
+    Args:
+        mean: (n, D) posterior means of the items.
+        log_variance: (n, D).
+        data: the data set.
+        items: (n,) indices.
+        metrics: from `choose_metrics`.
+        posterior: family of q(z|x); one that is not Gaussian has no exact mutual information.
+        n_bootstrap: repetitions of the 95 % interval of each sampled score; 0 gives none.
+        seed: of every score that draws.
+        progress: show a bar over the scores.
+
+    Returns:
+        Scores by name (None where a score is not defined for these factors; `notes` says why), their intervals and
+        seconds, and the matrix.
+    """
+    if data.factors is None:
+        return None
+    factors = data.factors[items]
+    varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
+    if not varying:
+        return None
+    factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
+    scores, exact, notes = _exact_scores(mean, log_variance, factors, names, metrics, posterior)
+    intervals: dict[str, list[float]] = {}
+    seconds: dict[str, float] = {}
+    families = [name for name in metrics if name in FAMILIES]
+    for family in tqdm(families, desc="scoring", unit="metric", disable=not progress):
+        started = time.perf_counter()
+        try:
+            found = FAMILIES[family](mean, factors, seed=seed)
+        except ValueError as error:
+            scores[family], notes[family] = None, str(error)
+            continue
+        scores.update(found)
+        if n_bootstrap:
+            for name in found:
+                interval = bootstrap_interval(METRICS[name], mean, factors, n_bootstrap=n_bootstrap, seed=seed)
+                intervals[name] = [interval.low, interval.high]
+        seconds[family] = round(time.perf_counter() - started, 2)
+    extra: dict[str, Any] = {}
+    if PROBES in metrics and data.factor_values is not None:
+        started = time.perf_counter()
+        values = data.factor_values[items][:, varying]
+        extra["probe_r2"] = {
+            learner: probe_scores(mean, values, seed=seed, learner=learner).tolist()
+            for learner in ("linear", "boosted")
+        }
+        seconds[PROBES] = round(time.perf_counter() - started, 2)
+    report = {
+        **scores,
+        **extra,
+        "over": _over(data, len(items)),
+        "intervals_95": intervals,
+        "metric_seconds": seconds,
+        "notes": notes,
+        "factor_names": names,
+        "constant_factors_left_out": [name for name in data.factor_names if name not in names],
+        **exact,
+    }
+    assert all(not isinstance(value, float) or math.isfinite(value) for value in report.values())
+    return report
+
+
+def _over(data: FactorDataset, items: int) -> str:
+    """What the scores are computed over, in words."""
+    if data.is_full_grid:
+        return "the full grid" if items == len(data) else "random items of a full grid"
+    return "the items present, which are no full grid: factors that go together there are not told apart"
+
+
+def _exact_scores(
+    mean: npt.NDArray[np.float32],
+    log_variance: npt.NDArray[np.float32],
+    factors: npt.NDArray[np.int64],
+    names: list[str],
+    metrics: Sequence[str],
+    posterior: str,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
+    if posterior != "gaussian":
+        why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
+        return {}, {}, {name: why for name in EXACT if name in metrics}
+    information = mutual_information_matrix(mean, log_variance, factors)
+    entropies = information.factor_entropies_nats
+    shape = tuple(k for k, name in enumerate(names) if name == "shape")
+    scores: dict[str, Any] = {}
+    if "mig" in metrics:
+        scores["mig"] = mig_score(information.matrix, entropies)
+    if "aam" in metrics:
+        scores["aam"] = aam_score(information.matrix)
+    if shape and len(names) > 1:
+        if "mig" in metrics:
+            scores["mig_without_shape"] = mig_score(information.matrix, entropies, exclude=shape)
+        if "aam" in metrics:
+            scores["aam_without_shape"] = aam_score(information.matrix, exclude=shape)
+    exact = {
+        "factor_entropies_nats": entropies.tolist(),
+        "mutual_information_nats": information.matrix.tolist(),
+        "mutual_information_error_nats": information.error_nats,
+    }
+    return scores, exact, {}
