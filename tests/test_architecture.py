@@ -76,6 +76,8 @@ from sparse_repr import PretrainConfig, pretrain_encoder, load_encoder, save_enc
 from sparse_repr.data import DATASETS, load_dataset, FactorDataset
 from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.metrics import METRICS, mutual_information_matrix, mig_score, aam_score, mig_histogram_score
+from sparse_repr.metrics import beta_vae_score, factor_vae_score, dci_scores, sap_score, modularity_score
+from sparse_repr.metrics import explicitness_score, irs_score, infomec_scores, udr_scores
 from sparse_repr.metrics import psnr, ssim, active_units, hoyer_sparsity
 from rl import LatentExtractor, LatentObservation, VecLatentObservation
 """

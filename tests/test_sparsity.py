@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from sparse_repr.metrics import active_units, hoyer_sparsity, near_zero_fraction
+from sparse_repr.metrics import (
+    active_units,
+    exact_zero_fraction,
+    hoyer_sparsity,
+    lifetime_sparseness,
+    near_zero_fraction,
+    population_sparseness,
+)
 
 
 def test_active_units_by_hand() -> None:
@@ -44,3 +51,22 @@ def test_bad_codes_are_refused(metric: object) -> None:
 def test_hoyer_needs_two_units() -> None:
     with pytest.raises(ValueError, match="at least 2 units"):
         hoyer_sparsity([[1.0], [2.0]])
+
+
+def test_treves_rolls_by_hand() -> None:
+    codes = np.array([[3.0, 0.0], [-1.0, 1.0]])
+    # items: (3, 0) one of two answers; (1, 1) both alike
+    assert population_sparseness(codes) == pytest.approx((1 + 0) / 2)
+    # units: (3, 1): mean 2, mean square 5: (1 - 4/5) / (1/2); (0, 1): 1
+    assert lifetime_sparseness(codes) == pytest.approx((0.4 + 1) / 2)
+    with_dead = np.concatenate([codes, np.zeros((2, 1))], axis=1)
+    assert lifetime_sparseness(with_dead) == pytest.approx(0.7)  # a dead unit answers to nothing: left out
+    assert population_sparseness(with_dead) > 0.5  # and makes the population sparser
+    assert lifetime_sparseness(np.zeros((3, 2))) == 0
+    assert population_sparseness(np.zeros((3, 2))) == 0
+    with pytest.raises(ValueError, match="at least 2 units, got 1"):
+        population_sparseness(codes[:, :1])
+
+
+def test_exact_zeros_are_counted_exactly() -> None:
+    assert exact_zero_fraction([[0.0, 1e-30, -0.0, 1.0], [1.0, 2.0, 3.0, 4.0]]) == 0.25

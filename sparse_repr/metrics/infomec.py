@@ -40,7 +40,7 @@ def infomec_scores(
 ) -> InfoMEC:
     """InfoM, InfoC and InfoE of a code.
 
-    Hsu et al. 2023 (section 4) and 2024. With R the nearest-neighbour estimate of I(v_k; z_d) / H(v_k) of
+    Hsu et al. 2023. With R the nearest-neighbour estimate of I(v_k; z_d) / H(v_k) of
     standardised units (Ross 2014), InfoM = (mean over units of max_k R / sum_k R - 1/K) / (1 - 1/K) and InfoC = (mean
     over factors of max_d R / sum_d R - 1/D) / (1 - 1/D), over the D active units, those whose range exceeds a
     twentieth of the largest. InfoE = mean over factors of 1 - cross-entropy / H(v_k) of a logistic regression, which

@@ -134,7 +134,7 @@ def factor_vae_score(
 def irs_score(codes: Any, factors: Any, *, seed: int = 0, samples: int = 10_000, quantile: float = 0.99) -> float:
     """Interventional robustness: how little a unit moves while the one factor that it stands for is fixed.
 
-    Suter et al. 2019, section 4 and Algorithm 1: 1 - (mean over values c of the `quantile` of |c_d - E[c_d | v_k = c]|
+    Suter et al. 2019: 1 - (mean over values c of the `quantile` of |c_d - E[c_d | v_k = c]|
     over the items with v_k = c) / max |c_d - E[c_d]|, of the best factor for each unit, averaged over units weighted
     by that maximum. Deviation: the quantile of the published code (0.99) instead of the paper's maximum.
 

@@ -71,8 +71,8 @@ def dci_scores(
     chosen, held_out = split_items(len(array), train, test, np.random.default_rng(seed))
     accuracy = np.empty(indices.shape[1])
     for k, column in enumerate(indices.T):
-        fitted = fit(array[chosen], column[chosen], array[held_out], column[held_out], seed)
-        importances[live, k], accuracy[k] = fitted
+        given, accuracy[k] = fit(array[chosen], column[chosen], array[held_out], column[held_out], seed)
+        importances[live, k] = np.maximum(given, 0)  # boosting rounds to slightly negative ones
     alive = importances[live]
     return DCI(_one_minus_entropy(alive), _one_minus_entropy(alive.T), float(accuracy.mean()), importances)
 

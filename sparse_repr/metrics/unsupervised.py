@@ -35,7 +35,7 @@ def udr_scores(
 ) -> UDR:
     """Unsupervised disentanglement ranking: do encoders that differ in their seed find the same units?
 
-    Duan et al. 2020, Eq. 2 and 3. With R (D, D) the similarity of the units of two encoders,
+    Duan et al. 2020. With R (D, D) the similarity of the units of two encoders,
     UDR = (sum_b max_a R_ab^2 / sum_a R_ab + sum_a max_b R_ab^2 / sum_b R_ab) / (D_a + D_b) over the informative units,
     and an encoder's score is the median over its partners.
 

@@ -63,9 +63,9 @@ def check_codes_and_factors(
 ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]:
     """What every score of codes against factors starts with: the checked arrays, without the dead units.
 
-    A unit is dead when its standard deviation is 0 or at most 1e-5 of the largest (rounding noise). It tells nothing:
-    it is left out of every score, so that adding or removing one changes none, and a code without a live unit, for
-    which D is 0 here, scores 0.
+    A unit is dead when it is constant or its standard deviation is at most 1e-5 of the largest (rounding noise). It
+    tells nothing: it is left out of every score, so that adding or removing one changes none, and a code without a
+    live unit, for which D is 0 here, scores 0.
 
     Args:
         codes: (N, D).
@@ -85,4 +85,5 @@ def check_codes_and_factors(
 def live_units(codes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which units vary over the items, by the rule of `check_codes_and_factors`: (N, D) -> (D,)."""
     deviation = codes.std(axis=0, dtype=np.float64)
-    return np.asarray(deviation > 1e-5 * deviation.max())
+    # the deviation of a constant that is no binary fraction is not exactly 0
+    return np.asarray((np.ptp(codes, axis=0) > 0) & (deviation > 1e-5 * deviation.max()))

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sparse_repr.metrics import bootstrap_interval, modularity_score
+
+
+def _mean(codes: Any, factors: Any, *, seed: int = 0) -> float:
+    return float(codes.mean())
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_approximation() -> None:
+    codes = np.random.default_rng(0).random((400, 1))
+    interval = bootstrap_interval(_mean, codes, np.zeros((400, 1)), n_bootstrap=2000)
+    half_width = 1.96 * codes.std() / np.sqrt(400)
+    assert interval.score == codes.mean()
+    assert interval.high - interval.score == pytest.approx(half_width, rel=0.1)
+    assert interval.score - interval.low == pytest.approx(half_width, rel=0.1)
+
+
+def test_intervals_repeat_and_are_clipped_to_the_range_of_scores() -> None:
+    rng = np.random.default_rng(1)
+    factors = rng.integers(0, 3, (200, 2))
+    codes = factors + 0.3 * rng.standard_normal((200, 2))
+    first = bootstrap_interval(modularity_score, codes, factors, n_bootstrap=20)
+    assert first == bootstrap_interval(modularity_score, codes, factors, n_bootstrap=20)
+    assert first.low < first.score < first.high <= 1
+    perfect = bootstrap_interval(modularity_score, factors.astype(float), factors, n_bootstrap=20, bins=3)
+    assert 0 <= perfect.low <= perfect.score <= perfect.high <= 1
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match="n_bootstrap needs at least 2 repetitions, got 1"):
+        bootstrap_interval(_mean, np.zeros((9, 1)), np.zeros((9, 1)), n_bootstrap=1)
+    with pytest.raises(ValueError, match="at least 4 items, got 3"):
+        bootstrap_interval(_mean, np.zeros((3, 1)), np.zeros((3, 1)))

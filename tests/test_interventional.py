@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sparse_repr.metrics import beta_vae_score, factor_vae_score, irs_score
+from sparse_repr.metrics.sampling import SharedValues, draw_items, split_items
+
+FACTORS = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=1)
+
+
+def test_partners_share_the_factor_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    shared = SharedValues(FACTORS)
+    items = rng.integers(0, 60, (500, 4))
+    for k, sizes in enumerate((3, 4, 5)):
+        partners = shared.partners(items, k, rng)
+        assert (FACTORS[partners, k] == FACTORS[items, k]).all()
+        assert len(np.unique(partners)) == 60
+        other = (k + 1) % 3
+        agree = (FACTORS[partners, other] == FACTORS[items, other]).mean()
+        assert agree == pytest.approx(1 / (3, 4, 5)[other], abs=0.05)
+        assert sizes == len(np.unique(FACTORS[:, k]))
+
+
+def test_items_are_split_without_overlap_and_in_proportion() -> None:
+    rng = np.random.default_rng(0)
+    train, test = split_items(100, 10_000, 5_000, rng)
+    assert (len(train), len(test)) == (67, 33)
+    assert len(np.union1d(train, test)) == 100
+    train, test = split_items(100, 20, 10, rng)
+    assert (len(train), len(test), len(np.intersect1d(train, test))) == (20, 10, 0)
+    assert draw_items(5, 10, rng).tolist() == [0, 1, 2, 3, 4]
+    assert len(np.unique(draw_items(50, 20, rng))) == 20
+    with pytest.raises(ValueError, match="train and test need at least 1 item each, got 0 and 5"):
+        split_items(10, 0, 5, rng)
+
+
+def test_continuous_factors_share_nothing() -> None:
+    unique = np.arange(20)[:, None] + [0, 0]
+    with pytest.raises(ValueError, match="column 0 has 20 different ones"):
+        beta_vae_score(np.random.default_rng(0).random((20, 2)), unique)
+    with pytest.raises(ValueError, match="at least 2 factors, got 1"):
+        factor_vae_score(np.random.default_rng(0).random((60, 2)), FACTORS[:, :1])
+
+
+def test_factor_vae_drops_units_below_its_threshold() -> None:
+    codes = FACTORS * [1.0, 1.0, 0.03]  # the last unit's deviation is 0.042
+    full = factor_vae_score(codes, FACTORS, least_std=0.01)
+    assert full == 1
+    dropped = factor_vae_score(codes, FACTORS)
+    assert 0.6 < dropped < 0.75  # two of three factors are told; the third gets whichever vote falls
+    assert factor_vae_score(codes * 0.01, FACTORS) == 0
+
+
+def test_irs_by_hand() -> None:
+    factors = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    codes = np.array([[0.0], [1.0], [2.0], [3.0]])
+    # fixing factor 0 leaves +-0.5 around the mean, fixing factor 1 leaves +-1; the largest deviation is 1.5
+    assert irs_score(codes, factors, quantile=1) == pytest.approx(1 - 0.5 / 1.5)
+    weighted = np.concatenate([codes, 10 * factors[:, 1:]], axis=1)  # a perfect unit with deviation 5
+    assert irs_score(weighted, factors, quantile=1) == pytest.approx((1.5 * 2 / 3 + 5) / 6.5)
+    with pytest.raises(ValueError, match=r"quantile needs a number in 0\.\.1, got 2"):
+        irs_score(codes, factors, quantile=2)
+
+
+def test_draws_follow_the_seed() -> None:
+    codes = FACTORS + np.random.default_rng(0).normal(0, 2, (60, 3))
+    for score in (beta_vae_score, factor_vae_score):
+        assert score(codes, FACTORS, seed=3, train=100, test=50) == score(codes, FACTORS, seed=3, train=100, test=50)
+    scores = {factor_vae_score(codes, FACTORS, seed=seed, batch_size=4, train=100, test=50) for seed in range(4)}
+    assert len(scores) > 1

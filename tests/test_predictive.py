@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sparse_repr.metrics import LEARNERS, dci_scores, explicitness_score, infomec_scores, probe_scores, sap_score
+from sparse_repr.metrics.predictive import _one_minus_entropy
+
+GRID = np.stack(np.unravel_index(np.arange(240) % 12, (3, 4)), axis=1)
+NOISE = np.random.default_rng(0).standard_normal((240, 2))
+
+
+def test_dci_weights_units_by_their_importance() -> None:
+    importances = np.array([[3.0, 0.0], [0.5, 0.5], [0.0, 0.0]])
+    assert _one_minus_entropy(importances) == pytest.approx(3 / 4)
+    # columns (3, 0.5) of 3.5 and (0, 0.5): entropies to base 3
+    share = np.array([3 / 3.5, 0.5 / 3.5])
+    entropy = -(share * np.log(share)).sum() / math.log(3)
+    assert _one_minus_entropy(importances.T) == pytest.approx((3.5 * (1 - entropy) + 0.5) / 4)
+    assert _one_minus_entropy(np.zeros((2, 2))) == 0
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_importances_are_units_by_factors_and_zero_for_dead_units(learner: str) -> None:
+    codes = np.column_stack([GRID[:, 1], np.zeros(240), GRID[:, 0], NOISE[:, 0]]).astype(float)
+    result = dci_scores(codes, GRID, learner=learner)
+    assert result.importances.shape == (4, 2)
+    assert (result.importances >= 0).all()
+    assert (result.importances[1] == 0).all()
+    assert result.importances.argmax(axis=0).tolist() == [2, 0]
+    assert result.informativeness == pytest.approx(1, abs=0.02)
+
+
+def test_an_unknown_learner_is_named() -> None:
+    with pytest.raises(ValueError, match=r"unknown learner 'gradient_bosting'.*Did you mean 'gradient_boosting'"):
+        dci_scores(NOISE, GRID, learner="gradient_bosting")
+
+
+def test_sap_with_correlations_by_hand() -> None:
+    codes = np.column_stack([GRID[:, 0], GRID[:, 0] + GRID[:, 1]]).astype(float)
+    # variances 2/3 and 5/4 of independent factors: r^2 with the sum is the share of the variance
+    total = 2 / 3 + 5 / 4
+    expected = ((1 - (2 / 3) / total) + (5 / 4) / total) / 2
+    assert sap_score(codes, GRID, continuous=True) == pytest.approx(expected)
+    assert sap_score(codes[:, :1], GRID[:, :1], continuous=True) == pytest.approx(1)
+
+
+def test_sap_of_one_binary_factor_is_the_machines_accuracy_over_chance() -> None:
+    factor = (np.arange(300) % 2)[:, None]
+    codes = np.column_stack([10.0 * factor, np.random.default_rng(1).standard_normal(300)])
+    assert sap_score(codes, factor) == pytest.approx(0.5, abs=0.12)
+
+
+def test_explicitness_is_one_for_separated_values_and_one_half_for_an_exclusive_or() -> None:
+    factor = (np.arange(300) % 3)[:, None]
+    assert explicitness_score(factor.astype(float), factor) == pytest.approx(1)
+    bits = np.stack([np.arange(400) % 2, np.arange(400) // 2 % 2], axis=1)
+    exclusive = bits.sum(axis=1, keepdims=True) % 2
+    assert explicitness_score(bits.astype(float), exclusive) == pytest.approx(0.5, abs=0.15)
+
+
+def test_infomec_finds_entropies_and_drops_small_units() -> None:
+    rng = np.random.default_rng(2)
+    codes = GRID + 0.01 * rng.standard_normal(GRID.shape)
+    small = np.column_stack([codes, 0.01 * rng.random(240)])
+    result = infomec_scores(small, GRID)
+    np.testing.assert_allclose(result.information, [[1, 0, 0], [0, 1, 0]], atol=0.1)
+    assert (result.information[:, 2] == 0).all()
+    assert result.modularity == pytest.approx(1, abs=0.05)
+    alone = infomec_scores(codes[:, :1], GRID)
+    assert alone.compactness == 0
+
+
+def test_infomec_agrees_with_the_binned_information_of_a_gaussian_channel() -> None:
+    rng = np.random.default_rng(3)
+    factors = rng.integers(0, 2, (10_000, 2))
+    codes = (2 * factors - 1) + rng.standard_normal(factors.shape)
+    expected = 0.3369 / math.log(2)  # nats of a binary input over a channel with signal to noise 1
+    np.testing.assert_allclose(np.diag(infomec_scores(codes, factors).information), expected, atol=0.03)
+
+
+def test_probes_classify_integers_and_regress_floats() -> None:
+    values = np.column_stack([np.linspace(0, 1, 240), np.linspace(0, 1, 240) ** 2])
+    codes = np.column_stack([values[:, 0], NOISE])
+    linear = probe_scores(codes, values)
+    assert linear[0] == pytest.approx(1)
+    assert linear[1] == pytest.approx(0.94, abs=0.03)  # 15/16 of a parabola's variance is linear
+    boosted = probe_scores(codes, values, learner="boosted")
+    assert (boosted > 0.97).all()
+    assert probe_scores(GRID.astype(float), GRID, learner="boosted").tolist() == [1, 1]
+    assert probe_scores(NOISE, values).tolist() == pytest.approx([0, 0], abs=0.1)
+    assert probe_scores(np.zeros((240, 2)), values).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="unknown probe 'boost'"):
+        probe_scores(codes, values, learner="boost")
+    with pytest.raises(ValueError, match="same number of items, got 240 and 10"):
+        probe_scores(codes, values[:10])
+    with pytest.raises(ValueError, match="column 1 is constant"):
+        probe_scores(codes, values * [1, 0])

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.reference_codes import BEGIN, END, PAGE, reference_codes, reference_table, replace_table
+from sparse_repr.metrics import METRICS
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments/results/reference_codes"
+CODES = ("perfect", "permuted", "rotated", "duplicated", "noise", "constant")
+
+
+def test_the_page_shows_the_committed_numbers() -> None:
+    results = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in CODES}
+    for result in results.values():
+        assert result["scores"].keys() == {"mig", "aam", *METRICS}
+        assert result["command"].startswith("python -m experiments.reference_codes")
+    table = reference_table(results)
+    assert (RESULTS / "table.md").read_text() == table
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert replace_table(page, table) == page
+
+
+def test_every_score_has_a_section_on_the_page() -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    for name in ("mig", "aam", *METRICS, "psnr", "ssim", "lpips", "udr", "hoyer_sparsity"):
+        assert f"`{name}`" in page, name
+
+
+def test_codes_are_what_their_names_say() -> None:
+    factors = np.stack(np.unravel_index(np.random.default_rng(0).choice(737_280, 500), (3, 6, 40, 32, 32)), axis=1)
+    codes = reference_codes(factors, 0)
+    assert tuple(codes) == CODES
+    perfect, rotated = codes["perfect"], codes["rotated"]
+    np.testing.assert_allclose(np.sort(codes["permuted"].sum(1)), np.sort(perfect.sum(1)))
+    np.testing.assert_allclose((rotated**2).sum(1), (perfect**2).sum(1))
+    np.testing.assert_allclose(rotated[:, 3], (perfect[:, 3] + perfect[:, 4]) / np.sqrt(2))
+    assert codes["duplicated"].shape == (500, 10)
+    assert not codes["constant"].any()
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    assert replace_table(f"a\n{BEGIN}\nold\n{END}\nb", "new\n") == f"a\n{BEGIN}\nnew\n{END}\nb"
+    with pytest.raises(ValueError, match="the page needs the marks"):
+        replace_table("a", "new\n")
