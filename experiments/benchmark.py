@@ -44,6 +44,7 @@ from sparse_repr.metrics import (
     udr_scores,
 )
 from sparse_repr.metrics.suite import SLOW
+from sparse_repr.trained_vae import encode_dataset
 from sparse_repr.training import Trainer
 
 _REPEATS = 7
@@ -185,7 +186,8 @@ def measure_metrics(config: BenchmarkConfig) -> dict[str, Any]:
     if config.run is None:
         raise ValueError("metrics needs --run: a run folder of sparse_repr.pretrain on dsprites")
     data = load_dataset("dsprites")
-    mean, log_variance = load_encoder(config.run).posterior(data.images(np.arange(len(data))))
+    # slab by slab: all images at once would take 3 GB, more than what is measured
+    mean, log_variance = encode_dataset(load_encoder(config.run), data, np.arange(len(data), dtype=np.int64))
     assert data.factors is not None
     # sigmas spread evenly over three decades in every unit: the hardest case
     spread = 2 * np.random.default_rng(0).uniform(np.log(3e-4), np.log(0.5), mean.shape).astype(np.float32)
