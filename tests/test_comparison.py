@@ -61,14 +61,12 @@ def test_metrics_are_chosen_by_name() -> None:
         EvaluateConfig(run="x", n_bootstrap=1)
 
 
-def test_several_runs_are_compared(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sparse_repr.evaluate.IMAGE_ITEMS", 200)
+def test_several_runs_are_compared(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("one", "two"):
         shutil.copytree(tiny_run, tmp_path / "runs" / name)
     runs = [str(tmp_path / "runs" / name) for name in ("one", "two")]
-    chosen = ["--metrics", "mig,modularity,irs", "--sample", "600", "--n-bootstrap", "3", "--no-progress"]
+    chosen = ["--metrics", "mig,modularity,irs", "--sample", "600", "--n-bootstrap", "3"]
+    chosen += ["--image-items", "200", "--no-progress"]
     assert main([*runs, *chosen]) == 0
     assert "| modularity | " in capsys.readouterr().out
     folder = tmp_path / "runs"
@@ -87,10 +85,9 @@ def test_several_runs_are_compared(
     assert "needs at least one run folder" in capsys.readouterr().err
 
 
-def test_probes_report_r2_of_factor_values(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparse_repr.evaluate.IMAGE_ITEMS", 200)
+def test_probes_report_r2_of_factor_values(tiny_run: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_run, tmp_path / "run")
-    config = EvaluateConfig(run=str(tmp_path / "run"), sample=600, metrics="probes", progress=False)
+    config = EvaluateConfig(run=str(tmp_path / "run"), sample=600, metrics="probes", image_items=200, progress=False)
     report = evaluate_run(config)
     assert len(report["disentanglement"]["probe_r2"]["linear"]) == 5
     assert "no LPIPS" in report["images"]["protocol"]
