@@ -90,9 +90,10 @@ def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
         results["wrong_pixels_worst_frame"] = int(wrong.sum((1, 2)).max())
     # in a process of its own with an empty cache, so that its peak memory is that of the drawing
     code = (
-        "import resource, time; from sparse_repr.data import load_dataset; t = time.perf_counter(); "
+        "import resource, time; from sparse_repr.data import load_dataset; "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; t = time.perf_counter(); "
         "load_dataset('dsprites'); s = time.perf_counter() - t; "
-        "print(s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, before)"
     )
     with tempfile.TemporaryDirectory() as cache:
         for name in ("built", "cached"):
@@ -101,8 +102,12 @@ def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
             run = subprocess.run(
                 [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
             )
-            seconds, kilobytes = run.stdout.split()
-            results[name] = {"seconds": float(seconds), "peak_memory_gb": int(kilobytes) / 1e6}
+            seconds, peak, imports = run.stdout.split()
+            results[name] = {
+                "seconds": float(seconds),
+                "peak_memory_gb": int(peak) / 1e6,
+                "of_which_imports_gb": int(imports) / 1e6,
+            }
     data = load_dataset("dsprites")
     indices = np.random.default_rng(0).integers(0, len(data), 64)
     results["batch_of_64_s"] = _seconds(lambda: data.images(indices), inner=200)

@@ -18,7 +18,12 @@ ImageArray = npt.NDArray[np.uint8]
 
 def full_grid(sizes: tuple[int, ...]) -> IntArray:
     """Factor indices of every combination of values, int64 (N, K), the last factor changing fastest."""
-    return np.stack(np.unravel_index(np.arange(int(np.prod(sizes))), sizes), axis=1).astype(np.int64)
+    grid = np.empty((int(np.prod(sizes)), len(sizes)), dtype=np.int64)
+    for k, size in enumerate(sizes):
+        # each value is repeated once per combination of the later factors: no temporary as large as the grid
+        repeats = int(np.prod(sizes[k + 1 :]))
+        grid[:, k].reshape(-1, size, repeats)[:] = np.arange(size)[:, None]
+    return grid
 
 
 class ImageStore(Protocol):

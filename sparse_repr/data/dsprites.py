@@ -47,7 +47,10 @@ def factor_values_of(factors: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         np.linspace(0, 1, 32),
         np.linspace(0, 1, 32),
     )
-    return np.stack([unit[factors[:, k]] for k, unit in enumerate(units)], axis=1).astype(np.float32)
+    values = np.empty(factors.shape, dtype=np.float32)
+    for k, unit in enumerate(units):
+        values[:, k] = unit[factors[:, k]]
+    return values
 
 
 def load_dsprites(path: Path | None = None, *, progress: bool = True) -> FactorDataset:
