@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 import envs
 from experiments.report import embed_figure, embed_png, write_report
+from experiments.shape_probe import shape_accuracies
 from experiments.statistics import wilson_interval
 from rl import FactorObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.devices import torch_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run, summary
 from sparse_repr.files import write_json
@@ -179,20 +179,6 @@ def run_arm(arm: Arm, config: QuickstartConfig) -> dict[str, Any]:
     }
 
 
-def shape_accuracy(encoder: FrozenEncoder, scales: tuple[float, ...], *, seed: int = 0, items: int = 6_000) -> float:
-    """Held-out accuracy of a small network that predicts the shape from the code, on sprites of the given sizes."""
-    from sklearn.neural_network import MLPClassifier
-
-    rng = np.random.default_rng(seed)
-    shapes = rng.integers(0, 3, items)
-    angles, x, y = rng.uniform(0, 2 * np.pi, items), rng.uniform(0, 1, items), rng.uniform(0, 1, items)
-    codes = encoder.encode(render_sprites(shapes, rng.choice(scales, items), angles, x, y)[:, None])
-    half = items // 2
-    probe = MLPClassifier((64, 64), max_iter=300, early_stopping=True, random_state=seed)
-    probe.fit(codes[:half], shapes[:half])
-    return float(probe.score(codes[half:], shapes[half:]))
-
-
 def verdict(arms: list[dict[str, Any]], accuracy: dict[str, float]) -> str:
     """What the comparison shows, in plain words."""
     rows = {arm["name"]: arm for arm in arms}
@@ -271,10 +257,7 @@ def run_quickstart(config: QuickstartConfig) -> Path:
             )
         )
         encoder = load_encoder(pretrained)
-        accuracy = {
-            "one_size": shape_accuracy(encoder, (1.0,), seed=config.seed),
-            "all_sizes": shape_accuracy(encoder, (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), seed=config.seed),
-        }
+        accuracy = shape_accuracies(encoder, seed=config.seed)
         arms = [run_arm(arm, config) for arm in comparison_arms(encoder)]
     results = {
         "settings": dataclasses.asdict(config),

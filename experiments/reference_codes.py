@@ -20,7 +20,7 @@ import numpy.typing as npt
 import sklearn
 import tyro
 
-from experiments.report import git_revision
+from experiments.report import git_revision, replace_between
 from sparse_repr.devices import torch_threads
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import FAMILIES, aam_score, mig_score, mutual_information_matrix
@@ -28,7 +28,8 @@ from sparse_repr.metrics.suite import SLOW
 
 SIZES = (3, 6, 40, 32, 32)
 """Values of the factors of dSprites: shape, scale, orientation, position x and y."""
-BEGIN, END = "<!-- reference codes: begin -->", "<!-- reference codes: end -->"
+MARK = "reference codes"
+"""Name of the table between its two marks in the page."""
 PAGE = Path("sparse_repr/metrics/README.md")
 
 Codes = npt.NDArray[np.float64]
@@ -101,18 +102,6 @@ def reference_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replace_table(page: str, table: str) -> str:
-    """The page with the lines between its two marks replaced.
-
-    Raises:
-        ValueError: the page lacks a mark.
-    """
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"the page needs the marks {BEGIN} and {END}")
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table}{END}{rest.partition(END)[2]}"
-
-
 def run_reference_codes(config: ReferenceConfig) -> dict[str, dict[str, Any]]:
     """Score every code and write `<out>/<code>.json`, `<out>/table.md` and the table of the page."""
     rng = np.random.default_rng(config.seed)
@@ -139,7 +128,7 @@ def run_reference_codes(config: ReferenceConfig) -> dict[str, dict[str, Any]]:
     write_bytes(Path(config.out) / "table.md", table.encode())
     if config.page is not None:
         page = Path(config.page)
-        write_bytes(page, replace_table(page.read_text(encoding="utf-8"), table).encode())
+        write_bytes(page, replace_between(page.read_text(encoding="utf-8"), MARK, table).encode())
     return results
 
 

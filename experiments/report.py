@@ -23,6 +23,19 @@ def git_revision() -> str:
         return "unknown"
 
 
+def replace_between(page: str, name: str, text: str) -> str:
+    """The page with what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` replaced by `text`.
+
+    Raises:
+        ValueError: the page lacks a mark.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if begin not in page or end not in page:
+        raise ValueError(f"the page needs the marks {begin} and {end}")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{text.strip()}\n{end}{rest.partition(end)[2]}"
+
+
 def embed_png(content: bytes) -> str:
     """A PNG as a data URL."""
     return "data:image/png;base64," + base64.b64encode(content).decode()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from experiments.readme_tables import fill
 from sparse_repr.data import FactorDataset
 
 README = Path(__file__).parent.parent / "README.md"
@@ -48,6 +49,11 @@ def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypa
                 environment = {**os.environ, "PYTHONPATH": str(README.parent), "OMP_NUM_THREADS": "1"}
                 run = subprocess.run([sys.executable, *words[1:]], env=environment, capture_output=True, text=True)
                 assert run.returncode == 0, f"{line}\n{run.stderr}"
+
+
+def test_tables_are_those_of_the_committed_results() -> None:
+    page = README.read_text(encoding="utf-8")
+    assert fill(page) == page, "run python -m experiments.readme_tables"
 
 
 def test_make_targets_in_the_readme_exist() -> None:

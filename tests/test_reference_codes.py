@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.reference_codes import BEGIN, END, PAGE, reference_codes, reference_table, replace_table
+from experiments.reference_codes import MARK, PAGE, reference_codes, reference_table
+from experiments.report import replace_between
 from sparse_repr.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,7 @@ def test_the_page_shows_the_committed_numbers() -> None:
     table = reference_table(results)
     assert (RESULTS / "table.md").read_text() == table
     page = (ROOT / PAGE).read_text(encoding="utf-8")
-    assert replace_table(page, table) == page
+    assert replace_between(page, MARK, table) == page
 
 
 def test_every_score_has_a_section_on_the_page() -> None:
@@ -43,7 +44,8 @@ def test_codes_are_what_their_names_say() -> None:
     assert not codes["constant"].any()
 
 
-def test_a_page_without_marks_is_refused() -> None:
-    assert replace_table(f"a\n{BEGIN}\nold\n{END}\nb", "new\n") == f"a\n{BEGIN}\nnew\n{END}\nb"
-    with pytest.raises(ValueError, match="the page needs the marks"):
-        replace_table("a", "new\n")
+def test_only_what_stands_between_the_marks_is_replaced() -> None:
+    page = "a\n<!-- t: begin -->\nold\n<!-- t: end -->\nb"
+    assert replace_between(page, "t", "new\n") == "a\n<!-- t: begin -->\nnew\n<!-- t: end -->\nb"
+    with pytest.raises(ValueError, match="the page needs the marks <!-- t: begin -->"):
+        replace_between("a", "t", "new")
