@@ -63,6 +63,7 @@ def measured_table() -> str:
     """The speeds and sizes."""
     drawing, encode, envs = (_read(f"benchmark/{name}.json") for name in ("drawing", "encode", "envs"))
     data, metrics = _read("benchmark/data.json"), _read("benchmark/metrics.json")
+    published = _read("benchmark/metrics_with_published_dci.json")["published_learner_dci_s"]
     built, information = drawing["built"], metrics["mutual_information"]["encoder"]
     difference = information["difference_from_4_times_finer_grid_nats"]
     frames = f"{drawing['wrong_pixels']} wrong pixels in {drawing['real_frames']} real frames"
@@ -91,8 +92,8 @@ def measured_table() -> str:
             f"{information['seconds']:.1f} s, within {difference:.0e} nats of a 4 times finer grid",
             "metrics",
         ),
-        ("all scores but DCI with the published learner", f"{metrics['suite_s']:.0f} s", "metrics"),
-        ("DCI with the published learner", f"{metrics['published_learner_dci_s']:.0f} s", "metrics"),
+        ("all other scores", f"{metrics['suite_s']:.0f} s", "metrics --skip-slow"),
+        ("DCI with the published learner", f"{published:.0f} s", "metrics"),
     ]
     shown = [(what, figure, f"`python -m experiments.benchmark {part}`") for what, figure, part in rows]
     machine = drawing["machine"]
