@@ -52,7 +52,7 @@ def locked_run_folder(folder: Path) -> Iterator[None]:
 
 
 def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
-    """Check the folder of a resolved configuration and write its `config.json`; returns the state to resume from.
+    """Check the folder of a resolved configuration without writing to it; returns the state to resume from.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
@@ -78,8 +78,12 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
         raise FileNotFoundError(
             f"nothing to resume: {folder} holds no run (no config.json); leave --resume out to start one"
         )
-    write_json(described, config.to_json())
     return state
+
+
+def write_config(config: PretrainConfig) -> None:
+    """Write `config.json`, which marks the folder as this run's: once the data is there and training can start."""
+    write_json(config.run_folder() / "config.json", config.to_json())
 
 
 def _compare(described: Path, config: PretrainConfig) -> None:

@@ -28,7 +28,7 @@ from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import Reconstruction, build_reconstruction
-from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state
+from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state, write_config
 from sparse_repr.trained_vae import export_run
 from sparse_repr.vgg_weights import load_vgg16
 
@@ -157,6 +157,7 @@ def pretrain_encoder(config: PretrainConfig) -> Path:
         trainer = Trainer(config, data)
         if state is not None:
             trainer.load_state(state)
+        write_config(config)
         with contextlib.closing(SummaryWriter(str(trainer.folder), purge_step=trainer.step or None)) as writer:
             trainer.run(writer)
         return trainer.folder

@@ -209,6 +209,13 @@ def test_full_disk_and_files_in_the_way_fail_before_training(tmp_path: Path, mon
     assert not (tmp_path / "new" / "config.json").exists()
 
 
+def test_a_run_whose_data_is_missing_leaves_nothing_that_blocks_the_next_try(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="no HDF5 file at"):
+        pretrain_encoder(_config(folder, dataset="h5", data_path=str(tmp_path / "missing.h5")))
+    assert not folder.exists()
+
+
 def test_batches_are_seeded_permutations() -> None:
     order = BatchOrder(np.arange(100, 110), 4, seed=3)
     batches = [order(step) for step in range(5)]
