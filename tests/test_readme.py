@@ -51,6 +51,14 @@ def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypa
                 assert run.returncode == 0, f"{line}\n{run.stderr}"
 
 
+def test_the_snippet_of_the_metrics_page_runs() -> None:
+    page = README.parent / "sparse_repr/metrics/README.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    for code in blocks:
+        exec(compile(code, str(page), "exec"), {})
+
+
 def test_tables_are_those_of_the_committed_results() -> None:
     page = README.read_text(encoding="utf-8")
     assert fill(page) == page, "run python -m experiments.readme_tables"

@@ -16,11 +16,18 @@ Learner = Callable[
 ]
 
 
-def _guess(train: npt.NDArray[Any], labels: npt.NDArray[np.int64], test_labels: npt.NDArray[np.int64]) -> Fitted | None:
-    """Where the training items hold one value only, nothing can be learned: no importance, and that answer."""
+def fit_learner(
+    fit: Learner,
+    train: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
+    test: npt.NDArray[Any],
+    test_labels: npt.NDArray[np.int64],
+    seed: int,
+) -> Fitted:
+    """What `fit` makes of one factor; where the training items hold one value only, no importance and that answer."""
     if (labels == labels[0]).all():
         return np.zeros(train.shape[1]), float((test_labels == labels[0]).mean())
-    return None
+    return fit(train, labels, test, test_labels, seed)
 
 
 def gradient_boosting(
@@ -33,9 +40,6 @@ def gradient_boosting(
     """scikit-learn's GradientBoostingClassifier with its defaults (Locatello et al. 2019); impurity importances."""
     from sklearn.ensemble import GradientBoostingClassifier
 
-    guess = _guess(train, labels, test_labels)
-    if guess:
-        return guess
     model = GradientBoostingClassifier(random_state=seed).fit(train, labels)
     return model.feature_importances_, float(model.score(test, test_labels))
 
@@ -56,9 +60,6 @@ def histogram_boosting(
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.inspection import permutation_importance
 
-    guess = _guess(train, labels, test_labels)
-    if guess:
-        return guess
     model = HistGradientBoostingClassifier(max_iter=20, learning_rate=0.3, random_state=seed).fit(train, labels)
     lost = permutation_importance(model, test, test_labels, n_repeats=5, random_state=seed).importances_mean
     return np.maximum(lost, 0), float(model.score(test, test_labels))
@@ -74,9 +75,6 @@ def random_forest(
     """RandomForestClassifier with scikit-learn's defaults (100 trees); impurity importances."""
     from sklearn.ensemble import RandomForestClassifier
 
-    guess = _guess(train, labels, test_labels)
-    if guess:
-        return guess
     model = RandomForestClassifier(random_state=seed).fit(train, labels)
     return model.feature_importances_, float(model.score(test, test_labels))
 
@@ -96,9 +94,6 @@ def lasso(
     from sklearn.linear_model import LassoCV
     from sklearn.preprocessing import StandardScaler
 
-    guess = _guess(train, labels, test_labels)
-    if guess:
-        return guess
     scaler, target = StandardScaler().fit(train), labels.astype(np.float64)
     centre, scale = target.mean(), target.std()
     with warnings.catch_warnings():

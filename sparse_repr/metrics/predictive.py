@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sparse_repr.metrics.learners import LEARNERS
+from sparse_repr.metrics.learners import LEARNERS, fit_learner
 from sparse_repr.metrics.linear import fit_logistic
 from sparse_repr.metrics.sampling import split_items
 from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, live_units
@@ -71,7 +71,7 @@ def dci_scores(
     chosen, held_out = split_items(len(array), train, test, np.random.default_rng(seed))
     accuracy = np.empty(indices.shape[1])
     for k, column in enumerate(indices.T):
-        given, accuracy[k] = fit(array[chosen], column[chosen], array[held_out], column[held_out], seed)
+        given, accuracy[k] = fit_learner(fit, array[chosen], column[chosen], array[held_out], column[held_out], seed)
         importances[live, k] = np.maximum(given, 0)  # boosting rounds to slightly negative ones
     alive = importances[live]
     return DCI(_one_minus_entropy(alive), _one_minus_entropy(alive.T), float(accuracy.mean()), importances)
