@@ -170,7 +170,7 @@ def _check_array(path: Path, entry: str, found: tuple[object, object], expected:
 
 
 def _check_order(path: Path, classes: npt.NDArray[np.int64], items: int) -> None:
-    expected = np.stack(np.unravel_index(np.arange(items), FACTOR_SIZES), axis=1)
+    expected = full_grid(FACTOR_SIZES)[:items]
     # column 0 is the colour, which has one value
     if not np.array_equal(classes[:, 1:], expected):
         raise ValueError(f"{path}: latents classes are not in grid order (last factor fastest); the file was changed")
