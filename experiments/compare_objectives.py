@@ -29,6 +29,7 @@ from sparse_repr.training import Trainer
 
 _ITEMS = 10_000
 _SLAB = 512
+_METRICS = "mig,aam,mig_histogram"
 ARMS = (*OBJECTIVES, "perceptual", "sparse_perceptual", "perceptual_dae")
 """Names of what can be compared: every objective at its defaults, and the perceptual losses."""
 _COLUMNS = {
@@ -36,6 +37,7 @@ _COLUMNS = {
     "kl_nats": "KL (nats)",
     "psnr_db": "PSNR (dB)",
     "ssim": "SSIM",
+    "lpips": "LPIPS",
     "mig": "MIG",
     "aam": "AAM",
     "mig_histogram": "MIG (histogram)",
@@ -62,8 +64,8 @@ class CompareConfig:
     """Steps per arm and round of the interleaved cost measurement; 0 leaves it out."""
     cost_rounds: int = 5
     """Rounds of it: the arms take turns, so that a busy moment of the machine hits all."""
-    sample: int | None = None
-    """Score codes on this many random items instead of all."""
+    sample: int | None = 100_000
+    """Score codes on this many random items; None for all."""
     device: str = "cpu"
     """auto, cpu, cuda, cuda:N or mps."""
     precision: str = "float32"
@@ -139,7 +141,9 @@ def score_arm(settings: PretrainConfig, data: FactorDataset, sample: int | None)
     if report_path.is_file() and json.loads(report_path.read_text())["trained_steps"] == settings.steps:
         report = json.loads(report_path.read_text())
     else:
-        report = evaluate_run(EvaluateConfig(run=str(folder), sample=sample, device=settings.device, progress=False))
+        report = evaluate_run(
+            EvaluateConfig(run=str(folder), metrics=_METRICS, sample=sample, device=settings.device, progress=False)
+        )
     vae, spec = load_vae(folder)
     chosen = np.sort(np.random.default_rng(0).permutation(len(data))[:_ITEMS])
     nats = torch.cat(
@@ -154,6 +158,7 @@ def score_arm(settings: PretrainConfig, data: FactorDataset, sample: int | None)
         "kl_nats": codes["kl_nats"],
         "psnr_db": image["psnr_db"],
         "ssim": image["ssim"],
+        "lpips": image.get("lpips"),
         "mig": scores.get("mig"),
         "aam": scores.get("aam"),
         "mig_histogram": scores["mig_histogram"],
@@ -208,6 +213,18 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def command_of(config: CompareConfig) -> str:
+    """The command line that asks for `config`: its arms, steps and seed, and whatever else is not the default."""
+    words = ["python -m experiments.compare_objectives"]
+    if config.objectives != tuple(OBJECTIVES):
+        words += config.objectives
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in ("steps", "seed") or (value != field.default and field.name not in ("objectives", "out")):
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return " ".join(words)
+
+
 def compare(config: CompareConfig) -> dict[str, Any]:
     """Train and score every arm; each finished arm is kept, so the same command goes on where it stopped."""
     out = Path(config.out)
@@ -216,10 +233,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     if path.is_file():
         earlier = json.loads(path.read_text())
     data = load_dataset("dsprites")
-    names = "" if config.objectives == tuple(OBJECTIVES) else f" {' '.join(config.objectives)}"
-    command = f"python -m experiments.compare_objectives{names} --steps {config.steps} --seed {config.seed}"
     results: dict[str, Any] = {
-        "command": command,
+        "command": command_of(config),
         "machine": machine_facts(),
         "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "out"},
         "arms": dict(earlier.get("arms", {})),

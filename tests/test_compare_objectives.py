@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.compare_objectives import _COLUMNS, ARMS, CompareConfig, arm_settings, as_markdown, main
+from experiments.compare_objectives import _COLUMNS, ARMS, CompareConfig, arm_settings, as_markdown, command_of, main
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -20,7 +20,7 @@ def test_the_table_shows_what_is_missing_as_a_dash() -> None:
     row: dict[str, float | None] = {**dict.fromkeys(_COLUMNS, 1.25), "mig": None}
     costs = {"vae": {"median_s": 0.02, "least_s": 0.01, "greatest_s": 0.03, "ratio": 1.0}}
     text = as_markdown({"command": "python -m x", "arms": {"vae": row}, "costs": costs})
-    assert "| vae | 1.25 | 1.25 | 1.25 | 1.25 | – |" in text
+    assert "| vae | 1.25 | 1.25 | 1.25 | 1.25 | 1.25 | – |" in text
     assert "| vae | 20.0 | 10.0 | 30.0 | 1.00 |" in text
 
 
@@ -30,3 +30,10 @@ def test_unknown_arms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--steps", "0"])
     assert "steps" in capsys.readouterr().err
+
+
+def test_the_command_names_everything_that_is_not_the_default() -> None:
+    program = "python -m experiments.compare_objectives"
+    assert command_of(CompareConfig(out="elsewhere")) == f"{program} --steps 2000 --seed 0"
+    config = CompareConfig(objectives=("vae", "perceptual"), steps=500, precision="bf16", sample=None)
+    assert command_of(config) == (f"{program} vae perceptual --steps 500 --seed 0 --sample None --precision bf16")
