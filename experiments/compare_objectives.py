@@ -25,7 +25,7 @@ from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.presets import PRESETS, RECIPES
 from sparse_repr.reconstruction import bernoulli
 from sparse_repr.trained_vae import load_vae
-from sparse_repr.training import Trainer
+from sparse_repr.training import Trainer, TrainingInterrupted
 
 _ITEMS = 10_000
 _SLAB = 512
@@ -268,6 +268,9 @@ def main(arguments: list[str] | None = None) -> int:
             CompareConfig, args=arguments, prog="python -m experiments.compare_objectives", description=__doc__
         )
         results = compare(config)
+    except TrainingInterrupted as stopped:
+        print(f"stopped at step {stopped.step} in {stopped.folder}; the same command goes on there", file=sys.stderr)
+        return 128 + stopped.signal_number
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
