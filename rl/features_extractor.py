@@ -1,83 +1,39 @@
-"""LatentExtractor: a frozen encoder as the features extractor of any Stable-Baselines3 policy."""
+"""LatentExtractor: a pretrained encoder, frozen or fine-tuned, as the features extractor of any SB3 policy."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import gymnasium as gym
-import numpy as np
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor
+from torch import Tensor, nn
 
+from rl.code_cache import CodeCache
+from rl.code_scaling import CodeScaling, Scaling
+from rl.image_input import ImageInput
 from rl.spaces import as_encoder
+from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
 
-
-class _ImageInput:
-    """Turns what SB3 hands to an extractor for one image space back into the uint8 picture it came from."""
-
-    def __init__(self, space: gym.Space, encoder: FrozenEncoder, images_in_0_1: bool | None, name: str) -> None:
-        if not isinstance(space, gym.spaces.Box):
-            raise TypeError(f"LatentExtractor needs {name} to be a Box of images, got {space}")
-        try:
-            encoder.preprocessing.layout_of(space.shape)
-        except ValueError as error:
-            raise ValueError(f"LatentExtractor: {name}: {error}") from error
-        self._name = name
-        self._scaled = self._expects_0_1(space, images_in_0_1, name)
-        self._checked = False
-
-    @staticmethod
-    def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -> bool:
-        if images_in_0_1 is not None:
-            return images_in_0_1
-        if space.dtype == np.uint8 and len(space.shape) == 3 and (space.low == 0).all() and (space.high == 255).all():
-            return True  # SB3's preprocess_obs divides exactly these by 255, unless normalize_images=False
-        raise ValueError(
-            f"LatentExtractor: {name} is {space}; Stable-Baselines3 scales only uint8 boxes in 0..255 to 0..1. "
-            "Say what reaches the extractor: images_in_0_1=True for 0..1, images_in_0_1=False for 0..255"
-        )
-
-    def __call__(self, observations: Tensor) -> Tensor:
-        """Float or uint8 (B, C, H, W) or (B, H, W, C) -> uint8 of the same shape."""
-        if observations.dtype == torch.uint8 and not self._scaled:
-            return observations
-        if not self._checked:
-            self._check_range(observations)
-            self._checked = True
-        values = observations * 255 if self._scaled else observations
-        # exact for all 256 values: SB3's x / 255 is off by less than half a level
-        return values.round().clamp(0, 255).to(torch.uint8)
-
-    def _check_range(self, observations: Tensor) -> None:
-        low, high = float(observations.min()), float(observations.max())
-        if self._scaled and (low < 0 or high > 1 + 1e-6):
-            raise ValueError(
-                f"LatentExtractor: {self._name} should be in 0..1 here but is in {low:g}..{high:g}; "
-                "with normalize_images=False give features_extractor_kwargs images_in_0_1=False"
-            )
-        if not self._scaled and (low < 0 or high > 255 or (0 < high <= 1 and not _whole(observations))):
-            raise ValueError(
-                f"LatentExtractor: {self._name} should be in 0..255 here but is in {low:g}..{high:g}; "
-                "give features_extractor_kwargs images_in_0_1=True"
-            )
-
-
-def _whole(values: Tensor) -> bool:
-    return bool((values == values.round()).all())
+Self = TypeVar("Self", bound="LatentExtractor")
 
 
 class LatentExtractor(BaseFeaturesExtractor):
-    """Codes of a frozen encoder as SB3 features; the encoder cannot be trained, averaged or re-initialised.
+    """Codes of a pretrained encoder as SB3 features.
 
-    The encoder is held outside the module tree: it is in no `parameters()`, `buffers()` or optimiser, orthogonal
-    initialisation, `train()` mode and target-network averaging cannot touch it, and however many networks a policy
-    has, one copy is in memory. Its fingerprint travels in the `state_dict` and is verified at load; the weights in
-    memory are verified at the first forward pass after construction or loading.
+    Frozen (the default), the encoder is held outside the module tree: it is in no `parameters()`, `buffers()` or
+    optimiser, orthogonal initialisation, `train()` mode and target-network averaging cannot touch it, and however many
+    networks a policy has, one copy is in memory. Its fingerprint travels in the `state_dict` and is verified at load;
+    the weights in memory are verified at the first forward pass after construction or loading.
 
-    The observation wrapper (`rl.LatentObservation`) is the faster way; this class is for agents that must take images.
+    With `trainable=True` each extractor has weights of its own that start from the pretrained ones, also under SB3's
+    orthogonal initialisation, and are trained, averaged and saved like the rest of the policy.
+
+    The observation wrapper (`rl.LatentObservation`) is the faster way; this class is for agents that must take images,
+    and for fine-tuning.
     """
 
     def __init__(
@@ -85,68 +41,114 @@ class LatentExtractor(BaseFeaturesExtractor):
         observation_space: gym.Space,
         encoder: FrozenEncoder | str | os.PathLike[str],
         *,
+        trainable: bool = False,
+        encoder_lr_multiplier: float = 1.0,
         image_keys: Sequence[str] | None = None,
+        n_stack: int = 1,
         images_in_0_1: bool | None = None,
+        code_scaling: Scaling = "none",
+        include_log_variance: bool = False,
+        trunk: Sequence[int] | None = None,
+        cache_frames: int = 0,
     ) -> None:
         """Check the space against the encoder.
 
         Args:
             observation_space: a Box of images, or a Dict that holds some.
             encoder: with `load_encoder(...)` the agent's zip carries the encoder; with a path it needs that path.
+            trainable: fine-tune a copy of the encoder with the policy.
+            encoder_lr_multiplier: with `trainable`, the encoder moves this many times as far as the policy's learning
+                rate says, whatever the optimiser and schedule.
             image_keys: which keys of a Dict are images; the others pass through, flattened.
+            n_stack: frames that `VecFrameStack` stacked along the channels, or `FrameStackObservation` along a first
+                axis; each is encoded by itself, the codes follow one another. The black frames `VecFrameStack` starts
+                an episode with are encoded as black pictures. Stacking codes (`rl.LatentObservation`) costs less.
             images_in_0_1: what reaches the extractor, where SB3 does not tell: True for 0..1 (for example a float box
                 in 0..1), False for 0..255 (for example `normalize_images=False`).
+            code_scaling: none, scale (unit variance per active unit, zeros stay zeros) or standardize (and zero mean),
+                by the artefact's statistics; dead units give 0.
+            include_log_variance: features are the codes of all frames, then their log-variances.
+            trunk: widths of dense layers with ReLU on top of the features, trained with the policy.
+            cache_frames: remember the codes of this many frames, frozen encoder on the CPU only; PPO needs
+                `n_steps * n_envs * n_stack` of them to encode each frame once instead of once per epoch.
 
         Raises:
             TypeError: a Dict without `image_keys`, or not a Box.
-            ValueError: size, channels or range do not fit; the message says what to do.
+            ValueError: size, channels or range do not fit, or arguments contradict each other; the message says what
+                to do.
         """
         frozen = as_encoder(encoder)
-        if isinstance(observation_space, gym.spaces.Dict):
-            if not image_keys:
-                raise TypeError(f"LatentExtractor: a Dict space needs image_keys, some of {sorted(observation_space)}")
-            missing = sorted(set(image_keys) - set(observation_space))
-            if missing:
-                raise ValueError(f"LatentExtractor: image_keys {missing} are not in {sorted(observation_space)}")
-            inputs = {
-                key: _ImageInput(observation_space[key], frozen, images_in_0_1, f"observation {key!r}")
-                for key in image_keys
-            }
-            others = [key for key in observation_space if key not in inputs]
-            size = len(inputs) * frozen.code_size
-            size += sum(gym.spaces.utils.flatdim(observation_space[key]) for key in others)
-        else:
-            if image_keys is not None:
-                raise TypeError(f"LatentExtractor: image_keys needs a Dict space, got {observation_space}")
-            inputs = {"": _ImageInput(observation_space, frozen, images_in_0_1, "the observation")}
-            others = []
-            size = frozen.code_size
-        super().__init__(observation_space, features_dim=size)
+        _check_options(trainable, encoder_lr_multiplier, n_stack, cache_frames, trunk)
+        image_spaces, others = _split_spaces(observation_space, image_keys)
+        inputs = {
+            key: ImageInput(space, frozen, n_stack=n_stack, images_in_0_1=images_in_0_1, name=_name_of(key))
+            for key, space in image_spaces.items()
+        }
+        width = len(inputs) * n_stack * frozen.code_size * (2 if include_log_variance else 1)
+        width += sum(gym.spaces.utils.flatdim(space) for space in others.values())
+        super().__init__(observation_space, features_dim=trunk[-1] if trunk else width)
         # In a tuple, so that no torch container or SB3 helper ever mistakes it for a part of the module.
         self._held = (frozen,)
         self._inputs = inputs
-        self._others = others
+        self._others = list(others)
+        self._scaling = CodeScaling(frozen, code_scaling)
+        self._include_log_variance = include_log_variance
+        self._cache = CodeCache(self._frozen_features, cache_frames) if cache_frames else None
         self._verified = False
+        self.trainable_encoder = TrainableEncoder(frozen, encoder_lr_multiplier) if trainable else None
+        """The copy that is fine-tuned; None where the encoder is frozen."""
+        self.trunk = _dense_layers(width, trunk or ())
+        """Dense layers on top of the features; empty without `trunk`."""
 
     @property
     def encoder(self) -> FrozenEncoder:
-        """The frozen encoder."""
+        """The frozen encoder; with `trainable`, the one that fine-tuning starts from."""
         return self._held[0]
 
     def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
-        """Observations as SB3 hands them over -> (B, features_dim); codes carry no gradient."""
+        """Observations as SB3 hands them over -> (B, features_dim); a frozen encoder's codes carry no gradient."""
         if not self._verified:
             self.encoder.verify()
             self._verified = True
         if isinstance(observations, Tensor):
-            return self._codes(self._inputs[""], observations)
-        parts = [self._codes(prepare, observations[key]) for key, prepare in self._inputs.items()]
+            return self.trunk(self._image_features(self._inputs[""], observations))
+        parts = [self._image_features(images, observations[key]) for key, images in self._inputs.items()]
         parts += [observations[key].flatten(1).to(parts[0].dtype) for key in self._others]
-        return torch.cat(parts, dim=1)
+        return self.trunk(torch.cat(parts, dim=1))
 
-    def _codes(self, prepare: _ImageInput, observations: Tensor) -> Tensor:
-        codes = self.encoder.encode(prepare(observations))
-        return codes.to(observations.dtype) if observations.is_floating_point() else codes
+    def _image_features(self, images: ImageInput, observations: Tensor) -> Tensor:
+        """Images of one space, (B, ...) -> (B, n_stack * D [* 2])."""
+        frames = images.frames(observations)
+        if self.trainable_encoder is not None:
+            features = self._scaled(*self.trainable_encoder(frames))
+        elif self._cache is not None and frames.device.type == "cpu":
+            features = self._cache(frames)
+        else:
+            features = self._frozen_features(frames)
+        if observations.is_floating_point():
+            features = features.to(observations.dtype)
+        # (B * n_stack, 1 or 2, D) -> means of all frames, then their log-variances
+        split = features.reshape(len(observations), images.n_stack, -1, self.encoder.code_size)
+        return split.transpose(1, 2).flatten(1)
+
+    def _frozen_features(self, frames: Tensor) -> Tensor:
+        return self._scaled(*self.encoder.posterior(frames))
+
+    def _scaled(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        codes = self._scaling.torch(mean)
+        return torch.cat((codes, log_variance), dim=1) if self._include_log_variance else codes
+
+    def apply(self: Self, fn: Callable[[nn.Module], None]) -> Self:
+        """`nn.Module.apply` on everything but the pretrained layers.
+
+        SB3 and sb3-contrib initialise a policy orthogonally through `apply`; it would erase what was pretrained. The
+        layers of `trunk` are initialised as SB3 asks.
+        """
+        for child in self.children():
+            if child is not self.trainable_encoder:
+                child.apply(fn)
+        fn(self)
+        return self
 
     def get_extra_state(self) -> Tensor:
         """The encoder's fingerprint as 32 bytes, uint8 (32,)."""
@@ -165,3 +167,50 @@ class LatentExtractor(BaseFeaturesExtractor):
                 "load it with the encoder it was trained on"
             )
         self._verified = False
+
+
+def _check_options(
+    trainable: bool, multiplier: float, n_stack: int, cache_frames: int, trunk: Sequence[int] | None
+) -> None:
+    if n_stack < 1:
+        raise ValueError(f"LatentExtractor: n_stack needs at least 1 frame, got {n_stack}")
+    if cache_frames < 0:
+        raise ValueError(f"LatentExtractor: cache_frames needs 0 or more, got {cache_frames}")
+    if not trainable and multiplier != 1:
+        raise ValueError(
+            f"LatentExtractor: encoder_lr_multiplier={multiplier} needs trainable=True: a frozen encoder does not move"
+        )
+    if trainable and cache_frames:
+        raise ValueError("LatentExtractor: cache_frames needs a frozen encoder: codes of a trainable one change")
+    if trunk is not None and (not trunk or any(width < 1 for width in trunk)):
+        raise ValueError(f"LatentExtractor: trunk needs widths of at least 1, got {list(trunk)}")
+
+
+def _name_of(key: str) -> str:
+    return f"observation {key!r}" if key else "the observation"
+
+
+def _split_spaces(
+    observation_space: gym.Space, image_keys: Sequence[str] | None
+) -> tuple[dict[str, gym.Space], dict[str, gym.Space]]:
+    """The spaces of images and the others, by key; the key of a space that is no Dict is empty."""
+    if not isinstance(observation_space, gym.spaces.Dict):
+        if image_keys is not None:
+            raise TypeError(f"LatentExtractor: image_keys needs a Dict space, got {observation_space}")
+        return {"": observation_space}, {}
+    spaces = observation_space.spaces
+    if not image_keys:
+        raise TypeError(f"LatentExtractor: a Dict space needs image_keys, some of {sorted(spaces)}")
+    missing = sorted(set(image_keys) - set(spaces))
+    if missing:
+        raise ValueError(f"LatentExtractor: image_keys {missing} are not in {sorted(spaces)}")
+    images = {key: spaces[key] for key in image_keys}
+    return images, {key: space for key, space in spaces.items() if key not in images}
+
+
+def _dense_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in sizes:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers)

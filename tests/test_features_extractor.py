@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import json
 import shutil
@@ -17,11 +18,12 @@ import pytest
 import torch
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.preprocessing import preprocess_obs
-from stable_baselines3.common.vec_env import VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
 
 from rl import LatentExtractor, LatentObservation
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.encoder import FrozenEncoder as EncoderClass
+from sparse_repr.encoder import UnitStatistics
 from tests.conftest import make_encoder
 
 CONTINUOUS, DISCRETE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteReach-Discrete-v0"
@@ -47,6 +49,7 @@ ALGORITHMS: dict[str, Callable[[FrozenEncoder], Any]] = {
         seed=0,
         buffer_size=200,
         learning_starts=8,
+        batch_size=16,
         target_update_interval=10,
     ),
     "SAC": lambda e: SAC(
@@ -57,6 +60,7 @@ ALGORITHMS: dict[str, Callable[[FrozenEncoder], Any]] = {
         seed=0,
         buffer_size=200,
         learning_starts=8,
+        batch_size=16,
     ),
     "TD3": lambda e: TD3(
         "CnnPolicy",
@@ -66,6 +70,7 @@ ALGORITHMS: dict[str, Callable[[FrozenEncoder], Any]] = {
         seed=0,
         buffer_size=200,
         learning_starts=8,
+        batch_size=16,
     ),
 }
 
@@ -195,7 +200,7 @@ def test_trap_9_all_256_values_are_restored_exactly() -> None:
     values = np.resize(np.arange(256, dtype=np.uint8), (1, 1, 64, 64))
     scaled = torch.from_numpy(values).float() / 255  # what SB3 does
     extractor = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), encoder)
-    assert torch.equal(extractor._inputs[""](scaled), torch.from_numpy(values))
+    assert torch.equal(extractor._inputs[""].frames(scaled), torch.from_numpy(values))
 
 
 def test_trap_9_wrapper_extractor_and_encode_agree(tiny_encoder: FrozenEncoder) -> None:
@@ -220,6 +225,7 @@ def test_trap_14_the_zip_holds_the_encoder_once_and_needs_no_run_folder(tiny_run
         seed=0,
         buffer_size=100,
         learning_starts=8,
+        batch_size=16,
     )
     model.learn(12)
     observation, _ = gym.make(CONTINUOUS).reset(seed=0)
@@ -305,7 +311,7 @@ def test_a_dict_needs_image_keys_and_passes_the_rest_through(tiny_encoder: Froze
     [
         (gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), ValueError, "the observation: .*Convert to grey first"),
         (gym.spaces.Box(0, 255, (1, 84, 84), np.uint8), ValueError, "Resize the observation to 64x64"),
-        (gym.spaces.Box(0, 255, (4, 64, 64), np.uint8), ValueError, "stack the codes"),
+        (gym.spaces.Box(0, 255, (4, 64, 64), np.uint8), ValueError, "say so with n_stack=4"),
         (gym.spaces.Discrete(3), TypeError, "to be a Box of images"),
     ],
 )
@@ -326,3 +332,135 @@ def test_image_keys_without_a_dict_are_refused(tiny_encoder: FrozenEncoder) -> N
 def test_the_extractor_can_be_copied(tiny_encoder: FrozenEncoder) -> None:
     extractor = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder)
     assert copy.deepcopy(extractor).encoder is tiny_encoder
+
+
+def _stack(frames: np.ndarray, layout: str) -> np.ndarray:
+    """(B, k, H, W, C) -> what VecFrameStack (channels) or FrameStackObservation (first axis) makes of it."""
+    if layout == "HWC":
+        return np.concatenate(list(frames.transpose(1, 0, 2, 3, 4)), axis=-1)
+    if layout == "CHW":
+        return np.concatenate(list(frames.transpose(1, 0, 4, 2, 3)), axis=1)
+    return frames if layout == "kHWC" else frames.transpose(0, 1, 4, 2, 3)
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW", "kHWC", "kCHW"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_trap_10_stacks_are_encoded_frame_by_frame(channels: int, layout: str) -> None:
+    encoder = make_encoder(channels)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, channels), dtype=np.uint8)
+    stacked = _stack(frames, layout)
+    space = gym.spaces.Box(0, 255, stacked.shape[1:], np.uint8)
+    extractor = LatentExtractor(space, encoder, n_stack=3, images_in_0_1=True, include_log_variance=True)
+    features = extractor(torch.from_numpy(stacked).float() / 255)
+    mean, log_variance = encoder.posterior(frames.reshape(6, 64, 64, channels))
+    expected = np.concatenate((mean.reshape(2, 12), log_variance.reshape(2, 12)), axis=1)
+    assert extractor.features_dim == 24
+    np.testing.assert_allclose(features.numpy(), expected, atol=1e-5)
+
+
+def test_trap_10_stacks_need_n_stack_and_colour_is_no_stack(tiny_encoder: FrozenEncoder) -> None:
+    stacked = gym.spaces.Box(0, 255, (4, 64, 64), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"stacked frames \(VecFrameStack\), say so with n_stack=4.*convert it to grey"
+    ):
+        LatentExtractor(stacked, tiny_encoder)
+    colour = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"Convert to grey first.*n_stack=3; if it is one colour picture"):
+        LatentExtractor(colour, tiny_encoder)
+    with pytest.raises(ValueError, match="n_stack=3 needs 3 frames of uint8 images with 1 channel .* 3 channels, got"):
+        LatentExtractor(stacked, tiny_encoder, n_stack=3)
+    with pytest.raises(ValueError, match="n_stack needs at least 1 frame, got 0"):
+        LatentExtractor(stacked, tiny_encoder, n_stack=0)
+
+
+def test_trap_10_vec_frame_stack_end_to_end(tiny_encoder: FrozenEncoder) -> None:
+    venv = VecFrameStack(DummyVecEnv([lambda: gym.make(CONTINUOUS)] * 2), 3)
+    kwargs = _kwargs(tiny_encoder)
+    kwargs["features_extractor_kwargs"]["n_stack"] = 3
+    model = PPO("CnnPolicy", venv, n_steps=8, batch_size=16, n_epochs=1, device="cpu", policy_kwargs=kwargs)
+    model.learn(16)
+    observation = venv.reset()
+    features = model.policy.extract_features(model.policy.obs_to_tensor(observation)[0])
+    black = tiny_encoder.encode(np.zeros((1, 64, 64, 1), np.uint8))[0]  # what VecFrameStack starts an episode with
+    newest = tiny_encoder.encode(observation[..., 2:])
+    np.testing.assert_allclose(features[:, :10].numpy(), np.stack([black, black]), atol=1e-5)
+    np.testing.assert_allclose(features[:, 20:].numpy(), newest, atol=1e-5)
+
+
+def test_trap_12_scaling_silences_dead_units_and_keeps_zeros() -> None:
+    encoder = make_encoder()
+    units = UnitStatistics((0.0,) * 4, (1.0, 2.0, 4.0, 1e-6), (1.0, 2.0, 4.0, 1e-6), (True, True, True, False))
+    encoder = FrozenEncoder(dataclasses.replace(encoder.spec, units=units), encoder.network().state_dict())
+    space = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
+    image = torch.rand(2, 1, 64, 64).round()
+    codes = torch.from_numpy(encoder.encode((255 * image).to(torch.uint8).numpy()))
+    scaled = LatentExtractor(space, encoder, code_scaling="scale")(image)
+    torch.testing.assert_close(scaled, codes * torch.tensor([1, 0.5, 0.25, 0]))
+    standardized = LatentExtractor(space, encoder, code_scaling="standardize")(image)
+    torch.testing.assert_close(standardized, (codes - torch.tensor([1, 2, 4, 0])) * torch.tensor([1, 0.5, 0.25, 0]))
+
+
+def test_trap_17_compiling_changes_no_state_dict(tiny_encoder: FrozenEncoder) -> None:
+    encoder = _fresh(tiny_encoder)
+    model = _ppo(encoder)
+    keys = set(model.policy.state_dict())
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64), dtype=np.uint8)
+    expected = encoder.encode(images)
+    encoder.compile(backend="eager")
+    np.testing.assert_allclose(encoder.encode(images), expected, atol=1e-6)
+    assert type(encoder._forward(torch.device("cpu"))) is not type(encoder.network())
+    assert set(model.policy.state_dict()) == keys
+    assert encoder.to_bytes() == tiny_encoder.to_bytes()
+    encoder.verify()
+    model.learn(16)
+
+
+def test_trap_18_with_a_cache_each_frame_is_encoded_once(
+    tiny_encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = {"frames": 0}
+    posterior = FrozenEncoder.posterior
+
+    def counting(self: FrozenEncoder, images: Any) -> Any:
+        encoded["frames"] += len(images)
+        return posterior(self, images)
+
+    monkeypatch.setattr(FrozenEncoder, "posterior", counting)
+    trained = {}
+    for cache_frames in (0, 64):
+        encoded["frames"] = 0
+        kwargs = _kwargs(tiny_encoder)
+        kwargs["features_extractor_kwargs"]["cache_frames"] = cache_frames
+        model = PPO(
+            "CnnPolicy",
+            gym.make(CONTINUOUS),
+            n_steps=32,
+            batch_size=16,
+            n_epochs=10,
+            device="cpu",
+            seed=0,
+            policy_kwargs=kwargs,
+        )
+        model.learn(32)
+        trained[cache_frames] = (encoded["frames"], model.policy.action_net.weight.detach())
+    # 32 steps and the value after the last: 33 frames; without the cache 32 more per epoch
+    assert trained[0][0] == 33 + 10 * 32
+    assert trained[64][0] <= 33
+    torch.testing.assert_close(trained[0][1], trained[64][1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder_lr_multiplier": 0.1}, "encoder_lr_multiplier=0.1 needs trainable=True"),
+        ({"trainable": True, "cache_frames": 8}, "cache_frames needs a frozen encoder"),
+        ({"cache_frames": -1}, "cache_frames needs 0 or more, got -1"),
+        ({"trunk": []}, r"trunk needs widths of at least 1, got \[\]"),
+        ({"code_scaling": "whiten"}, "code_scaling needs one of none, scale, standardize"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    options: dict[str, Any], message: str, tiny_encoder: FrozenEncoder
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder, **options)

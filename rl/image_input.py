@@ -1,0 +1,134 @@
+"""What Stable-Baselines3 hands to a features extractor, turned back into the uint8 frames it came from."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparse_repr import FrozenEncoder
+
+
+class ImageInput:
+    """The images of one space: their range and layout are worked out once, from the space."""
+
+    def __init__(
+        self,
+        space: gym.Space,
+        encoder: FrozenEncoder,
+        *,
+        n_stack: int = 1,
+        images_in_0_1: bool | None = None,
+        name: str = "the observation",
+    ) -> None:
+        """Check the space against the encoder.
+
+        Args:
+            space: a Box of one image, or of `n_stack` images stacked along the channels or along a first axis.
+            encoder: what the frames must fit.
+            n_stack: frames per observation.
+            images_in_0_1: what reaches the extractor, where SB3 does not tell: True for 0..1, False for 0..255.
+            name: how errors call the space.
+
+        Raises:
+            TypeError: not a Box.
+            ValueError: size, channels or range do not fit; the message says what to do.
+        """
+        if not isinstance(space, gym.spaces.Box):
+            raise TypeError(f"LatentExtractor needs {name} to be a Box of images, got {space}")
+        self.n_stack = n_stack
+        self._name = name
+        self._frame_shape, self._order = _split_stack(space.shape, encoder, n_stack, name)
+        self._scaled = _expects_0_1(space, images_in_0_1, name)
+        self._checked = False
+
+    def frames(self, observations: Tensor) -> Tensor:
+        """Float or uint8 observations (B, ...) -> uint8 frames (B * n_stack, C, H, W) or (B * n_stack, H, W, C).
+
+        Raises:
+            ValueError: the first batch contradicts the expected range; the message says what to do.
+        """
+        pictures = self._pictures(observations)
+        if self._order is None:
+            return pictures
+        split = pictures.reshape(len(pictures), *self._order[0])
+        return split.permute(0, *self._order[1]).reshape(-1, *self._frame_shape)
+
+    def _pictures(self, observations: Tensor) -> Tensor:
+        if observations.dtype == torch.uint8 and not self._scaled:
+            return observations
+        if not self._checked:
+            self._check_range(observations)
+            self._checked = True
+        values = observations * 255 if self._scaled else observations
+        # exact for all 256 values: SB3's x / 255 is off by less than half a level
+        return values.round().clamp(0, 255).to(torch.uint8)
+
+    def _check_range(self, observations: Tensor) -> None:
+        low, high = float(observations.min()), float(observations.max())
+        if self._scaled and (low < 0 or high > 1 + 1e-6):
+            raise ValueError(
+                f"LatentExtractor: {self._name} should be in 0..1 here but is in {low:g}..{high:g}; "
+                "with normalize_images=False give features_extractor_kwargs images_in_0_1=False"
+            )
+        if not self._scaled and (low < 0 or high > 255 or (0 < high <= 1 and not _whole(observations))):
+            raise ValueError(
+                f"LatentExtractor: {self._name} should be in 0..255 here but is in {low:g}..{high:g}; "
+                "give features_extractor_kwargs images_in_0_1=True"
+            )
+
+
+def _whole(values: Tensor) -> bool:
+    return bool((values == values.round()).all())
+
+
+def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -> bool:
+    if images_in_0_1 is not None:
+        return images_in_0_1
+    if space.dtype == np.uint8 and len(space.shape) == 3 and (space.low == 0).all() and (space.high == 255).all():
+        return True  # SB3's preprocess_obs divides exactly these by 255, unless normalize_images=False
+    raise ValueError(
+        f"LatentExtractor: {name} is {space}; Stable-Baselines3 scales only uint8 boxes in 0..255 to 0..1. "
+        "Say what reaches the extractor: images_in_0_1=True for 0..1, images_in_0_1=False for 0..255"
+    )
+
+
+def _split_stack(
+    shape: tuple[int, ...], encoder: FrozenEncoder, n_stack: int, name: str
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]] | None]:
+    """The shape of one frame, and how to reach (B, n_stack, *frame): a reshape without B and a permutation; or None."""
+    preprocessing = encoder.preprocessing
+    channels = preprocessing.channels
+    if n_stack == 1:
+        try:
+            preprocessing.layout_of(shape)
+        except ValueError as error:
+            raise ValueError(f"LatentExtractor: {name}: {error}{_stack_remedy(shape, encoder)}") from error
+        return shape, None
+    if len(shape) == 4 and shape[0] == n_stack:  # gymnasium.wrappers.FrameStackObservation
+        preprocessing.layout_of(shape[1:])
+        return shape[1:], (shape, (1, 2, 3, 4))
+    if len(shape) == 3:
+        for axis, frame in ((0, (channels, *shape[1:])), (2, (*shape[:2], channels))):
+            if shape[axis] == n_stack * channels and frame[1 - axis // 2 : 3 - axis // 2] in preprocessing.sizes:
+                if axis == 0:
+                    return frame, ((n_stack, channels, *shape[1:]), (1, 2, 3, 4))
+                return frame, ((*shape[:2], n_stack, channels), (3, 1, 2, 4))
+    raise ValueError(
+        f"LatentExtractor: {name}: n_stack={n_stack} needs {n_stack} frames of {preprocessing.describe()}, that is "
+        f"{n_stack * channels} channels, got images of shape {tuple(shape)}"
+    )
+
+
+def _stack_remedy(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
+    """What to do where the channels are a multiple of the encoder's: only the user knows what they mean."""
+    channels = encoder.preprocessing.channels
+    sizes = {(shape[0], shape[1:]), (shape[-1], shape[:-1])} if len(shape) == 3 else set()
+    for planes, size in sizes:
+        if size in encoder.preprocessing.sizes and planes > channels and planes % channels == 0:
+            return (
+                f" If these are {planes // channels} stacked frames (VecFrameStack), say so with "
+                f"n_stack={planes // channels}; if it is one colour picture, convert it to grey."
+            )
+    return ""
