@@ -197,6 +197,8 @@ class FrozenEncoder:
                 self._posterior(torch.from_numpy(part if wrap else part.copy()))
                 for part in (images[start : start + slab] for start in range(0, max(1, len(images)), max(1, slab)))
             ]
+            if len(parts) == 1:
+                return parts[0][0].numpy(), parts[0][1].numpy()
             means, log_variances = zip(*parts, strict=True)
             return torch.cat(means).numpy(), torch.cat(log_variances).numpy()
         if isinstance(images, Tensor):
@@ -212,10 +214,13 @@ class FrozenEncoder:
             images = images.permute(0, 3, 1, 2)
         forward = self._forward(images.device)
         count, chunk = len(images), _CHUNK.get(images.device.type, _CHUNK_ELSEWHERE)
-        mean = torch.empty((count, self.code_size), dtype=torch.float32, device=images.device)
-        log_variance = torch.empty_like(mean)
         # no_grad and not inference_mode: codes must stay usable in another network's backward pass
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            if 0 < count <= chunk:
+                posterior = forward(self.preprocessing(images))
+                return posterior.mean.contiguous(), posterior.log_variance.contiguous()
+            mean = torch.empty((count, self.code_size), dtype=torch.float32, device=images.device)
+            log_variance = torch.empty_like(mean)
             for start in range(0, count, chunk):
                 posterior = forward(self.preprocessing(images[start : start + chunk]))
                 mean[start : start + chunk] = posterior.mean

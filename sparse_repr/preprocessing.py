@@ -97,7 +97,7 @@ class Preprocessing:
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) of an accepted size -> float32 (B, C, h, w) in 0..1 at the network's size."""
-        scaled = images.to(torch.float32) / 255
+        scaled = images.to(torch.float32).div_(255)
         if tuple(images.shape[-2:]) == self.network_size:
             return scaled
         if self.crop_size is not None:
