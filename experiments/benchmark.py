@@ -1,28 +1,26 @@
-"""`python -m experiments.benchmark [drawing|data|encode|envs|metrics]`: the speeds and sizes that the README quotes."""
+"""`python -m experiments.benchmark PART`: the speeds and sizes that the README quotes."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 import tyro
 
 import envs  # noqa: F401 (registers the environments)
-from experiments.report import git_revision
+from experiments.agent_costs import measure_agents
+from experiments.measuring import machine_facts, seconds_of
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.data.chairs3d import render_chairs
@@ -47,8 +45,6 @@ from sparse_repr.metrics.suite import SLOW
 from sparse_repr.trained_vae import encode_dataset
 from sparse_repr.training import Trainer
 
-_REPEATS = 7
-
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
@@ -56,7 +52,7 @@ class BenchmarkConfig:
 
     part: Annotated[str, tyro.conf.Positional]
     """drawing (the dSprites grid), data (stand-ins, and celeba and chairs where SPARSE_REPR_DATA holds them), encode
-    (one image), envs (steps per second) or metrics (each score)."""
+    (one image), envs (steps per second), metrics (each score) or agents (frozen encoders in and outside a policy)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics)."""
     skip_slow: bool = False
@@ -69,14 +65,7 @@ class BenchmarkConfig:
 
 def _seconds(work: Callable[[], Any], *, inner: int = 1) -> dict[str, float]:
     """Median, least and greatest seconds of one call over several repeats."""
-    work()
-    times = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        for _ in range(inner):
-            work()
-        times.append((time.perf_counter() - started) / inner)
-    return {"median": float(np.median(times)), "least": min(times), "greatest": max(times)}
+    return seconds_of({"": work}, inner=inner)[""]
 
 
 def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
@@ -266,7 +255,7 @@ def _measure_ssim() -> dict[str, Any]:
     def batch() -> float:
         return ssim(images, others, data_range=1.0)
 
-    batched, looped = _seconds(batch), _seconds(loop)
+    batched, looped = seconds_of({"batch": batch, "loop": loop}).values()
     return {
         "batch_s": batched,
         "scikit_image_loop_s": looped,
@@ -281,25 +270,8 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "encode": measure_encode,
     "envs": measure_envs,
     "metrics": measure_metrics,
+    "agents": lambda _: measure_agents(),
 }
-
-
-def machine_facts() -> dict[str, Any]:
-    """What the figures depend on."""
-    model = ""
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": model or platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "date": date.today().isoformat(),
-        "git_revision": git_revision(),
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.benchmark import machine_facts
+from experiments.measuring import machine_facts
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, torch_threads
