@@ -119,9 +119,12 @@ def test_trap_15_dict_observations(mode: AutoresetMode) -> None:
     _same(last["back"], np.concatenate([before, end]))
 
 
+# forked because a fresh interpreter would import torch for seconds; the children only step
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_environments_in_other_processes() -> None:
     encoder = make_encoder(3)
-    env = LatentObservation(AsyncVectorEnv([Frames] * 2, autoreset_mode=AutoresetMode.SAME_STEP), encoder, n_stack=2)
+    others = AsyncVectorEnv([Frames] * 2, context="fork", autoreset_mode=AutoresetMode.SAME_STEP)
+    env = LatentObservation(others, encoder, n_stack=2)
     env.reset(seed=[0, 1])
     for _ in range(3):
         codes, _, _, _, infos = env.step(GO)
