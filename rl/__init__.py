@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from rl.agents import load_agent, save_agent
 from rl.features_extractor import LatentExtractor
+from rl.latent_vec_env import make_latent_vec_env
 from rl.observation import FactorObservation, LatentObservation, VecLatentObservation
 
-__all__ = ["FactorObservation", "LatentExtractor", "LatentObservation", "VecLatentObservation"]
+__all__ = [
+    "FactorObservation",
+    "LatentExtractor",
+    "LatentObservation",
+    "VecLatentObservation",
+    "load_agent",
+    "make_latent_vec_env",
+    "save_agent",
+]

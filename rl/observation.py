@@ -9,86 +9,167 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-import torch
 from gymnasium.utils import RecordConstructorArgs
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from rl.spaces import as_encoder, code_space, require_uint8_images
+from rl.code_scaling import Scaling
+from rl.code_stack import Codes
+from rl.latent_encoding import LatentEncoding, LatentOptions
+from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
-from sparse_repr.devices import resolve_device
-
-Codes = npt.NDArray[np.float32]
 
 
-def _encode_on(encoder: FrozenEncoder, images: npt.NDArray[np.uint8], device: torch.device) -> Codes:
-    if device.type == "cpu":
-        return encoder.encode(images)
-    return encoder.encode(torch.as_tensor(images, device=device)).cpu().numpy()
+def recordable(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder | str:
+    """What a wrapper's spec records of its encoder: the object, or the path as text, which JSON can hold."""
+    return os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
 
 
-class LatentObservation(gym.ObservationWrapper[Codes, Any, npt.NDArray[np.uint8]], RecordConstructorArgs):
-    """Observe the code of each image: `Box(-inf, inf, (D,), float32)` instead of uint8 pictures.
+class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
+    """Observe the code of each image: `Box(-inf, inf, (n_stack * D,), float32)` instead of uint8 pictures.
 
     The encoder runs once per frame, outside the agent, so it can neither be trained nor overwritten, and replay buffers
-    hold codes. For several environments use `VecLatentObservation`: one forward pass for all.
+    hold codes. For several environments use `VecLatentObservation` or `rl.vector.LatentObservation`: one forward pass
+    for all.
+
+    `gymnasium.make(env.spec)` makes it again. The spec holds the encoder as it was given: `env.spec.to_json()` needs
+    it given as a path.
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], encoder: FrozenEncoder | str | os.PathLike[str], *, device: str = "cpu"
+        self,
+        env: gym.Env[Any, Any],
+        encoder: FrozenEncoder | str | os.PathLike[str],
+        *,
+        image_keys: Sequence[str] | None = None,
+        n_stack: int = 1,
+        code_scaling: Scaling = "none",
+        include_log_variance: bool = False,
+        keep_image: bool = False,
+        device: str = "cpu",
     ) -> None:
         """Wrap an image environment.
 
         Args:
-            env: its observations are uint8 (H, W, C) or (C, H, W) of a size the encoder takes.
+            env: its images are uint8 (H, W, C) or (C, H, W) of a size the encoder takes.
             encoder: a frozen encoder, a run folder or an artefact file.
+            image_keys: which keys of a Dict are images; each is replaced by its code, the others pass through.
+            n_stack: how many of the last codes to show, oldest first; at reset all are the first one.
+            code_scaling: `scale` divides active units by their standard deviation on the training images,
+                `standardize` also subtracts their mean; both set dead units to 0.
+            include_log_variance: show [code, log-variance] of each frame; the log-variance is of the unscaled code.
+            keep_image: keep the picture behind the newest code in `info["image"]` (for a Dict, a dict of pictures),
+                in place of an entry of that name.
             device: where to encode; one small image is fastest on the CPU.
 
         Raises:
-            TypeError, ValueError: the observation space is not what the encoder takes; the message says what to do.
+            TypeError, ValueError: the observation space is not what the encoder takes, or a wrapper inside spoils
+                the images; the message says what to do.
         """
-        RecordConstructorArgs.__init__(self, encoder=encoder, device=device)
+        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
+        RecordConstructorArgs.__init__(self, encoder=recordable(encoder), **options.arguments())
         gym.ObservationWrapper.__init__(self, env)
-        self.encoder = as_encoder(encoder)
-        self._device = resolve_device(device)
-        require_uint8_images(env.observation_space, self.encoder, "LatentObservation")
-        self.observation_space = code_space(self.encoder)
+        require_images_inside(env, "LatentObservation")
+        self._latent = LatentEncoding(env.observation_space, encoder, options, "LatentObservation")
+        self._first = True
+        self.observation_space = self._latent.space
 
-    def observation(self, observation: npt.NDArray[np.uint8]) -> Codes:
-        """The code of one image: uint8 (H, W, C) or (C, H, W) -> float32 (D,)."""
-        return _encode_on(self.encoder, observation[None], self._device)[0]
+    @property
+    def encoder(self) -> FrozenEncoder:
+        """The frozen encoder."""
+        return self._latent.encoder
+
+    @property
+    def latent_options(self) -> LatentOptions:
+        """How observations become codes."""
+        return self._latent.options
+
+    def observation(self, observation: Any) -> Any:
+        """The newest observation with its images replaced by codes: uint8 pictures -> float32 (n_stack * D,)."""
+        first, self._first = self._first, False
+        return self._latent.single(observation, first=first)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Code of the first picture."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._first = True
+        return self.observation(observation), self._kept(info, observation)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Code of the next picture."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self.observation(observation), reward, terminated, truncated, self._kept(info, observation)
+
+    def _kept(self, info: dict[str, Any], observation: Any) -> dict[str, Any]:
+        return {**info, "image": self._latent.images(observation)} if self.latent_options.keep_image else info
 
 
 class VecLatentObservation(VecEnvWrapper):
     """Observe codes in every environment of a Stable-Baselines3 VecEnv, all encoded in one forward pass.
 
     The final pictures that SB3 keeps in `infos[i]["terminal_observation"]` are encoded in the same pass. Put
-    `VecNormalize` outside of it, never inside.
+    `VecNormalize` outside of it, never inside: `make_latent_vec_env` builds the whole chain.
     """
 
-    def __init__(self, venv: VecEnv, encoder: FrozenEncoder | str | os.PathLike[str], *, device: str = "cpu") -> None:
-        """Wrap a vectorised image environment; arguments and errors as in `LatentObservation`."""
-        self.encoder = as_encoder(encoder)
-        self._device = resolve_device(device)
-        require_uint8_images(venv.observation_space, self.encoder, "VecLatentObservation")
-        super().__init__(venv, observation_space=code_space(self.encoder))
+    def __init__(
+        self,
+        venv: VecEnv,
+        encoder: FrozenEncoder | str | os.PathLike[str],
+        *,
+        image_keys: Sequence[str] | None = None,
+        n_stack: int = 1,
+        code_scaling: Scaling = "none",
+        include_log_variance: bool = False,
+        keep_image: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        """Wrap a vectorised image environment; arguments and errors as in `LatentObservation`.
 
-    def reset(self) -> Codes:
-        """Codes of the first pictures, float32 (n, D)."""
-        return _encode_on(self.encoder, np.asarray(self.venv.reset()), self._device)
+        With `keep_image` the picture behind the newest code is in `infos[i]["image"]`, the final one of an episode
+        that has just ended in `infos[i]["terminal_image"]`, and that of a reset in `reset_infos[i]["image"]`.
+        """
+        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
+        require_images_inside(venv, "VecLatentObservation")
+        self._latent = LatentEncoding(venv.observation_space, encoder, options, "VecLatentObservation")
+        super().__init__(venv, observation_space=self._latent.space)
+
+    @property
+    def encoder(self) -> FrozenEncoder:
+        """The frozen encoder."""
+        return self._latent.encoder
+
+    @property
+    def latent_options(self) -> LatentOptions:
+        """How observations become codes."""
+        return self._latent.options
+
+    def reset(self) -> VecEnvObs:
+        """Codes of the first pictures, float32 (n, n_stack * D)."""
+        observations = self.venv.reset()
+        # a copy: SB3's own wrappers leave theirs empty, and the inner one must not change under the environments
+        self.reset_infos = [dict(info) for info in self.venv.reset_infos]
+        self._keep_images(self.reset_infos, observations)
+        encoded: VecEnvObs = self._latent.start(observations)
+        return encoded
 
     def step_wait(self) -> VecEnvStepReturn:
         """Codes, rewards, dones and infos of the pending step."""
-        images, rewards, dones, infos = self.venv.step_wait()
-        batch = np.asarray(images)
-        ended = [i for i, info in enumerate(infos) if "terminal_observation" in info]
-        if ended:
-            batch = np.concatenate([batch, np.stack([infos[i]["terminal_observation"] for i in ended])])
-        codes = _encode_on(self.encoder, batch, self._device)
-        count = len(codes) - len(ended)
-        for row, i in enumerate(ended, start=count):
-            infos[i]["terminal_observation"] = codes[row]
-        return codes[:count], rewards, dones, infos
+        observations, rewards, dones, infos = self.venv.step_wait()
+        finals = {i: info["terminal_observation"] for i, info in enumerate(infos) if "terminal_observation" in info}
+        encoded, last = self._latent.step(observations, np.asarray(dones, dtype=bool), finals)
+        self._keep_images(infos, observations)
+        for i, observation in last.items():
+            infos[i]["terminal_observation"] = observation
+            if self.latent_options.keep_image:
+                infos[i]["terminal_image"] = self._latent.images(finals[i])
+        return encoded, rewards, dones, infos
+
+    def _keep_images(self, infos: Sequence[dict[str, Any]], observations: Any) -> None:
+        if not self.latent_options.keep_image:
+            return
+        images = self._latent.images(observations)
+        for i, info in enumerate(infos):
+            info["image"] = {key: part[i] for key, part in images.items()} if isinstance(images, dict) else images[i]
 
 
 class FactorObservation(gym.Wrapper[Codes, Any, npt.NDArray[np.uint8], Any], RecordConstructorArgs):

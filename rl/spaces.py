@@ -32,26 +32,33 @@ def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder
         ) from error
 
 
-def code_space(encoder: FrozenEncoder) -> gym.Space[Any]:
-    """The space of codes: unbounded float32 (D,)."""
-    return gym.spaces.Box(-np.inf, np.inf, (encoder.code_size,), np.float32)
-
-
-def require_uint8_images(space: gym.Space, encoder: FrozenEncoder, asker: str) -> gym.spaces.Box:
-    """The space, after checking that its observations are raw images the encoder takes.
+def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: str) -> None:
+    """Check that the observations are raw images the encoder takes.
 
     Raises:
         TypeError: not a Box of uint8.
-        ValueError: a size or channel count the encoder was not trained on.
+        ValueError: a size or channel count the encoder was not trained on, stacks of pictures among them.
     """
-    if isinstance(space, gym.spaces.Dict):
-        raise TypeError(
-            f"{asker} needs one image space, got a Dict with keys {sorted(space)}: select one of them first"
-        )
     if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8:
         raise TypeError(f"{asker} needs a Box of uint8 images in 0..255, got {space}")
     try:
         encoder.preprocessing.layout_of(space.shape)
     except ValueError as error:
-        raise ValueError(f"{asker}: {error}") from error
-    return space
+        raise ValueError(f"{asker}: {error}{_stack_remedy(space.shape, encoder)}") from error
+
+
+def _stack_remedy(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
+    """What to do where the shape is that of several pictures: (k, H, W, C), (k * C, H, W) or (H, W, k * C)."""
+    channels, sizes = encoder.preprocessing.channels, encoder.preprocessing.sizes
+    if len(shape) == 4:
+        frames = shape[0]
+    elif len(shape) == 3 and shape[1:] in sizes and shape[0] % channels == 0:
+        frames = shape[0] // channels
+    elif len(shape) == 3 and shape[:2] in sizes and shape[2] % channels == 0:
+        frames = shape[2] // channels
+    else:
+        return ""
+    return (
+        f" If these are {frames} stacked pictures, remove the stacking and give n_stack={frames}, which stacks their "
+        "codes: pictures are not taken out of a stack, because colour channels look like one."
+    )

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
@@ -13,8 +16,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTrans
 
 import envs
 from rl import FactorObservation, LatentObservation, VecLatentObservation
-from sparse_repr import FrozenEncoder
+from rl.vector import LatentObservation as VectorLatentObservation
+from sparse_repr import FrozenEncoder, save_encoder
+from sparse_repr.encoder import UnitStatistics
 from tests.conftest import make_encoder
+from tests.frame_envs import Frames, picture
 
 CONTINUOUS, DISCRETE = "SparseRepr/SpriteReach-v0", "SparseRepr/SpriteReach-Discrete-v0"
 
@@ -30,9 +36,32 @@ CHECKER_REMARKS = (
 )
 
 
+def _encoder_with_statistics(channels: int = 1) -> FrozenEncoder:
+    """Three active units of unequal statistics and a dead one."""
+    plain = make_encoder(channels)
+    units = UnitStatistics((1.0,) * 4, (0.5, -1.0, 3.0, 0.0), (2.0, 0.25, 1.0, 1e-6), (True, True, True, False))
+    return FrozenEncoder(dataclasses.replace(plain.spec, units=units), plain.network().state_dict())
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"n_stack": 3, "code_scaling": "standardize", "include_log_variance": True},
+    {"code_scaling": "scale", "keep_image": True},
+]
+
+
 @pytest.mark.filterwarnings(*CHECKER_REMARKS)
-def test_both_env_checkers_pass_on_the_wrapped_environment(tiny_encoder: FrozenEncoder) -> None:
-    env = LatentObservation(gym.make(CONTINUOUS, render_mode="rgb_array"), tiny_encoder)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_both_env_checkers_pass_on_the_wrapped_environment(options: Any) -> None:
+    env = LatentObservation(gym.make(CONTINUOUS, render_mode="rgb_array"), _encoder_with_statistics(), **options)
+    check_env(env, skip_render_check=True)
+    check_sb3_env(env)
+
+
+@pytest.mark.filterwarnings(*CHECKER_REMARKS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_both_env_checkers_pass_with_dict_observations(options: Any) -> None:
+    env = LatentObservation(Frames(named=True), _encoder_with_statistics(3), image_keys=["front", "back"], **options)
     check_env(env, skip_render_check=True)
     check_sb3_env(env)
 
@@ -48,12 +77,30 @@ def test_codes_are_those_of_the_frames(tiny_encoder: FrozenEncoder) -> None:
     np.testing.assert_allclose(env.step(action)[0], tiny_encoder.encode(plain.step(action)[0][None])[0], atol=1e-6)
 
 
-def test_a_path_is_accepted_and_recorded_in_the_spec(tiny_run: Path, tiny_encoder: FrozenEncoder) -> None:
-    env = LatentObservation(_make(), str(tiny_run))
-    assert env.encoder == tiny_encoder
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_is_accepted_and_recorded_in_the_spec(kind: Any, tmp_path: Path) -> None:
+    encoder = _encoder_with_statistics()
+    path = save_encoder(encoder, tmp_path / "encoder.safetensors")
+    env = LatentObservation(_make(), kind(path), n_stack=2, code_scaling="scale")
+    assert env.encoder == encoder
+    assert env.spec is not None
+    written = EnvSpec.from_json(env.spec.to_json())
+    assert written.additional_wrappers[-1].kwargs is not None
+    assert written.additional_wrappers[-1].kwargs["encoder"] == str(path)
+    for spec in (env.spec, written):
+        again = gym.make(spec)
+        assert again.observation_space.shape == (8,)
+        assert np.array_equal(again.reset(seed=1)[0], env.reset(seed=1)[0])
+
+
+def test_an_encoder_object_is_recorded_as_itself_and_is_no_json(tiny_encoder: FrozenEncoder) -> None:
+    env = LatentObservation(_make(), tiny_encoder)
     assert env.spec is not None
     again = gym.make(env.spec)
-    assert np.array_equal(again.reset(seed=1)[0], env.reset(seed=1)[0])
+    assert isinstance(again, LatentObservation)
+    assert again.encoder is tiny_encoder
+    with pytest.raises(TypeError, match="FrozenEncoder is not JSON serializable"):
+        env.spec.to_json()
 
 
 def test_agents_train_on_codes(tiny_encoder: FrozenEncoder) -> None:
@@ -98,7 +145,155 @@ def test_transposed_environments_give_the_same_codes(tiny_encoder: FrozenEncoder
     np.testing.assert_allclose(straight.reset(), transposed.reset(), atol=1e-6)
 
 
-@pytest.mark.parametrize("wrap", [LatentObservation, lambda env, encoder: VecLatentObservation(env, encoder)])
+def _stacked(encoder: FrozenEncoder, frames: list[tuple[int, int]]) -> npt.NDArray[np.float32]:
+    """Codes of the pictures (episode, step), side by side."""
+    return encoder.encode(np.stack([picture(*frame) for frame in frames])).ravel()
+
+
+def test_codes_are_stacked_and_the_first_fills_all_places() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(Frames(length=3), encoder, n_stack=3)
+    expected = [[(0, 0)] * 3, [(0, 0), (0, 0), (0, 1)], [(0, 0), (0, 1), (0, 2)], [(0, 1), (0, 2), (0, 3)]]
+    seen = [env.reset(seed=0)[0], *(env.step(0)[0] for _ in range(3))]
+    for code, frames in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(code, _stacked(encoder, frames), atol=1e-6)
+    np.testing.assert_allclose(env.reset()[0], _stacked(encoder, [(1, 0)] * 3), atol=1e-6)
+
+
+def test_trap_11_terminal_observations_are_stacked_before_the_next_episode_starts() -> None:
+    encoder = make_encoder(3)
+    # environments that end at different steps, so that rows are not mixed up
+    venv = VecLatentObservation(
+        DummyVecEnv([lambda: Frames(3), lambda: Frames(2, first_episode=5)]), encoder, n_stack=3
+    )
+    venv.seed(0)
+    venv.reset()
+    venv.step(np.zeros(2))
+    codes, _, dones, infos = venv.step(np.zeros(2))
+    assert dones.tolist() == [False, True]
+    np.testing.assert_allclose(codes[0], _stacked(encoder, [(0, 0), (0, 1), (0, 2)]), atol=1e-6)
+    np.testing.assert_allclose(codes[1], _stacked(encoder, [(6, 0)] * 3), atol=1e-6)
+    last = infos[1]["terminal_observation"]
+    np.testing.assert_allclose(last, _stacked(encoder, [(5, 0), (5, 1), (5, 2)]), atol=1e-6)
+    assert "terminal_observation" not in infos[0]
+    codes, _, dones, infos = venv.step(np.zeros(2))
+    assert dones.tolist() == [True, False]
+    np.testing.assert_allclose(codes[0], _stacked(encoder, [(1, 0)] * 3), atol=1e-6)
+    np.testing.assert_allclose(codes[1], _stacked(encoder, [(6, 0), (6, 0), (6, 1)]), atol=1e-6)
+    last = infos[0]["terminal_observation"]
+    np.testing.assert_allclose(last, _stacked(encoder, [(0, 1), (0, 2), (0, 3)]), atol=1e-6)
+
+
+def test_what_an_agent_writes_into_an_observation_does_not_come_back() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(Frames(), encoder, n_stack=2)
+    env.reset(seed=0)[0][:] = 7
+    np.testing.assert_allclose(env.step(0)[0], _stacked(encoder, [(0, 0), (0, 1)]), atol=1e-6)
+
+
+def test_trap_15_images_in_dict_observations_are_replaced_and_the_rest_passes_through() -> None:
+    encoder = make_encoder(3)
+    options: dict[str, Any] = {"image_keys": ["back"], "n_stack": 2}
+    env = LatentObservation(Frames(1, named=True), encoder, **options)
+    venv = VecLatentObservation(DummyVecEnv([lambda: Frames(1, named=True)]), encoder, **options)
+    venv.seed(0)
+    first, batch = env.reset(seed=0)[0], venv.reset()
+    assert list(env.observation_space) == list(venv.observation_space) == list(Frames(named=True).observation_space)
+    assert env.observation_space["back"] == gym.spaces.Box(-np.inf, np.inf, (8,), np.float32)
+    assert env.observation_space.contains(first)
+    np.testing.assert_array_equal(first["front"], picture(0, 0))
+    np.testing.assert_allclose(first["back"], np.tile(encoder.encode(255 - picture(0, 0)[None])[0], 2), atol=1e-6)
+    assert isinstance(batch, dict)
+    after, infos = env.step(0)[0], venv.step(np.zeros(1))[3]
+    for key, part in after.items():
+        np.testing.assert_allclose(batch[key][0], first[key], atol=1e-6)
+        np.testing.assert_allclose(infos[0]["terminal_observation"][key], part, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (3, 64, 64)])
+def test_several_images_of_an_observation_share_one_forward_pass(shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, batches = make_encoder(3), []
+    venv = VecLatentObservation(
+        DummyVecEnv([lambda: Frames(1, shape, named=True)] * 2), encoder, image_keys=["front", "back"]
+    )
+    venv.seed(0)
+    venv.reset()
+    encode = encoder.posterior
+    monkeypatch.setattr(encoder, "posterior", lambda images: batches.append(len(images)) or encode(images))
+    venv.step(np.zeros(2))
+    assert batches == [8]  # two environments, two cameras, the new and the last picture
+
+
+def test_log_variances_stand_beside_scaled_codes() -> None:
+    encoder = _encoder_with_statistics()
+    env = LatentObservation(_make(), encoder, code_scaling="standardize", include_log_variance=True)
+    image, _ = _make().reset(seed=0)
+    mean, log_variance = (part[0] for part in encoder.posterior(image[None]))
+    scaled = [(mean[0] - 0.5) / 2, (mean[1] + 1) / 0.25, (mean[2] - 3) / 1, 0]
+    expected = [*scaled, *log_variance]
+    np.testing.assert_allclose(env.reset(seed=0)[0], expected, atol=1e-5)
+
+
+def test_the_picture_behind_a_code_is_kept_for_recording() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(Frames(1), encoder, keep_image=True)
+    np.testing.assert_array_equal(env.reset(seed=0)[1]["image"], picture(0, 0))
+    np.testing.assert_array_equal(env.step(0)[4]["image"], picture(0, 1))
+    named = LatentObservation(Frames(1, named=True), encoder, image_keys=["back"], keep_image=True)
+    kept = named.reset(seed=0)[1]["image"]
+    assert list(kept) == ["back"]
+    np.testing.assert_array_equal(kept["back"], 255 - picture(0, 0))
+    assert "image" not in LatentObservation(Frames(1), encoder).reset(seed=0)[1]
+
+
+def test_vectorised_pictures_are_kept_with_that_of_the_end() -> None:
+    encoder = make_encoder(3)
+    venv = VecLatentObservation(DummyVecEnv([lambda: Frames(1)]), encoder, keep_image=True)
+    venv.seed(0)
+    venv.reset()
+    np.testing.assert_array_equal(venv.reset_infos[0]["image"], picture(0, 0))
+    infos = venv.step(np.zeros(1))[3]
+    np.testing.assert_array_equal(infos[0]["image"], picture(1, 0))
+    np.testing.assert_array_equal(infos[0]["terminal_image"], picture(0, 1))
+    named = VecLatentObservation(
+        DummyVecEnv([lambda: Frames(1, named=True)]), encoder, image_keys=["back"], keep_image=True
+    )
+    named.seed(0)
+    named.reset()
+    infos = named.step(np.zeros(1))[3]
+    np.testing.assert_array_equal(infos[0]["image"]["back"], 255 - picture(1, 0))
+    np.testing.assert_array_equal(infos[0]["terminal_image"]["back"], 255 - picture(0, 1))
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+def test_trap_9_one_frame_has_one_code_everywhere(layout: str) -> None:
+    encoder = make_encoder(3)
+    frame = picture(0, 0)
+    axes, shape = ((0, 1, 2), (64, 64, 3)) if layout == "HWC" else ((2, 0, 1), (3, 64, 64))
+
+    class Still(Frames):
+        def look(self) -> Any:
+            return frame.transpose(axes)
+
+    expected = encoder.encode(frame[None])[0]
+    env = LatentObservation(Still(shape=shape), encoder, n_stack=2)
+    np.testing.assert_allclose(env.reset()[0], np.tile(expected, 2), atol=1e-5)
+    venv = VecLatentObservation(DummyVecEnv([lambda: Still(shape=shape)] * 5), encoder)
+    np.testing.assert_allclose(venv.reset(), np.tile(expected, (5, 1)), atol=1e-5)
+    twin = VectorLatentObservation(gym.vector.SyncVectorEnv([lambda: Still(shape=shape)] * 5), encoder)
+    np.testing.assert_allclose(twin.reset()[0], np.tile(expected, (5, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (3, 64, 64), (3, 64, 64, 1)])
+def test_trap_10_stacks_of_pictures_are_refused_with_both_remedies(shape: Any, tiny_encoder: FrozenEncoder) -> None:
+    with pytest.raises(ValueError, match="3 stacked pictures, remove the stacking and give n_stack=3") as refusal:
+        LatentObservation(Frames(shape=shape), tiny_encoder)
+    assert len(shape) == 4 or "Convert to grey first" in str(refusal.value)
+    with pytest.raises(ValueError, match="4 stacked pictures, remove the stacking and give n_stack=4"):
+        LatentObservation(Frames(shape=(64, 64, 12)), make_encoder(3))
+
+
+@pytest.mark.parametrize("wrap", [LatentObservation, VecLatentObservation])
 def test_spaces_the_encoder_cannot_take_are_refused(wrap: Any, tiny_encoder: FrozenEncoder) -> None:
     class Fake(gym.Env[Any, Any]):
         action_space = gym.spaces.Discrete(2)
@@ -110,8 +305,17 @@ def test_spaces_the_encoder_cannot_take_are_refused(wrap: Any, tiny_encoder: Fro
         return Fake(space) if wrap is LatentObservation else DummyVecEnv([lambda: Fake(space)])
 
     image = gym.spaces.Box(0, 255, (64, 64, 1), np.uint8)
-    with pytest.raises(TypeError, match=r"needs one image space, got a Dict with keys \['camera'\]"):
-        wrap(env(gym.spaces.Dict({"camera": image})), tiny_encoder)
+    camera = gym.spaces.Dict({"camera": image, "speed": gym.spaces.Box(0, 1, (1,), np.float32)})
+    with pytest.raises(TypeError, match=r"a Dict space needs image_keys, some of \['camera', 'speed'\]"):
+        wrap(env(camera), tiny_encoder)
+    with pytest.raises(ValueError, match=r"image_keys \['back'\] are not in \['camera', 'speed'\]"):
+        wrap(env(camera), tiny_encoder, image_keys=["camera", "back"])
+    with pytest.raises(TypeError, match="image_keys needs a sequence of keys, got the string 'camera'"):
+        wrap(env(camera), tiny_encoder, image_keys="camera")
+    with pytest.raises(TypeError, match=r"observation 'speed' needs a Box of uint8 images in 0\.\.255"):
+        wrap(env(camera), tiny_encoder, image_keys=["speed"])
+    with pytest.raises(TypeError, match="image_keys needs a Dict space"):
+        wrap(env(image), tiny_encoder, image_keys=["camera"])
     with pytest.raises(TypeError, match=r"needs a Box of uint8 images in 0\.\.255"):
         wrap(env(gym.spaces.Box(0, 1, (64, 64, 1), np.float32)), tiny_encoder)
     with pytest.raises(ValueError, match="Convert to grey first"):
@@ -120,6 +324,9 @@ def test_spaces_the_encoder_cannot_take_are_refused(wrap: Any, tiny_encoder: Fro
         wrap(env(gym.spaces.Box(0, 255, (60, 60, 1), np.uint8)), tiny_encoder)
     with pytest.raises(ValueError, match="trained on colour images"):
         wrap(env(image), make_encoder(3))
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ValueError, match=f"n_stack needs a whole number of at least 1, got {wrong}"):
+            wrap(env(image), tiny_encoder, n_stack=wrong)
 
 
 @pytest.mark.filterwarnings(*CHECKER_REMARKS)

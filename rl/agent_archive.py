@@ -1,0 +1,146 @@
+"""The file of an agent: one zip that holds the SB3 model, its encoder, how it is wrapped, and its statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from rl.latent_encoding import LatentOptions
+from rl.normalization import Normalization
+from sparse_repr import FrozenEncoder
+from sparse_repr.artefact import canonical_json
+from sparse_repr.files import write_bytes
+
+FORMAT_VERSION = 1
+_HEADER, _MODEL, _ENCODER, _STATISTICS = "agent.json", "model.zip", "encoder.safetensors", "normalization.npz"
+_NEEDED = (_HEADER, _MODEL, _ENCODER)
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    "algorithm": (str,),
+    "encoder": (str,),
+    "wrapper": (dict, NoneType),
+    "normalization": (dict, NoneType),
+    "environment": (str, NoneType),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentArchive:
+    """All that is in the file."""
+
+    algorithm: str
+    """MODULE:CLASS of the SB3 algorithm."""
+    model: bytes
+    """What the algorithm's `save` wrote. It holds pickles."""
+    encoder: FrozenEncoder
+    """The encoder whose codes the agent observes."""
+    wrapper: Mapping[str, Any] | None
+    """Keyword arguments of `VecLatentObservation`; None for an agent that encodes images in its policy."""
+    normalization: Normalization | None
+    """State of the VecNormalize; None where there is none."""
+    environment: str | None
+    """Id of the environment it was trained on, where known: for messages and people, nothing is made from it."""
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically."""
+        header = {
+            "format": FORMAT_VERSION,
+            "kind": "agent",
+            "algorithm": self.algorithm,
+            "encoder": self.encoder.fingerprint,
+            "wrapper": None if self.wrapper is None else dict(self.wrapper),
+            "normalization": None if self.normalization is None else dict(self.normalization.settings),
+            "environment": self.environment,
+        }
+        members = {_HEADER: canonical_json(header).encode(), _MODEL: self.model, _ENCODER: self.encoder.to_bytes()}
+        if self.normalization is not None:
+            members[_STATISTICS] = self.normalization.to_bytes()
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for name, part in members.items():
+                # a ZipInfo of its own, whose date is fixed: equal agents give equal files
+                archive.writestr(zipfile.ZipInfo(name), part)
+        write_bytes(path, content.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> AgentArchive:
+        """Read a file that `write` wrote. Members are read by their known names into memory, never extracted.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: damaged, incomplete, not an agent's, or its encoder is not the one it was saved with.
+        """
+        members = _members(path)
+        header = _header(members[_HEADER], path)
+        encoder = FrozenEncoder.from_bytes(members[_ENCODER], f"{path}, {_ENCODER}")
+        if encoder.fingerprint != header["encoder"]:
+            raise ValueError(
+                f"{path}: expected encoder {header['encoder'][:12]}, on whose codes the agent was trained, found "
+                f"{encoder!r}: the file was put together from two; save the agent again"
+            )
+        normalization = None
+        if header["normalization"] is not None:
+            if _STATISTICS not in members:
+                raise ValueError(f"{path}: expected {_STATISTICS}, as {_HEADER} says, found {', '.join(members)}")
+            origin = f"{path}, {_STATISTICS}"
+            normalization = Normalization.from_bytes(header["normalization"], members[_STATISTICS], origin)
+        return cls(
+            header["algorithm"], members[_MODEL], encoder, header["wrapper"], normalization, header["environment"]
+        )
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no agent at {path}: expected a file that save_agent wrote")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            _check_names(names, path)
+            return {name: archive.read(name) for name in names}
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        raise ValueError(
+            f"{path}: expected a file that save_agent wrote, found a damaged or other file ({error}); copy or save it "
+            "again"
+        ) from error
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    if "policy.pth" in names:
+        raise ValueError(
+            f"{path}: expected a file that save_agent wrote, found a plain Stable-Baselines3 model, which tells "
+            "nothing of its encoder: load it with its algorithm's load, and give save_agent what you load"
+        )
+    unknown = sorted(set(names) - {*_NEEDED, _STATISTICS})
+    missing = [name for name in _NEEDED if name not in names]
+    if missing or unknown or len(set(names)) != len(names):
+        raise ValueError(
+            f"{path}: expected {', '.join(_NEEDED)} and perhaps {_STATISTICS}, found {', '.join(names) or 'nothing'}; "
+            "save the agent again"
+        )
+
+
+def _header(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(content)
+        version, kind = header["format"], header["kind"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: {_HEADER} is damaged ({error!r})") from error
+    if version != FORMAT_VERSION or kind != "agent":
+        raise ValueError(
+            f"{path}: expected an agent of format version {FORMAT_VERSION}, found {kind!r} of version {version}; "
+            "use the sparse-repr version that wrote it"
+        )
+    for name, allowed in _ENTRIES.items():
+        if name not in header or not isinstance(header[name], allowed):
+            raise ValueError(f"{path}: {_HEADER} is damaged: {name} is {header.get(name)!r}")
+    try:
+        LatentOptions(**(header["wrapper"] or {}))
+    except TypeError as error:
+        raise ValueError(f"{path}: {_HEADER} is damaged: wrapper is {header['wrapper']!r}") from error
+    return dict(header)

@@ -1,0 +1,247 @@
+"""save_agent and load_agent: a trained agent together with all that its observations depend on, in one file."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.wrappers import FrameStackObservation, NormalizeObservation
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+    unwrap_vec_normalize,
+)
+
+from rl.agent_archive import AgentArchive
+from rl.features_extractor import LatentExtractor
+from rl.latent_encoding import LatentOptions
+from rl.normalization import Normalization
+from rl.observation import LatentObservation, VecLatentObservation
+from sparse_repr import FrozenEncoder
+
+# What may be around the codes and is not needed to have the same observations again.
+_HARMLESS = (VecNormalize, VecMonitor, VecCheckNan, VecTransposeImage)
+
+
+def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
+    """Write an agent, its encoder, how it is wrapped and its VecNormalize statistics into one file, atomically.
+
+    An agent's own zip knows nothing of the wrapper it was trained in: with another encoder of equal code size it would
+    load, run and be wrong. Replay buffers are not in the file, as in SB3's own.
+
+    Args:
+        path: must end in ``.zip``.
+        model: with its environment, in which codes come from `VecLatentObservation`, `LatentObservation` or from a
+            `LatentExtractor` in the policy.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another ending; no environment; no codes; or a wrapper around the codes that cannot be rebuilt.
+    """
+    target = Path(path)
+    if target.suffix != ".zip":
+        raise ValueError(f"save_agent needs a path that ends in .zip, got {target}")
+    venv = model.get_env()
+    if venv is None:
+        raise ValueError(
+            "save_agent needs a model with its environment, which tells how codes are made: model.set_env(...) first"
+        )
+    found = _wrapping(venv)
+    encoder = _encoder_in_policy(model) if found is None else found[0]
+    if encoder is None:
+        raise ValueError(
+            "save_agent needs an agent that observes codes, but neither its environment is wrapped in "
+            f"VecLatentObservation nor does its policy have a LatentExtractor: use {type(model).__name__}.save"
+        )
+    content = io.BytesIO()
+    model.save(content)
+    normalized = unwrap_vec_normalize(venv)
+    AgentArchive(
+        algorithm=f"{type(model).__module__}:{type(model).__qualname__}",
+        model=content.getvalue(),
+        encoder=encoder,
+        wrapper=None if found is None else _portable(found[1]),
+        normalization=None if normalized is None else Normalization.of(normalized),
+        environment=_environment_id(venv),
+    ).write(target)
+    return target
+
+
+def load_agent(
+    path: str | os.PathLike[str],
+    env: str | gym.Env[Any, Any] | VecEnv | None = None,
+    *,
+    training: bool = True,
+    device: str = "auto",
+    encoder_device: str = "cpu",
+) -> tuple[BaseAlgorithm, VecEnv | None]:
+    """Load what `save_agent` wrote, and wrap an environment as the agent was trained.
+
+    The SB3 model inside holds pickles, which can run code: load only agents you trust. All else is plain data.
+
+    Args:
+        path: the file.
+        env: an environment id, an environment or a VecEnv that shows images, as when training; or one that is wrapped
+            already, with the same encoder and options. A `VecNormalize` around it is replaced by the saved one.
+        training: False keeps the statistics of `VecNormalize` as they are and shows rewards as they are.
+        device: where the policy computes.
+        encoder_device: where the wrapper encodes.
+
+    Returns:
+        The agent, and the environment it observes: always use this one, not the one you gave. None without `env`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or incomplete; the environment is wrapped in another encoder or with other
+            options; its observations are not those of the agent. Expected and found are named.
+    """
+    place = Path(path)
+    archive = AgentArchive.read(place)
+    algorithm = _algorithm(archive.algorithm, place)
+    venv = None if env is None else _observed(_vectorised(env), archive, place, training, encoder_device)
+    replaced = {} if archive.wrapper is not None else _policy_with(archive)
+    model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced)
+    return model, model.get_env()
+
+
+def _wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
+    """Encoder and options of the wrapper that makes codes; None where there is none.
+
+    Raises:
+        ValueError: something around it, or several encoders, which could not be rebuilt.
+    """
+    around: list[str] = []
+    while isinstance(venv, VecEnvWrapper):
+        if isinstance(venv, VecLatentObservation):
+            if around:
+                raise ValueError(_cannot_rebuild(around[0]))
+            return venv.encoder, venv.latent_options
+        if not isinstance(venv, _HARMLESS):
+            around.append(type(venv).__name__)
+        venv = venv.venv
+    if not all(venv.env_is_wrapped(LatentObservation)):
+        return None
+    # refused inside of LatentObservation, so they are around it
+    around += [
+        kind.__name__ for kind in (NormalizeObservation, FrameStackObservation) if any(venv.env_is_wrapped(kind))
+    ]
+    if around:
+        raise ValueError(_cannot_rebuild(around[0]))
+    encoders: list[FrozenEncoder] = venv.get_attr("encoder")
+    if len(set(encoders)) > 1:
+        raise ValueError(f"an agent needs one encoder in all environments, got {sorted(map(repr, set(encoders)))}")
+    return encoders[0], venv.get_attr("latent_options")[0]
+
+
+def _cannot_rebuild(name: str) -> str:
+    return (
+        f"{name} is around the codes, and an agent's file cannot hold its state: use n_stack, code_scaling or "
+        "VecNormalize, as in make_latent_vec_env, instead"
+    )
+
+
+def _encoder_in_policy(model: BaseAlgorithm) -> FrozenEncoder | None:
+    extractors = (module for module in model.policy.modules() if isinstance(module, LatentExtractor))
+    return next((extractor.encoder for extractor in extractors), None)
+
+
+def _portable(options: LatentOptions) -> dict[str, Any]:
+    """The options apart from the device, which is a matter of the machine."""
+    return {name: value for name, value in options.arguments().items() if name != "device"}
+
+
+def _environment_id(venv: VecEnv) -> str | None:
+    base = venv.unwrapped
+    # other processes are not asked: one that cannot send its spec would die of the question
+    spec = base.envs[0].spec if isinstance(base, DummyVecEnv) else None
+    return None if spec is None else spec.id
+
+
+def _algorithm(name: str, path: Path) -> type[BaseAlgorithm]:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: the algorithm {name} cannot be imported ({error}): install its package") from error
+    if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
+        raise ValueError(f"{path}: expected a Stable-Baselines3 algorithm, found {name}")
+    return found
+
+
+def _vectorised(env: str | gym.Env[Any, Any] | VecEnv) -> VecEnv:
+    if isinstance(env, str):
+        return make_vec_env(env)
+    if isinstance(env, VecEnv):
+        return env
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"load_agent needs an environment, a VecEnv or an id, got {type(env).__name__}")
+    return DummyVecEnv([lambda: Monitor(env)])
+
+
+def _observed(venv: VecEnv, archive: AgentArchive, path: Path, training: bool, encoder_device: str) -> VecEnv:
+    """The environment as the agent observed it in training."""
+    if isinstance(venv, VecNormalize):
+        venv = venv.venv
+        if archive.normalization is None:
+            raise ValueError(f"{path}: the agent was trained without VecNormalize, found one around the environment")
+    if unwrap_vec_normalize(venv) is not None:
+        raise ValueError(f"{path}: found a VecNormalize inside of other wrappers: give the environment without it")
+    found = _wrapping(venv)
+    if archive.wrapper is None:
+        if found is not None:
+            raise ValueError(f"{path}: the agent takes images, found an environment that is wrapped to show codes")
+    elif found is None:
+        venv = VecLatentObservation(venv, archive.encoder, **archive.wrapper, device=encoder_device)
+    else:
+        _require_same(found, archive.encoder, archive.wrapper, path)
+    if archive.normalization is None:
+        return venv
+    return archive.normalization.wrap(venv, training=training, origin=f"{path}, normalization")
+
+
+def _require_same(
+    found: tuple[FrozenEncoder, LatentOptions], encoder: FrozenEncoder, wrapper: Mapping[str, Any], path: Path
+) -> None:
+    if found[0] != encoder:
+        raise ValueError(
+            f"{path}: expected an environment wrapped in {encoder!r}, on whose codes the agent was trained, found "
+            f"{found[0]!r}; give the environment without wrapper"
+        )
+    options = _portable(found[1])
+    differing = [name for name in options if name != "keep_image" and options[name] != wrapper.get(name)]
+    if differing:
+        raise ValueError(
+            f"{path}: expected an environment wrapped with "
+            + ", ".join(f"{name}={wrapper.get(name)!r}" for name in differing)
+            + ", found "
+            + ", ".join(f"{name}={options[name]!r}" for name in differing)
+            + "; give the environment without wrapper"
+        )
+
+
+def _policy_with(archive: AgentArchive) -> dict[str, Any]:
+    """`custom_objects` that give the policy the bundled encoder, where its zip knows a path that may be gone."""
+    data, _, _ = load_from_zip_file(io.BytesIO(archive.model), device="cpu")
+    policy = dict((data or {}).get("policy_kwargs") or {})
+    extractor = policy.get("features_extractor_kwargs") or {}
+    if "encoder" not in extractor:
+        return {}
+    return {"policy_kwargs": {**policy, "features_extractor_kwargs": {**extractor, "encoder": archive.encoder}}}

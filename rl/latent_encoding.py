@@ -1,0 +1,194 @@
+"""From observations to codes: the one object behind all three wrappers, so that none can differ from another."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rl.code_scaling import CodeScaling, Scaling
+from rl.code_stack import Codes, CodesByKey, CodeStack
+from rl.spaces import as_encoder, require_uint8_images
+from sparse_repr import FrozenEncoder
+from sparse_repr.devices import resolve_device
+
+# The key under which an observation that is nothing but an image is held here.
+_ALONE = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentOptions:
+    """How observations become codes, apart from the encoder: the keyword arguments that all wrappers share."""
+
+    image_keys: Sequence[str] | None = None
+    """Keys of a Dict observation whose images become codes; the others pass through. None for a plain image."""
+    n_stack: int = 1
+    """Codes shown at once, oldest first; at reset all are the first one."""
+    code_scaling: Scaling = "none"
+    """`scale` divides active units by their standard deviation on the training images, `standardize` also subtracts
+    their mean; both set dead units to 0."""
+    include_log_variance: bool = False
+    """Show [code, log-variance] of each frame. The log-variance is that of the unscaled code."""
+    keep_image: bool = False
+    """Keep the picture behind the newest code in the infos, for recording."""
+    device: str = "cpu"
+    """Where to encode; one small image is fastest on the CPU."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without an encoder.
+
+        Raises:
+            TypeError: `image_keys` is one string.
+        """
+        if isinstance(self.image_keys, str):
+            raise TypeError(
+                f"image_keys needs a sequence of keys, got the string {self.image_keys!r}: put it in a list"
+            )
+        if self.image_keys is not None:
+            object.__setattr__(self, "image_keys", tuple(self.image_keys))
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments as plain JSON values."""
+        values = dataclasses.asdict(self)
+        return {**values, "image_keys": None if self.image_keys is None else list(self.image_keys)}
+
+
+class LatentEncoding:
+    """Encodes the observations of n environments, all images in one forward pass, and stacks their codes.
+
+    Observations are batched here: an array (n, ...) or a dict of arrays (n, ...).
+    """
+
+    def __init__(
+        self,
+        space: gym.Space[Any],
+        encoder: FrozenEncoder | str | os.PathLike[str],
+        options: LatentOptions,
+        asker: str,
+    ) -> None:
+        """Check the space of one environment's observations against the encoder.
+
+        Args:
+            space: of one environment.
+            encoder: a frozen encoder, a run folder or an artefact file.
+            options: how observations become codes.
+            asker: the wrapper's name, for messages.
+
+        Raises:
+            TypeError, ValueError: the space is not what the encoder takes; the message says what to do.
+        """
+        self.encoder = as_encoder(encoder)
+        self.options = options
+        self._device = resolve_device(options.device)
+        self._scaling = CodeScaling(self.encoder, options.code_scaling)
+        self._stack = CodeStack(options.n_stack)
+        width = self.encoder.code_size * (2 if options.include_log_variance else 1) * options.n_stack
+        codes = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        self.space: gym.Space[Any]
+        """Of one environment's encoded observations."""
+        self._named = isinstance(space, gym.spaces.Dict)
+        if isinstance(space, gym.spaces.Dict):
+            keys = _known_keys(space, options.image_keys, asker)
+            for key in keys:
+                require_uint8_images(space[key], self.encoder, f"{asker}: observation {key!r}")
+            self.space = gym.spaces.Dict({key: codes if key in keys else part for key, part in space.items()})
+            self._keys = keys
+        else:
+            if options.image_keys is not None:
+                raise TypeError(f"{asker}: image_keys needs a Dict space, got {space}")
+            require_uint8_images(space, self.encoder, asker)
+            self.space = codes
+            self._keys = (_ALONE,)
+
+    def images(self, observation: Any) -> Any:
+        """What `keep_image` keeps of an observation, batched or not: the array, or a dict of the images alone."""
+        parts = self._images(observation)
+        return parts if self._named else parts[_ALONE]
+
+    def start(self, observations: Any, started: npt.NDArray[np.bool_] | None = None) -> Any:
+        """Encode the first observations of episodes; where none has `started` (None: all have), stacks stay."""
+        images = self._images(observations)
+        codes = self._encode(images)
+        begun = np.ones(len(codes[self._keys[0]]), dtype=bool) if started is None else started
+        return self._replaced(observations, self._stack.restart(codes, begun))
+
+    def step(
+        self, observations: Any, started: npt.NDArray[np.bool_], finals: Mapping[int, Any] | None = None
+    ) -> tuple[Any, dict[int, Any]]:
+        """Encode a step.
+
+        Args:
+            observations: the newest ones, batched.
+            started: (n,), where they are the first of an episode.
+            finals: environment -> the last observation of the episode that it has just left, not batched.
+
+        Returns:
+            The encoded observations, and those of `finals`; all went through the network together.
+        """
+        rows = sorted(finals or {})
+        images = self._images(observations)
+        if finals:
+            last = [self._images(finals[row]) for row in rows]
+            images = {
+                key: np.concatenate([batch, np.stack([parts[key] for parts in last])]) for key, batch in images.items()
+            }
+        codes = self._encode(images)
+        if not finals:
+            return self._replaced(observations, self._stack.push(codes, started)), {}
+        count = len(started)
+        ends = self._stack.finals({key: rows_of[count:] for key, rows_of in codes.items()}, rows)
+        encoded = {
+            row: self._replaced(finals[row], {key: end[place] for key, end in ends.items()})
+            for place, row in enumerate(rows)
+        }
+        newest = {key: rows_of[:count] for key, rows_of in codes.items()}
+        return self._replaced(observations, self._stack.push(newest, started)), encoded
+
+    def single(self, observation: Any, *, first: bool) -> Any:
+        """Encode the observation of the one environment, not batched; `first`: an episode starts with it."""
+        codes = self._encode({key: image[None] for key, image in self._images(observation).items()})
+        stacked = self._stack.push(codes, np.array([first]))
+        return self._replaced(observation, {key: code[0] for key, code in stacked.items()})
+
+    def _images(self, observations: Any) -> dict[str, npt.NDArray[np.uint8]]:
+        if self._named:
+            return {key: np.asarray(observations[key]) for key in self._keys}
+        return {_ALONE: np.asarray(observations)}
+
+    def _replaced(self, observations: Any, codes: CodesByKey) -> Any:
+        if self._named:
+            return {key: codes.get(key, part) for key, part in observations.items()}
+        return codes[_ALONE]
+
+    def _encode(self, images: dict[str, npt.NDArray[np.uint8]]) -> CodesByKey:
+        """Images, each (n, ...) -> features, each float32 (n, F)."""
+        batches = list(images.values())
+        if len(batches) > 1 and len({batch.shape for batch in batches}) == 1:
+            features = np.split(self._features(np.concatenate(batches)), len(batches))
+        else:
+            features = [self._features(batch) for batch in batches]
+        return dict(zip(images, features, strict=True))
+
+    def _features(self, images: npt.NDArray[np.uint8]) -> Codes:
+        if self._device.type == "cpu":
+            mean, log_variance = self.encoder.posterior(images)
+        else:
+            on_device = self.encoder.posterior(torch.as_tensor(images, device=self._device))
+            mean, log_variance = (part.cpu().numpy() for part in on_device)
+        codes = self._scaling.numpy(mean)
+        return np.concatenate([codes, log_variance], axis=1) if self.options.include_log_variance else codes
+
+
+def _known_keys(space: gym.spaces.Dict, image_keys: Sequence[str] | None, asker: str) -> tuple[str, ...]:
+    if not image_keys:
+        raise TypeError(f"{asker}: a Dict space needs image_keys, some of {sorted(space)}")
+    missing = sorted(set(image_keys) - set(space))
+    if missing:
+        raise ValueError(f"{asker}: image_keys {missing} are not in {sorted(space)}")
+    return tuple(dict.fromkeys(image_keys))

@@ -1,0 +1,54 @@
+"""Which wrappers must not be between an encoder and its images, why not, and where they belong instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.wrappers import FrameStackObservation, NormalizeObservation
+from gymnasium.wrappers.vector import NormalizeObservation as VectorNormalizeObservation
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
+
+_NORMALISED = "it would standardise pixels, and the encoder needs them as they are, uint8 in 0..255"
+_STACKED = "stacks of pictures are not what the encoder was trained on, and a stack must never pass as colour channels"
+# SB3's off-policy algorithms store what lies inside the VecNormalize that they find, and would store images as codes.
+_SB3_NORMALISED = f"{_NORMALISED}; off-policy algorithms would also store pictures in place of codes"
+
+_INSIDE: dict[type, tuple[str, str]] = {
+    NormalizeObservation: (
+        _NORMALISED,
+        'put it outside: NormalizeObservation({asker}(env, ...)), or use code_scaling="scale"',
+    ),
+    VectorNormalizeObservation: (
+        _NORMALISED,
+        'put it outside: NormalizeObservation({asker}(envs, ...)), or use code_scaling="scale"',
+    ),
+    FrameStackObservation: (_STACKED, "remove it and stack codes: {asker}(env, ..., n_stack=k)"),
+    VecNormalize: (
+        _SB3_NORMALISED,
+        "put it outside: VecNormalize({asker}(venv, ...)), as make_latent_vec_env(..., normalize=True) does",
+    ),
+    VecFrameStack: (_STACKED, "remove it and stack codes: {asker}(venv, ..., n_stack=k)"),
+}
+
+
+def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, asker: str) -> None:
+    """Check that nothing inside of `env` spoils the images before `asker` encodes them.
+
+    Raises:
+        ValueError: a wrapper in the wrong place; the message tells the reason and the right order.
+    """
+    for kind in _kinds_inside(env):
+        for refused, (reason, remedy) in _INSIDE.items():
+            if issubclass(kind, refused):
+                raise ValueError(f"{asker} cannot be around {kind.__name__}: {reason}. " + remedy.format(asker=asker))
+
+
+def _kinds_inside(env: Any) -> Iterator[type]:
+    while isinstance(env, gym.Wrapper | gym.vector.VectorWrapper | VecEnvWrapper):
+        yield type(env)
+        env = env.venv if isinstance(env, VecEnvWrapper) else env.env
+    if isinstance(env, VecEnv):
+        # the environments may live in other processes, which can only be asked
+        yield from (kind for kind in (NormalizeObservation, FrameStackObservation) if any(env.env_is_wrapped(kind)))

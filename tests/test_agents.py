@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.wrappers import NormalizeObservation
+from sb3_contrib import QRDQN
+from stable_baselines3 import A2C, DQN, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+
+from rl import LatentExtractor, LatentObservation, VecLatentObservation, load_agent, make_latent_vec_env, save_agent
+from sparse_repr import FrozenEncoder, load_encoder, save_encoder
+from tests.conftest import make_encoder
+from tests.frame_envs import Frames
+
+
+def other_encoder() -> FrozenEncoder:
+    """Of the same shape and code size as `make_encoder(3)`."""
+    one = make_encoder(3)
+    return FrozenEncoder(one.spec, {name: tensor + 0.01 for name, tensor in one.network().state_dict().items()})
+
+
+class Continuous(Frames):
+    """The same with actions in -1..1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+
+def _trained(algorithm: Any = PPO, **options: Any) -> BaseAlgorithm:
+    make = Continuous if algorithm is SAC else Frames
+    venv = make_latent_vec_env(make, make_encoder(3), n_envs=2 if algorithm is PPO else 1, seed=0, **options)
+    steps = {"n_steps": 8, "batch_size": 8, "n_epochs": 1} if algorithm is PPO else {"learning_starts": 4}
+    steps = {"n_steps": 8} if algorithm is A2C else steps
+    kind = "MultiInputPolicy" if "image_keys" in options else "MlpPolicy"
+    return algorithm(kind, venv, device="cpu", seed=0, policy_kwargs={"net_arch": [8]}, **steps).learn(16)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PPO agent with stacked, normalised codes; do not write into it."""
+    agent = _trained(normalize={"clip_obs": 5.0}, n_stack=2, code_scaling="scale")
+    return save_agent(tmp_path_factory.mktemp("agents") / "agent.zip", agent)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN, SAC, QRDQN])
+def test_trap_22_the_wrapper_is_rebuilt_with_the_encoder_and_statistics(algorithm: Any, tmp_path: Path) -> None:
+    agent = _trained(algorithm, normalize=True, n_stack=2)
+    before = agent.get_vec_normalize_env()
+    path = save_agent(tmp_path / "agent.zip", agent)
+    make = Continuous if algorithm is SAC else Frames
+    model, venv = load_agent(path, DummyVecEnv([make]), device="cpu")
+    assert type(model) is algorithm
+    assert isinstance(venv, VecNormalize)
+    assert before is not None
+    for name in ("mean", "var", "count"):
+        np.testing.assert_array_equal(getattr(venv.obs_rms, name), getattr(before.obs_rms, name))
+        np.testing.assert_array_equal(getattr(venv.ret_rms, name), getattr(before.ret_rms, name))
+    assert isinstance(venv.venv, VecLatentObservation)
+    assert venv.venv.encoder == make_encoder(3)
+    venv.training = before.training = False
+    for side in (venv, before):
+        side.seed(3)
+    observation, expected = venv.reset(), np.asarray(before.reset())[:1]
+    np.testing.assert_allclose(observation, expected, atol=1e-5)
+    assert np.array_equal(
+        model.predict(observation, deterministic=True)[0], agent.predict(expected, deterministic=True)[0]
+    )
+    venv.training = True
+    model.learn(8)
+
+
+def test_trap_22_codes_of_another_encoder_are_refused(saved: Path) -> None:
+    other = other_encoder()
+    expected = "expected an environment wrapped in FrozenEncoder.*found FrozenEncoder"
+    wrapped = {"n_stack": 2, "code_scaling": "scale"}
+    with pytest.raises(ValueError, match=expected):
+        load_agent(saved, VecLatentObservation(DummyVecEnv([Frames]), other, **wrapped))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=expected):
+        load_agent(saved, LatentObservation(Frames(), other, **wrapped))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected an environment wrapped with code_scaling='scale', found .*='none'"):
+        load_agent(saved, LatentObservation(Frames(), make_encoder(3), n_stack=2))
+
+
+def test_an_environment_that_is_wrapped_in_the_same_way_is_taken(saved: Path) -> None:
+    options: dict[str, Any] = {"n_stack": 2, "code_scaling": "scale", "keep_image": True}
+    given = make_latent_vec_env(Frames, make_encoder(3), n_envs=3, normalize=True, **options)
+    assert isinstance(given, VecNormalize)
+    model, venv = load_agent(saved, given, training=False, device="cpu")
+    assert isinstance(venv, VecNormalize)
+    assert venv is not given
+    assert venv.venv is given.venv
+    assert (venv.training, venv.norm_reward, venv.clip_obs) == (False, False, 5.0)
+    assert venv.obs_rms.count > 16  # type: ignore[attr-defined]
+    assert model.predict(venv.reset())[0].shape == (3,)
+    single = LatentObservation(Frames(), make_encoder(3), **options)
+    assert load_agent(saved, single, device="cpu")[1] is not None
+
+
+def test_an_id_is_made_and_without_environment_there_is_only_the_model(tmp_path: Path) -> None:
+    env_id = "envs:SparseRepr/SpriteReach-v0"
+    venv = make_latent_vec_env(env_id, make_encoder(1))
+    path = save_agent(tmp_path / "agent.zip", PPO("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu"))
+    model, rebuilt = load_agent(path, env_id, device="cpu")
+    assert isinstance(rebuilt, VecLatentObservation)
+    assert model.predict(rebuilt.reset())[0].shape == (1, 2)
+    assert load_agent(path, device="cpu")[1] is None
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("agent.json"))["environment"] == "SparseRepr/SpriteReach-v0"
+
+
+def test_dict_observations_and_single_wrappers_are_saved(tmp_path: Path) -> None:
+    agent = _trained(normalize={"norm_obs_keys": ["back"]}, image_keys=["back", "front"], env_kwargs={"named": True})
+    model, venv = load_agent(save_agent(tmp_path / "dict.zip", agent), Frames(named=True), device="cpu")
+    assert isinstance(venv, VecNormalize)
+    assert list(venv.obs_rms) == ["back"]  # type: ignore[call-overload]
+    model.predict(venv.reset())
+    single = A2C("MlpPolicy", LatentObservation(Frames(), make_encoder(3), n_stack=2), n_steps=4, device="cpu")
+    _, venv = load_agent(save_agent(tmp_path / "single.zip", single), Frames(), device="cpu")
+    assert isinstance(venv, VecLatentObservation)
+    assert venv.latent_options.n_stack == 2
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_agents_that_encode_in_their_policy_find_the_encoder_in_the_file(by_path: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    file = save_encoder(make_encoder(3), folder / "encoder.safetensors")
+    kwargs = {
+        "features_extractor_class": LatentExtractor,
+        "features_extractor_kwargs": {"encoder": str(file) if by_path else load_encoder(file)},
+        "net_arch": [8],
+    }
+    agent = PPO("CnnPolicy", DummyVecEnv([Frames]), n_steps=8, batch_size=8, policy_kwargs=kwargs, device="cpu").learn(
+        8
+    )
+    path = save_agent(tmp_path / "agent.zip", agent)
+    shutil.rmtree(folder)
+    model, venv = load_agent(path, Frames(), device="cpu")
+    assert venv is not None
+    images = venv.reset()
+    assert np.array_equal(model.predict(images, deterministic=True)[0], agent.predict(images, deterministic=True)[0])
+    model.learn(8)
+    with pytest.raises(ValueError, match="the agent takes images, found an environment that is wrapped to show codes"):
+        load_agent(path, LatentObservation(Frames(), make_encoder(3)))
+
+
+def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
+    codes = VecLatentObservation(DummyVecEnv([Frames]), make_encoder(3))
+    target = tmp_path / "agent.zip"
+
+    def agent(env: Any) -> BaseAlgorithm:
+        return A2C("MlpPolicy", env, device="cpu")
+
+    with pytest.raises(ValueError, match=r"needs a path that ends in \.zip, got .*agent"):
+        save_agent(tmp_path / "agent", agent(codes))
+    with pytest.raises(ValueError, match="VecFrameStack is around the codes"):
+        save_agent(target, agent(VecFrameStack(codes, 2)))
+    with pytest.raises(ValueError, match="NormalizeObservation is around the codes"):
+        save_agent(target, agent(NormalizeObservation(LatentObservation(Frames(), make_encoder(3)))))
+    with pytest.raises(ValueError, match=r"neither its environment is wrapped.*use A2C\.save"):
+        save_agent(target, agent("CartPole-v1"))
+    without = agent(codes)
+    without.env = None
+    with pytest.raises(ValueError, match="a model with its environment"):
+        save_agent(target, without)
+    assert not list(tmp_path.iterdir())
+
+
+def _changed(saved: Path, target: Path, **changes: bytes | None) -> Path:
+    """A copy of the archive with members replaced, added, or (None) left out."""
+    with zipfile.ZipFile(saved) as archive:
+        members: dict[str, bytes | None] = {name: archive.read(name) for name in archive.namelist()}
+    members |= {name.replace("__", "."): content for name, content in changes.items()}
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in members.items():
+            if content is not None:
+                archive.writestr(name, content)
+    return target
+
+
+def _header(saved: Path, **changes: Any) -> bytes:
+    with zipfile.ZipFile(saved) as archive:
+        return json.dumps({**json.loads(archive.read("agent.json")), **changes}).encode()
+
+
+def test_trap_22_an_exchanged_encoder_is_found(saved: Path, tmp_path: Path) -> None:
+    changed = _changed(saved, tmp_path / "a.zip", encoder__safetensors=other_encoder().to_bytes())
+    expected = make_encoder(3).fingerprint[:12]
+    with pytest.raises(ValueError, match=rf"a\.zip: expected encoder {expected}.*{other_encoder().fingerprint[:12]}"):
+        load_agent(changed, Frames())
+
+
+def test_damaged_files_are_told_apart(saved: Path, tmp_path: Path) -> None:
+    target = tmp_path / "agent.zip"
+
+    def refusal(**changes: bytes | None) -> str:
+        with pytest.raises(ValueError, match=str(target)) as refused:
+            load_agent(_changed(saved, target, **changes), Frames())
+        return str(refused.value)
+
+    with pytest.raises(FileNotFoundError, match=r"no agent at .*none\.zip"):
+        load_agent(tmp_path / "none.zip")
+    assert "found agent.json, model.zip, normalization.npz; save" in refusal(encoder__safetensors=None)
+    assert "expected normalization.npz, as agent.json says" in refusal(normalization__npz=None)
+    assert "expected a safetensors file" in refusal(encoder__safetensors=b"x" * 20)
+    assert "expected an npz file of plain arrays" in refusal(normalization__npz=b"x")
+    assert "agent.json is damaged" in refusal(agent__json=b"{")
+    assert "expected an agent of format version 1, found 'agent' of version 2" in refusal(
+        agent__json=_header(saved, format=2)
+    )
+    assert "wrapper is {'stack': 2}" in refusal(agent__json=_header(saved, wrapper={"stack": 2}))
+    assert "algorithm is 3" in refusal(agent__json=_header(saved, algorithm=3))
+    assert "nowhere:PPO cannot be imported" in refusal(agent__json=_header(saved, algorithm="nowhere:PPO"))
+    assert "found os:getcwd" in refusal(agent__json=_header(saved, algorithm="os:getcwd"))
+    outside = {"../evil__txt": b"x"}
+    assert "found agent.json, model.zip, encoder.safetensors, normalization.npz, ../evil.txt" in refusal(**outside)
+    content = saved.read_bytes()
+    target.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="found a damaged or other file"):
+        load_agent(target)
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    target.write_bytes(flipped)
+    with pytest.raises(ValueError, match="Bad CRC-32"):
+        load_agent(target)
+
+
+def test_statistics_are_arrays_and_objects_are_not_unpickled(saved: Path, tmp_path: Path) -> None:
+    content = io.BytesIO()
+    np.savez(content, clip_obs=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="expected an npz file of plain arrays"):
+        load_agent(_changed(saved, tmp_path / "a.zip", normalization__npz=content.getvalue()), Frames())
+    with zipfile.ZipFile(saved) as archive, np.load(io.BytesIO(archive.read("normalization.npz"))) as arrays:
+        parts = dict(arrays)
+    assert parts["observation_mean"].shape == (8,)
+    for changed, match in (
+        ({"observation_mean": np.zeros(4)}, r"expected statistics of shape \(8,\).*found \(4,\)"),
+        ({"clip_obs": None}, "expected an entry 'clip_obs'"),
+    ):
+        content = io.BytesIO()
+        np.savez(content, **{name: value for name, value in {**parts, **changed}.items() if value is not None})
+        with pytest.raises(ValueError, match=match):
+            load_agent(_changed(saved, tmp_path / "a.zip", normalization__npz=content.getvalue()), Frames())
+
+
+def test_plain_models_are_named_as_such(tmp_path: Path) -> None:
+    venv = VecLatentObservation(DummyVecEnv([Frames]), make_encoder(3))
+    A2C("MlpPolicy", venv, device="cpu").save(tmp_path / "plain.zip")
+    with pytest.raises(ValueError, match="found a plain Stable-Baselines3 model"):
+        load_agent(tmp_path / "plain.zip")
+
+
+def test_normalisation_is_not_invented(tmp_path: Path, saved: Path) -> None:
+    path = save_agent(
+        tmp_path / "plain.zip", A2C("MlpPolicy", make_latent_vec_env(Frames, make_encoder(3)), device="cpu")
+    )
+    with pytest.raises(ValueError, match="trained without VecNormalize, found one"):
+        load_agent(path, make_latent_vec_env(Frames, make_encoder(3), normalize=True))
+    with pytest.raises(TypeError, match="needs an environment, a VecEnv or an id, got int"):
+        load_agent(saved, 3)  # type: ignore[arg-type]
+
+
+def test_equal_agents_make_equal_files(tmp_path: Path) -> None:
+    spec = dataclasses.replace(make_encoder(3).spec, dataset={"name": "elsewhere"})
+    encoder = FrozenEncoder(spec, make_encoder(3).network().state_dict())
+    agent = A2C("MlpPolicy", VecLatentObservation(DummyVecEnv([Frames]), encoder), device="cpu", seed=0)
+    contents = []
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(save_agent(tmp_path / name, agent)) as archive:
+            contents.append({part: archive.read(part) for part in archive.namelist() if part != "model.zip"})
+    assert contents[0] == contents[1]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.wrappers import FrameStackObservation, NormalizeObservation
+from gymnasium.wrappers.vector import NormalizeObservation as VectorNormalizeObservation
+from stable_baselines3 import SAC
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecNormalize, VecTransposeImage
+
+from rl import LatentObservation, VecLatentObservation
+from rl.vector import LatentObservation as VectorLatentObservation
+from tests.conftest import make_encoder
+from tests.frame_envs import Frames
+
+
+def _venv(*wrappers: Any) -> Any:
+    venv: Any = DummyVecEnv([Frames])
+    for wrapper in wrappers:
+        venv = wrapper(venv)
+    return venv
+
+
+@pytest.mark.parametrize("around", [(), (VecMonitor,)])
+def test_trap_12_normalisation_inside_is_refused_in_a_vec_env(around: Any) -> None:
+    reason = r"cannot be around VecNormalize: it would standardise pixels.*store pictures in place of codes"
+    with pytest.raises(ValueError, match=reason + r".*outside: VecNormalize\(VecLatentObservation\(venv"):
+        VecLatentObservation(_venv(VecNormalize, *around), make_encoder(3))
+
+
+def test_trap_10_stacked_pictures_inside_are_refused_in_a_vec_env() -> None:
+    with pytest.raises(ValueError, match=r"around VecFrameStack: .*VecLatentObservation\(venv, \.\.\., n_stack=k\)"):
+        VecLatentObservation(_venv(lambda venv: VecFrameStack(venv, 4)), make_encoder(3))
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "remedy"), [(NormalizeObservation, "outside"), (FrameStackObservation, "n_stack=k")]
+)
+def test_trap_12_the_order_is_checked_inside_each_environment(wrapper: Any, remedy: str) -> None:
+    def make() -> Any:
+        # something else around it must not hide it
+        return Monitor(wrapper(Frames(), 2) if wrapper is FrameStackObservation else wrapper(Frames()))
+
+    match = rf"cannot be around {wrapper.__name__}: .*{remedy}"
+    with pytest.raises(ValueError, match=f"^LatentObservation {match}"):
+        LatentObservation(make(), make_encoder(3))
+    with pytest.raises(ValueError, match=f"VecLatentObservation {match}"):
+        VecLatentObservation(DummyVecEnv([make]), make_encoder(3))
+
+
+def test_trap_12_the_order_is_checked_in_gymnasium_vectors() -> None:
+    inside = VectorNormalizeObservation(gym.vector.SyncVectorEnv([Frames]))
+    with pytest.raises(ValueError, match=r"NormalizeObservation\(LatentObservation\(envs"):
+        VectorLatentObservation(inside, make_encoder(3))
+
+
+def test_trap_12_what_belongs_outside_works_there() -> None:
+    encoder = make_encoder(3)
+    env = NormalizeObservation(LatentObservation(Frames(), encoder))
+    assert env.reset()[0].shape == (4,)
+    envs = VectorNormalizeObservation(VectorLatentObservation(gym.vector.SyncVectorEnv([Frames] * 2), encoder))
+    assert envs.reset()[0].shape == (2, 4)
+    venv = VecNormalize(VecLatentObservation(_venv(VecTransposeImage, VecMonitor), encoder))
+    assert np.asarray(venv.reset()).shape == (1, 4)
+
+
+def test_trap_12_off_policy_agents_store_codes_with_normalisation_outside() -> None:
+    class Continuous(Frames):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    venv = VecNormalize(VecLatentObservation(DummyVecEnv([Continuous]), make_encoder(3)))
+    agent = SAC("MlpPolicy", venv, learning_starts=2, buffer_size=20, device="cpu", policy_kwargs={"net_arch": [8]})
+    agent.learn(6)
+    assert agent.replay_buffer is not None
+    assert agent.replay_buffer.observations.shape == (20, 1, 4)
