@@ -147,6 +147,8 @@ def _record(config: RecordConfig, venv: _Venv, partial: Path, done: int, act: Po
     observations, infos = venv.reset(seed=config.seed + done)
     venv.action_space.seed(config.seed + done)
     images = _images(config, venv, observations)
+    # before the file is opened: it may be the first in its folder
+    require_space(partial.parent, int(1.05 * (config.frames - done) * images[0].nbytes), "the recording")
     with h5py.File(partial, "r+" if done else "w") as file:
         if not done:
             _create(config, venv, file, images, infos)
@@ -176,7 +178,6 @@ def _create(
     images: npt.NDArray[np.uint8],
     infos: dict[str, Any],
 ) -> None:
-    require_space(Path(file.filename).parent, int(1.05 * config.frames * images[0].nbytes), "the recording")
     # contiguous, so that large recordings are read through a memory map
     file.create_dataset("images", (config.frames, *images.shape[1:]), np.uint8)
     file.attrs["environment"] = config.env

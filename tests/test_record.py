@@ -43,6 +43,12 @@ def test_recordings_repeat_by_seed(tmp_path: Path) -> None:
     assert not np.array_equal(images[0], images[2])
 
 
+def test_folders_are_made(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder" / "a.h5"
+    assert record(RecordConfig(ENV, str(out), frames=8, progress=False)) == out
+    assert load_dataset("h5", out).images([7]).shape == (1, 1, 64, 64)
+
+
 def test_rendered_frames_are_recorded_on_request(tmp_path: Path) -> None:
     data = load_dataset("h5", _record(tmp_path / "f.h5", render=True, frames=6))
     assert data.image_shape == (3, 64, 64)
