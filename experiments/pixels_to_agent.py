@@ -1,0 +1,184 @@
+"""`python -m experiments.pixels_to_agent ENV`: record an image environment, pretrain, train PPO, film the agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from experiments.film import film
+from experiments.measuring import machine_facts
+from rl import make_latent_vec_env, save_agent
+from rl.code_scaling import Scaling
+from rl.record import RecordConfig, record
+from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.devices import torch_threads
+from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.files import write_json
+from sparse_repr.trained_vae import load_vae
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelsToAgentConfig:
+    """How long each part runs; with the defaults all of it is a check that everything fits, no trained agent."""
+
+    env: Annotated[str, tyro.conf.Positional]
+    """Environment id; MODULE:ID imports MODULE first, such as ale_py:ALE/Pong-v5."""
+    out: str = "runs/pixels_to_agent"
+    """Folder; what is finished in there is kept."""
+    frames: int = 5_000
+    """Frames recorded with random actions."""
+    parallel: bool = False
+    """Step each environment in a process of its own while recording."""
+    objective: str = "sparse"
+    """Objective of the encoder."""
+    code_size: int = 32
+    """D, units of the code."""
+    pretrain_steps: int = 2_000
+    """Steps of pretraining, 64 images each."""
+    learning_rate: float = 1e-3
+    """Learning rate of pretraining."""
+    environments: int = 4
+    """Environments stepped together."""
+    n_stack: int = 4
+    """Codes shown to the agent at once: one picture does not tell speeds."""
+    code_scaling: Scaling = "scale"
+    """What the agent sees of the code: none, scale or standardize, by the artefact's statistics."""
+    agent_steps: int = 4_096
+    """Environment steps of PPO."""
+    film_steps: int = 200
+    """Length of the film."""
+    seed: int = 0
+    """Seed of everything."""
+    threads: int | None = None
+    """CPU threads; by default torch's choice."""
+    progress: bool = True
+    """Show progress bars."""
+
+
+def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
+    frames = out / "frames.h5"
+    if not frames.is_file():
+        partial = frames.with_name(f"{frames.name}.partial")
+        record(
+            RecordConfig(
+                env=config.env,
+                out=str(frames),
+                frames=config.frames,
+                envs=config.environments,
+                parallel=config.parallel,
+                seed=config.seed,
+                resume=partial.is_file(),
+                progress=config.progress,
+            )
+        )
+    return frames
+
+
+def _pretrained(config: PixelsToAgentConfig, out: Path, frames: Path) -> Path:
+    run = out / "encoder"
+    return pretrain_encoder(
+        PretrainConfig(
+            dataset="h5",
+            data_path=str(frames),
+            objective=config.objective,
+            code_size=config.code_size,
+            steps=config.pretrain_steps,
+            learning_rate=config.learning_rate,
+            run_dir=str(run),
+            seed=config.seed,
+            threads=config.threads,
+            resume=(run / "state.pt").is_file(),
+            progress=config.progress,
+        )
+    )
+
+
+def _reward_per_step(venv: VecEnv, model: PPO, steps: int) -> float:
+    observations, total = venv.reset(), 0.0
+    for _ in range(steps):
+        actions, _ = model.predict(observations)  # type: ignore[arg-type] # SB3 types an observation of reset wider
+        observations, rewards, _, _ = venv.step(actions)
+        total += float(np.sum(rewards))
+    return total / (steps * venv.num_envs)
+
+
+def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
+    """Record, pretrain, train and film; returns what `results.json` in `config.out` holds.
+
+    Raises:
+        ValueError, OSError: whatever recording, pretraining or wrapping finds wrong.
+    """
+    out = Path(config.out)
+    seconds: dict[str, float] = {}
+
+    def timed(part: str, started: float) -> None:
+        seconds[part] = round(time.perf_counter() - started, 1)
+
+    started = time.perf_counter()
+    frames = _recorded(config, out)
+    timed("recording", started)
+    started = time.perf_counter()
+    run = _pretrained(config, out, frames)
+    timed("pretraining", started)
+    images = evaluate_run(EvaluateConfig(run=str(run), threads=config.threads, progress=config.progress))["images"]
+    with torch_threads(config.threads):
+        started = time.perf_counter()
+        venv = make_latent_vec_env(
+            config.env,
+            run,
+            n_envs=config.environments,
+            seed=config.seed,
+            n_stack=config.n_stack,
+            code_scaling=config.code_scaling,
+            keep_image=True,
+        )
+        model = PPO("MlpPolicy", venv, n_steps=128, device="cpu", seed=config.seed)
+        before = _reward_per_step(venv, model, config.film_steps)
+        model.learn(config.agent_steps, progress_bar=False)
+        timed("agent", started)
+        after = _reward_per_step(venv, model, config.film_steps)
+        save_agent(out / "agent.zip", model)
+        vae, _ = load_vae(run)
+        film(venv, lambda shown: model.predict(shown)[0], vae, out / "agent.gif", steps=config.film_steps)
+        venv.close()
+    finite = all(bool(torch.isfinite(weight).all()) for weight in model.policy.parameters())
+    results = {
+        "settings": {key: value for key, value in dataclasses.asdict(config).items() if key != "out"},
+        "machine": machine_facts(),
+        "seconds": seconds,
+        "reconstruction": images,
+        "reward_per_step_before": before,
+        "reward_per_step_after": after,
+        "finite_weights": finite,
+    }
+    write_json(out / "results.json", results)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = tyro.cli(
+            PixelsToAgentConfig, args=arguments, prog="python -m experiments.pixels_to_agent", description=__doc__
+        )
+        results = pixels_to_agent(config)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(results, indent=1))
+    print(f"the film is {Path(config.out) / 'agent.gif'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

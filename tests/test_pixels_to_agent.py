@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.pixels_to_agent import main
+
+TINY = [
+    "envs:SparseRepr/SpriteReach-v0",
+    *("--frames", "64", "--pretrain-steps", "20", "--agent-steps", "512", "--film-steps", "4", "--code-size", "4"),
+    *("--code-scaling", "none", "--threads", "1", "--no-progress"),
+]
+
+
+def test_from_an_environment_to_a_film_and_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["finite_weights"]
+    assert {"agent.gif", "agent.zip", "frames.h5", "encoder"} <= {path.name for path in tmp_path.iterdir()}
+    frames, state = (tmp_path / "frames.h5").stat().st_mtime, (tmp_path / "encoder" / "state.pt").read_bytes()
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "frames.h5").stat().st_mtime == frames
+    assert (tmp_path / "encoder" / "state.pt").read_bytes() == state
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["CartPole-v1", "--frames", "8", "--out", str(tmp_path), "--no-progress"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
