@@ -19,7 +19,7 @@ from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
 
 
-class LatentObservation(gym.vector.VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
+class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
     """Observe codes in every environment of a Gymnasium vector environment, in any of its autoreset modes.
 
     In SAME_STEP mode the last observations of ended episodes, `infos["final_obs"]`, are encoded in the same forward
