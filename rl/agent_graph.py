@@ -17,8 +17,10 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
 from torch import Tensor, nn
 
-from rl.code_scaling import CodeScaling, Scaling
+from rl.agents import codes_wrapping
+from rl.code_scaling import CodeScaling
 from rl.features_extractor import LatentExtractor
+from rl.latent_encoding import LatentOptions
 from rl.observation import LatentObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder
 
@@ -40,7 +42,7 @@ class AgentGraph(nn.Module):
         model: BaseAlgorithm,
         *,
         encoder: FrozenEncoder | None = None,
-        code_scaling: Scaling | None = None,
+        latent_options: LatentOptions | None = None,
         image_shape: Sequence[int] | None = None,
         vec_normalize: VecNormalize | None = None,
     ) -> None:
@@ -53,7 +55,7 @@ class AgentGraph(nn.Module):
         normalize = vec_normalize or model.get_vec_normalize_env()
         statistics = normalize if normalize is not None and normalize.norm_obs else None
         if len(seen.shape) >= 3:
-            if encoder is not None or code_scaling is not None:
+            if encoder is not None or latent_options is not None:
                 raise TypeError(f"export_agent: this agent observes images {seen.shape} itself: leave encoder out")
             if statistics is not None:
                 raise ValueError("export_agent: VecNormalize changes the images; give it norm_obs=False")
@@ -61,13 +63,22 @@ class AgentGraph(nn.Module):
             self._observe = nn.Sequential(*_transposition(shape, seen.shape))
             self.image_dtype = seen.dtype
         else:
-            encoder, scaling, shape = _encoder_of(model, encoder, code_scaling, image_shape)
-            self._observe = nn.Sequential(_Codes(encoder, scaling))
+            encoder, options = _encoder_of(model, encoder, latent_options)
+            found = _wrapped_shape(model.get_env())
+            if image_shape is None and found is None:
+                raise ValueError(
+                    "export_agent needs image_shape=(H, W, C) or (C, H, W): the model's environment, which would tell, "
+                    "is not in this process"
+                )
+            frame = tuple(image_shape or found or ())
+            encoder.preprocessing.layout_of(frame)
+            shape = frame if options.n_stack == 1 else (options.n_stack, *frame)
+            self._observe = nn.Sequential(_Codes(encoder, options))
             if statistics is not None:
                 self._observe.append(_Normalisation(statistics))
             self.image_dtype = np.dtype(np.uint8)
         self.image_shape = shape
-        """Of one raw image."""
+        """Of one raw image, or of the `n_stack` last ones, oldest first."""
         self._acting = _acting_part(model.policy)
         own = (module.encoder for module in self._acting.modules() if isinstance(module, LatentExtractor))
         self.encoder = encoder or next(own, None)
@@ -103,14 +114,19 @@ class _Transposed(nn.Module):
 
 
 class _Codes(nn.Module):
-    """Raw images -> scaled codes, as the observation wrappers give them."""
+    """Raw images (B, ...) or (B, n_stack, ...) -> codes (B, F), as the observation wrappers give them."""
 
-    def __init__(self, encoder: FrozenEncoder, scaling: CodeScaling) -> None:
+    def __init__(self, encoder: FrozenEncoder, options: LatentOptions) -> None:
         super().__init__()
-        self._encoder, self._scaling = encoder, scaling
+        self._encoder, self._options = encoder, options
+        self._scaling = CodeScaling(encoder, options.code_scaling)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._scaling.torch(self._encoder.encode(images))
+        frames = images if self._options.n_stack == 1 else images.flatten(0, 1)
+        mean, log_variance = self._encoder.posterior(frames)
+        codes = self._scaling.torch(mean)
+        features = torch.cat([codes, log_variance], dim=1) if self._options.include_log_variance else codes
+        return features.reshape(images.shape[0], -1)
 
 
 class _Normalisation(nn.Module):
@@ -189,51 +205,44 @@ def _transposition(raw: tuple[int, ...], seen: tuple[int, ...]) -> list[nn.Modul
 
 
 def _encoder_of(
-    model: BaseAlgorithm,
-    encoder: FrozenEncoder | None,
-    code_scaling: Scaling | None,
-    image_shape: Sequence[int] | None,
-) -> tuple[FrozenEncoder, CodeScaling, tuple[int, ...]]:
-    """What made the codes that the agent observes: the encoder, its scaling and the shape of one raw image."""
-    if encoder is not None:
-        if image_shape is None:
-            raise ValueError("export_agent needs image_shape=(H, W, C) or (C, H, W) beside encoder")
-        scaling, shape = CodeScaling(encoder, code_scaling or "none"), tuple(image_shape)
-    else:
-        if code_scaling is not None:
-            raise TypeError("export_agent takes code_scaling beside encoder; a wrapper has its own")
-        encoder, scaling, found = _wrapped_encoder(model.get_env(), model.observation_space)
-        shape = tuple(image_shape or found)
-    encoder.preprocessing.layout_of(shape)
-    seen = model.observation_space.shape
-    if seen != (encoder.code_size,):
+    model: BaseAlgorithm, encoder: FrozenEncoder | None, options: LatentOptions | None
+) -> tuple[FrozenEncoder, LatentOptions]:
+    """What made the codes that the agent observes."""
+    seen, env = model.observation_space.shape, model.get_env()
+    if encoder is None:
+        if options is not None:
+            raise TypeError("export_agent takes latent_options beside encoder; a wrapper has its own")
+        found = None if env is None else codes_wrapping(env)
+        if found is None:
+            raise ValueError(
+                f"export_agent: the agent observes {seen}, and no LatentObservation or VecLatentObservation was found "
+                "in its environment: load it with env=, or give encoder= and image_shape="
+            )
+        encoder, options = found
+    options = options or LatentOptions()
+    width = options.n_stack * encoder.code_size * (2 if options.include_log_variance else 1)
+    if seen != (width,):
         raise ValueError(
-            f"export_agent: the agent observes {seen}, but {encoder!r} gives ({encoder.code_size},) per image; "
-            "stacked codes need earlier images, which a graph of one image does not have"
+            f"export_agent: the agent observes {seen}, but {encoder!r} with {options} gives ({width},): "
+            "latent_options says what its wrapper did"
         )
-    return encoder, scaling, shape
+    return encoder, options
 
 
-def _wrapped_encoder(env: VecEnv | None, seen: gym.Space[Any]) -> tuple[FrozenEncoder, CodeScaling, tuple[int, ...]]:
-    """The encoder of the observation wrapper in `env`, its scaling and the shape of the images below it."""
+def _wrapped_shape(env: VecEnv | None) -> tuple[int, ...] | None:
+    """The shape of one image below the observation wrapper, where the environment is in this process."""
     while isinstance(env, VecEnvWrapper):
         if isinstance(env, VecLatentObservation):
-            assert env.venv.observation_space.shape is not None
-            return env.encoder, _scaling_of(env), env.venv.observation_space.shape
+            return env.venv.observation_space.shape
         env = env.venv
     inner: Any = env.envs[0] if isinstance(env, DummyVecEnv) else None
+    around: list[str] = []
     while isinstance(inner, gym.Wrapper):
         if isinstance(inner, LatentObservation):
-            assert inner.env.observation_space.shape is not None
-            return inner.encoder, _scaling_of(inner), inner.env.observation_space.shape
+            if around:
+                raise ValueError(f"export_agent: {around[0]} changes the codes on their way to the agent")
+            return inner.env.observation_space.shape
         if isinstance(inner, gym.ObservationWrapper):
-            raise ValueError(f"export_agent: {type(inner).__name__} changes the codes on their way to the agent")
+            around.append(type(inner).__name__)
         inner = inner.env
-    raise ValueError(
-        f"export_agent: the agent observes {seen}, and no LatentObservation or VecLatentObservation was found in its "
-        "environment: load it with env=, or give encoder= and image_shape="
-    )
-
-
-def _scaling_of(wrapper: VecLatentObservation | LatentObservation) -> CodeScaling:
-    return CodeScaling(wrapper.encoder)
+    return None

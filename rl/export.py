@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl.agent_graph import AgentGraph
-from rl.code_scaling import Scaling
+from rl.latent_encoding import LatentOptions
 from sparse_repr import FrozenEncoder
 from sparse_repr.files import write_bytes
 
@@ -24,7 +24,7 @@ def export_agent(
     path: str | os.PathLike[str],
     *,
     encoder: FrozenEncoder | None = None,
-    code_scaling: Scaling | None = None,
+    latent_options: LatentOptions | None = None,
     image_shape: Sequence[int] | None = None,
     vec_normalize: VecNormalize | None = None,
 ) -> Path:
@@ -40,20 +40,21 @@ def export_agent(
             policy's own features extractor, or by the observation wrapper of the model's environment.
         path: ends in ``.pt2`` or ``.onnx``; written atomically.
         encoder: for an agent on codes whose environment is not at hand: what encoded them.
-        code_scaling: beside `encoder`: how its codes were scaled; None for not at all.
+        latent_options: beside `encoder`: how they were stacked and scaled (`wrapper.latent_options`); None: not at all.
         image_shape: (H, W, C) or (C, H, W) of a raw image; None takes what the model's environment gives (it must be in
             this process), or what the policy itself expects.
         vec_normalize: whose observation statistics are baked in; None takes those of the model's environment, so a
             model trained under `VecNormalize` and loaded without its environment needs this.
 
     Returns:
-        The path. The graph takes images (B, *image_shape) of the environment's type (uint8), any B, and gives actions
-        (B, ...) in the action space's own range and shape, integers where it is discrete.
+        The path. The graph takes images (B, *image_shape) of the environment's type (uint8), any B; where the wrapper
+        stacks codes, the last images (B, n_stack, *image_shape), oldest first, the first one repeated at the start of
+        an episode. It gives actions (B, ...) in the action space's own range and shape, integers where it is discrete.
 
     Raises:
         TypeError: an agent with recurrent state, action masks or Dict observations; `encoder` for an agent on images.
-        ValueError: another ending; the encoder or the image shape is missing or does not fit; codes are stacked or
-            changed on their way to the agent.
+        ValueError: another ending; the encoder or the image shape is missing or does not fit; another wrapper changes
+            the codes on their way to the agent.
         ImportError: ``.onnx`` without the packages onnx and onnxscript.
     """
     target = Path(path)
@@ -64,7 +65,7 @@ def export_agent(
     if target.suffix == ".onnx":
         _require_onnx()
     agent = AgentGraph(
-        model, encoder=encoder, code_scaling=code_scaling, image_shape=image_shape, vec_normalize=vec_normalize
+        model, encoder=encoder, latent_options=latent_options, image_shape=image_shape, vec_normalize=vec_normalize
     )
     description = {
         "algorithm": type(model).__name__,

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from rl import LatentExtractor, LatentObservation, VecLatentObservation
 from rl.code_scaling import CodeScaling
 from rl.export import export_agent
+from rl.latent_encoding import LatentOptions
 from sparse_repr import FrozenEncoder
 from sparse_repr.encoder import UnitStatistics
 from sparse_repr.preprocessing import Preprocessing
@@ -100,6 +101,30 @@ def test_agents_on_codes_take_images(name: str, encoder: FrozenEncoder, tmp_path
     _agree(_run(path, IMAGES), model.predict(encoder.encode(IMAGES), deterministic=True)[0])
 
 
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_stacked_codes_take_the_last_images(vectorised: bool, encoder: FrozenEncoder, tmp_path: Path) -> None:
+    options = {"n_stack": 3, "include_log_variance": True}
+    if vectorised:
+        venv: Any = VecLatentObservation(DummyVecEnv([lambda: gym.make(CONTINUOUS)]), encoder, **options)
+    else:
+        venv = DummyVecEnv([lambda: LatentObservation(gym.make(CONTINUOUS), encoder, **options)])
+    model = _wrapped("PPO", venv)
+    agent = torch.export.load(export_agent(model, tmp_path / "agent.pt2")).module()
+    # the pictures that the environment shows, against what its own wrapper makes of them
+    source = gym.make(CONTINUOUS)
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 2)).astype(np.float32)
+    venv.seed(5)
+    codes = venv.reset()
+    image, _ = source.reset(seed=5)
+    images = [image] * 3
+    for action in actions:
+        expected = model.predict(codes, deterministic=True)[0]
+        _agree(agent(torch.from_numpy(np.stack(images)[None])).numpy(), expected)
+        codes, *_ = venv.step(action[None])
+        image, *_ = source.step(action)
+        images = [*images[1:], image]
+
+
 def test_statistics_of_vec_normalize_are_baked_in(encoder: FrozenEncoder, tmp_path: Path) -> None:
     latent = VecLatentObservation(DummyVecEnv([lambda: gym.make(CONTINUOUS)] * 2), encoder)
     venv = VecNormalize(latent, clip_obs=0.7)  # so that clipping matters
@@ -132,7 +157,7 @@ def test_scaled_codes_of_an_encoder_given_by_hand(tmp_path: Path, encoder: Froze
         PPO.load(tmp_path / "model.zip", device="cpu"),
         tmp_path / "agent.pt2",
         encoder=scaled,
-        code_scaling="standardize",
+        latent_options=LatentOptions(code_scaling="standardize"),
         image_shape=(64, 64, 1),
     )
     _agree(_run(path, IMAGES), model.predict(codes, deterministic=True)[0])
@@ -261,13 +286,19 @@ def _on_state(encoder: FrozenEncoder) -> Any:
     [
         (_recurrent, {}, TypeError, "acts on the observation alone, but .* also takes episode_starts, lstm_states"),
         (_masked, {}, TypeError, "MaskableActorCriticPolicy also takes action_masks"),
-        (_stacked, {}, ValueError, r"observes \(12,\), but FrozenEncoder.* gives \(4,\) per image; stacked codes need"),
+        (_stacked, {}, ValueError, "VecFrameStack is around the codes.*use n_stack"),
         (_changed, {}, ValueError, "TransformObservation changes the codes"),
+        (_on_state, {"encoder": make_encoder()}, ValueError, r"observes \(3,\), but .* gives \(4,\): latent_options"),
         (_dict, {}, TypeError, r"needs an agent that observes one Box, got Dict"),
         (_normalised_images, {}, ValueError, "VecNormalize changes the images; give it norm_obs=False"),
         (_on_state, {}, ValueError, "no LatentObservation or VecLatentObservation was found.*or give encoder="),
-        (_on_state, {"encoder": make_encoder()}, ValueError, r"needs image_shape=\(H, W, C\) or \(C, H, W\)"),
-        (_on_state, {"code_scaling": "scale"}, TypeError, "code_scaling beside encoder"),
+        (
+            _on_state,
+            {"encoder": make_encoder(code_size=3)},
+            ValueError,
+            r"needs image_shape=\(H, W, C\) or",
+        ),
+        (_on_state, {"latent_options": LatentOptions()}, TypeError, "latent_options beside encoder"),
         (lambda e: _in_policy("PPO", e), {"encoder": make_encoder()}, TypeError, "leave encoder out"),
         (lambda e: _in_policy("PPO", e), {"image_shape": (3, 64, 64)}, ValueError, "do not fit an agent"),
         (lambda e: e, {}, TypeError, "needs a Stable-Baselines3 model, got FrozenEncoder"),
