@@ -62,7 +62,7 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
         raise ValueError(
             "save_agent needs a model with its environment, which tells how codes are made: model.set_env(...) first"
         )
-    found = _wrapping(venv)
+    found = codes_wrapping(venv)
     encoder = _encoder_in_policy(model) if found is None else found[0]
     if encoder is None:
         raise ValueError(
@@ -120,8 +120,8 @@ def load_agent(
     return model, model.get_env()
 
 
-def _wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
-    """Encoder and options of the wrapper that makes codes; None where there is none.
+def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
+    """Encoder and options of the wrapper in `venv` that makes codes; None where there is none.
 
     Raises:
         ValueError: something around it, or several encoders, which could not be rebuilt.
@@ -204,7 +204,7 @@ def _observed(venv: VecEnv, archive: AgentArchive, path: Path, training: bool, e
             raise ValueError(f"{path}: the agent was trained without VecNormalize, found one around the environment")
     if unwrap_vec_normalize(venv) is not None:
         raise ValueError(f"{path}: found a VecNormalize inside of other wrappers: give the environment without it")
-    found = _wrapping(venv)
+    found = codes_wrapping(venv)
     if archive.wrapper is None:
         if found is not None:
             raise ValueError(f"{path}: the agent takes images, found an environment that is wrapped to show codes")

@@ -213,6 +213,9 @@ class FrozenEncoder:
             raise ValueError(f"encode needs a batch (N, C, H, W), got {tuple(images.shape)}: pass images[None]")
         if self.preprocessing.layout_of(tuple(images.shape[1:])) == "HWC":
             images = images.permute(0, 3, 1, 2)
+        if torch.compiler.is_exporting():  # chunks would fix the batch size of the exported graph
+            exported: Posterior = self.network(images.device)(self.preprocessing(images))
+            return exported.mean, exported.log_variance
         forward = self._forward(images.device)
         count, chunk = len(images), _CHUNK.get(images.device.type, _CHUNK_ELSEWHERE)
         # no_grad and not inference_mode: codes must stay usable in another network's backward pass

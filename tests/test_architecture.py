@@ -22,6 +22,7 @@ IMPORT_NAMES = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "PIL": "pillow",
+    "sb3_contrib": "sb3-contrib",
     "stable_baselines3": "stable-baselines3",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,14 @@ from experiments.readme_tables import fill
 from sparse_repr.data import FactorDataset
 
 README = Path(__file__).parent.parent / "README.md"
+RL_PAGE = README.parent / "rl/README.md"
 # Long runs are shortened by these replacements; a snippet that none of them matches runs as it stands.
 SHORTER = (
     (r"--steps [\d_]+", "--steps 6"),
     (r"steps=[\d_]+", "steps=6"),
     (r"learn\([\d_]+", "learn(64"),
+    (r"n_steps=\d+", "n_steps=64"),
+    (r"eval_freq=[\d_]+", "eval_freq=8"),
     (r"--frames [\d_]+", "--frames 40"),
     (r"--sample [\d_]+", "--sample 300"),
     (r"(sparse_repr\.evaluate \S+)", r"\1 --image-items 200"),
@@ -57,6 +61,32 @@ def test_the_snippet_of_the_metrics_page_runs() -> None:
     assert blocks
     for code in blocks:
         exec(compile(code, str(page), "exec"), {})
+
+
+def test_the_snippets_of_the_rl_page_run_in_order(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "runs/sparse")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", RL_PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) >= 5
+    namespace: dict[str, Any] = {}
+    for code in blocks:
+        exec(compile(_shorten(code), str(RL_PAGE), "exec"), namespace)
+
+
+def test_each_trap_of_the_rl_page_has_the_tests_it_names() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    rows = re.findall(r"^\| (\d+) \|.*\| (`test_.*`) \|$", RL_PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 24))
+    for number, names in rows:
+        for name in re.findall(r"`(test_\w+)\*?`", names):
+            assert f"def {name}" in tests, f"trap {number}: no test is called {name}"
+
+
+def test_files_in_the_rl_page_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", RL_PAGE.read_text(encoding="utf-8")):
+        assert (RL_PAGE.parent / target).exists(), f"{RL_PAGE} links {target}, which does not exist"
 
 
 def test_tables_are_those_of_the_committed_results() -> None:

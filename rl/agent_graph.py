@@ -1,0 +1,248 @@
+"""AgentGraph: encoder and deterministic policy as one torch module, from the raw image to the action."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
+from torch import Tensor, nn
+
+from rl.agents import codes_wrapping
+from rl.code_scaling import CodeScaling
+from rl.features_extractor import LatentExtractor
+from rl.latent_encoding import LatentOptions
+from rl.observation import LatentObservation, VecLatentObservation
+from sparse_repr import FrozenEncoder
+
+# The part of an off-policy agent that acts; critics and target networks stay behind.
+_ACTING_PARTS = ("actor", "q_net", "quantile_net")
+
+
+class AgentGraph(nn.Module):
+    """What `model.predict(observation, deterministic=True)` does, from the raw image on, without gradients, on the CPU.
+
+    It shares nothing that can change with the model. Arguments and errors are those of `rl.export.export_agent`.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        model: BaseAlgorithm,
+        *,
+        encoder: FrozenEncoder | None = None,
+        latent_options: LatentOptions | None = None,
+        image_shape: Sequence[int] | None = None,
+        vec_normalize: VecNormalize | None = None,
+    ) -> None:
+        """Take the agent apart."""
+        super().__init__()
+        _require_memoryless(model.policy)
+        seen = model.observation_space
+        if not isinstance(seen, gym.spaces.Box):
+            raise TypeError(f"export_agent needs an agent that observes one Box, got {seen}")
+        normalize = vec_normalize or model.get_vec_normalize_env()
+        statistics = normalize if normalize is not None and normalize.norm_obs else None
+        if len(seen.shape) >= 3:
+            if encoder is not None or latent_options is not None:
+                raise TypeError(f"export_agent: this agent observes images {seen.shape} itself: leave encoder out")
+            if statistics is not None:
+                raise ValueError("export_agent: VecNormalize changes the images; give it norm_obs=False")
+            shape = tuple(image_shape or _untransposed_shape(model.get_env()) or seen.shape)
+            self._observe = nn.Sequential(*_transposition(shape, seen.shape))
+            self.image_dtype = seen.dtype
+        else:
+            encoder, options = _encoder_of(model, encoder, latent_options)
+            found = _wrapped_shape(model.get_env())
+            if image_shape is None and found is None:
+                raise ValueError(
+                    "export_agent needs image_shape=(H, W, C) or (C, H, W): the model's environment, which would tell, "
+                    "is not in this process"
+                )
+            frame = tuple(image_shape or found or ())
+            encoder.preprocessing.layout_of(frame)
+            shape = frame if options.n_stack == 1 else (options.n_stack, *frame)
+            self._observe = nn.Sequential(_Codes(encoder, options))
+            if statistics is not None:
+                self._observe.append(_Normalisation(statistics))
+            self.image_dtype = np.dtype(np.uint8)
+        self.image_shape = shape
+        """Of one raw image, or of the `n_stack` last ones, oldest first."""
+        self._acting = _acting_part(model.policy)
+        own = (module.encoder for module in self._acting.modules() if isinstance(module, LatentExtractor))
+        self.encoder = encoder or next(own, None)
+        """Frozen encoder in the graph; None where the agent has none."""
+        self._squashed = model.policy.squash_output
+        space = model.action_space
+        self._action_shape = space.shape or ()
+        self._bounded = isinstance(space, gym.spaces.Box)
+        if isinstance(space, gym.spaces.Box):
+            self.register_buffer("low", torch.as_tensor(space.low))
+            self.register_buffer("high", torch.as_tensor(space.high))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Raw images (B, *image_shape) -> actions (B, ...) in the action space's own range."""
+        actions = self._acting._predict(self._observe(images), deterministic=True).reshape(-1, *self._action_shape)
+        if self._squashed:
+            return self.low + 0.5 * (actions + 1) * (self.high - self.low)
+        return actions.clamp(self.low, self.high) if self._bounded else actions
+
+    def trace(self) -> torch.export.ExportedProgram:
+        """The graph as torch sees it, for any batch size."""
+        example = torch.from_numpy(np.zeros((2, *self.image_shape), self.image_dtype))
+        with torch.no_grad(), _unvalidated_distributions():
+            return torch.export.export(self, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+
+
+class _Transposed(nn.Module):
+    """Images (B, H, W, C) -> (B, C, H, W), as `VecTransposeImage` does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.permute(0, 3, 1, 2)
+
+
+class _Codes(nn.Module):
+    """Raw images (B, ...) or (B, n_stack, ...) -> codes (B, F), as the observation wrappers give them."""
+
+    def __init__(self, encoder: FrozenEncoder, options: LatentOptions) -> None:
+        super().__init__()
+        self._encoder, self._options = encoder, options
+        self._scaling = CodeScaling(encoder, options.code_scaling)
+
+    def forward(self, images: Tensor) -> Tensor:
+        frames = images if self._options.n_stack == 1 else images.flatten(0, 1)
+        mean, log_variance = self._encoder.posterior(frames)
+        codes = self._scaling.torch(mean)
+        features = torch.cat([codes, log_variance], dim=1) if self._options.include_log_variance else codes
+        return features.reshape(images.shape[0], -1)
+
+
+class _Normalisation(nn.Module):
+    """The statistics of a `VecNormalize`, fixed; in double precision as there."""
+
+    mean: Tensor
+    deviation: Tensor
+    _limit: float
+
+    def __init__(self, normalize: VecNormalize) -> None:
+        super().__init__()
+        statistics = normalize.obs_rms
+        assert isinstance(statistics, RunningMeanStd)  # a dict belongs to Dict observations
+        self.register_buffer("mean", torch.as_tensor(statistics.mean).clone())
+        self.register_buffer("deviation", torch.as_tensor(np.sqrt(statistics.var + normalize.epsilon)))
+        self._limit = float(normalize.clip_obs)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return ((codes - self.mean) / self.deviation).clamp(-self._limit, self._limit).to(torch.float32)
+
+
+def _require_memoryless(policy: BasePolicy) -> None:
+    """Refuse policies whose action needs more than the observation."""
+    needs = set(inspect.signature(policy._predict).parameters) - {"observation", "obs", "deterministic"}
+    if needs:
+        raise TypeError(
+            f"export_agent needs a policy that acts on the observation alone, but {type(policy).__name__} also takes "
+            f"{', '.join(sorted(needs))}"
+        )
+
+
+def _acting_part(policy: BasePolicy) -> BasePolicy:
+    """A copy on the CPU, without gradients, of what chooses the action."""
+    acting: BasePolicy = next((getattr(policy, name) for name in _ACTING_PARTS if hasattr(policy, name)), policy)
+    # distributions keep tensors of the last training step, which refuse a deep copy; each action makes its own
+    kept = [module.action_dist for module in acting.modules() if hasattr(module, "action_dist")]
+    part = copy.deepcopy(acting, {id(distribution): copy.copy(distribution) for distribution in kept})
+    for unused in ("value_net", "vf_features_extractor"):
+        if hasattr(part, unused):
+            setattr(part, unused, nn.Identity())
+    part.to("cpu").requires_grad_(False).set_training_mode(False)
+    # once in earnest: an extractor verifies its encoder and the range of the images at its first batch
+    space = part.observation_space
+    assert space.shape is not None
+    with torch.no_grad():
+        part._predict(torch.from_numpy(np.zeros((1, *space.shape), space.dtype)), deterministic=True)
+    return part
+
+
+@contextmanager
+def _unvalidated_distributions() -> Iterator[None]:
+    """Distributions check their arguments by value, which a traced graph cannot."""
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+
+
+def _untransposed_shape(env: VecEnv | None) -> tuple[int, ...] | None:
+    """The shape of one image before SB3 brought the channels to the front."""
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecTransposeImage):
+            return env.venv.observation_space.shape
+        env = env.venv
+    return None
+
+
+def _transposition(raw: tuple[int, ...], seen: tuple[int, ...]) -> list[nn.Module]:
+    if raw == seen:
+        return []
+    if len(raw) == 3 and (raw[2], *raw[:2]) == seen:
+        return [_Transposed()]
+    raise ValueError(f"export_agent: images of shape {raw} do not fit an agent that observes {seen}")
+
+
+def _encoder_of(
+    model: BaseAlgorithm, encoder: FrozenEncoder | None, options: LatentOptions | None
+) -> tuple[FrozenEncoder, LatentOptions]:
+    """What made the codes that the agent observes."""
+    seen, env = model.observation_space.shape, model.get_env()
+    if encoder is None:
+        if options is not None:
+            raise TypeError("export_agent takes latent_options beside encoder; a wrapper has its own")
+        found = None if env is None else codes_wrapping(env)
+        if found is None:
+            raise ValueError(
+                f"export_agent: the agent observes {seen}, and no LatentObservation or VecLatentObservation was found "
+                "in its environment: load it with env=, or give encoder= and image_shape="
+            )
+        encoder, options = found
+    options = options or LatentOptions()
+    width = options.n_stack * encoder.code_size * (2 if options.include_log_variance else 1)
+    if seen != (width,):
+        raise ValueError(
+            f"export_agent: the agent observes {seen}, but {encoder!r} with {options} gives ({width},): "
+            "latent_options says what its wrapper did"
+        )
+    return encoder, options
+
+
+def _wrapped_shape(env: VecEnv | None) -> tuple[int, ...] | None:
+    """The shape of one image below the observation wrapper, where the environment is in this process."""
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecLatentObservation):
+            return env.venv.observation_space.shape
+        env = env.venv
+    inner: Any = env.envs[0] if isinstance(env, DummyVecEnv) else None
+    around: list[str] = []
+    while isinstance(inner, gym.Wrapper):
+        if isinstance(inner, LatentObservation):
+            if around:
+                raise ValueError(f"export_agent: {around[0]} changes the codes on their way to the agent")
+            return inner.env.observation_space.shape
+        if isinstance(inner, gym.ObservationWrapper):
+            around.append(type(inner).__name__)
+        inner = inner.env
+    return None

@@ -1,0 +1,102 @@
+"""export_agent: an agent as one file that runs without this package."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from rl.agent_graph import AgentGraph
+from rl.latent_encoding import LatentOptions
+from sparse_repr import FrozenEncoder
+from sparse_repr.files import write_bytes
+
+
+def export_agent(
+    model: BaseAlgorithm,
+    path: str | os.PathLike[str],
+    *,
+    encoder: FrozenEncoder | None = None,
+    latent_options: LatentOptions | None = None,
+    image_shape: Sequence[int] | None = None,
+    vec_normalize: VecNormalize | None = None,
+) -> Path:
+    """Write an agent as one file: a batch of raw images in, the actions of `predict(deterministic=True)` out.
+
+    The file runs on the CPU without this package, Stable-Baselines3 or Gymnasium: ``.pt2`` needs torch alone
+    (`torch.export.load(path).module()(images)`), ``.onnx`` any ONNX runtime (input ``images``, output ``actions``).
+    Both carry a JSON text about themselves: in ``.pt2`` the extra file ``agent.json``, in ``.onnx`` the metadata
+    property ``agent``.
+
+    Args:
+        model: any Stable-Baselines3 algorithm whose policy acts on one image alone. The image is encoded by the
+            policy's own features extractor, or by the observation wrapper of the model's environment.
+        path: ends in ``.pt2`` or ``.onnx``; written atomically.
+        encoder: for an agent on codes whose environment is not at hand: what encoded them.
+        latent_options: beside `encoder`: how they were stacked and scaled (`wrapper.latent_options`); None: not at all.
+        image_shape: (H, W, C) or (C, H, W) of a raw image; None takes what the model's environment gives (it must be in
+            this process), or what the policy itself expects.
+        vec_normalize: whose observation statistics are baked in; None takes those of the model's environment, so a
+            model trained under `VecNormalize` and loaded without its environment needs this.
+
+    Returns:
+        The path. The graph takes images (B, *image_shape) of the environment's type (uint8), any B; where the wrapper
+        stacks codes, the last images (B, n_stack, *image_shape), oldest first, the first one repeated at the start of
+        an episode. It gives actions (B, ...) in the action space's own range and shape, integers where it is discrete.
+
+    Raises:
+        TypeError: an agent with recurrent state, action masks or Dict observations; `encoder` for an agent on images.
+        ValueError: another ending; the encoder or the image shape is missing or does not fit; another wrapper changes
+            the codes on their way to the agent.
+        ImportError: ``.onnx`` without the packages onnx and onnxscript.
+    """
+    target = Path(path)
+    if target.suffix not in (".pt2", ".onnx"):
+        raise ValueError(f"export_agent needs a path that ends in .pt2 or .onnx, got {target}")
+    if not isinstance(model, BaseAlgorithm):
+        raise TypeError(f"export_agent needs a Stable-Baselines3 model, got {type(model).__name__}")
+    if target.suffix == ".onnx":
+        _require_onnx()
+    agent = AgentGraph(
+        model, encoder=encoder, latent_options=latent_options, image_shape=image_shape, vec_normalize=vec_normalize
+    )
+    description = {
+        "algorithm": type(model).__name__,
+        "images": {"shape": ["batch", *agent.image_shape], "dtype": str(agent.image_dtype)},
+        "actions": str(model.action_space),
+        "encoder": agent.encoder and agent.encoder.fingerprint,
+    }
+    write = _onnx if target.suffix == ".onnx" else _pt2
+    write_bytes(target, write(agent.trace(), json.dumps(description)))
+    return target
+
+
+def _pt2(program: torch.export.ExportedProgram, description: str) -> bytes:
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={"agent.json": description})
+    return content.getvalue()
+
+
+def _require_onnx() -> None:
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"export_agent needs {' and '.join(missing)} for .onnx: install sparse-repr[onnx], or export to .pt2"
+        )
+
+
+def _onnx(program: torch.export.ExportedProgram, description: str) -> bytes:
+    converted = torch.onnx.export(
+        program, dynamo=True, input_names=["images"], output_names=["actions"], verbose=False, external_data=False
+    )
+    assert converted is not None  # with dynamo=True and no file name it is returned
+    converted.model.metadata_props["agent"] = description
+    content: bytes = converted.model_proto.SerializeToString()
+    return content
