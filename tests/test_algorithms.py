@@ -64,7 +64,7 @@ def _extractors(model: Any) -> list[LatentExtractor]:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_encoder_survives_construction_training_saving_and_loading(name: str, tmp_path: Path) -> None:
+def test_traps_01_03_14_the_encoder_survives_training_and_saving(name: str, tmp_path: Path) -> None:
     content = make_encoder().to_bytes()
     (tmp_path / "run").mkdir()
     save_encoder(make_encoder(), tmp_path / "run" / "encoder.safetensors")
@@ -93,6 +93,16 @@ def test_the_encoder_survives_construction_training_saving_and_loading(name: str
     loaded.learn(12)
     assert (held.fingerprint, held.to_bytes()) == (fingerprint, content)
     held.verify()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_trap_04_there_is_nothing_to_average(name: str) -> None:
+    extractors = _extractors(_build(name, make_encoder()))
+    assert len(extractors) >= EXTRACTORS.get(name, 1)
+    for extractor in extractors:
+        assert list(extractor.parameters()) == []
+        assert list(extractor.buffers()) == []
+        assert list(extractor.state_dict()) == ["_extra_state"]
 
 
 def _weights(model: Any) -> list[torch.Tensor]:

@@ -266,7 +266,7 @@ def test_vectorised_pictures_are_kept_with_that_of_the_end() -> None:
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
-def test_trap_9_one_frame_has_one_code_everywhere(layout: str) -> None:
+def test_trap_09_one_frame_has_one_code_everywhere(layout: str) -> None:
     encoder = make_encoder(3)
     frame = picture(0, 0)
     axes, shape = ((0, 1, 2), (64, 64, 3)) if layout == "HWC" else ((2, 0, 1), (3, 64, 64))
