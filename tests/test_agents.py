@@ -154,6 +154,24 @@ def test_agents_that_encode_in_their_policy_find_the_encoder_in_the_file(by_path
         load_agent(path, LatentObservation(Frames(), make_encoder(3)))
 
 
+def test_fine_tuned_weights_are_saved_with_the_agent(tmp_path: Path) -> None:
+    kwargs = {
+        "features_extractor_class": LatentExtractor,
+        "features_extractor_kwargs": {"encoder": make_encoder(3), "trainable": True, "encoder_lr_multiplier": 0.5},
+        "net_arch": [8],
+    }
+    agent = PPO("CnnPolicy", DummyVecEnv([Frames]), n_steps=8, batch_size=8, policy_kwargs=kwargs, device="cpu").learn(
+        8
+    )
+    model, venv = load_agent(save_agent(tmp_path / "agent.zip", agent), Frames(), device="cpu")
+    assert venv is not None
+    images, _ = agent.policy.obs_to_tensor(venv.reset())
+    features = agent.policy.extract_features(images)
+    assert np.array_equal(model.policy.extract_features(images).detach(), features.detach())
+    # not those that training started from
+    assert not np.allclose(features.detach(), make_encoder(3).encode((255 * images).round().byte().numpy()), atol=1e-5)
+
+
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     codes = VecLatentObservation(DummyVecEnv([Frames]), make_encoder(3))
     target = tmp_path / "agent.zip"

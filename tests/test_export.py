@@ -94,6 +94,14 @@ def test_agents_with_the_encoder_inside_act_as_before(name: str, encoder: Frozen
     model.learn(8)  # the export left the model as it was
 
 
+def test_fine_tuned_agents_act_as_before(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    extractor = {"encoder": encoder, "trainable": True, "encoder_lr_multiplier": 0.5, "trunk": [8]}
+    model = _in_policy("PPO", encoder, features_extractor_kwargs=extractor)
+    model.learn(16)
+    path = export_agent(model, tmp_path / "agent.pt2")
+    _agree(_run(path, IMAGES), model.predict(IMAGES, deterministic=True)[0])
+
+
 @pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])
 def test_agents_on_codes_take_images(name: str, encoder: FrozenEncoder, tmp_path: Path) -> None:
     model = _wrapped(name, LatentObservation(gym.make(ALGORITHMS[name][1]), encoder))
