@@ -121,14 +121,14 @@ class LatentExtractor(BaseFeaturesExtractor):
         frames = images.frames(observations)
         if self.trainable_encoder is not None:
             features = self._scaled(*self.trainable_encoder(frames))
-        elif self._cache is not None and frames.device.type == "cpu":
+        elif self._cache is not None and frames.device.type == "cpu" and not torch.compiler.is_exporting():
             features = self._cache(frames)
         else:
             features = self._frozen_features(frames)
         if observations.is_floating_point():
             features = features.to(observations.dtype)
         # (B * n_stack, 1 or 2, D) -> means of all frames, then their log-variances
-        split = features.reshape(len(observations), images.n_stack, -1, self.encoder.code_size)
+        split = features.reshape(observations.shape[0], images.n_stack, -1, self.encoder.code_size)
         return split.transpose(1, 2).flatten(1)
 
     def _frozen_features(self, frames: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class ImageInput:
         pictures = self._pictures(observations)
         if self._order is None:
             return pictures
-        split = pictures.reshape(len(pictures), *self._order[0])
+        split = pictures.reshape(pictures.shape[0], *self._order[0])
         return split.permute(0, *self._order[1]).reshape(-1, *self._frame_shape)
 
     def _pictures(self, observations: Tensor) -> Tensor:

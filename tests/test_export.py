@@ -94,12 +94,28 @@ def test_agents_with_the_encoder_inside_act_as_before(name: str, encoder: Frozen
     model.learn(8)  # the export left the model as it was
 
 
-def test_fine_tuned_agents_act_as_before(encoder: FrozenEncoder, tmp_path: Path) -> None:
-    extractor = {"encoder": encoder, "trainable": True, "encoder_lr_multiplier": 0.5, "trunk": [8]}
-    model = _in_policy("PPO", encoder, features_extractor_kwargs=extractor)
-    model.learn(16)
-    path = export_agent(model, tmp_path / "agent.pt2")
-    _agree(_run(path, IMAGES), model.predict(IMAGES, deterministic=True)[0])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trainable": True, "encoder_lr_multiplier": 0.1},
+        {"trunk": [8], "include_log_variance": True, "cache_frames": 16},
+        {"n_stack": 2},
+    ],
+    ids=lambda options: "_".join(options),
+)
+def test_options_of_the_extractor_are_part_of_the_graph(
+    options: dict[str, Any], encoder: FrozenEncoder, tmp_path: Path
+) -> None:
+    stack = options.get("n_stack", 1)
+    venv = VecFrameStack(DummyVecEnv([lambda: gym.make(CONTINUOUS)]), stack)
+    extractor = {
+        "features_extractor_class": LatentExtractor,
+        "features_extractor_kwargs": {"encoder": encoder, **options},
+    }
+    model = PPO("CnnPolicy", venv, policy_kwargs={**extractor, **SMALL}, device="cpu", seed=0, **ROLLOUT)
+    model.learn(8)
+    images = np.concatenate([IMAGES] + [IMAGES[::-1]] * (stack - 1), axis=3)
+    _agree(_run(export_agent(model, tmp_path / "agent.pt2"), images), model.predict(images, deterministic=True)[0])
 
 
 @pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])
