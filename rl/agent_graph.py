@@ -103,7 +103,13 @@ class AgentGraph(nn.Module):
         """The graph as torch sees it, for any batch size."""
         example = torch.from_numpy(np.zeros((2, *self.image_shape), self.image_dtype))
         with torch.no_grad(), _unvalidated_distributions():
-            return torch.export.export(self, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+            program = torch.export.export(
+                self, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
+            )
+        # frozen encoders keep their weights in channels-last order, which torch.export.save takes for views
+        for held in (program.state_dict, program.constants):
+            held.update({name: value.contiguous() for name, value in held.items() if isinstance(value, Tensor)})
+        return program
 
 
 class _Transposed(nn.Module):
