@@ -20,7 +20,7 @@ def spike_and_slab_kl(components: SpikeAndSlab, *, slab_probability: float) -> T
 
     gamma KL(N(mu, sigma^2) || N(0, 1)) + gamma log(gamma / alpha) + (1 - gamma) log((1 - gamma) / (1 - alpha)), with
     gamma = sigmoid(slab_logit) the probability of the slab and alpha that of the prior (Tonolini et al. 2019,
-    section 3, for a fixed prior).
+    for a fixed prior).
 
     Args:
         components: (B, D) each.
@@ -38,7 +38,7 @@ def spike_and_slab_kl(components: SpikeAndSlab, *, slab_probability: float) -> T
 
 
 def sample_spike_and_slab(components: SpikeAndSlab, normal: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """A relaxed sample, which has gradients, and the exact one (Tonolini et al. 2019, section 3).
+    """A relaxed sample, which has gradients, and the exact one (the reparameterisation of Tonolini et al. 2019).
 
     relaxed = T(eta - 1 + gamma) (mu + sigma epsilon), with T(y) = sigmoid(50 y) in place of the step function.
 
