@@ -47,8 +47,7 @@ class PretrainConfig:
     beta_tcvae: total correlation penalised through estimates within the batch (Chen et al. 2018);
     dip_vae_i, dip_vae_ii: the covariance of the means, of the samples, drawn to the identity (Kumar et al. 2018);
     iwae: the importance-weighted bound (Burda et al. 2016);
-    info_gan: a generator whose codes a Q network reads back; that network becomes the encoder (Chen et al. 2016);
-    experimental: its discriminator still wins on dSprites, and no run of ours has disentangled with it."""
+    info_gan: a generator whose codes a Q network reads back; that network becomes the encoder (Chen et al. 2016)."""
     run_dir: str | None = None
     """Folder for everything the run writes; by default runs/DATASET-OBJECTIVE[-perceptual]-seedSEED."""
     seed: int = 0
@@ -120,9 +119,9 @@ class PretrainConfig:
     information_weight: float | None = None
     """Weight of the mutual information between code and picture (info_gan: 0.1 unless set)."""
     noise_units: int | None = None
-    """Size of the generator's noise beside the code (info_gan: 62 unless set)."""
+    """Size of the generator's noise beside the code (info_gan: 5 unless set)."""
     discriminator_learning_rate: float | None = None
-    """Learning rate of the discriminator (factor_vae: 1e-4, info_gan: 2e-4 unless set)."""
+    """Learning rate of the discriminator (factor_vae: 1e-4, info_gan: 1e-3 unless set)."""
     discriminator_batch: str | None = None
     """Where factor_vae's permuted codes come from: second (a batch of its own, unless set) or split (half a batch)."""
     learning_rate: float = 5e-4

@@ -37,7 +37,7 @@ def mask_rectangles(images: Tensor, corners: Tensor) -> Tensor:
 
 
 class DenoisingFeatures:
-    """The bottleneck of a denoising autoencoder: 100 features of an image (DARLA: Higgins et al. 2017, section 4.1).
+    """The bottleneck of a denoising autoencoder: 100 features of an image (DARLA: Higgins et al. 2017).
 
     Deviations: the Burgess network with ReLUs in place of DARLA's with ELUs, and a Bernoulli reconstruction.
     """

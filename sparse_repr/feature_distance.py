@@ -13,7 +13,7 @@ from sparse_repr.registry import lookup
 from sparse_repr.vgg_weights import CONVOLUTIONS
 
 VGG_LAYERS = {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22}
-"""Layer -> its place in torchvision's `vgg16().features` (Johnson et al. 2016, section 4)."""
+"""Layer -> its place in torchvision's `vgg16().features` (the layers of Johnson et al. 2016)."""
 _POOLS = (4, 9, 16, 23)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)

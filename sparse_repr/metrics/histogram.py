@@ -79,7 +79,7 @@ def discrete_mutual_information(
 def modularity_score(codes: Any, factors: Any, *, seed: int = 0, samples: int = 10_000, bins: int = 20) -> float:
     """Modularity: whether each unit has information about one factor only.
 
-    Ridgeway & Mozer 2018, section 4: the mean over units of 1 - (sum_k m_dk^2 - max_k m_dk^2) / (max_k m_dk^2 (K - 1))
+    Ridgeway & Mozer 2018, modularity: the mean over units of 1 - (sum_k m_dk^2 - max_k m_dk^2) / (max_k m_dk^2 (K - 1))
     with m_dk the mutual information of unit d and factor k, from `bins` equal-width bins. Units without information
     are left out (public code counts them as 0). Finite samples bias mutual information upwards, alike for all factors
     with the same number of values: pure noise scores 0.65 on dSprites, not 0.

@@ -78,7 +78,7 @@ def _window_sums(values: Tensor) -> Tensor:
 
 
 def ssim(images: Any, reconstructed: Any, *, data_range: float) -> float:
-    """Mean structural similarity (Wang et al. 2004, Eq. 13) with a uniform 7x7 window, averaged over images.
+    """Mean structural similarity (SSIM, Wang et al. 2004) with a uniform 7x7 window, averaged over images.
 
     The same as `skimage.metrics.structural_similarity` with its defaults (sample covariance, the border of 3 pixels
     left out, channels averaged), for a whole batch at once.
@@ -103,7 +103,7 @@ def ssim(images: Any, reconstructed: Any, *, data_range: float) -> float:
     total = torch.zeros((), dtype=torch.float64, device=first.device)
     for start in range(0, len(first), at_once):
         x, y = first[start : start + at_once], second[start : start + at_once]
-        # Eq. 13 needs the variances only as their sum: four averages do. In place, because memory traffic is the cost.
+        # SSIM needs the variances only as their sum: four averages do. In place, because memory traffic is the cost.
         fields = torch.empty((4, *x.shape), dtype=torch.float64, device=x.device)
         fields[0], fields[1] = x, y
         torch.mul(fields[0], fields[1], out=fields[2])

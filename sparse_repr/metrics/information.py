@@ -44,7 +44,7 @@ def mutual_information_matrix(
 ) -> MutualInformation:
     """Mutual information I(z_j; v_k) = H(z_j) - E_c H(z_j | v_k = c) of a Gaussian posterior, by quadrature.
 
-    Chen et al. 2018, Eq. 4 and appendix C. Every item is a Gaussian component. Components are laid on a grid of means
+    Chen et al. 2018. Every item is a Gaussian component. Components are laid on a grid of means
     and a few widths per octave (each split between its neighbours so that its mean and variance are kept exactly),
     convolved with their Gaussian in the Fourier domain, each octave on a grid as fine as it needs (the few that are
     much sharper than the rest are added point by point), and -q log q is summed over the finest grid. Deviation from
@@ -142,7 +142,7 @@ def mig_score(
 ) -> float:
     """Mutual information gap: mean over factors of (I_(1) - I_(2)) / H(v_k).
 
-    Chen et al. 2018, Eq. 6. Chen's code leaves out the factor *shape*, Dubois' keeps it: `exclude` says which. A code
+    Chen et al. 2018. Chen's code leaves out the factor *shape*, Dubois' keeps it: `exclude` says which. A code
     of one unit has I_(2) = 0.
 
     Args:
@@ -171,7 +171,7 @@ def mig_score(
 def aam_score(matrix: Any, *, include: Sequence[int] | None = None, exclude: Sequence[int] = ()) -> float:
     """Axis alignment metric: mean over factors of max(0, I_(1) - sum_{d >= 2} I_(d)) / I_(1), 0 where I_(1) is 0.
 
-    Dubois et al. 2019, section 4.
+    Dubois et al. 2019.
 
     Args:
         matrix: (K, D) nats, from `mutual_information_matrix`.

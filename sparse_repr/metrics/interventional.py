@@ -41,10 +41,10 @@ def beta_vae_score(
 ) -> float:
     """Accuracy of telling which factor two items share, from how much their codes differ.
 
-    Higgins et al. 2017, section 3. A point is the mean of |c_1 - c_2| over `batch_size` pairs, each of which shares
-    one value of factor k; a logistic regression predicts k. Deviations: the differences are standardised before the
-    regression, so that its penalty does not depend on the scale of the units, and pairs are drawn from the items given
-    (an item may be its own partner).
+    The disentanglement metric of Higgins et al. 2017. A point is the mean of |c_1 - c_2| over `batch_size` pairs, each
+    of which shares one value of factor k; a logistic regression predicts k. Deviations: the differences are
+    standardised before the regression, so that its penalty does not depend on the scale of the units, and pairs are
+    drawn from the items given (an item may be its own partner).
 
     Args:
         codes: (N, D).
@@ -89,8 +89,8 @@ def factor_vae_score(
 ) -> float:
     """Accuracy of a majority vote: the unit that varies least, relative to its variance, names the fixed factor.
 
-    Kim & Mnih 2018, section 4. A vote is argmin_d of the variance of c_d over `batch_size` items that share one value
-    of factor k, divided by its variance over all items. Deviation: items are drawn from those given.
+    The metric of Kim & Mnih 2018. A vote is argmin_d of the variance of c_d over `batch_size` items that share one
+    value of factor k, divided by its variance over all items. Deviation: items are drawn from those given.
 
     Args:
         codes: (N, D).

@@ -30,7 +30,7 @@ def default_weights_path() -> Path:
 def lpips(images: Any, reconstructed: Any, weights_path: str | Path | None = None) -> float:
     """Learned perceptual image patch similarity, version 0.1 with VGG16, averaged over images.
 
-    Zhang et al. 2018, Eq. 1: sum over five stages of the mean over positions of sum_c w_c (y_c - y'_c)^2, with y the
+    Zhang et al. 2018: sum over five stages of the mean over positions of sum_c w_c (y_c - y'_c)^2, with y the
     features normalised to length 1 over the channels.
 
     Args:

@@ -41,7 +41,7 @@ def dci_scores(
 ) -> DCI:
     """Disentanglement, completeness and informativeness of a code, from the importances R (D, K) of a learner.
 
-    Eastwood & Williams 2018, section 2. Disentanglement is the mean over units of 1 - H_K(R_d / sum_k R_dk), weighted
+    Eastwood & Williams 2018. Disentanglement is the mean over units of 1 - H_K(R_d / sum_k R_dk), weighted
     by sum_k R_dk; completeness the mean over factors of 1 - H_D(R_k / sum_d R_dk), weighted likewise, with entropies to
     base K and D; informativeness the held-out accuracy. The learner changes all three, so a score is only comparable
     beside its learner's name. Deviations: base D counts the live units, so that a dead one changes nothing; the paper
@@ -100,7 +100,7 @@ def sap_score(
 ) -> float:
     """Separated attribute predictability: mean over factors of the gap between the best two units' scores.
 
-    Kumar et al. 2018, section 3. The score of a unit for a factor is the held-out accuracy of a linear support vector
+    Kumar et al. 2018. The score of a unit for a factor is the held-out accuracy of a linear support vector
     machine on that unit alone (C = 0.01, balanced classes, as published by Locatello et al. 2019), or, for continuous
     factors, their squared correlation. A line in one dimension separates the values of a many-valued factor badly: a
     perfect code of dSprites scores 0.245. A code of one unit has 0 for its second. C acts on the scale of the units as
@@ -171,7 +171,7 @@ def _machine_accuracies(
 def explicitness_score(codes: Any, factors: Any, *, seed: int = 0, train: int = 10_000, test: int = 5_000) -> float:
     """Explicitness: mean area under the ROC curve of a logistic regression from the code to each factor value.
 
-    Ridgeway & Mozer 2018, section 4: one value against the rest, averaged over the values of a factor, then over
+    Ridgeway & Mozer 2018, explicitness: one value against the rest, averaged over the values of a factor, then over
     factors, on held-out items, with scikit-learn's logistic regression on the standardised code (as published by
     Locatello et al. 2019). A value that is absent from, or alone in, the test items is left out.
 

@@ -20,7 +20,7 @@ def probe_scores(
 ) -> npt.NDArray[np.float64]:
     """Held-out accuracy (whole-number targets) or R² (real targets) of a probe for each factor.
 
-    Träuble et al. 2022 relate such proxy tasks on a frozen code to the reward that an agent gets from it.
+    Träuble, Dittadi et al. 2022 relate such proxy tasks on a frozen code to the reward that an agent gets from it.
 
     Args:
         codes: (N, D).

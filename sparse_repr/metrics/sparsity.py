@@ -11,7 +11,7 @@ from sparse_repr.metrics.validation import check_codes, live_units
 
 
 def active_units(codes: Any, *, threshold: float = 0.01) -> int:
-    """Number of units whose code varies: Var_x(E[z_d | x]) > threshold (Burda et al. 2016, section 5.2).
+    """Number of units whose code varies: Var_x(E[z_d | x]) > threshold (active units of Burda et al. 2016).
 
     Args:
         codes: (N, D) posterior means.
@@ -29,7 +29,7 @@ def active_units(codes: Any, *, threshold: float = 0.01) -> int:
 def hoyer_sparsity(codes: Any) -> float:
     """Hoyer's measure, averaged over items: (sqrt(D) - ||c||_1 / ||c||_2) / (sqrt(D) - 1).
 
-    Hoyer 2004, section 3.1. 1 where one unit is non-zero, 0 where all have the same size. An all-zero code counts as 0
+    Hoyer 2004, sparseness. 1 where one unit is non-zero, 0 where all have the same size. An all-zero code counts as 0
     (its ratio is undefined; it is not a code in which few units speak). Units are taken as they are, not scaled, so
     dead units near zero raise it.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import abc
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -64,3 +65,51 @@ def minimise(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
     loss.backward()
     for optimiser in optimisers:
         optimiser.step()
+
+
+class SingleOptimiserObjective(abc.ABC):
+    """An objective of one loss, which one Adam optimiser takes down through the encoder and the decoder.
+
+    A subclass says what the loss is; the step and the state for resuming are the same for all.
+    """
+
+    batches = 1
+
+    def __init__(
+        self, vae: VAE, *, learning_rate: float, noise_size: int, after_step: Callable[[int], None] | None = None
+    ) -> None:
+        """Own `vae` and its optimiser.
+
+        Args:
+            vae: the networks.
+            learning_rate: of Adam.
+            noise_size: standard normal numbers the loss needs per image.
+            after_step: called with the step number once the optimiser has moved, for a proximal step.
+        """
+        self.vae = vae
+        self.noise_size = noise_size
+        self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
+        self._after_step = after_step
+
+    @abc.abstractmethod
+    def loss(
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
+
+    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:
+        """One step of the optimiser down the loss; see `Objective.step`."""
+        loss, terms = self.loss(images, noise, autocast, step_number)
+        minimise(loss, self.optimiser)
+        if self._after_step is not None:
+            self._after_step(step_number)
+        return terms
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and the state of the optimiser."""
+        return {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.vae.load_state_dict(state["vae"])
+        self.optimiser.load_state_dict(state["optimiser"])

@@ -173,7 +173,7 @@ def _info_gan(vae: VAE, reconstruction: Reconstruction, **settings: Any) -> Obje
 
 
 _SPARSITY: dict[str, Option] = {"sparsity_target": "mean", "sparsity_warmup": 0, "sparsity_proximal": False}
-# Burgess et al. 2018, section 5: dSprites up to 25 nats over 100,000 steps, gamma 100 in public reference settings
+# Burgess et al. 2018: dSprites up to 25 nats over 100,000 steps, gamma 100 in public reference settings
 _CAPACITY: dict[str, Any] = {"capacity_nats": 25.0, "capacity_steps": 100_000}
 _ESTIMATOR: dict[str, Any] = {"density_estimator": "mws"}
 # scale 1 / sqrt 2: a Laplace of variance 1, like the Gaussian it replaces
@@ -254,10 +254,11 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
         "a generator whose codes a Q network reads back, which becomes the encoder (Chen et al. 2016)",
         {"information_weight": 0.1},
         _info_gan,
-        {"discriminator_learning_rate": 2e-4, "noise_units": 62},
+        {"discriminator_learning_rate": 1e-3, "noise_units": 5},
         needs=("seed",),
         heads=("gaussian",),
         reconstructs=False,
+        smallest_batch=2,
     ),
 }
 

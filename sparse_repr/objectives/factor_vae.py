@@ -37,11 +37,11 @@ def build_code_discriminator(code_size: int, *, seed: int) -> nn.Sequential:
 
 
 class FactorVAEObjective:
-    """Reconstruction + KL + gamma * total correlation, the latter from a discriminator (Kim and Mnih 2018, Eq. 2, 3).
+    """Reconstruction + KL + gamma * total correlation, the latter from a discriminator (Kim and Mnih 2018, Eq. 2).
 
-    TC = E_q(z)[log D(z) / (1 - D(z))], the difference of the discriminator's two logits. Both networks take one step
-    per call, the VAE first (Algorithm 2). The images of a step are halved: the first half trains the VAE, the second
-    is encoded without gradient and permuted.
+    TC = E_q(z)[log D(z) / (1 - D(z))] by the density-ratio trick: the difference of the discriminator's two logits.
+    Both networks take one step per call, the VAE first (Algorithm 2). The images of a step are halved: the first half
+    trains the VAE, the second is encoded without gradient and permuted.
     """
 
     def __init__(

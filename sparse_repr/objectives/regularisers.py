@@ -66,7 +66,7 @@ class TotalCorrelation:
 class MomentMatching:
     """KL + distance of the covariance of the codes from the identity (Kumar et al. 2018): DIP-VAE.
 
-    I takes the covariance of the means (Eq. 6), II that of the samples: E[Sigma] + Cov[mu] (Eq. 7).
+    I takes the covariance of the means (Eq. 6), II that of the samples: E[Sigma] + Cov[mu] (Eq. 5 and 7).
     """
 
     covariance_weight: float

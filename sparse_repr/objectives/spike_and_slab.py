@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_repr.models import VAE, SpikeAndSlab
-from sparse_repr.objectives.base import minimise
+from sparse_repr.objectives.base import SingleOptimiserObjective
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
 from sparse_repr.reconstruction import Reconstruction
@@ -23,7 +20,7 @@ def spike_and_slab_kl(components: SpikeAndSlab, *, slab_probability: float) -> T
 
     gamma KL(N(mu, sigma^2) || N(0, 1)) + gamma log(gamma / alpha) + (1 - gamma) log((1 - gamma) / (1 - alpha)), with
     gamma = sigmoid(slab_logit) the probability of the slab and alpha that of the prior (Tonolini et al. 2019,
-    section 3, for a fixed prior).
+    for a fixed prior).
 
     Args:
         components: (B, D) each.
@@ -41,7 +38,7 @@ def spike_and_slab_kl(components: SpikeAndSlab, *, slab_probability: float) -> T
 
 
 def sample_spike_and_slab(components: SpikeAndSlab, normal: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """A relaxed sample, which has gradients, and the exact one (Tonolini et al. 2019, section 3).
+    """A relaxed sample, which has gradients, and the exact one (the reparameterisation of Tonolini et al. 2019).
 
     relaxed = T(eta - 1 + gamma) (mu + sigma epsilon), with T(y) = sigmoid(50 y) in place of the step function.
 
@@ -58,15 +55,13 @@ def sample_spike_and_slab(components: SpikeAndSlab, normal: Tensor, uniform: Ten
     return torch.sigmoid(_SHARPNESS * margin) * slab, torch.where(margin > 0, slab, 0.0).detach()
 
 
-class SpikeAndSlabObjective:
+class SpikeAndSlabObjective(SingleOptimiserObjective):
     """Reconstruction + beta * KL between spike-and-slab distributions (Tonolini et al. 2019).
 
     Deviations: the prior is the fixed one, without the pseudo-inputs and the warm-up of the paper. The code
     that the encoder exports is the posterior mean gamma * mu, as for every other objective; the exact zeros reported
     are those of the samples.
     """
-
-    batches = 1
 
     def __init__(
         self,
@@ -91,14 +86,18 @@ class SpikeAndSlabObjective:
         """
         if not 0 < slab_probability < 1:
             raise ValueError(f"slab_probability needs a number between 0 and 1, got {slab_probability!r}")
-        self.vae = vae
+        super().__init__(vae, learning_rate=learning_rate, noise_size=2 * vae.code_size)
         self.reconstruction = reconstruction
         self.beta = beta
         self.slab_probability = slab_probability
-        self.noise_size = 2 * vae.code_size
-        self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
 
-    def loss(self, images: Tensor, noise: Tensor, autocast: torch.autocast) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        autocast: torch.autocast,
+        step_number: int = 0,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
         normal, other = noise.chunk(2, dim=1)
         with autocast:
@@ -118,15 +117,3 @@ class SpikeAndSlabObjective:
             **achieved_sparsity(exact),
         }
         return loss, {name: term.detach() for name, term in terms.items()}
-
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
-        loss, terms = self.loss(images, noise, autocast)
-        minimise(loss, self.optimiser)
-        return terms
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.vae.load_state_dict(state["vae"])
-        self.optimiser.load_state_dict(state["optimiser"])

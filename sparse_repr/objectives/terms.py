@@ -61,7 +61,7 @@ def gaussian_log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
 
 
 def covariance(codes: Tensor) -> Tensor:
-    """Covariance of the units over the batch, (B, D) -> (D, D), divided by B as in Kumar et al. 2018, Eq. 5."""
+    """Covariance of the units over the batch, (B, D) -> (D, D), divided by B: Cov[mu] of Kumar et al. 2018."""
     centred = codes - codes.mean(0)
     return centred.T @ centred / len(codes)
 

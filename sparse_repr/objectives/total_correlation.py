@@ -13,7 +13,7 @@ from sparse_repr.registry import lookup
 
 
 def weighted_log_weights(batch_size: int, dataset_size: int) -> Tensor:
-    """Minibatch-weighted sampling (MWS): log 1 / (N B) everywhere (Chen et al. 2018, appendix C.1), (B, B).
+    """Minibatch-weighted sampling (MWS): log 1 / (N B) everywhere (Chen et al. 2018), (B, B).
 
     A lower bound of E[log q(z)] in expectation, off by log B where the posteriors do not overlap.
     """
@@ -25,7 +25,7 @@ def stratified_log_weights(batch_size: int, dataset_size: int) -> Tensor:
 
     z_i came from item i, one of N: its own posterior counts 1 / N, and the B - 1 others stand for the remaining N - 1
     items, (N - 1) / (N (B - 1)) each. Every row sums to 1 and the expectation of the estimate of q(z_i) is exact.
-    Chen et al. 2018, appendix C.2, has the same expectation with one of the others set apart; equal weights vary less.
+    The weights of Chen et al. 2018 have the same expectation with one of the others set apart; equal weights vary less.
     """
     if batch_size < 2:
         raise ValueError(f"stratified sampling needs at least 2 images per batch, got {batch_size}")
@@ -51,7 +51,7 @@ class KLDecomposition(NamedTuple):
 def decompose_kl(
     z: Tensor, mean: Tensor, log_variance: Tensor, *, dataset_size: int, estimator: str = "mws"
 ) -> KLDecomposition:
-    """Split the KL divergence by estimating q(z) and its marginals from the batch (Chen et al. 2018, Eq. 2).
+    """Split the KL divergence by estimating q(z) and its marginals from the batch (Chen et al. 2018).
 
     The weights enter the joint once, not once per unit: log q(z_i) = logsumexp_j (w_ij + sum_d log q(z_id|x_j)).
 

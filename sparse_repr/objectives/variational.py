@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import Regulariser, minimise, ramp
+from sparse_repr.objectives.base import Regulariser, SingleOptimiserObjective, ramp
 from sparse_repr.objectives.regularisers import WeightedKL
 from sparse_repr.objectives.sparsity import (
     SPARSITY_TARGETS,
@@ -23,7 +21,7 @@ from sparse_repr.objectives.terms import gaussian_log_density, kl_divergence, l1
 from sparse_repr.reconstruction import Reconstruction
 
 
-class VariationalObjective:
+class VariationalObjective(SingleOptimiserObjective):
     """Reconstruction + beta * KL + sparsity_weight * L1 of the posterior mean, in nats per image.
 
     With beta 1 and no penalty it is the VAE (Kingma and Welling 2013; the paper, Eq. 1); beta > 1 is the beta-VAE
@@ -31,8 +29,6 @@ class VariationalObjective:
     gives neither the weight nor the exact place of its L1 penalty: here it is the posterior mean, by default weight 1,
     and `sparsity_target` names the other readings. Another `regulariser` takes the place of beta * KL.
     """
-
-    batches = 1
 
     def __init__(
         self,
@@ -72,7 +68,12 @@ class VariationalObjective:
                 f"sparsity_proximal needs sparsity_target 'weights', got {sparsity_target!r}: a proximal step needs "
                 "parameters to act on; for exact zeros in the codes use the objective sparse_shrinkage"
             )
-        self.vae = vae
+        super().__init__(
+            vae,
+            learning_rate=learning_rate,
+            noise_size=vae.code_size,
+            after_step=self._shrink if sparsity_proximal else None,
+        )
         self.reconstruction = reconstruction
         self.regulariser = WeightedKL(beta) if regulariser is None else regulariser
         self.sparsity_weight = sparsity_weight
@@ -80,9 +81,7 @@ class VariationalObjective:
         self.sparsity_warmup = sparsity_warmup
         self.sparsity_proximal = sparsity_proximal
         self.report_sparsity = report_sparsity
-        self.noise_size = vae.code_size
         self.learning_rate = learning_rate
-        self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
 
     def loss(
         self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0
@@ -113,41 +112,33 @@ class VariationalObjective:
         """Weight of the L1 penalty at a step."""
         return self.sparsity_weight * ramp(step_number, self.sparsity_warmup)
 
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:
-        loss, terms = self.loss(images, noise, autocast, step_number)
-        minimise(loss, self.optimiser)
-        if self.sparsity_proximal:
-            shrink_weights(self.vae.encoder, self.learning_rate * self.current_sparsity_weight(step_number))
-        return terms
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.vae.load_state_dict(state["vae"])
-        self.optimiser.load_state_dict(state["optimiser"])
+    def _shrink(self, step_number: int) -> None:
+        """The proximal step of the penalty on the weights."""
+        shrink_weights(self.vae.encoder, self.learning_rate * self.current_sparsity_weight(step_number))
 
 
-class ImportanceWeightedObjective:
+class ImportanceWeightedObjective(SingleOptimiserObjective):
     """The importance-weighted bound L_k = E log (1/k) sum_i p(x, z_i) / q(z_i|x) (Burda et al. 2016, Eq. 8).
 
     Tighter than the evidence lower bound, which is k = 1 with a sampled KL term. The reconstruction must be a
     likelihood. Each image is decoded k times.
     """
 
-    batches = 1
-
     def __init__(
         self, vae: VAE, reconstruction: Reconstruction, *, learning_rate: float, importance_samples: int = 5
     ) -> None:
         """Own `vae` and an Adam optimiser for it; `importance_samples` is k."""
-        self.vae = vae
+        super().__init__(vae, learning_rate=learning_rate, noise_size=importance_samples * vae.code_size)
         self.reconstruction = reconstruction
         self.importance_samples = importance_samples
-        self.noise_size = importance_samples * vae.code_size
-        self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
 
-    def loss(self, images: Tensor, noise: Tensor, autocast: torch.autocast) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        autocast: torch.autocast,
+        step_number: int = 0,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative bound (scalar, with gradient) and its terms (scalars, detached)."""
         count, samples = len(images), self.importance_samples
         with autocast:
@@ -167,15 +158,3 @@ class ImportanceWeightedObjective:
             "l1": l1_penalty(posterior.mean).mean(),
         }
         return loss, {name: term.detach() for name, term in terms.items()}
-
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
-        loss, terms = self.loss(images, noise, autocast)
-        minimise(loss, self.optimiser)
-        return terms
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.vae.load_state_dict(state["vae"])
-        self.optimiser.load_state_dict(state["optimiser"])
