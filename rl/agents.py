@@ -141,12 +141,25 @@ def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
     around += [
         kind.__name__ for kind in (NormalizeObservation, FrameStackObservation) if any(venv.env_is_wrapped(kind))
     ]
+    around += _observation_wrappers_around_codes(venv)
     if around:
         raise ValueError(_cannot_rebuild(around[0]))
     encoders: list[FrozenEncoder] = venv.get_attr("encoder")
     if len(set(encoders)) > 1:
         raise ValueError(f"an agent needs one encoder in all environments, got {sorted(map(repr, set(encoders)))}")
     return encoders[0], venv.get_attr("latent_options")[0]
+
+
+def _observation_wrappers_around_codes(venv: VecEnv) -> list[str]:
+    """Names of observation wrappers around `LatentObservation`; environments in other processes cannot be looked at."""
+    base = venv.unwrapped
+    env = base.envs[0] if isinstance(base, DummyVecEnv) else None
+    found = []
+    while isinstance(env, gym.Wrapper) and not isinstance(env, LatentObservation):
+        if isinstance(env, gym.ObservationWrapper):
+            found.append(type(env).__name__)
+        env = env.env
+    return found
 
 
 def _cannot_rebuild(name: str) -> str:

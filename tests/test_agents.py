@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.wrappers import NormalizeObservation
+from gymnasium.wrappers import NormalizeObservation, TransformObservation
 from sb3_contrib import QRDQN
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -185,6 +185,10 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
         save_agent(target, agent(VecFrameStack(codes, 2)))
     with pytest.raises(ValueError, match="NormalizeObservation is around the codes"):
         save_agent(target, agent(NormalizeObservation(LatentObservation(Frames(), make_encoder(3)))))
+    latent = LatentObservation(Frames(), make_encoder(3))
+    doubled = TransformObservation(latent, lambda code: 2 * code, latent.observation_space)
+    with pytest.raises(ValueError, match="TransformObservation is around the codes"):
+        save_agent(target, agent(doubled))
     with pytest.raises(ValueError, match=r"neither its environment is wrapped.*use A2C\.save"):
         save_agent(target, agent("CartPole-v1"))
     without = agent(codes)
