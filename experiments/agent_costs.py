@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import resource
 import subprocess
@@ -32,6 +33,7 @@ _ROLLOUT = 128
 _ROLLOUTS = 3
 _ROUNDS = 3
 _REPLAY = 100_000
+_POOL = 32
 
 ARMS = ("latent_wrapper", "frozen_extractor", "frozen_extractor_cached", "nature_cnn")
 """Ways to give an agent pictures: codes from `VecLatentObservation`, `LatentExtractor` without and with its cache, and
@@ -178,19 +180,26 @@ def _measure_vectorised(count: int = 16) -> dict[str, Any]:
     }
 
 
+def _in_turn(work: Callable[[Any], Any], inputs: list[Any]) -> Callable[[], Any]:
+    """Calls `work` on the next of `inputs` each time."""
+    endless = itertools.cycle(inputs)
+    return lambda: work(next(endless))
+
+
 def _measure_overhead() -> dict[str, Any]:
-    """Wrapper and extractor over the bare forward pass of the same network on pictures that are scaled already."""
+    """`encode` on uint8 (H, W, C) pictures and the extractor on SB3's floats, over the bare forward pass on floats."""
     encoder = untrained_encoder()
     network = encoder.network("cpu")
     extractor = LatentExtractor(gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), encoder)
     results = {}
     for batch in (1, 8, 64):
-        pictures = np.random.default_rng(0).integers(0, 256, (batch, 3, 64, 64), dtype=np.uint8)
-        scaled = torch.from_numpy(pictures).float() / 255
+        # every call gets other pictures, as an agent does: the same ones again would still be in the cache
+        pictures = np.random.default_rng(0).integers(0, 256, (_POOL, batch, 64, 64, 3), dtype=np.uint8)
+        scaled = torch.from_numpy(pictures).permute(0, 1, 4, 2, 3).contiguous().float() / 255
         works: dict[str, Callable[[], Any]] = {
-            "bare_forward": functools.partial(network, scaled),
-            "encode": functools.partial(encoder.encode, pictures),
-            "extractor": functools.partial(extractor, scaled),
+            "bare_forward": _in_turn(network, list(scaled)),
+            "encode": _in_turn(encoder.encode, list(pictures)),
+            "extractor": _in_turn(extractor, list(scaled)),
         }
         with torch.no_grad():
             seconds = seconds_of(works, repeats=31, inner=max(1, 64 // batch))

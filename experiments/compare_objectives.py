@@ -246,14 +246,13 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         for arm in config.objectives:
             settings = arm_settings(config, arm)
             rate = train_arm(settings)
-            known = results["arms"].get(arm, {})
-            if rate is None and set(known) >= set(_COLUMNS):
-                continue
-            row = score_arm(settings, data, config.sample)
+            known = results["arms"].pop(arm, {})
+            row = known if rate is None and set(known) >= set(_COLUMNS) else score_arm(settings, data, config.sample)
             # from the measurement in turns where there is one: a whole run also loads, draws and exports
             cost = results["costs"].get(arm)
             speed = config.batch_size / cost["median_s"] if cost else rate
-            results["arms"][arm] = {**row, "images_per_s": speed if speed is not None else known.get("images_per_s")}
+            # popped and put back: the table has the order that was asked for
+            results["arms"][arm] = {**row, "images_per_s": known.get("images_per_s") if speed is None else speed}
             print(f"{arm}: {results['arms'][arm]}", flush=True)
             write_json(path, results)
     write_json(path, results)

@@ -1,4 +1,4 @@
-"""`python -m experiments.readme_tables`: write the README's tables from the committed results."""
+"""`python -m experiments.readme_tables`: write the tables of the README and other pages from the committed results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sparse_repr.files import write_bytes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
-README = ROOT / "README.md"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -63,6 +62,7 @@ def measured_table() -> str:
     """The speeds and sizes."""
     drawing, encode, envs = (_read(f"benchmark/{name}.json") for name in ("drawing", "encode", "envs"))
     data, metrics = _read("benchmark/data.json"), _read("benchmark/metrics.json")
+    agents = _read("benchmark/agents.json")
     published = _read("benchmark/metrics_with_published_dci.json")["published_learner_dci_s"]
     built, information = drawing["built"], metrics["mutual_information"]["encoder"]
     difference = information["difference_from_4_times_finer_grid_nats"]
@@ -88,6 +88,18 @@ def measured_table() -> str:
         ("one 64x64 image encoded on one core", f"{1000 * encode['one_image_s']['median']:.2f} ms", "encode"),
         ("SpriteReach on one core", f"{envs['SparseRepr/SpriteReach-v0']['steps_per_s']:,.0f} steps/s", "envs"),
         (
+            "PPO on codes of `VecLatentObservation`",
+            f"{agents['ppo']['latent_wrapper']['steps_per_s']['median']:,.0f} steps/s, "
+            f"{agents['ppo']['frozen_extractor']['wrapper_is_times_faster']:.1f} times a frozen encoder in the policy, "
+            f"{agents['ppo']['nature_cnn']['wrapper_is_times_faster']:.1f} times NatureCNN",
+            "agents",
+        ),
+        (
+            "SAC replay of 100,000 steps, 64x64x3",
+            f"{agents['sac_replay']['pixels_over_codes']:.0f} times smaller in codes",
+            "agents",
+        ),
+        (
             "exact mutual information, 737,280 x 10",
             f"{information['seconds']:.1f} s, within {difference:.0e} nats of a 4 times finer grid",
             "metrics",
@@ -105,20 +117,124 @@ def measured_table() -> str:
     )
 
 
-TABLES: dict[str, Callable[[], str]] = {"quickstart": quickstart_table, "long": long_table, "measured": measured_table}
+def agents_table() -> str:
+    """What a frozen encoder costs an agent, in the policy and outside it."""
+    results = _read("benchmark/agents.json")
+    ppo, replay, settings = results["ppo"], results["sac_replay"], results["settings"]
+    names = {
+        "latent_wrapper": "`VecLatentObservation`",
+        "frozen_extractor_cached": "`LatentExtractor` with `cache_frames`",
+        "frozen_extractor": "`LatentExtractor`",
+        "nature_cnn": "NatureCNN, trained end to end",
+    }
+    rows = [
+        (
+            name,
+            f"{ppo[arm]['steps_per_s']['median']:,.0f}",
+            f"{ppo[arm]['steps_per_s']['least']:,.0f}–{ppo[arm]['steps_per_s']['greatest']:,.0f}",
+            f"{ppo[arm]['wrapper_is_times_faster']:.1f}",
+            f"{ppo[arm]['peak_memory_gb']['median']:.2f} GB",
+        )
+        for arm, name in names.items()
+    ]
+    header = ("PPO sees pictures through", "steps/s", "range", "wrapper is faster by", "peak memory")
+    vectorised, overhead = results["encoding_for_16_envs"], results["overhead"]
+    over = ", ".join(
+        f"{name} {100 * overhead[f'{key}_of_{batch}']['over_bare']:+.0f} % (batch {batch})"
+        for key, name in (("encode", "`encode`"), ("extractor", "`LatentExtractor`"))
+        for batch in (1, 8, 64)
+    )
+    machine = results["machine"]
+    return (
+        f"{_table(header, rows)}\n\n"
+        f"PPO with SB3's 10 epochs, {settings['envs']} environments, {settings['image']} pictures, D = "
+        f"{settings['code_size']}, the same heads; peak memory is that of the process. A SAC replay buffer of "
+        f"{settings['replay']:,} steps holds {replay['frozen_extractor']['observations_gb']:.2f} GB of pictures or "
+        f"{replay['latent_wrapper']['observations_gb']:.3f} GB of codes: {replay['pixels_over_codes']:.0f} times less. "
+        f"One step of 16 environments that cost nothing: {1000 * vectorised['VecLatentObservation']['median']:.1f} ms "
+        f"with `VecLatentObservation`, {1000 * vectorised['LatentObservation_each']['median']:.1f} ms with a wrapper "
+        f"each, {vectorised['times_faster']:.1f} times more. Time over the bare forward pass: {over}.\n\n"
+        f"`python -m experiments.benchmark agents`, {machine['cores']} cores of an {machine['processor']}, "
+        f"{machine['date']}."
+    )
 
 
-def fill(page: str) -> str:
+_OBJECTIVE_COLUMNS: dict[str, tuple[str, str]] = {
+    "reconstruction_nats": ("reconstruction (nats)", ".1f"),
+    "kl_nats": ("KL (nats)", ".1f"),
+    "psnr_db": ("PSNR (dB)", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "lpips": ("LPIPS", ".3f"),
+    "mig": ("MIG", ".3f"),
+    "aam": ("AAM", ".3f"),
+    "mig_histogram": ("MIG (histogram)", ".3f"),
+    "active_units": ("active units", "d"),
+    "exact_zeros": ("exact zeros", ".2f"),
+    "hoyer": ("Hoyer", ".2f"),
+    "images_per_s": ("images/s", ",.0f"),
+}
+
+
+def objectives_table(steps: int) -> str:
+    """Every objective after `steps` steps on dSprites."""
+    results = _read(f"compare_objectives/results-{steps}.json")
+    rows = [
+        (
+            f"`{arm}`",
+            *("–" if row[name] is None else format(row[name], how) for name, (_, how) in _OBJECTIVE_COLUMNS.items()),
+        )
+        for arm, row in results["arms"].items()
+    ]
+    machine = results["machine"]
+    header = ("arm", *(title for title, _ in _OBJECTIVE_COLUMNS.values()))
+    return f"{_table(header, rows)}\n\n`{results['command']}`, {machine['processor']}, {machine['date']}."
+
+
+def costs_table() -> str:
+    """Milliseconds of one step of each objective."""
+    results = _read("compare_objectives/results-500.json")
+    rows = [
+        (
+            f"`{arm}`",
+            f"{1000 * cost['median_s']:.1f}",
+            f"{1000 * cost['least_s']:.1f}–{1000 * cost['greatest_s']:.1f}",
+            f"{cost['ratio']:.2f}",
+        )
+        for arm, cost in results["costs"].items()
+    ]
+    machine, settings = results["machine"], results["settings"]
+    return (
+        f"{_table(('arm', 'ms per step', 'range', 'against vae'), rows)}\n\n"
+        f"Batch {settings['batch_size']}, {settings['precision']}, {settings['threads'] or machine['threads']} thread(s) of an "
+        f"{machine['processor']}; the arms took turns, {settings['cost_rounds']} rounds of {settings['cost_steps']} "
+        f"steps; {machine['date']}."
+    )
+
+
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    ROOT / "README.md": {"quickstart": quickstart_table, "long": long_table, "measured": measured_table},
+    ROOT / "rl" / "README.md": {"agents": agents_table},
+    ROOT / "sparse_repr" / "objectives" / "README.md": {
+        "costs": costs_table,
+        "objectives-2000": lambda: objectives_table(2000),
+        "objectives-500": lambda: objectives_table(500),
+    },
+}
+
+
+def fill(path: Path) -> str:
     """The page with every table written anew."""
-    for name, table in TABLES.items():
+    page = path.read_text(encoding="utf-8")
+    for name, table in PAGES[path].items():
         page = replace_between(page, name, table())
     return page
 
 
 def main() -> int:
-    """Rewrite the README; returns the exit code."""
-    write_bytes(README, fill(README.read_text(encoding="utf-8")).encode())
-    print(README)
+    """Rewrite the pages; returns the exit code."""
+    for path in PAGES:
+        write_bytes(path, fill(path).encode())
+        print(path)
     return 0
 
 
