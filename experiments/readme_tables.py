@@ -205,7 +205,8 @@ def costs_table() -> str:
     machine, settings = results["machine"], results["settings"]
     return (
         f"{_table(('arm', 'ms per step', 'range', 'against vae'), rows)}\n\n"
-        f"Batch {settings['batch_size']}, {settings['precision']}, {settings['threads'] or machine['threads']} thread(s) of an "
+        f"Batch {settings['batch_size']}, {settings['precision']}, "
+        f"{settings['threads'] or machine['threads']} thread(s) of an "
         f"{machine['processor']}; the arms took turns, {settings['cost_rounds']} rounds of {settings['cost_steps']} "
         f"steps; {machine['date']}."
     )
