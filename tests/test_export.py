@@ -333,7 +333,7 @@ def _on_state(encoder: FrozenEncoder) -> Any:
         (_recurrent, {}, TypeError, "acts on the observation alone, but .* also takes episode_starts, lstm_states"),
         (_masked, {}, TypeError, "MaskableActorCriticPolicy also takes action_masks"),
         (_stacked, {}, ValueError, "VecFrameStack is around the codes.*use n_stack"),
-        (_changed, {}, ValueError, "TransformObservation changes the codes"),
+        (_changed, {}, ValueError, "TransformObservation is around the codes"),
         (_on_state, {"encoder": make_encoder()}, ValueError, r"observes \(3,\), but .* gives \(4,\): latent_options"),
         (_dict, {}, TypeError, r"needs an agent that observes one Box, got Dict"),
         (_normalised_images, {}, ValueError, "VecNormalize changes the images; give it norm_obs=False"),
