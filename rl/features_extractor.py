@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rl.code_cache import CodeCache
 from rl.code_scaling import CodeScaling, Scaling
 from rl.image_input import ImageInput
-from rl.spaces import as_encoder
+from rl.spaces import ALONE, as_encoder, image_spaces
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
 
@@ -79,11 +79,13 @@ class LatentExtractor(BaseFeaturesExtractor):
         """
         frozen = as_encoder(encoder)
         _check_options(trainable, encoder_lr_multiplier, n_stack, cache_frames, trunk)
-        image_spaces, others = _split_spaces(observation_space, image_keys)
+        images = image_spaces(observation_space, image_keys, "LatentExtractor")
         inputs = {
             key: ImageInput(space, frozen, n_stack=n_stack, images_in_0_1=images_in_0_1, name=_name_of(key))
-            for key, space in image_spaces.items()
+            for key, space in images.items()
         }
+        named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else {}
+        others = {key: space for key, space in named.items() if key not in images}
         width = len(inputs) * n_stack * frozen.code_size * (2 if include_log_variance else 1)
         width += sum(gym.spaces.utils.flatdim(space) for space in others.values())
         super().__init__(observation_space, features_dim=trunk[-1] if trunk else width)
@@ -111,7 +113,7 @@ class LatentExtractor(BaseFeaturesExtractor):
             self.encoder.verify()
             self._verified = True
         if isinstance(observations, Tensor):
-            return self.trunk(self._image_features(self._inputs[""], observations))
+            return self.trunk(self._image_features(self._inputs[ALONE], observations))
         parts = [self._image_features(images, observations[key]) for key, images in self._inputs.items()]
         parts += [observations[key].flatten(1).to(parts[0].dtype) for key in self._others]
         return self.trunk(torch.cat(parts, dim=1))
@@ -187,25 +189,7 @@ def _check_options(
 
 
 def _name_of(key: str) -> str:
-    return f"observation {key!r}" if key else "the observation"
-
-
-def _split_spaces(
-    observation_space: gym.Space, image_keys: Sequence[str] | None
-) -> tuple[dict[str, gym.Space], dict[str, gym.Space]]:
-    """The spaces of images and the others, by key; the key of a space that is no Dict is empty."""
-    if not isinstance(observation_space, gym.spaces.Dict):
-        if image_keys is not None:
-            raise TypeError(f"LatentExtractor: image_keys needs a Dict space, got {observation_space}")
-        return {"": observation_space}, {}
-    spaces = observation_space.spaces
-    if not image_keys:
-        raise TypeError(f"LatentExtractor: a Dict space needs image_keys, some of {sorted(spaces)}")
-    missing = sorted(set(image_keys) - set(spaces))
-    if missing:
-        raise ValueError(f"LatentExtractor: image_keys {missing} are not in {sorted(spaces)}")
-    images = {key: spaces[key] for key in image_keys}
-    return images, {key: space for key, space in spaces.items() if key not in images}
+    return "the observation" if key == ALONE else f"observation {key!r}"
 
 
 def _dense_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rl.spaces import stacked_frames
 from sparse_repr import FrozenEncoder
 
 
@@ -100,36 +101,26 @@ def _split_stack(
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]] | None]:
     """The shape of one frame, and how to reach (B, n_stack, *frame): a reshape without B and a permutation; or None."""
     preprocessing = encoder.preprocessing
-    channels = preprocessing.channels
+    channels, sizes = preprocessing.channels, preprocessing.sizes
     if n_stack == 1:
         try:
             preprocessing.layout_of(shape)
         except ValueError as error:
-            raise ValueError(f"LatentExtractor: {name}: {error}{_stack_remedy(shape, encoder)}") from error
+            frames = stacked_frames(shape, encoder)
+            remedy = (
+                f" If these are {frames} stacked frames (VecFrameStack), say so with n_stack={frames}; if it is one "
+                "colour picture, convert it to grey."
+            )
+            raise ValueError(f"LatentExtractor: {name}: {error}{remedy if frames else ''}") from error
         return shape, None
     if len(shape) == 4 and shape[0] == n_stack:  # gymnasium.wrappers.FrameStackObservation
         preprocessing.layout_of(shape[1:])
         return shape[1:], (shape, (1, 2, 3, 4))
-    if len(shape) == 3:
-        for axis, frame in ((0, (channels, *shape[1:])), (2, (*shape[:2], channels))):
-            if shape[axis] == n_stack * channels and frame[1 - axis // 2 : 3 - axis // 2] in preprocessing.sizes:
-                if axis == 0:
-                    return frame, ((n_stack, channels, *shape[1:]), (1, 2, 3, 4))
-                return frame, ((*shape[:2], n_stack, channels), (3, 1, 2, 4))
+    if len(shape) == 3 and shape[0] == n_stack * channels and shape[1:] in sizes:
+        return (channels, *shape[1:]), ((n_stack, channels, *shape[1:]), (1, 2, 3, 4))
+    if len(shape) == 3 and shape[2] == n_stack * channels and shape[:2] in sizes:
+        return (*shape[:2], channels), ((*shape[:2], n_stack, channels), (3, 1, 2, 4))
     raise ValueError(
         f"LatentExtractor: {name}: n_stack={n_stack} needs {n_stack} frames of {preprocessing.describe()}, that is "
         f"{n_stack * channels} channels, got images of shape {tuple(shape)}"
     )
-
-
-def _stack_remedy(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
-    """What to do where the channels are a multiple of the encoder's: only the user knows what they mean."""
-    channels = encoder.preprocessing.channels
-    sizes = {(shape[0], shape[1:]), (shape[-1], shape[:-1])} if len(shape) == 3 else set()
-    for planes, size in sizes:
-        if size in encoder.preprocessing.sizes and planes > channels and planes % channels == 0:
-            return (
-                f" If these are {planes // channels} stacked frames (VecFrameStack), say so with "
-                f"n_stack={planes // channels}; if it is one colour picture, convert it to grey."
-            )
-    return ""

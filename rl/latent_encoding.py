@@ -14,12 +14,9 @@ import torch
 
 from rl.code_scaling import CodeScaling, Scaling
 from rl.code_stack import Codes, CodesByKey, CodeStack
-from rl.spaces import as_encoder, require_uint8_images
+from rl.spaces import ALONE, as_encoder, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
-
-# The key under which an observation that is nothing but an image is held here.
-_ALONE = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,24 +89,20 @@ class LatentEncoding:
         codes = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.space: gym.Space[Any]
         """Of one environment's encoded observations."""
+        images = image_spaces(space, options.image_keys, asker)
+        self._keys = tuple(images)
         self._named = isinstance(space, gym.spaces.Dict)
+        for key, part in images.items():
+            require_uint8_images(part, self.encoder, f"{asker}: observation {key!r}" if self._named else asker)
         if isinstance(space, gym.spaces.Dict):
-            keys = _known_keys(space, options.image_keys, asker)
-            for key in keys:
-                require_uint8_images(space[key], self.encoder, f"{asker}: observation {key!r}")
-            self.space = gym.spaces.Dict({key: codes if key in keys else part for key, part in space.items()})
-            self._keys = keys
+            self.space = gym.spaces.Dict({key: codes if key in images else part for key, part in space.items()})
         else:
-            if options.image_keys is not None:
-                raise TypeError(f"{asker}: image_keys needs a Dict space, got {space}")
-            require_uint8_images(space, self.encoder, asker)
             self.space = codes
-            self._keys = (_ALONE,)
 
     def images(self, observation: Any) -> Any:
         """What `keep_image` keeps of an observation, batched or not: the array, or a dict of the images alone."""
         parts = self._images(observation)
-        return parts if self._named else parts[_ALONE]
+        return parts if self._named else parts[ALONE]
 
     def start(self, observations: Any, started: npt.NDArray[np.bool_] | None = None) -> Any:
         """Encode the first observations of episodes; where none has `started` (None: all have), stacks stay."""
@@ -159,12 +152,12 @@ class LatentEncoding:
     def _images(self, observations: Any) -> dict[str, npt.NDArray[np.uint8]]:
         if self._named:
             return {key: np.asarray(observations[key]) for key in self._keys}
-        return {_ALONE: np.asarray(observations)}
+        return {ALONE: np.asarray(observations)}
 
     def _replaced(self, observations: Any, codes: CodesByKey) -> Any:
         if self._named:
             return {key: codes.get(key, part) for key, part in observations.items()}
-        return codes[_ALONE]
+        return codes[ALONE]
 
     def _encode(self, images: dict[str, npt.NDArray[np.uint8]]) -> CodesByKey:
         """Images, each (n, ...) -> features, each float32 (n, F)."""
@@ -183,12 +176,3 @@ class LatentEncoding:
             mean, log_variance = (part.cpu().numpy() for part in on_device)
         codes = self._scaling.numpy(mean)
         return np.concatenate([codes, log_variance], axis=1) if self.options.include_log_variance else codes
-
-
-def _known_keys(space: gym.spaces.Dict, image_keys: Sequence[str] | None, asker: str) -> tuple[str, ...]:
-    if not image_keys:
-        raise TypeError(f"{asker}: a Dict space needs image_keys, some of {sorted(space)}")
-    missing = sorted(set(image_keys) - set(space))
-    if missing:
-        raise ValueError(f"{asker}: image_keys {missing} are not in {sorted(space)}")
-    return tuple(dict.fromkeys(image_keys))

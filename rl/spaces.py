@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from sparse_repr import FrozenEncoder, load_encoder
+
+ALONE = ""
+"""The key under which an observation that is nothing but an image is held."""
 
 
 def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder:
@@ -32,6 +36,37 @@ def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder
         ) from error
 
 
+def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, asker: str) -> dict[str, gym.Space[Any]]:
+    """The spaces of the images by key, in the order of `image_keys`; `ALONE` is the key of a space that is no Dict.
+
+    Raises:
+        TypeError: a Dict without `image_keys`, or `image_keys` without a Dict.
+        ValueError: a key that the Dict does not have.
+    """
+    if not isinstance(space, gym.spaces.Dict):
+        if image_keys is not None:
+            raise TypeError(f"{asker}: image_keys needs a Dict space, got {space}")
+        return {ALONE: space}
+    if not image_keys:
+        raise TypeError(f"{asker}: a Dict space needs image_keys, some of {sorted(space)}")
+    missing = sorted(set(image_keys) - set(space))
+    if missing:
+        raise ValueError(f"{asker}: image_keys {missing} are not in {sorted(space)}")
+    return {key: space[key] for key in image_keys}
+
+
+def stacked_frames(shape: tuple[int, ...], encoder: FrozenEncoder) -> int:
+    """How many pictures `shape` may be a stack of, as (k, H, W, C), (k * C, H, W) or (H, W, k * C); 0 for none."""
+    channels, sizes = encoder.preprocessing.channels, encoder.preprocessing.sizes
+    if len(shape) == 4:
+        return shape[0]
+    if len(shape) == 3:
+        for planes, size in ((shape[0], shape[1:]), (shape[2], shape[:2])):
+            if size in sizes and planes % channels == 0:
+                return planes // channels
+    return 0
+
+
 def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: str) -> None:
     """Check that the observations are raw images the encoder takes.
 
@@ -44,21 +79,9 @@ def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: s
     try:
         encoder.preprocessing.layout_of(space.shape)
     except ValueError as error:
-        raise ValueError(f"{asker}: {error}{_stack_remedy(space.shape, encoder)}") from error
-
-
-def _stack_remedy(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
-    """What to do where the shape is that of several pictures: (k, H, W, C), (k * C, H, W) or (H, W, k * C)."""
-    channels, sizes = encoder.preprocessing.channels, encoder.preprocessing.sizes
-    if len(shape) == 4:
-        frames = shape[0]
-    elif len(shape) == 3 and shape[1:] in sizes and shape[0] % channels == 0:
-        frames = shape[0] // channels
-    elif len(shape) == 3 and shape[:2] in sizes and shape[2] % channels == 0:
-        frames = shape[2] // channels
-    else:
-        return ""
-    return (
-        f" If these are {frames} stacked pictures, remove the stacking and give n_stack={frames}, which stacks their "
-        "codes: pictures are not taken out of a stack, because colour channels look like one."
-    )
+        frames = stacked_frames(space.shape, encoder)
+        remedy = (
+            f" If these are {frames} stacked pictures, remove the stacking and give n_stack={frames}, which stacks "
+            "their codes: pictures are not taken out of a stack, because colour channels look like one."
+        )
+        raise ValueError(f"{asker}: {error}{remedy if frames else ''}") from error
