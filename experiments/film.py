@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
 from rl import VecLatentObservation
 from sparse_repr.files import atomic_path
@@ -22,10 +22,10 @@ _BACKGROUND, _INK, _ACCENT = (250, 250, 250), (90, 90, 90), (31, 119, 180)
 
 
 @torch.no_grad()
-def _reconstruction(vae: VAE, pictures: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Decoded posterior mean of one preprocessed picture (1, C, h, w) -> uint8 (h, w, C)."""
-    decoded = torch.sigmoid(vae.decoder(vae.encoder(pictures).mean))[0]
-    return (255 * decoded).round().to(torch.uint8).permute(1, 2, 0).numpy()
+def _reconstructions(vae: VAE, codes: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Decoded codes (N, D) -> uint8 (N, h, w, C)."""
+    decoded = torch.sigmoid(vae.decoder(torch.from_numpy(codes)))
+    return (255 * decoded).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
@@ -57,14 +57,12 @@ def _side_by_side(images: list[Image.Image]) -> Image.Image:
 
 
 def _codes_of(venv: VecEnv) -> VecLatentObservation:
-    inner: Any = venv
-    while not isinstance(inner, VecLatentObservation):
-        inner = getattr(inner, "venv", None)
-        if inner is None:
-            raise TypeError(f"film needs environments wrapped in VecLatentObservation, got {venv}")
-    if not inner.latent_options.keep_image or inner.latent_options.image_keys is not None:
+    latent = unwrap_vec_wrapper(venv, VecLatentObservation)
+    if latent is None:
+        raise TypeError(f"film needs environments wrapped in VecLatentObservation, got {venv}")
+    if not latent.latent_options.keep_image or latent.latent_options.image_keys is not None:
         raise ValueError("film needs keep_image=True and plain image observations")
-    return inner
+    return latent
 
 
 def film(
@@ -86,22 +84,21 @@ def film(
     Raises:
         TypeError, ValueError: no `VecLatentObservation`, or one that keeps no images.
     """
-    encoder = _codes_of(venv).encoder
-    preprocessing = encoder.preprocessing
+    latent = _codes_of(venv)
     observations = venv.reset()
-    shown: list[npt.NDArray[np.uint8]] = [_codes_of(venv).reset_infos[0]["image"]]
+    shown: list[npt.NDArray[np.uint8]] = [latent.reset_infos[0]["image"]]
     for _ in range(steps - 1):
         observations, _, _, infos = venv.step(act(observations))
         shown.append(infos[0]["image"])
     pictures = np.stack(shown)
-    if preprocessing.layout_of(pictures.shape[1:]) == "CHW":
+    if latent.encoder.preprocessing.layout_of(pictures.shape[1:]) == "CHW":
         pictures = pictures.transpose(0, 2, 3, 1)
-    codes = encoder.encode(pictures)
+    codes = latent.encoder.encode(pictures)
     limit = max(float(np.abs(codes).max()), 1e-6)
-    frames = []
-    for picture, code in zip(pictures, codes, strict=True):
-        prepared = preprocessing(torch.from_numpy(picture[None].transpose(0, 3, 1, 2).copy()))
-        frames.append(_side_by_side([_picture(picture), _picture(_reconstruction(vae, prepared)), _bars(code, limit)]))
+    frames = [
+        _side_by_side([_picture(picture), _picture(reconstruction), _bars(code, limit)])
+        for picture, reconstruction, code in zip(pictures, _reconstructions(vae, codes), codes, strict=True)
+    ]
     target = Path(path)
     with atomic_path(target) as temporary:
         frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:], duration=1000 // fps, loop=0)
