@@ -6,7 +6,6 @@ import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,14 +13,14 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage, unwrap_vec_wrapper
 from torch import Tensor, nn
 
-from rl.agents import codes_wrapping
+from rl.agents import codes_wrapping, find_latent_observation
 from rl.code_scaling import CodeScaling
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
-from rl.observation import LatentObservation, VecLatentObservation
+from rl.observation import VecLatentObservation
 from sparse_repr import FrozenEncoder
 
 # The part of an off-policy agent that acts; critics and target networks stay behind.
@@ -195,11 +194,8 @@ def _unvalidated_distributions() -> Iterator[None]:
 
 def _untransposed_shape(env: VecEnv | None) -> tuple[int, ...] | None:
     """The shape of one image before SB3 brought the channels to the front."""
-    while isinstance(env, VecEnvWrapper):
-        if isinstance(env, VecTransposeImage):
-            return env.venv.observation_space.shape
-        env = env.venv
-    return None
+    transposed = None if env is None else unwrap_vec_wrapper(env, VecTransposeImage)
+    return None if transposed is None else transposed.venv.observation_space.shape
 
 
 def _transposition(raw: tuple[int, ...], seen: tuple[int, ...]) -> list[nn.Module]:
@@ -237,18 +233,12 @@ def _encoder_of(
 
 def _wrapped_shape(env: VecEnv | None) -> tuple[int, ...] | None:
     """The shape of one image below the observation wrapper, where the environment is in this process."""
-    while isinstance(env, VecEnvWrapper):
-        if isinstance(env, VecLatentObservation):
-            return env.venv.observation_space.shape
-        env = env.venv
-    inner: Any = env.envs[0] if isinstance(env, DummyVecEnv) else None
-    around: list[str] = []
-    while isinstance(inner, gym.Wrapper):
-        if isinstance(inner, LatentObservation):
-            if around:
-                raise ValueError(f"export_agent: {around[0]} changes the codes on their way to the agent")
-            return inner.env.observation_space.shape
-        if isinstance(inner, gym.ObservationWrapper):
-            around.append(type(inner).__name__)
-        inner = inner.env
-    return None
+    if env is None:
+        return None
+    vectorised = unwrap_vec_wrapper(env, VecLatentObservation)
+    if vectorised is not None:
+        return vectorised.venv.observation_space.shape
+    single, around = find_latent_observation(env)
+    if around:
+        raise ValueError(f"export_agent: {around[0]} changes the codes on their way to the agent")
+    return None if single is None else single.env.observation_space.shape

@@ -141,7 +141,7 @@ def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
     around += [
         kind.__name__ for kind in (NormalizeObservation, FrameStackObservation) if any(venv.env_is_wrapped(kind))
     ]
-    around += _observation_wrappers_around_codes(venv)
+    around += find_latent_observation(venv)[1]
     if around:
         raise ValueError(_cannot_rebuild(around[0]))
     encoders: list[FrozenEncoder] = venv.get_attr("encoder")
@@ -150,16 +150,21 @@ def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
     return encoders[0], venv.get_attr("latent_options")[0]
 
 
-def _observation_wrappers_around_codes(venv: VecEnv) -> list[str]:
-    """Names of observation wrappers around `LatentObservation`; environments in other processes cannot be looked at."""
+def find_latent_observation(venv: VecEnv) -> tuple[LatentObservation | None, list[str]]:
+    """The `LatentObservation` of the first environment, and the names of the observation wrappers around it.
+
+    None where there is none; environments in other processes cannot be looked at.
+    """
     base = venv.unwrapped
-    env = base.envs[0] if isinstance(base, DummyVecEnv) else None
-    found = []
-    while isinstance(env, gym.Wrapper) and not isinstance(env, LatentObservation):
+    env: Any = base.envs[0] if isinstance(base, DummyVecEnv) else None
+    around: list[str] = []
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, LatentObservation):
+            return env, around
         if isinstance(env, gym.ObservationWrapper):
-            found.append(type(env).__name__)
+            around.append(type(env).__name__)
         env = env.env
-    return found
+    return None, []
 
 
 def _cannot_rebuild(name: str) -> str:
