@@ -32,7 +32,7 @@ _SLAB = 512
 _METRICS = "mig,aam,mig_histogram"
 ARMS = (*OBJECTIVES, "perceptual", "sparse_perceptual", "perceptual_dae")
 """Names of what can be compared: every objective at its defaults, and the perceptual losses."""
-_COLUMNS = {
+COLUMNS = {
     "reconstruction_nats": "reconstruction (nats)",
     "kl_nats": "KL (nats)",
     "psnr_db": "PSNR (dB)",
@@ -46,6 +46,7 @@ _COLUMNS = {
     "hoyer": "Hoyer",
     "images_per_s": "images/s",
 }
+"""Entry of an arm's results -> title of its column."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,10 +201,10 @@ def measure_costs(config: CompareConfig, data: FactorDataset) -> dict[str, dict[
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The table of results and the table of costs."""
-    lines = [f"`{results['command']}`", "", f"| objective | {' | '.join(_COLUMNS.values())} |"]
-    lines.append("|---" * (len(_COLUMNS) + 1) + "|")
+    lines = [f"`{results['command']}`", "", f"| objective | {' | '.join(COLUMNS.values())} |"]
+    lines.append("|---" * (len(COLUMNS) + 1) + "|")
     for arm, row in results["arms"].items():
-        cells = ["–" if row[name] is None else f"{row[name]:.4g}" for name in _COLUMNS]
+        cells = ["–" if row[name] is None else f"{row[name]:.4g}" for name in COLUMNS]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     if results["costs"]:
         lines += ["", "| objective | ms per step (median) | least | greatest | ratio |", "|---|---|---|---|---|"]
@@ -247,7 +248,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             settings = arm_settings(config, arm)
             rate = train_arm(settings)
             known = results["arms"].pop(arm, {})
-            row = known if rate is None and set(known) >= set(_COLUMNS) else score_arm(settings, data, config.sample)
+            row = known if rate is None and set(known) >= set(COLUMNS) else score_arm(settings, data, config.sample)
             # from the measurement in turns where there is one: a whole run also loads, draws and exports
             cost = results["costs"].get(arm)
             speed = config.batch_size / cost["median_s"] if cost else rate

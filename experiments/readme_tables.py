@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.compare_objectives import COLUMNS
 from experiments.report import replace_between
 from sparse_repr.files import write_bytes
 
@@ -159,19 +160,14 @@ def agents_table() -> str:
     )
 
 
-_OBJECTIVE_COLUMNS: dict[str, tuple[str, str]] = {
-    "reconstruction_nats": ("reconstruction (nats)", ".1f"),
-    "kl_nats": ("KL (nats)", ".1f"),
-    "psnr_db": ("PSNR (dB)", ".2f"),
-    "ssim": ("SSIM", ".3f"),
-    "lpips": ("LPIPS", ".3f"),
-    "mig": ("MIG", ".3f"),
-    "aam": ("AAM", ".3f"),
-    "mig_histogram": ("MIG (histogram)", ".3f"),
-    "active_units": ("active units", "d"),
-    "exact_zeros": ("exact zeros", ".2f"),
-    "hoyer": ("Hoyer", ".2f"),
-    "images_per_s": ("images/s", ",.0f"),
+_FORMATS = {
+    "reconstruction_nats": ".1f",
+    "kl_nats": ".1f",
+    "psnr_db": ".2f",
+    "active_units": "d",
+    "exact_zeros": ".2f",
+    "hoyer": ".2f",
+    "images_per_s": ",.0f",
 }
 
 
@@ -181,13 +177,13 @@ def objectives_table(steps: int) -> str:
     rows = [
         (
             f"`{arm}`",
-            *("–" if row[name] is None else format(row[name], how) for name, (_, how) in _OBJECTIVE_COLUMNS.items()),
+            *("–" if row[name] is None else format(row[name], _FORMATS.get(name, ".3f")) for name in COLUMNS),
         )
         for arm, row in results["arms"].items()
     ]
     machine = results["machine"]
-    header = ("arm", *(title for title, _ in _OBJECTIVE_COLUMNS.values()))
-    return f"{_table(header, rows)}\n\n`{results['command']}`, {machine['processor']}, {machine['date']}."
+    table = _table(("arm", *COLUMNS.values()), rows)
+    return f"{table}\n\n`{results['command']}`, {machine['processor']}, {machine['date']}."
 
 
 def costs_table() -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.compare_objectives import _COLUMNS, ARMS, CompareConfig, arm_settings, as_markdown, command_of, main
+from experiments.compare_objectives import ARMS, COLUMNS, CompareConfig, arm_settings, as_markdown, command_of, main
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -17,7 +17,7 @@ def test_every_arm_trains_alike(arm: str) -> None:
 
 
 def test_the_table_shows_what_is_missing_as_a_dash() -> None:
-    row: dict[str, float | None] = {**dict.fromkeys(_COLUMNS, 1.25), "mig": None}
+    row: dict[str, float | None] = {**dict.fromkeys(COLUMNS, 1.25), "mig": None}
     costs = {"vae": {"median_s": 0.02, "least_s": 0.01, "greatest_s": 0.03, "ratio": 1.0}}
     text = as_markdown({"command": "python -m x", "arms": {"vae": row}, "costs": costs})
     assert "| vae | 1.25 | 1.25 | 1.25 | 1.25 | 1.25 | – |" in text
