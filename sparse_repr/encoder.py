@@ -245,7 +245,7 @@ class FrozenEncoder:
         """Encode through `torch.compile` from now on, on every device; the first batch of a new shape is slow.
 
         The compiled code lives beside the weights: no `state_dict`, fingerprint or artefact changes, and copies in
-        other processes are not compiled. Worth it on a GPU; on the CPU it gained nothing for these small networks.
+        other processes are not compiled. What it gains was not measured.
 
         Args:
             **options: of `torch.compile`, such as `mode="reduce-overhead"`.
