@@ -32,9 +32,18 @@ def _kwargs(encoder: FrozenEncoder | str) -> dict[str, Any]:
     return {"features_extractor_class": LatentExtractor, "features_extractor_kwargs": {"encoder": encoder}}
 
 
-def _ppo(encoder: FrozenEncoder | str, **changes: Any) -> PPO:
+def _ppo(
+    encoder: FrozenEncoder | str,
+    *,
+    extractor: dict[str, Any] | None = None,
+    policy: dict[str, Any] | None = None,
+    **changes: Any,
+) -> PPO:
+    """PPO with further arguments of the extractor, of the policy and of the algorithm."""
+    kwargs = {**_kwargs(encoder), **(policy or {})}
+    kwargs["features_extractor_kwargs"] |= extractor or {}
     settings: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "device": "cpu", "seed": 0}
-    return PPO("CnnPolicy", gym.make(CONTINUOUS), policy_kwargs=_kwargs(encoder), **settings, **changes)
+    return PPO("CnnPolicy", gym.make(CONTINUOUS), policy_kwargs=kwargs, **{**settings, **changes})
 
 
 def _fresh(encoder: FrozenEncoder) -> FrozenEncoder:
@@ -119,16 +128,7 @@ def test_trap_08_values_that_contradict_the_range_raise_on_the_first_batch(tiny_
 
 
 def test_trap_08_normalize_images_false_end_to_end(tiny_encoder: FrozenEncoder) -> None:
-    kwargs = _kwargs(tiny_encoder)
-    kwargs["features_extractor_kwargs"]["images_in_0_1"] = False
-    model = PPO(
-        "CnnPolicy",
-        gym.make(CONTINUOUS),
-        n_steps=16,
-        batch_size=16,
-        device="cpu",
-        policy_kwargs={**kwargs, "normalize_images": False},
-    )
+    model = _ppo(tiny_encoder, extractor={"images_in_0_1": False}, policy={"normalize_images": False})
     observation, _ = gym.make(CONTINUOUS).reset(seed=0)
     tensor, _ = model.policy.obs_to_tensor(observation)
     codes = model.policy.extract_features(tensor)
@@ -369,18 +369,7 @@ def test_trap_18_with_a_cache_each_frame_is_encoded_once(
     trained = {}
     for cache_frames in (0, 64):
         encoded["frames"] = 0
-        kwargs = _kwargs(tiny_encoder)
-        kwargs["features_extractor_kwargs"]["cache_frames"] = cache_frames
-        model = PPO(
-            "CnnPolicy",
-            gym.make(CONTINUOUS),
-            n_steps=32,
-            batch_size=16,
-            n_epochs=10,
-            device="cpu",
-            seed=0,
-            policy_kwargs=kwargs,
-        )
+        model = _ppo(tiny_encoder, extractor={"cache_frames": cache_frames}, n_steps=32, n_epochs=10)
         model.learn(32)
         trained[cache_frames] = (encoded["frames"], model.policy.action_net.weight.detach())
     # 32 steps and the value after the last: 33 frames; without the cache 32 more per epoch
