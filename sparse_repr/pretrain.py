@@ -8,8 +8,10 @@ import tyro
 
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import DATASETS
+from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.presets import RECIPES, preset_config
-from sparse_repr.training import NonFiniteLossError, TrainingInterrupted, pretrain_encoder
+from sparse_repr.term_sums import NonFiniteLossError
+from sparse_repr.training import pretrain_encoder
 
 _DESCRIPTION = f"""Pretrain an encoder and write its run folder.
 
