@@ -12,10 +12,14 @@ from typing import Any
 
 
 class TrainingInterrupted(Exception):  # noqa: N818 (like KeyboardInterrupt: a request, not an error)
-    """A signal asked the run to stop; its state was saved and `--resume` continues it."""
+    """A signal asked a run, or several, to stop; their state was saved and `--resume` continues them."""
 
-    def __init__(self, folder: Path, step: int, signal_number: int) -> None:
-        super().__init__(f"stopped at step {step}; the state is in {folder}, continue with --resume")
+    def __init__(self, folder: Path, step: int | None, signal_number: int) -> None:
+        """Several runs in folders of `folder` have no one `step`: None."""
+        where = f"stopped; the states are in the folders in {folder}"
+        if step is not None:
+            where = f"stopped at step {step}; the state is in {folder}"
+        super().__init__(f"{where}, continue with --resume")
         self.folder = folder
         self.step = step
         self.signal_number = signal_number

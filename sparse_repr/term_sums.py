@@ -49,13 +49,10 @@ class TermSums:
         return means
 
     def unstack(self) -> list[TermSums]:
-        """Sums of (S,) terms, one for each of S models, as S sums of scalars; this one starts again at zero."""
-        members: list[TermSums] = []
-        for place in range(len(self._sums["loss"])):
-            member = TermSums()
+        """Sums of (S,) terms, one for each of S models, as S sums of scalars; this one stays as it is."""
+        members = [TermSums() for _ in self._sums["loss"]]
+        for place, member in enumerate(members):
             member._sums = {name: total[place] for name, total in self._sums.items()}
             member._count = self._count
             member._first_bad = None if self._first_bad is None else self._first_bad[place]
-            members.append(member)
-        self._sums, self._count = {}, 0
         return members

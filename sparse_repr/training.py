@@ -238,12 +238,13 @@ class Trainer:
         self.step += 1
         return terms
 
+    def scalars_due(self, last: bool) -> bool:
+        """Whether `record` writes scalars after the present step: with every save too, whose loss must be finite."""
+        return last or any(self.step % every == 0 for every in (self.config.log_every, self.config.save_every))
+
     def is_due(self, last: bool) -> bool:
         """Whether `record` has anything to do after the present step."""
-        config = self.config
-        return last or any(
-            self.step % every == 0 for every in (config.log_every, config.picture_every, config.save_every)
-        )
+        return self.scalars_due(last) or self.step % self.config.picture_every == 0
 
     def record(
         self, writer: SummaryWriter | None, sums: TermSums, images_per_s: float, *, last: bool
@@ -262,9 +263,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: scalars or the state are due and a loss was NaN or infinite.
         """
-        saving = last or self.step % self.config.save_every == 0
         means = {}
-        if saving or self.step % self.config.log_every == 0:
+        if self.scalars_due(last):
             sums.require_finite(self.folder)
             means = sums.means()
             if writer is not None:
@@ -272,7 +272,7 @@ class Trainer:
                     writer.add_scalar(f"train/{name}", value, self.step)
         if writer is not None and (last or self.step % self.config.picture_every == 0):
             self.log_pictures(writer)
-        if writer is not None and saving:
+        if writer is not None and (last or self.step % self.config.save_every == 0):
             self.save()
         return means
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,12 +94,18 @@ class SpikeAndSlabObjective:
             raise ValueError(f"slab_probability needs a number between 0 and 1, got {slab_probability!r}")
         self.vae = vae
         self.reconstruction = reconstruction
-        self.beta = beta
+        self.beta: float | Tensor = beta
         self.slab_probability = slab_probability
         self.noise_size = 2 * vae.code_size
         self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
 
-    def loss(self, images: Tensor, noise: Tensor, autocast: torch.autocast) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        autocast: torch.autocast,
+        step_number: int = 0,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
         normal, other = noise.chunk(2, dim=1)
         with autocast:
@@ -118,6 +125,12 @@ class SpikeAndSlabObjective:
             **achieved_sparsity(exact),
         }
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> SpikeAndSlabObjective:
+        """The same networks under another weight of the KL term, a scalar tensor by its name "beta"."""
+        changed = copy.copy(self)
+        changed.beta = weights.get("beta", self.beta)
+        return changed
 
     def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
         loss, terms = self.loss(images, noise, autocast)

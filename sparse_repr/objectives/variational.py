@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -75,7 +77,8 @@ class VariationalObjective:
         self.vae = vae
         self.reconstruction = reconstruction
         self.regulariser = WeightedKL(beta) if regulariser is None else regulariser
-        self.sparsity_weight = sparsity_weight
+        self.sparsity_weight: float | Tensor = sparsity_weight
+        self.penalised = sparsity_weight > 0
         self.sparsity_target = sparsity_target
         self.sparsity_warmup = sparsity_warmup
         self.sparsity_proximal = sparsity_proximal
@@ -96,7 +99,7 @@ class VariationalObjective:
         l1 = l1_penalty(posterior.mean).mean()
         value, further = self.regulariser(posterior, z, step_number)
         loss = reconstruction + value
-        if self.sparsity_weight:
+        if self.penalised:
             penalty = sparsity_penalty(self.sparsity_target, posterior, z, self.vae.encoder)
             if not self.sparsity_proximal:
                 loss = loss + self.current_sparsity_weight(step_number) * penalty
@@ -109,9 +112,19 @@ class VariationalObjective:
         terms = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "l1": l1, **further}
         return loss, {name: term.detach() for name, term in terms.items()}
 
-    def current_sparsity_weight(self, step_number: int) -> float:
+    def current_sparsity_weight(self, step_number: int) -> float | Tensor:
         """Weight of the L1 penalty at a step."""
         return self.sparsity_weight * ramp(step_number, self.sparsity_warmup)
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> VariationalObjective:
+        """The same networks under other weights of the terms, scalar tensors by name; those not named stay."""
+        changed = copy.copy(self)
+        others = dict(weights)
+        if "sparsity_weight" in others:
+            changed.sparsity_weight, changed.penalised = others.pop("sparsity_weight"), True
+        if others:
+            changed.regulariser = dataclasses.replace(self.regulariser, **others)  # type: ignore[type-var]
+        return changed
 
     def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:
         loss, terms = self.loss(images, noise, autocast, step_number)
@@ -147,7 +160,13 @@ class ImportanceWeightedObjective:
         self.noise_size = importance_samples * vae.code_size
         self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
 
-    def loss(self, images: Tensor, noise: Tensor, autocast: torch.autocast) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        autocast: torch.autocast,
+        step_number: int = 0,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative bound (scalar, with gradient) and its terms (scalars, detached)."""
         count, samples = len(images), self.importance_samples
         with autocast:
@@ -167,6 +186,12 @@ class ImportanceWeightedObjective:
             "l1": l1_penalty(posterior.mean).mean(),
         }
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> ImportanceWeightedObjective:
+        """Itself: the bound has no weights."""
+        if weights:
+            raise ValueError(f"the importance-weighted bound has no weights, got {', '.join(weights)}")
+        return self
 
     def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
         loss, terms = self.loss(images, noise, autocast)
