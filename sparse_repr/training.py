@@ -94,8 +94,8 @@ def opened_run(
         writer = None
         if shares.rank == 0:
             write_config(config)
-            # purged from the last save on: what was logged after it is logged again
-            events = SummaryWriter(str(trainer.folder), purge_step=trainer.step or None)
+            # what was logged after the last save is logged again; the save's own step is not
+            events = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1 if trainer.step else None)
             writer = stack.enter_context(contextlib.closing(events))
         yield trainer, writer
 
