@@ -75,8 +75,8 @@ def pretrain_encoders(configs: Sequence[PretrainConfig], *, together: str = "aut
 def choose_together(configs: Sequence[PretrainConfig], together: str = "auto") -> tuple[str, str]:
     """How `pretrain_encoders` trains these runs, and why.
 
-    On a GPU that is one vectorised loop where the objective allows it. On a CPU, one process per core: stacked networks
-    are slower there than one after another, and processes of one thread waste less than one process of many.
+    On a GPU that is one vectorised loop where the objective allows it. On a CPU, where stacked networks are slower than
+    one after another, it is one process per core, each of which computes without waiting for other threads.
 
     Returns:
         "vectorized", "sequential" or "processes", and the reason in words.
