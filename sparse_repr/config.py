@@ -234,10 +234,14 @@ class PretrainConfig:
                 "taken of its feature maps"
             )
 
+    def run_name(self, marks: str = "") -> str:
+        """What a run is called by default; `marks` stand before the seed."""
+        loss = "-perceptual" if self.perceptual_weight else ""
+        return f"{self.dataset}-{self.objective}{loss}{marks}-seed{self.seed}"
+
     def run_folder(self) -> Path:
         """Where the run is written."""
-        loss = "-perceptual" if self.perceptual_weight else ""
-        return Path(self.run_dir or f"runs/{self.dataset}-{self.objective}{loss}-seed{self.seed}")
+        return Path(self.run_dir or f"runs/{self.run_name()}")
 
     def resolve(self) -> PretrainConfig:
         """The same settings with nothing left to chance: device, precision, threads, weights and folder are named."""

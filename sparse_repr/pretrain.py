@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
+from pathlib import Path
+from typing import Literal
 
 import tyro
 
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import DATASETS
+from sparse_repr.distributed import launched_by_torchrun, pretrain_distributed
+from sparse_repr.ensemble import choose_together, pretrain_encoders
+from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.presets import RECIPES, preset_config
-from sparse_repr.training import NonFiniteLossError, TrainingInterrupted, pretrain_encoder
+from sparse_repr.term_sums import NonFiniteLossError
+from sparse_repr.training import pretrain_encoder
+from sparse_repr.variations import WEIGHT_NAMES, parse_seeds, parse_weights, vary
 
-_DESCRIPTION = f"""Pretrain an encoder and write its run folder.
+_DESCRIPTION = f"""Pretrain an encoder, or many by one command, and write a run folder for each.
 
 --preset DATASET/RECIPE starts from published hyper-parameters, and every option given beside it overrides them.
 Data sets: {", ".join(DATASETS)}. Recipes: {", ".join(RECIPES)}.
 
+--seeds 0-15 trains one model per seed. The weights of an objective's terms take lists too, --sparsity-weight 0,1,4,
+and every combination is trained. Each run gets a folder in --run-dir (runs unless set), named as a single run is by
+default, with the varied weights in the name.
+
+torchrun --nproc-per-node 2 -m sparse_repr.pretrain ... trains one model by several processes, each on its share of
+every batch.
+
 Ctrl-C or SIGTERM saves the state and exits with 130 or 143; the same command plus --resume continues exactly.
 Exit code 2: the settings, the data or the folder cannot be used. Exit code 1: the loss became NaN or infinite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    config: tyro.conf.OmitArgPrefixes[PretrainConfig]
+    seeds: str | None = None
+    """Several models, one per seed: numbers and ranges such as 0-15 or 0,2,5-7; in place of --seed."""
+    together: Literal["auto", "vectorized", "sequential", "processes"] = "auto"
+    """How several models are trained: vectorized (one loop over stacked parameters, for a GPU), sequential, processes
+    (one per core), or auto: vectorized on CUDA where the objective allows it, processes on a CPU."""
 
 
 def take_preset(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -39,31 +65,78 @@ def take_preset(arguments: list[str]) -> tuple[str | None, list[str]]:
     return (names[0] if names else None), others
 
 
+def take_weight_lists(arguments: list[str]) -> tuple[dict[str, list[float]], list[str]]:
+    """The weights that are given as lists, ``--sparsity-weight 0,1,4``, and the other arguments.
+
+    Raises:
+        ValueError: a list holds something else than numbers, a value twice, or a weight comes twice.
+    """
+    lists: dict[str, list[float]] = {}
+    others: list[str] = []
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        key, equals, value = argument.partition("=")
+        name = key.removeprefix("--").replace("-", "_")
+        following = arguments[position + 1] if not equals and position + 1 < len(arguments) else value
+        if key.startswith("--") and name in WEIGHT_NAMES and "," in following:
+            if name in lists:
+                raise ValueError(f"{key} needs one list, got several")
+            lists[name] = parse_weights(name, following)
+            position += 1 if equals else 2
+        else:
+            others.append(argument)
+            position += 1
+    return lists, others
+
+
+def _pretrain(arguments: list[str]) -> list[Path]:
+    preset, others = take_preset(arguments)
+    weights, others = take_weight_lists(others)
+    command = tyro.cli(
+        _Command,
+        args=others,
+        default=_Command(PretrainConfig() if preset is None else preset_config(preset)),
+        prog="python -m sparse_repr.pretrain",
+        description=_DESCRIPTION,
+    )
+    config = command.config
+    if command.seeds is None and not weights:
+        return [pretrain_distributed(config) if launched_by_torchrun() else pretrain_encoder(config)]
+    if launched_by_torchrun():
+        raise ValueError("torchrun shares one model between processes: leave --seeds and lists of weights out")
+    if command.seeds is not None and config.seed:
+        raise ValueError(f"--seeds takes the place of --seed, got both: --seeds {command.seeds} --seed {config.seed}")
+    configs = vary(config, seeds=parse_seeds(command.seeds) if command.seeds else (), weights=weights)
+    way, reason = choose_together(configs, command.together)
+    print(f"training {len(configs)} runs, {way}: {reason}", file=sys.stderr)
+    return pretrain_encoders(configs, together=way)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    code, lines = _run(sys.argv[1:] if arguments is None else arguments)
+    # of the processes of torchrun the first alone speaks: all of them have the same to say
+    if os.environ.get("RANK", "0") == "0" or not launched_by_torchrun():
+        print(*lines, sep="\n", file=sys.stderr if code else sys.stdout)
+    return code
+
+
+def _run(arguments: list[str]) -> tuple[int, list[str]]:
+    """The exit code and what there is to say."""
     try:
-        preset, others = take_preset(sys.argv[1:] if arguments is None else arguments)
-        config = tyro.cli(
-            PretrainConfig,
-            args=others,
-            default=PretrainConfig() if preset is None else preset_config(preset),
-            prog="python -m sparse_repr.pretrain",
-            description=_DESCRIPTION,
-        )
-        folder = pretrain_encoder(config)
+        folders = _pretrain(arguments)
     except TrainingInterrupted as stopped:
-        print(f"{stopped}", file=sys.stderr)
-        return 128 + stopped.signal_number
+        return 128 + stopped.signal_number, [f"{stopped}"]
     except NonFiniteLossError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 1, [f"error: {error}"]
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"encoder: {folder / 'encoder.safetensors'}")
-    print(f"next:    python -m sparse_repr.evaluate {folder}")
-    print(f"watch:   tensorboard --logdir {folder}")
-    return 0
+        return 2, [f"error: {error}"]
+    return 0, [
+        *(f"encoder: {folder / 'encoder.safetensors'}" for folder in folders),
+        f"next:    python -m sparse_repr.evaluate {' '.join(map(str, folders))}",
+        f"watch:   tensorboard --logdir {folders[0] if len(folders) == 1 else folders[0].parent}",
+    ]
 
 
 if __name__ == "__main__":

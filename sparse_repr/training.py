@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -24,29 +22,19 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
 from sparse_repr.devices import autocast_for, torch_threads
 from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
+from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import Reconstruction, build_reconstruction
 from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state, write_config
+from sparse_repr.shares import ALONE, Shares
+from sparse_repr.term_sums import TermSums
 from sparse_repr.trained_vae import export_run
 from sparse_repr.vgg_weights import load_vgg16
 
 _PICTURES = 10
-
-
-class TrainingInterrupted(Exception):  # noqa: N818 (like KeyboardInterrupt: a request, not an error)
-    """A signal asked the run to stop; its state was saved and `--resume` continues it."""
-
-    def __init__(self, folder: Path, step: int, signal_number: int) -> None:
-        super().__init__(f"stopped at step {step}; the state is in {folder}, continue with --resume")
-        self.folder = folder
-        self.step = step
-        self.signal_number = signal_number
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the last good state was kept."""
+_EVERYTHING = slice(None)
 
 
 class BatchOrder:
@@ -76,70 +64,55 @@ class BatchOrder:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-class TermSums:
-    """Sums of an objective's terms, kept on the device so that logging does not make every step wait for it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-        self._first_bad: Tensor | None = None
-
-    def add(self, terms: dict[str, Tensor], step: int) -> None:
-        """Add the terms of one step; remembers the first step whose loss is not finite."""
-        for name, value in terms.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        if self._first_bad is None:
-            self._first_bad = torch.full_like(terms["loss"], -1)
-        bad = (self._first_bad < 0) & ~torch.isfinite(terms["loss"])
-        self._first_bad = torch.where(bad, float(step), self._first_bad)
-        self._count += 1
-
-    def require_finite(self, folder: Path) -> None:
-        """Raise `NonFiniteLossError` naming the first step whose loss was NaN or infinite."""
-        first = -1 if self._first_bad is None else int(self._first_bad)
-        if first >= 0:
-            kept = (
-                f"the last good state is kept in {folder}" if (folder / "state.pt").is_file() else "nothing was saved"
-            )
-            raise NonFiniteLossError(
-                f"the loss became NaN or infinite at step {first}; {kept}. Lower --learning-rate, "
-                "or use --precision float32"
-            )
-
-    def means(self) -> dict[str, float]:
-        """Mean of each term since the last call."""
-        means = {name: float(total) / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
-        return means
-
-
 @contextlib.contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
-    """Turn SIGINT and SIGTERM into an entry of the yielded list; a second one interrupts at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
+def opened_run(
+    config: PretrainConfig, data: FactorDataset | None = None, shares: Shares = ALONE
+) -> Iterator[tuple[Trainer, SummaryWriter | None]]:
+    """Hold the run folder of a resolved configuration, with a trainer at the step of the folder's last save.
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
+    Args:
+        config: what `PretrainConfig.resolve` returned.
+        data: the data set, where it is in memory already.
+        shares: the processes that train this run together; the first alone holds and writes the folder.
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    Yields:
+        The trainer, and the writer of its scalars (None in any process but the first).
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError, OSError: the data or the folder cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def claim() -> dict[str, Any] | None:
+            stack.enter_context(locked_run_folder(config.run_folder()))
+            return open_run_folder(config)
+
+        state = shares.from_first(claim)
+        trainer = Trainer(config, load_dataset(config.dataset, config.data_path) if data is None else data, shares)
+        if state is not None:
+            trainer.load_state(state)
+        writer = None
+        if shares.rank == 0:
+            write_config(config)
+            # what was logged after the last save is logged again; the save's own step is not
+            events = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1 if trainer.step else None)
+            writer = stack.enter_context(contextlib.closing(events))
+        yield trainer, writer
 
 
-def pretrain_encoder(config: PretrainConfig) -> Path:
+def pretrain_encoder(
+    config: PretrainConfig, *, data: FactorDataset | None = None, on_steps: Callable[[int], None] | None = None
+) -> Path:
     """Train one encoder and write its run folder.
 
     The folder then holds `config.json`, `encoder.safetensors` (what `load_encoder` reads), `vae.safetensors`,
     `state.pt` and TensorBoard events. On the CPU a run that was stopped and resumed gives the same bits as one that
     was not, for the same number of threads.
+
+    Args:
+        config: the settings.
+        data: the data set that `config` names, where it is in memory already; loaded without it.
+        on_steps: called with the number of steps taken since its last call, now and then; for progress.
 
     Returns:
         The run folder.
@@ -151,24 +124,18 @@ def pretrain_encoder(config: PretrainConfig) -> Path:
         TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
     """
     config = config.resolve()
-    with torch_threads(config.threads), locked_run_folder(config.run_folder()):
-        state = open_run_folder(config)
-        data = load_dataset(config.dataset, config.data_path)
-        trainer = Trainer(config, data)
-        if state is not None:
-            trainer.load_state(state)
-        write_config(config)
-        with contextlib.closing(SummaryWriter(str(trainer.folder), purge_step=trainer.step or None)) as writer:
-            trainer.run(writer)
+    with torch_threads(config.threads), opened_run(config, data) as (trainer, writer):
+        trainer.run(writer, on_steps)
         return trainer.folder
 
 
 class Trainer:
     """The state of one run: networks, optimiser, random generator and step."""
 
-    def __init__(self, config: PretrainConfig, data: FactorDataset) -> None:
+    def __init__(self, config: PretrainConfig, data: FactorDataset, shares: Shares = ALONE) -> None:
         self.config = config
         self.data = data
+        self.shares = shares
         self.folder = config.run_folder()
         self.device = torch.device(config.device)
         channels, height, width = data.image_shape
@@ -244,60 +211,100 @@ class Trainer:
         """Write the files that others read: the frozen encoder and the whole VAE."""
         export_run(self.config, self.data, self.objective.vae, self.preprocessing, self.arguments, steps=self.step)
 
-    def batch(self, step: int) -> Tensor:
-        """Images of a step on the device, uint8."""
-        pixels = torch.from_numpy(self.data.images(self.order(step)))
+    def batch(self, step: int, part: slice = _EVERYTHING) -> Tensor:
+        """Images of a step on the device, uint8; `part` of them where several processes share the step."""
+        pixels = torch.from_numpy(self.data.images(self.order(step)[part]))
         if self.device.type == "cuda":
             return pixels.pin_memory().to(self.device, non_blocking=True)
         return pixels.to(self.device)
 
-    def images(self, step: int) -> Tensor:
+    def images(self, step: int, part: slice = _EVERYTHING) -> Tensor:
         """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
-        return self.preprocessing(self.batch(step)).contiguous(memory_format=torch.channels_last)
+        return self.preprocessing(self.batch(step, part)).contiguous(memory_format=torch.channels_last)
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """What the next step reads: images (batches * B, C, S, S) and noise (batches * B, noise_size)."""
+        count = self.config.batch_size * self.objective.batches
+        part = self.shares.part(count)
+        # every process draws the noise of the whole batch, so that any number of them takes the same steps
+        noise = torch.randn(
+            (count, self.objective.noise_size), generator=self.generator, device=self.device, dtype=torch.float32
+        )
+        return self.images(self.step, part), noise[part]
 
     def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
         """One optimisation step."""
-        images = self.images(self.step)
-        noise = torch.randn(
-            (len(images), self.objective.noise_size), generator=self.generator, device=self.device, dtype=torch.float32
-        )
-        terms = self.objective.step(images, noise, autocast, self.step)
+        terms = self.shares.average(self.objective.step(*self.inputs(), autocast, self.step))
         self.step += 1
         return terms
 
-    def run(self, writer: SummaryWriter) -> None:
+    def scalars_due(self, last: bool) -> bool:
+        """Whether `record` writes scalars after the present step: with every save too, whose loss must be finite."""
+        return last or any(self.step % every == 0 for every in (self.config.log_every, self.config.save_every))
+
+    def is_due(self, last: bool) -> bool:
+        """Whether `record` has anything to do after the present step."""
+        return self.scalars_due(last) or self.step % self.config.picture_every == 0
+
+    def record(
+        self, writer: SummaryWriter | None, sums: TermSums, images_per_s: float, *, last: bool
+    ) -> dict[str, float]:
+        """Write what is due after a step: scalars, pictures and the state.
+
+        Args:
+            writer: of this run's events; None writes nothing, where another process does.
+            sums: of the terms since the last scalars.
+            images_per_s: logged beside them.
+            last: whether the run ends here, which makes all of it due.
+
+        Returns:
+            The means of the terms when scalars are due, else nothing.
+
+        Raises:
+            NonFiniteLossError: scalars or the state are due and a loss was NaN or infinite.
+        """
+        means = {}
+        if self.scalars_due(last):
+            sums.require_finite(self.folder)
+            means = sums.means()
+            if writer is not None:
+                for name, value in {**means, "images_per_s": images_per_s}.items():
+                    writer.add_scalar(f"train/{name}", value, self.step)
+        if writer is not None and (last or self.step % self.config.picture_every == 0):
+            self.log_pictures(writer)
+        if writer is not None and (last or self.step % self.config.save_every == 0):
+            self.save()
+        return means
+
+    def run(self, writer: SummaryWriter | None, on_steps: Callable[[int], None] | None = None) -> None:
+        """Train to the end, or to a signal; `on_steps` as in `pretrain_encoder`."""
         config = self.config
         autocast = autocast_for(self.device, config.precision)
         sums = TermSums()
         self.prepare()
         started, started_at = time.perf_counter(), self.step
         self.objective.vae.train()
-        bar = tqdm(
-            total=config.steps, initial=self.step, unit="step", desc=self.folder.name, disable=not config.progress
-        )
-        with bar, _stop_on_signal() as signals:
-            while self.step < config.steps:
+        quiet = not config.progress or writer is None or on_steps is not None
+        bar = tqdm(total=config.steps, initial=self.step, unit="step", desc=self.folder.name, disable=quiet)
+        stopping, reported = False, self.step
+        with bar, stop_on_signal() as signals:
+            while self.step < config.steps and not stopping:
                 sums.add(self.train_step(autocast), self.step)
-                last = self.step == config.steps or bool(signals)
-                saving = last or self.step % config.save_every == 0
-                if saving or self.step % config.log_every == 0:
-                    sums.require_finite(self.folder)
-                    means = sums.means()
+                stopping = self.shares.agree_to_stop(bool(signals), self.step)
+                last = self.step == config.steps or stopping
+                if self.is_due(last):
                     rate = (self.step - started_at) * config.batch_size / (time.perf_counter() - started)
-                    for name, value in {**means, "images_per_s": rate}.items():
-                        writer.add_scalar(f"train/{name}", value, self.step)
+                    means = self.record(writer, sums, rate, last=last)
                     shown = {name: f"{value:.4g}" for name, value in means.items()}
                     bar.set_postfix({**shown, "images/s": f"{rate:.0f}"}, refresh=False)
-                    bar.update(self.step - bar.n)
-                if last or self.step % config.picture_every == 0:
-                    self.log_pictures(writer)
-                if saving:
-                    self.save()
-                if signals:
-                    break
-            self.export()
-        if signals and self.step < config.steps:
-            raise TrainingInterrupted(self.folder, self.step, signals[0])
+                    bar.update(self.step - reported)
+                    if on_steps is not None:
+                        on_steps(self.step - reported)
+                    reported = self.step
+            if writer is not None:
+                self.export()
+        if stopping and self.step < config.steps:
+            raise TrainingInterrupted(self.folder, self.step, signals[0] if signals else signal.SIGTERM)
 
     def log_pictures(self, writer: SummaryWriter) -> None:
         """Reconstructions and traversals, decoded from the present weights, as TensorBoard images."""

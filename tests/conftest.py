@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.encoder import EncoderSpec, UnitStatistics
 from sparse_repr.models import build_encoder
 from sparse_repr.preprocessing import Preprocessing
+from tests.small_pictures import encode, write_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,3 +67,35 @@ def make_encoder(channels: int = 1, size: int = 64, source: int | None = None, c
         units=UnitStatistics(ones, ones, ones, (True,) * code_size),
     )
     return FrozenEncoder(spec, network.state_dict())
+
+
+@pytest.fixture(scope="session")
+def rectangles(_isolated_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 grey pictures, 32x32, of a bright rectangle."""
+    members = {}
+    for item in range(40):
+        pixels = np.zeros((32, 32), np.uint8)
+        top, left = np.random.default_rng(item).integers(0, 20, 2)
+        pixels[top : top + 10, left : left + 6 + item % 5] = 255
+        members[f"{item:02}.png"] = encode(pixels)
+    return write_folder(tmp_path_factory.mktemp("rectangles") / "own", members)
+
+
+@pytest.fixture
+def small_study(rectangles: Path, tmp_path: Path) -> PretrainConfig:
+    """Settings of runs that cost a second: 20 steps on `rectangles`, every loss logged."""
+    return PretrainConfig(
+        dataset="folder",
+        data_path=str(rectangles),
+        run_dir=str(tmp_path / "study"),
+        image_size=32,
+        batch_size=8,
+        steps=20,
+        log_every=1,
+        save_every=10,
+        picture_every=7,
+        precision="float32",
+        device="cpu",
+        threads=1,
+        progress=False,
+    )

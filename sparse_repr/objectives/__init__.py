@@ -3,7 +3,7 @@
 An objective owns its networks, its optimisers and one `step`, so that adversarial objectives fit beside these.
 """
 
-from sparse_repr.objectives.base import Objective, Regulariser, ramp
+from sparse_repr.objectives.base import Objective, Regulariser, WeightedLoss, ramp
 from sparse_repr.objectives.choices import OBJECTIVES, ObjectiveChoice, Option, choose_objective
 from sparse_repr.objectives.factor_vae import FactorVAEObjective, build_code_discriminator
 from sparse_repr.objectives.info_gan import InfoGANObjective
@@ -47,6 +47,7 @@ __all__ = [
     "TotalCorrelation",
     "VariationalObjective",
     "WeightedKL",
+    "WeightedLoss",
     "achieved_sparsity",
     "build_code_discriminator",
     "choose_objective",

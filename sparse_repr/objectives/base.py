@@ -46,6 +46,21 @@ class Objective(Protocol):
         """Continue from `state_dict`."""
 
 
+class WeightedLoss(Objective, Protocol):
+    """An objective that is one loss, which one optimiser takes down through the encoder and the decoder."""
+
+    optimiser: torch.optim.Optimizer
+    """Of all parameters of `vae`."""
+
+    def loss(
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> WeightedLoss:
+        """The same networks under other weights of the terms, scalar tensors by name; those not named stay."""
+
+
 class Regulariser(Protocol):
     """What stands beside the reconstruction in a variational objective; weights included."""
 

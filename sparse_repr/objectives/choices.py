@@ -44,6 +44,10 @@ class ObjectiveChoice:
     """Whether the reconstruction must be a density, which a perceptual distance is not."""
     smallest_batch: int = 1
     """Images per step that it needs at least."""
+    discriminates: bool = False
+    """Whether it trains a discriminator with an optimiser of its own; else it is a `WeightedLoss`."""
+    couples_images: str = ""
+    """Why its loss is not a mean over the images of a batch, where it is not: parts of a batch would not add up."""
 
     def resolve_weights(self, name: str, given: Mapping[str, float | None]) -> dict[str, float]:
         """The weights to train with: the user's where given, else the defaults.
@@ -213,6 +217,7 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
         {"capacity_weight": 100.0},
         _capacity,
         _CAPACITY,
+        couples_images="it takes the distance of the batch's mean KL from the capacity",
     ),
     "factor_vae": ObjectiveChoice(
         "total correlation penalised through a discriminator (Kim and Mnih 2018)",
@@ -221,6 +226,8 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
         {"discriminator_learning_rate": 1e-4, "discriminator_batch": "second"},
         needs=("seed",),
         smallest_batch=4,
+        discriminates=True,
+        couples_images="it permutes the codes of a batch",
     ),
     "beta_tcvae": ObjectiveChoice(
         "total correlation penalised through estimates within the batch (Chen et al. 2018)",
@@ -229,6 +236,7 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
         _ESTIMATOR,
         needs=("dataset_size",),
         smallest_batch=2,
+        couples_images="it estimates q(z) within a batch",
     ),
     # lambda_d is 10 lambda_od for I and lambda_od for II in the public reference settings
     "dip_vae_i": ObjectiveChoice(
@@ -236,12 +244,14 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
         {"covariance_weight": 10.0, "variance_weight": 100.0},
         _dip_vae_i,
         smallest_batch=2,
+        couples_images="it takes the covariance of a batch's codes",
     ),
     "dip_vae_ii": ObjectiveChoice(
         "the covariance of the samples drawn to the identity (Kumar et al. 2018)",
         {"covariance_weight": 10.0, "variance_weight": 10.0},
         _dip_vae_ii,
         smallest_batch=2,
+        couples_images="it takes the covariance of a batch's codes",
     ),
     "iwae": ObjectiveChoice(
         "the importance-weighted bound (Burda et al. 2016; the paper's future work)",
@@ -259,6 +269,8 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
         heads=("gaussian",),
         reconstructs=False,
         smallest_batch=2,
+        discriminates=True,
+        couples_images="its two networks take turns on one batch",
     ),
 }
 

@@ -52,14 +52,14 @@ def sparsity_penalty(target: str, posterior: Posterior, z: Tensor, encoder: nn.M
 
 
 @torch.no_grad()
-def shrink_weights(network: nn.Module, threshold: float) -> None:
+def shrink_weights(network: nn.Module, threshold: float | Tensor) -> None:
     """Proximal step of the L1 penalty on the weights: w <- sign(w) max(|w| - threshold, 0), in place, with exact zeros.
 
     Soft thresholding in Parikh and Boyd 2014. After a gradient step of size eta on the rest of the loss the threshold
     is eta * weight; the step of Adam is scaled per weight, this one is not.
     """
     for parameter in weight_matrices(network):
-        parameter.copy_(soft_threshold(parameter, torch.full((), threshold, device=parameter.device)))
+        parameter.copy_(soft_threshold(parameter, torch.as_tensor(threshold, device=parameter.device)))
 
 
 def weight_zeros(network: nn.Module) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,7 +91,7 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
             raise ValueError(f"slab_probability needs a number between 0 and 1, got {slab_probability!r}")
         super().__init__(vae, learning_rate=learning_rate, noise_size=2 * vae.code_size)
         self.reconstruction = reconstruction
-        self.beta = beta
+        self.beta: float | Tensor = beta
         self.slab_probability = slab_probability
 
     def loss(
@@ -117,3 +120,9 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
             **achieved_sparsity(exact),
         }
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> SpikeAndSlabObjective:
+        """The same networks under another weight of the KL term, a scalar tensor by its name "beta"."""
+        changed = copy.copy(self)
+        changed.beta = weights.get("beta", self.beta)
+        return changed

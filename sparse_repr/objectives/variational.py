@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -76,7 +79,8 @@ class VariationalObjective(SingleOptimiserObjective):
         )
         self.reconstruction = reconstruction
         self.regulariser = WeightedKL(beta) if regulariser is None else regulariser
-        self.sparsity_weight = sparsity_weight
+        self.sparsity_weight: float | Tensor = sparsity_weight
+        self.penalised = sparsity_weight > 0
         self.sparsity_target = sparsity_target
         self.sparsity_warmup = sparsity_warmup
         self.sparsity_proximal = sparsity_proximal
@@ -95,7 +99,7 @@ class VariationalObjective(SingleOptimiserObjective):
         l1 = l1_penalty(posterior.mean).mean()
         value, further = self.regulariser(posterior, z, step_number)
         loss = reconstruction + value
-        if self.sparsity_weight:
+        if self.penalised:
             penalty = sparsity_penalty(self.sparsity_target, posterior, z, self.vae.encoder)
             if not self.sparsity_proximal:
                 loss = loss + self.current_sparsity_weight(step_number) * penalty
@@ -108,13 +112,23 @@ class VariationalObjective(SingleOptimiserObjective):
         terms = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "l1": l1, **further}
         return loss, {name: term.detach() for name, term in terms.items()}
 
-    def current_sparsity_weight(self, step_number: int) -> float:
+    def current_sparsity_weight(self, step_number: int) -> float | Tensor:
         """Weight of the L1 penalty at a step."""
         return self.sparsity_weight * ramp(step_number, self.sparsity_warmup)
 
     def _shrink(self, step_number: int) -> None:
         """The proximal step of the penalty on the weights."""
         shrink_weights(self.vae.encoder, self.learning_rate * self.current_sparsity_weight(step_number))
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> VariationalObjective:
+        """The same networks under other weights of the terms, scalar tensors by name; those not named stay."""
+        changed = copy.copy(self)
+        others = dict(weights)
+        if "sparsity_weight" in others:
+            changed.sparsity_weight, changed.penalised = others.pop("sparsity_weight"), True
+        if others:
+            changed.regulariser = dataclasses.replace(self.regulariser, **others)  # type: ignore[type-var]
+        return changed
 
 
 class ImportanceWeightedObjective(SingleOptimiserObjective):
@@ -158,3 +172,9 @@ class ImportanceWeightedObjective(SingleOptimiserObjective):
             "l1": l1_penalty(posterior.mean).mean(),
         }
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> ImportanceWeightedObjective:
+        """Itself: the bound has no weights."""
+        if weights:
+            raise ValueError(f"the importance-weighted bound has no weights, got {', '.join(weights)}")
+        return self

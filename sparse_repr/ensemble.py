@@ -1,0 +1,162 @@
+"""pretrain_encoders: many runs by one call, each in its own folder and equal to the run it would be alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sparse_repr.config import PretrainConfig
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import resolve_device, torch_threads
+from sparse_repr.interruption import TrainingInterrupted
+from sparse_repr.run_folder import open_run_folder
+from sparse_repr.stacked import train_stacked, why_not_stacked
+from sparse_repr.term_sums import NonFiniteLossError
+from sparse_repr.training import opened_run, pretrain_encoder
+from sparse_repr.worker_processes import train_in_processes
+
+TOGETHER = ("auto", "vectorized", "sequential", "processes")
+"""Ways to train several models: see `pretrain_encoders`."""
+
+
+def pretrain_encoders(configs: Sequence[PretrainConfig], *, together: str = "auto") -> list[Path]:
+    """Train several encoders and write a run folder for each, as `pretrain_encoder` does for one.
+
+    Each run takes the steps it would take alone: its own initial weights, order of the data and noise, from its own
+    seed. Losses of "vectorized" agree with those of single runs to float32 rounding; the other ways give the same bits,
+    for the same number of threads. Each folder is an ordinary one: a member can be continued alone by its own settings.
+
+    With `resume`, runs that have begun go on from their last save, and those that have not are started.
+
+    Args:
+        configs: the runs, with different folders. `variations.vary` makes them from seeds and weights.
+        together: ``"vectorized"``: one loop over stacked parameters, for a GPU; ``"sequential"``: one after another;
+            ``"processes"``: one process per core, each with its share of the threads, so that a script that calls this
+            needs the usual ``if __name__ == "__main__":``; ``"auto"``: what `choose_together` says.
+
+    Returns:
+        The run folders, in the order of `configs`.
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError, OSError: the settings, the data or a folder cannot be used; all
+            folders are checked before any training starts.
+        NonFiniteLossError: the loss of one or several runs became NaN or infinite; the others were finished.
+        TrainingInterrupted: SIGINT or SIGTERM; the states were saved.
+    """
+    configs = _started(list(configs))
+    way, _ = choose_together(configs, together)
+    workers = min(len(configs), _cores())
+    if way == "processes":
+        share = max(1, _cores() // workers)
+        configs = [dataclasses.replace(config, threads=config.threads or share) for config in configs]
+    configs = [config.resolve() for config in configs]
+    taken = 0
+    for config in configs:  # whatever is wrong with the last of them is said before the first is trained
+        state = open_run_folder(config)
+        taken += 0 if state is None else state["step"]
+    total = sum(config.steps for config in configs)
+    quiet = not all(config.progress for config in configs)
+    with tqdm(total=total, initial=taken, unit="step", desc=f"{len(configs)} runs, {way}", disable=quiet) as bar:
+        members = [dataclasses.replace(config, progress=False) for config in configs]
+        if way == "processes":
+            train_in_processes(members, workers, bar.update)
+        elif way == "vectorized":
+            _train_vectorized(members, bar.update)
+        else:
+            _train_sequentially(members, bar.update)
+    return [config.run_folder() for config in configs]
+
+
+def choose_together(configs: Sequence[PretrainConfig], together: str = "auto") -> tuple[str, str]:
+    """How `pretrain_encoders` trains these runs, and why.
+
+    On a GPU that is one vectorised loop where the objective allows it. On a CPU, where stacked networks are slower than
+    one after another, it is one process per core, each of which computes without waiting for other threads.
+
+    Returns:
+        "vectorized", "sequential" or "processes", and the reason in words.
+
+    Raises:
+        ValueError: `together` is unknown, or "vectorized" and these runs cannot be.
+    """
+    if together not in TOGETHER:
+        raise ValueError(f"together needs one of {', '.join(TOGETHER)}, got {together!r}")
+    obstacle = why_not_stacked([config.resolve() for config in configs])
+    if together == "vectorized" and obstacle:
+        raise ValueError(f"together 'vectorized' cannot train these runs: {obstacle}; use sequential or processes")
+    if together != "auto":
+        return together, "as asked"
+    if len(configs) == 1:
+        return "sequential", "there is one run"
+    kinds = {resolve_device(config.device).type for config in configs}
+    if kinds == {"cpu"}:
+        return ("processes", "the CPU has several cores") if _cores() > 1 else ("sequential", "the CPU has one core")
+    if kinds != {"cuda"}:
+        return "sequential", "only CUDA and the CPU train several models at a time"
+    return ("sequential", obstacle) if obstacle else ("vectorized", "one GPU trains them in one loop")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _started(configs: list[PretrainConfig]) -> list[PretrainConfig]:
+    """The configurations, where a run that is to be resumed but has not begun is started instead."""
+    if not configs:
+        raise ValueError("pretrain_encoders needs at least one configuration, got none")
+    folders = [config.run_folder() for config in configs]
+    repeated = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
+    if repeated:
+        raise ValueError(f"every run needs a folder of its own, got {', '.join(repeated)} more than once: set run_dir")
+    begun = [(folder / "config.json").is_file() for folder in folders]
+    if all(config.resume for config in configs) and not any(begun):
+        raise FileNotFoundError(
+            f"nothing to resume: none of {len(folders)} folders holds a run (such as {folders[0]}); leave --resume out "
+            "to start them"
+        )
+    return [
+        dataclasses.replace(config, resume=config.resume and there)
+        for config, there in zip(configs, begun, strict=True)
+    ]
+
+
+def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
+    first = configs[0]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch_threads(first.threads))
+        data = load_dataset(first.dataset, first.data_path)
+        runs = []
+        for config in configs:
+            trainer, writer = stack.enter_context(opened_run(config, data))
+            assert writer is not None  # this process is the only one
+            runs.append((trainer, writer))
+        train_stacked(runs, on_steps)
+
+
+def _train_sequentially(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
+    sources = {(config.dataset, config.data_path) for config in configs}
+    data = load_dataset(*sources.pop()) if len(sources) == 1 else None
+    outcomes = [_train_alone(config, data, on_steps) for config in configs]
+    failed = [str(error) for error in outcomes if error is not None]
+    if failed:
+        raise NonFiniteLossError("; ".join(failed))
+
+
+def _train_alone(
+    config: PretrainConfig, data: FactorDataset | None, on_steps: Callable[[int], None]
+) -> NonFiniteLossError | None:
+    try:
+        pretrain_encoder(config, data=data, on_steps=on_steps)
+    except NonFiniteLossError as error:
+        return error  # the other runs go on
+    except TrainingInterrupted as stopped:
+        raise TrainingInterrupted(config.run_folder().parent, None, stopped.signal_number) from stopped
+    return None

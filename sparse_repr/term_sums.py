@@ -1,0 +1,58 @@
+"""TermSums: an objective's terms between two lines of the log, and the check that the loss stayed finite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the last good state was kept."""
+
+
+class TermSums:
+    """Sums of an objective's terms, kept on the device so that logging does not make every step wait for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+        self._first_bad: Tensor | None = None
+
+    def add(self, terms: dict[str, Tensor], step: int) -> None:
+        """Add the terms of one step; remembers the first step whose loss is not finite."""
+        for name, value in terms.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        if self._first_bad is None:
+            self._first_bad = torch.full_like(terms["loss"], -1)
+        bad = (self._first_bad < 0) & ~torch.isfinite(terms["loss"])
+        self._first_bad = torch.where(bad, float(step), self._first_bad)
+        self._count += 1
+
+    def require_finite(self, folder: Path) -> None:
+        """Raise `NonFiniteLossError` naming the first step whose loss was NaN or infinite."""
+        first = -1 if self._first_bad is None else int(self._first_bad)
+        if first >= 0:
+            kept = (
+                f"the last good state is kept in {folder}" if (folder / "state.pt").is_file() else "nothing was saved"
+            )
+            raise NonFiniteLossError(
+                f"the loss became NaN or infinite at step {first}; {kept}. Lower --learning-rate, "
+                "or use --precision float32"
+            )
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term since the last call."""
+        means = {name: float(total) / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+    def unstack(self) -> list[TermSums]:
+        """Sums of (S,) terms, one for each of S models, as S sums of scalars; this one stays as it is."""
+        members = [TermSums() for _ in self._sums["loss"]]
+        for place, member in enumerate(members):
+            member._sums = {name: total[place] for name, total in self._sums.items()}
+            member._count = self._count
+            member._first_bad = None if self._first_bad is None else self._first_bad[place]
+        return members
