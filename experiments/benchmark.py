@@ -20,6 +20,7 @@ import tyro
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agent_costs import measure_agents
+from experiments.encoding_costs import measure_encoding
 from experiments.measuring import machine_facts, seconds_of
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.data import load_dataset
@@ -52,7 +53,8 @@ class BenchmarkConfig:
 
     part: Annotated[str, tyro.conf.Positional]
     """drawing (the dSprites grid), data (stand-ins, and celeba and chairs where SPARSE_REPR_DATA holds them), encode
-    (one image), envs (steps per second), metrics (each score) or agents (frozen encoders in and outside a policy)."""
+    (the dSprites grid, and an agent's batches), envs (steps per second), metrics (each score) or agents (frozen
+    encoders in and outside a policy)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics)."""
     skip_slow: bool = False
@@ -147,13 +149,10 @@ def measure_data(_: BenchmarkConfig) -> dict[str, Any]:
 
 
 def measure_encode(config: BenchmarkConfig) -> dict[str, Any]:
-    """Latency of one 64x64 image on one core."""
+    """The full grid and one observation, see `encoding_costs`."""
     if config.run is None:
-        raise ValueError("encode needs --run: a run folder of sparse_repr.pretrain")
-    encoder = load_encoder(config.run)
-    image = np.random.default_rng(0).integers(0, 256, (1, *encoder.image_shape), dtype=np.uint8)
-    with torch_threads(1):
-        return {"one_image_s": _seconds(lambda: encoder.encode(image), inner=200), "image_shape": encoder.image_shape}
+        raise ValueError("encode needs --run: a run folder of sparse_repr.pretrain on dsprites")
+    return measure_encoding(load_encoder(config.run), load_dataset("dsprites"))
 
 
 def measure_envs(_: BenchmarkConfig) -> dict[str, Any]:

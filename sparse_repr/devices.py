@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,8 +49,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
 def _multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
+    return device.type == "cpu" and _processor_multiplies_bf16()
+
+
+@functools.cache
+def _processor_multiplies_bf16() -> bool:
     # torch has no public query for this; elsewhere than on Linux the answer is the safe one
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

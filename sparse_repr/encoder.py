@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from sparse_repr.artefact import FORMAT_VERSION, fingerprint_of, load_into, parse, serialise
+from sparse_repr.devices import autocast_for, resolve_precision
 from sparse_repr.files import write_bytes
 from sparse_repr.models import ARCHITECTURES, POSTERIOR_FAMILIES, Posterior, build_encoder
 from sparse_repr.preprocessing import Preprocessing
 
 Images = TypeVar("Images", npt.NDArray[Any], Tensor)
 
-# Images per forward pass: small enough for the processor's cache, large enough to fill a GPU.
+# Images per forward pass: small enough for the processor's cache, large enough to fill a GPU. With 2,048 float32 images
+# per pass a core encoded a third of what it encodes with 64.
 _CHUNK = {"cpu": 64}
 _CHUNK_ELSEWHERE = 4096
 _COPIED_SLAB = 8192
@@ -167,22 +169,26 @@ class FrozenEncoder:
         """(C, H, W) of the images it was trained on."""
         return (self.preprocessing.channels, *self.preprocessing.source_size)
 
-    def encode(self, images: Images) -> Images:
+    def encode(self, images: Images, *, precision: str = "float32") -> Images:
         """Codes of images: the posterior mean.
 
         Args:
             images: uint8 (N, C, H, W) or (N, H, W, C), 0..255, numpy or torch.
+            precision: of the arithmetic: ``"float32"``, ``"bf16"`` (nearly twice as fast where the hardware multiplies
+                it; codes of active units moved by at most 0.05 of their standard deviation on real data) or ``"auto"``
+                (bf16 on such hardware). Codes are float32 either way. Compute what you compare in one precision.
 
         Returns:
             float32 (N, D) of the same library, on the same device; no gradient.
 
         Raises:
             TypeError: not an array, or not uint8.
-            ValueError: a size or channel count the encoder was not trained on; the message says what to do.
+            ValueError: a size or channel count the encoder was not trained on; the message says what to do. Or an
+                unknown precision.
         """
-        return self.posterior(images)[0]
+        return self.posterior(images, precision=precision)[0]
 
-    def posterior(self, images: Images) -> tuple[Images, Images]:
+    def posterior(self, images: Images, *, precision: str = "float32") -> tuple[Images, Images]:
         """Mean and log-variance of q(z|x), each float32 (N, D); arguments and errors as in `encode`.
 
         Where the posterior is spike-and-slab these are its first two moments, not the parameters of a Gaussian.
@@ -194,19 +200,19 @@ class FrozenEncoder:
             wrap = images.flags.writeable and all(stride >= 0 for stride in images.strides)
             slab = len(images) if wrap or images.ndim < 4 else _COPIED_SLAB
             if len(images) <= slab:
-                mean, log_variance = self._posterior(torch.from_numpy(images if wrap else images.copy()))
+                mean, log_variance = self._posterior(torch.from_numpy(images if wrap else images.copy()), precision)
                 return mean.numpy(), log_variance.numpy()
             parts = [
-                self._posterior(torch.from_numpy(images[start : start + slab].copy()))
+                self._posterior(torch.from_numpy(images[start : start + slab].copy()), precision)
                 for start in range(0, len(images), slab)
             ]
             means, log_variances = zip(*parts, strict=True)
             return torch.cat(means).numpy(), torch.cat(log_variances).numpy()
         if isinstance(images, Tensor):
-            return self._posterior(images)
+            return self._posterior(images, precision)
         raise TypeError(f"encode needs a numpy array or torch tensor of images, got {type(images).__name__}")
 
-    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _posterior(self, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
         if images.dtype != torch.uint8:
             raise TypeError(_wrong_dtype(images.dtype))
         if images.ndim == 3:
@@ -218,8 +224,9 @@ class FrozenEncoder:
             return exported.mean, exported.log_variance
         forward = self._forward(images.device)
         count, chunk = len(images), _CHUNK.get(images.device.type, _CHUNK_ELSEWHERE)
+        autocast = autocast_for(images.device, resolve_precision(precision, images.device))
         # no_grad and not inference_mode: codes must stay usable in another network's backward pass
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.no_grad(), autocast:
             if 0 < count <= chunk:
                 # what an agent asks for at every step: nothing but the forward pass
                 posterior = forward(self.preprocessing(images))

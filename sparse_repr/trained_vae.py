@@ -138,6 +138,7 @@ def encode_dataset(
     indices: npt.NDArray[np.int64],
     *,
     device: torch.device | str = "cpu",
+    precision: str = "float32",
     slab: int = 8192,
     on_slab: Any = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -148,6 +149,7 @@ def encode_dataset(
         data: the data set.
         indices: (n,) items.
         device: where to compute.
+        precision: as in `FrozenEncoder.encode`.
         slab: images read at a time.
         on_slab: called with the number of images after each slab, for progress bars.
 
@@ -159,7 +161,7 @@ def encode_dataset(
     for start in range(0, len(indices), slab):
         rows = slice(start, start + slab)
         images = torch.from_numpy(data.images(indices[rows])).to(device)
-        part = encoder.posterior(images)
+        part = encoder.posterior(images, precision=precision)
         mean[rows], log_variance[rows] = (tensor.cpu().numpy() for tensor in part)
         if on_slab is not None:
             on_slab(len(images))

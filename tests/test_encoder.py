@@ -62,6 +62,20 @@ def test_codes_are_the_networks_posterior_mean(images: npt.NDArray[np.uint8]) ->
     assert np.array_equal(encoder.encode(images), mean)
 
 
+def test_bf16_arithmetic_gives_float32_codes_close_to_the_exact_ones(images: npt.NDArray[np.uint8]) -> None:
+    encoder = make_encoder()
+    exact = encoder.posterior(images)
+    rounded = encoder.posterior(images, precision="bf16")
+    for one, other in zip(exact, rounded, strict=True):
+        assert other.dtype == np.float32
+        assert not np.array_equal(one, other)
+        np.testing.assert_allclose(other, one, atol=0.02 * np.abs(one).max())
+    assert np.array_equal(encoder.encode(images, precision="bf16"), rounded[0])
+    assert np.array_equal(encoder.encode(images, precision="float32"), exact[0])
+    with pytest.raises(ValueError, match="precision needs one of auto, float32, bf16, got 'fp16'"):
+        encoder.encode(images, precision="fp16")
+
+
 def test_long_batches_are_chunked_and_empty_ones_give_no_codes() -> None:
     encoder = make_encoder()
     many = np.random.default_rng(1).integers(0, 256, (150, 64, 64, 1), dtype=np.uint8)
