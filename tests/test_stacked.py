@@ -44,6 +44,10 @@ def _members(**settings: Any) -> list[PretrainConfig]:
         {"objective": "laplace_prior"},
         {"objective": "beta_vae_capacity", "capacity_steps": 30},
         {"objective": "beta_tcvae"},
+        {"objective": "dip_vae_i"},
+        {"objective": "dip_vae_ii"},
+        # at 1e-3 Adam overshoots, and a single run whose weights moved by one rounding differs as much as a stack
+        {"objective": "iwae", "learning_rate": 1e-4},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
