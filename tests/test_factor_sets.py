@@ -13,7 +13,8 @@ import pytest
 import scipy.io
 
 from sparse_repr.data import cars3d, load_dataset, mpi3d, shapes3d, smallnorb
-from sparse_repr.data.base import ArrayImages, MappedImages, full_grid
+from sparse_repr.data.base import ArrayImages, full_grid
+from sparse_repr.data.file_images import FileImages
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ class TestShapes3d:
         return path
 
     @pytest.mark.parametrize("chunk", [None, 5, 100_000])
-    def test_compressed_chunks_are_unpacked_once_and_plain_files_mapped_in_place(
+    def test_compressed_chunks_are_unpacked_once_and_plain_files_read_in_place(
         self, cache: Path, tmp_path: Path, chunk: int | None
     ) -> None:
         images = random_images(self.ITEMS)
@@ -61,7 +62,7 @@ class TestShapes3d:
         np.testing.assert_array_equal(data.factors, full_grid(self.SIZES))
         np.testing.assert_allclose(data.factor_values, self.labels(), rtol=1e-6)
         if chunk is None:
-            assert isinstance(data.store, MappedImages)
+            assert isinstance(data.store, FileImages)
             assert not cache.exists()
         else:
             assert len(list(cache.iterdir())) == 1
@@ -110,7 +111,7 @@ class TestMpi3d:
     ITEMS = 48
 
     @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-    def test_pixels_are_mapped_in_place_or_inflated_once(
+    def test_pixels_are_read_in_place_or_inflated_once(
         self, cache: Path, tmp_path: Path, save: Callable[..., None]
     ) -> None:
         images = random_images(self.ITEMS)
@@ -123,7 +124,7 @@ class TestMpi3d:
         np.testing.assert_array_equal(data.factors, full_grid(self.SIZES))
         np.testing.assert_array_equal(data.factor_values, full_grid(self.SIZES))
         assert cache.exists() == (save is np.savez_compressed)
-        assert isinstance(data.store, MappedImages if save is np.savez else ArrayImages)
+        assert isinstance(data.store, FileImages if save is np.savez else ArrayImages)
 
     def test_the_real_pictures_are_found_before_the_toy_ones(self, tmp_path: Path) -> None:
         for name in ("mpi3d_toy", "mpi3d_real"):

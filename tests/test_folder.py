@@ -121,3 +121,14 @@ def test_what_is_no_folder_of_pictures_is_refused(tmp_path: Path) -> None:
     (place / "a.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="own: none of its 1 pictures can be read"):
         load_folder(place, progress=False)
+
+
+@pytest.mark.parametrize("last", ["colour", "large"])
+def test_the_last_of_many_pictures_counts_for_what_becomes_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setattr("sparse_repr.data.folder._NAMES_AT_ONCE", 3)
+    grey = encode(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    different = encode(plain(8, 8, RED)) if last == "colour" else encode(np.zeros((9, 9), np.uint8))
+    place = write_folder(tmp_path / "own", {**{f"{k}.png": grey for k in range(6)}, "6.png": different})
+    assert load_folder(place, progress=False).image_shape == ((3, 8, 8) if last == "colour" else (1, 64, 64))

@@ -17,6 +17,7 @@ import pytest
 from sparse_repr.data import image_cache
 from sparse_repr.data.base import ArrayImages, FactorDataset, MappedImages, full_grid
 from sparse_repr.data.decoding import Preparation
+from sparse_repr.data.file_images import FileImages
 from sparse_repr.data.image_cache import CachedImages
 from sparse_repr.data.picture_cache import cached_pictures
 from sparse_repr.data.pictures import fingerprint, open_pictures
@@ -62,24 +63,26 @@ def test_zip_tar_and_folder_give_the_same_images_in_order_of_name(tmp_path: Path
     np.testing.assert_array_equal(read_all(images), expected(30))
 
 
-def test_memory_and_memory_map_agree_and_a_pickled_map_opens_the_file_again(tmp_path: Path) -> None:
+def test_memory_and_file_agree_and_a_pickled_store_opens_the_file_again(tmp_path: Path) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(5))
-    held, mapped = load(place, in_memory=True).store, load(place, in_memory=False).store
+    held, streamed = load(place, in_memory=True).store, load(place, in_memory=False).store
     assert isinstance(held, ArrayImages)
-    assert isinstance(mapped, MappedImages)
-    assert mapped.image_shape == (3, 8, 8)
+    assert isinstance(streamed, FileImages)
+    assert streamed.image_shape == (3, 8, 8)
     indices = np.array([4, 0, 0, 2])
-    np.testing.assert_array_equal(mapped.read(indices), held.read(indices))
-    packed = pickle.dumps(mapped)
+    np.testing.assert_array_equal(streamed.read(indices), held.read(indices))
+    packed = pickle.dumps(streamed)
     assert len(packed) < 1000
     np.testing.assert_array_equal(pickle.loads(packed).read(indices), held.read(indices))
 
 
-def test_large_data_sets_are_mapped_unless_asked_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_data_sets_are_read_from_the_file_unless_asked_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(5))
     assert isinstance(load(place).store, ArrayImages)
     monkeypatch.setattr(image_cache, "_IN_MEMORY_BYTES", 100)
-    assert isinstance(load(place).store, MappedImages)
+    assert isinstance(load(place).store, FileImages)
     assert isinstance(load(place, in_memory=True).store, ArrayImages)
 
 
@@ -133,7 +136,7 @@ def test_a_damaged_cache_is_built_again(cache: Path, tmp_path: Path, damage: str
     np.testing.assert_array_equal(read_all(load(place)), expected(20))
 
 
-def test_an_open_map_keeps_its_pixels_when_the_cache_is_replaced(tmp_path: Path) -> None:
+def test_an_open_store_keeps_its_pixels_when_the_cache_is_replaced(tmp_path: Path) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(5))
     images = load(place, in_memory=False)
     write_zip(place, {f"img/{k:03d}.png": encode(plain(8, 8, (0, 0, 0))) for k in range(9)})
@@ -302,17 +305,20 @@ def test_two_processes_may_build_the_same_cache_at_once(cache: Path, tmp_path: P
     assert len(list(cache.iterdir())) == 1
 
 
-def test_mapped_images_with_channels_last_and_a_file_that_is_too_short(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [MappedImages, FileImages])
+def test_channels_last_and_a_file_that_is_too_short(
+    tmp_path: Path, kind: type[MappedImages] | type[FileImages]
+) -> None:
     pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     path = tmp_path / "raw"
     path.write_bytes(b"head" + pixels.tobytes())
-    store = MappedImages(path, 4, (2, 4, 5, 3), channels_last=True)
+    store = kind(path, 4, (2, 4, 5, 3), channels_last=True)
     assert (len(store), store.image_shape) == (2, (3, 4, 5))
     batch = store.read(np.array([1, 0]))
     np.testing.assert_array_equal(batch, pixels[[1, 0]].transpose(0, 3, 1, 2))
     assert batch.flags.c_contiguous
     with pytest.raises(ValueError, match=r"raw: expected at least 125 bytes .*found 124"):
-        MappedImages(path, 5, (2, 4, 5, 3))
+        kind(path, 5, (2, 4, 5, 3))
 
 
 def test_a_declared_partition_decides_the_split_and_is_checked() -> None:

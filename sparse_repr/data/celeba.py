@@ -44,7 +44,7 @@ def load_celeba(
             named by ``SPARSE_REPR_DATA`` is searched.
         image_size: height and width of the images in pixels.
         progress: show a progress bar on the first use, while pictures are decoded.
-        in_memory: hold the images in memory (True) or map them from the cache (False); None chooses by size.
+        in_memory: hold the images in memory (True) or read each batch from the cache (False); None chooses by size.
 
     Returns:
         Images uint8 (3, image_size, image_size), sorted by file name.

@@ -55,7 +55,7 @@ def load_chairs(
         image_size: height and width of the images in pixels.
         grey: one channel; otherwise the three of the renderings.
         progress: show a progress bar on the first use, while pictures are decoded.
-        in_memory: hold the images in memory (True) or map them from the cache (False); None chooses by size.
+        in_memory: hold the images in memory (True) or read each batch from the cache (False); None chooses by size.
 
     Returns:
         Images uint8 (1 or 3, image_size, image_size).

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tqdm import tqdm
+
 from sparse_repr.data.base import FactorDataset
 from sparse_repr.data.decoding import Preparation, picture_kind
 from sparse_repr.data.picture_cache import cached_pictures
@@ -14,6 +16,8 @@ from sparse_repr.data.pictures import PICTURE_SUFFIXES, Pictures
 __all__ = ["load_folder"]
 
 _DEFAULT_SIZE = 64
+# A pool keeps some memory for each task that waits: a million at once would take a gigabyte.
+_NAMES_AT_ONCE = 1024
 
 
 def load_folder(
@@ -33,7 +37,7 @@ def load_folder(
         image_size: height and width in pixels that every picture's centre square is resized to. None keeps the pictures
             as they are when all have one size, and resizes to 64 otherwise.
         progress: show a progress bar on the first use, while pictures are decoded.
-        in_memory: hold the images in memory (True) or map them from the cache (False); None chooses by size.
+        in_memory: hold the images in memory (True) or read each batch from the cache (False); None chooses by size.
 
     Raises:
         ValueError: no path, no picture, or more than 1 % of the pictures cannot be read.
@@ -50,13 +54,13 @@ def load_folder(
             raise ValueError(
                 f"{path}: expected pictures ({', '.join(sorted(PICTURE_SUFFIXES))}), found none in it or below"
             )
-        return pictures.names, _preparation(path, pictures, image_size)
+        return pictures.names, _preparation(path, pictures, image_size, progress)
 
     images = cached_pictures("folder", path, {"image_size": image_size}, choose, progress=progress, in_memory=in_memory)
     return FactorDataset(name="folder", store=images.store, source=str(path))
 
 
-def _preparation(path: Path, pictures: Pictures, image_size: int | None) -> Preparation:
+def _preparation(path: Path, pictures: Pictures, image_size: int | None, progress: bool) -> Preparation:
     """What suits all pictures, from their headers."""
 
     def kind(name: str) -> tuple[int, int, bool] | None:
@@ -65,10 +69,17 @@ def _preparation(path: Path, pictures: Pictures, image_size: int | None) -> Prep
         except Exception:  # damaged pictures are counted and named when they are decoded
             return None
 
-    with ThreadPoolExecutor() as pool:
-        kinds = {found for found in pool.map(kind, pictures.names) if found is not None}
+    names, kinds = pictures.names, set()
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(names), desc=f"looking at {path.name}", unit="img", disable=not progress) as bar,
+    ):
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            some = names[start : start + _NAMES_AT_ONCE]
+            kinds |= {found for found in pool.map(kind, some) if found is not None}
+            bar.update(len(some))
     if not kinds:
-        raise ValueError(f"{path}: none of its {len(pictures.names)} pictures can be read")
+        raise ValueError(f"{path}: none of its {len(names)} pictures can be read")
     channels = 1 if all(grey for _, _, grey in kinds) else 3
     sizes = {(height, width) for height, width, _ in kinds}
     if image_size is None and len(sizes) == 1:

@@ -15,7 +15,8 @@ from typing import IO
 import numpy as np
 from tqdm import tqdm
 
-from sparse_repr.data.base import FactorDataset, ImageStore, MappedImages, full_grid
+from sparse_repr.data.base import FactorDataset, ImageStore, full_grid
+from sparse_repr.data.file_images import stored_images
 from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.locate import locate
 from sparse_repr.data.pictures import fingerprint
@@ -49,8 +50,8 @@ def load_mpi3d(
 ) -> FactorDataset:
     """MPI3D: objects on a robot arm, 1,036,800 colour images, the full grid of seven factors.
 
-    An npz file that holds the pixels uncompressed is memory-mapped where it is; otherwise they are inflated once into
-    the cache (12.7 GB), slab by slab, and memory-mapped from there.
+    An npz file that holds the pixels uncompressed is read where it is; otherwise they are inflated once into the cache
+    (12.7 GB), slab by slab, and read from there.
 
     Args:
         path: the npz file or a folder that holds one (real before realistic before toy). Without it the folder named by
@@ -92,7 +93,7 @@ def _open(path: Path, items: int, progress: bool) -> ImageStore:
         raise _unreadable(path, error) from error
     if member.compress_type == zipfile.ZIP_STORED:
         offset = _data_offset(path, member) + header_bytes
-        return MappedImages(path, offset, (items, _SIDE, _SIDE, 3), channels_last=True)
+        return stored_images(path, offset, (items, _SIDE, _SIDE, 3), channels_last=True)
     key = CacheKey("mpi3d", path, fingerprint(path), {})
     return cached_images(key, lambda: ImageStream(items, (3, _SIDE, _SIDE), _slabs(path, items, progress))).store
 

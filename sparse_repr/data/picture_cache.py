@@ -42,7 +42,7 @@ def cached_pictures(
         choose: the names of the pictures to decode, in order, and what becomes of them; called only when there is no
             cached copy yet.
         progress: show a progress bar while decoding.
-        in_memory: hold the images in memory, map them from the cache, or (None) choose by size.
+        in_memory: hold the images in memory, read each batch from the cache, or (None) choose by size.
 
     Raises:
         ValueError: a damaged archive, or more than 1 % of the pictures cannot be read.
@@ -64,7 +64,7 @@ def _decode_all(
     pictures: Pictures, names: Sequence[str], preparation: Preparation, place: Path, progress: bool
 ) -> Generator[Slab, None, None]:
     rows = int(np.clip(_SLAB_BYTES // np.prod(preparation.image_shape), 1, 128))
-    batches = iter([names[start : start + rows] for start in range(0, len(names), rows)])
+    batches = (names[start : start + rows] for start in range(0, len(names), rows))
     # Pillow decodes and resizes outside the interpreter lock; one thread more than cores covers the parts inside it
     workers = min(32, (os.cpu_count() or 1) + 1)
     running: deque[Future[tuple[Slab, list[str]]]] = deque()

@@ -5,15 +5,15 @@ Burgess and Kim, "3D Shapes Dataset" (2018), made for Kim and Mnih, "Disentangli
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
-from sparse_repr.data.base import FactorDataset, FloatArray, ImageStore, IntArray, MappedImages, full_grid
-from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
+from sparse_repr.data.base import FactorDataset, FloatArray, ImageStore, IntArray, full_grid
+from sparse_repr.data.file_images import stored_images
+from sparse_repr.data.hdf5_images import hdf5_slabs
+from sparse_repr.data.image_cache import CacheKey, ImageStream, cached_images
 from sparse_repr.data.locate import locate
 from sparse_repr.data.pictures import fingerprint
 
@@ -23,9 +23,6 @@ FACTOR_NAMES = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orient
 FACTOR_SIZES = (10, 10, 10, 8, 4, 15)
 
 _SIDE = 64
-_SLAB_ROWS = 1024
-# A slab is a whole number of the file's chunks, unless those are enormous.
-_MOST_ROWS = 16_384
 _ADVICE = (
     "Download 3dshapes.h5 (255 MB, see https://github.com/google-deepmind/3d-shapes) and name the file, or the folder "
     "that holds it, as the data path (--data-path), or put it into the folder named by SPARSE_REPR_DATA"
@@ -38,7 +35,7 @@ def load_shapes3d(
     """3D Shapes: an object in a room, 480,000 colour images, the full grid of six factors.
 
     The official file is compressed in chunks, far too slow to read at random, so its pixels are copied once to the
-    cache (5.9 GB) and memory-mapped from there; a file that holds them uncompressed is memory-mapped where it is.
+    cache (5.9 GB) and read from there; a file that holds them uncompressed is read where it is.
 
     Args:
         path: ``3dshapes.h5`` or a folder that holds it. Without it the folder named by ``SPARSE_REPR_DATA`` is
@@ -94,27 +91,14 @@ def _open(path: Path, factors: IntArray, sizes: tuple[int, ...], progress: bool)
                 f"{path}: labels of {name} are not in grid order (last factor fastest); is this 3dshapes.h5?"
             )
     if offset is not None:
-        return labels.astype(np.float32), MappedImages(path, int(offset), shape, channels_last=True)
+        return labels.astype(np.float32), stored_images(path, int(offset), shape, channels_last=True)
     key = CacheKey("shapes3d", path, fingerprint(path), {})
-    images = cached_images(key, lambda: ImageStream(items, (3, _SIDE, _SIDE), _slabs(path, items, progress)))
-    return labels.astype(np.float32), images.store
 
+    def build() -> ImageStream:
+        slabs = hdf5_slabs(path, progress=progress, unreadable=_unreadable, channels_last=True)
+        return ImageStream(items, (3, _SIDE, _SIDE), slabs)
 
-def _slabs(path: Path, items: int, progress: bool) -> Generator[Slab, None, None]:
-    with (
-        h5py.File(path, "r") as file,
-        tqdm(total=items, desc=f"unpacking {path.name}", unit="img", disable=not progress) as bar,
-    ):
-        images = file["images"]
-        chunk = images.chunks[0]
-        rows = min(-(-_SLAB_ROWS // chunk) * chunk, _MOST_ROWS)
-        for start in range(0, items, rows):
-            try:
-                slab = images[start : start + rows]
-            except OSError as error:
-                raise _unreadable(path, error) from error
-            yield Slab(slab.transpose(0, 3, 1, 2))
-            bar.update(len(slab))
+    return labels.astype(np.float32), cached_images(key, build).store
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
