@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sparse_repr.batches import DATA_PLACES
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.feature_distance import parse_layers
@@ -130,6 +131,9 @@ class PretrainConfig:
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
     """auto (bf16 autocast where the hardware multiplies it natively), float32 or bf16."""
+    data_on_device: str = "auto"
+    """Where the data set is: auto (on a GPU as it is stored, bits or bytes, where it is held in memory or a mapped file
+    and takes at most half of the free memory), always (on any device) or never (each batch is copied)."""
     threads: int | None = None
     """CPU threads; by default torch's choice, one per core."""
     log_every: int = 100
@@ -156,6 +160,7 @@ class PretrainConfig:
             raise ValueError(f"learning_rate needs a positive number, got {self.learning_rate!r}")
         if self.image_size not in (32, 64):
             raise ValueError(f"image_size needs 64 or 32, got {self.image_size!r}")
+        lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(DATASETS, self.dataset, "data set")
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
@@ -260,6 +265,6 @@ class PretrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain values of what decides the result; how a call behaves (resume, progress, where) is left out."""
         values = dataclasses.asdict(self)
-        for name in ("resume", "progress", "run_dir"):
+        for name in ("resume", "progress", "run_dir", "data_on_device"):
             del values[name]
         return values

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sparse_repr import figures
+from sparse_repr.batches import EVERYTHING, BatchOrder, choose_batches
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
@@ -34,34 +34,6 @@ from sparse_repr.trained_vae import export_run
 from sparse_repr.vgg_weights import load_vgg16
 
 _PICTURES = 10
-_EVERYTHING = slice(None)
-
-
-class BatchOrder:
-    """Which items each step trains on: an endless row of seeded permutations, a function of (seed, step) alone."""
-
-    def __init__(self, indices: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self._indices = indices
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = -1
-        self._order = indices
-
-    def __call__(self, step: int) -> npt.NDArray[np.int64]:
-        """Item indices of step `step` (counted from 0), int64 (batch_size,)."""
-        count = len(self._indices)
-        position = step * self._batch_size
-        parts: list[npt.NDArray[np.int64]] = []
-        missing = self._batch_size
-        while missing:
-            epoch, offset = divmod(position, count)
-            if epoch != self._epoch:
-                self._epoch = epoch
-                self._order = self._indices[np.random.default_rng((self._seed, epoch)).permutation(count)]
-            parts.append(self._order[offset : offset + missing])
-            position += len(parts[-1])
-            missing -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @contextlib.contextmanager
@@ -89,6 +61,7 @@ def opened_run(
 
         state = shares.from_first(claim)
         trainer = Trainer(config, load_dataset(config.dataset, config.data_path) if data is None else data, shares)
+        stack.callback(trainer.batches.close)
         if state is not None:
             trainer.load_state(state)
         writer = None
@@ -156,7 +129,8 @@ class Trainer:
             **config.objective_options(),
             **{name: known[name] for name in choice.needs},
         )
-        self.order = BatchOrder(data.split[0], config.batch_size * self.objective.batches, config.seed)
+        order = BatchOrder(data.split[0], config.batch_size * self.objective.batches, config.seed)
+        self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
 
@@ -211,16 +185,13 @@ class Trainer:
         """Write the files that others read: the frozen encoder and the whole VAE."""
         export_run(self.config, self.data, self.objective.vae, self.preprocessing, self.arguments, steps=self.step)
 
-    def batch(self, step: int, part: slice = _EVERYTHING) -> Tensor:
-        """Images of a step on the device, uint8; `part` of them where several processes share the step."""
-        pixels = torch.from_numpy(self.data.images(self.order(step)[part]))
-        if self.device.type == "cuda":
-            return pixels.pin_memory().to(self.device, non_blocking=True)
-        return pixels.to(self.device)
-
-    def images(self, step: int, part: slice = _EVERYTHING) -> Tensor:
+    def images(self, step: int, part: slice = EVERYTHING) -> Tensor:
         """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
-        return self.preprocessing(self.batch(step, part)).contiguous(memory_format=torch.channels_last)
+        return self.network_input(self.batches.draw(step, part))
+
+    def network_input(self, drawn: Tensor) -> Tensor:
+        """What the batches drew -> images as the network takes them, (n, C, S, S) in 0..1, channels last."""
+        return self.preprocessing(self.batches.pixels(drawn)).contiguous(memory_format=torch.channels_last)
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """What the next step reads: images (batches * B, C, S, S) and noise (batches * B, noise_size)."""

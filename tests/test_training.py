@@ -18,13 +18,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder, training
+from sparse_repr.batches import BatchOrder
 from sparse_repr.data import FactorDataset
 from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.pretrain import main
 from sparse_repr.run_folder import locked_run_folder
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.trained_vae import load_vae
-from sparse_repr.training import BatchOrder
 from tests.conftest import TINY
 
 FILES = {"config.json", "encoder.safetensors", "vae.safetensors", "state.pt"}

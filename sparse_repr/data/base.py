@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,23 @@ class ImageStore(Protocol):
         """Images at `indices` (n,) as uint8 (n, C, H, W), 0..255."""
 
 
+class StoredForm(NamedTuple):
+    """The bytes that a store holds, and how they become pixels, so that another device can do the reading."""
+
+    rows: ImageArray
+    """uint8 (N, ...), one row per image; possibly a read-only memory map."""
+    layout: Literal["channels_first", "channels_last", "bits"]
+    """Of a row: (C, H, W), (H, W, C), or (C * H * W / 8,) as `numpy.packbits` packs pixels of 0 and 255."""
+
+
+@runtime_checkable
+class HeldImages(Protocol):
+    """A store that holds its images as they are, in memory or in a mapped file; not every `ImageStore` does."""
+
+    def stored(self) -> StoredForm:
+        """All of them, without a copy."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArrayImages:
     """Images held in one uint8 array (N, C, H, W)."""
@@ -61,6 +78,9 @@ class ArrayImages:
 
     def read(self, indices: IntArray) -> ImageArray:
         return self.array[indices]
+
+    def stored(self) -> StoredForm:
+        return StoredForm(self.array, "channels_first")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +109,9 @@ class PackedBits:
         pixels = np.unpackbits(self.bits[indices], axis=1)  # (n, H * W) of 0 and 1
         np.multiply(pixels, 255, out=pixels)
         return pixels.reshape(-1, 1, self.height, self.width)
+
+    def stored(self) -> StoredForm:
+        return StoredForm(self.bits, "bits")
 
 
 class MappedImages:
@@ -133,6 +156,9 @@ class MappedImages:
     def read(self, indices: IntArray) -> ImageArray:
         batch: ImageArray = self._array[indices]
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self._channels_last else batch
+
+    def stored(self) -> StoredForm:
+        return StoredForm(self._array, "channels_last" if self._channels_last else "channels_first")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,76 @@
+"""A data set on the device in the form it is stored in, where batches are gathered and unpacked."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparse_repr.data import FactorDataset
+from sparse_repr.data.base import HeldImages, StoredForm
+
+# The most of the device's free memory that a data set may take; the rest is for the networks and the batches.
+_SHARE = 0.5
+# Bytes copied to the device at a time: a memory-mapped file never has to be in memory as a whole.
+_SLAB_BYTES = 64 * 1024**2
+
+
+class ResidentImages:
+    """Images on a device, one row of stored bytes each; reading a batch never leaves the device."""
+
+    def __init__(self, stored: StoredForm, image_shape: tuple[int, int, int], device: torch.device) -> None:
+        """Copy `stored` to `device`; `image_shape` is (C, H, W)."""
+        self.image_shape = image_shape
+        self._layout = stored.layout
+        rows = stored.rows
+        self._rows = torch.empty(rows.shape, dtype=torch.uint8, device=device)
+        slab = max(1, _SLAB_BYTES // max(1, rows[:1].nbytes))
+        for start in range(0, len(rows), slab):
+            # a copy, because torch takes no read-only memory
+            self._rows[start : start + slab] = torch.from_numpy(np.array(rows[start : start + slab]))
+        # numpy.packbits puts the first pixel into the highest bit
+        self._shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=device)
+
+    def __call__(self, items: Tensor) -> Tensor:
+        """Images at `items`, int64 (n,) in 0..N-1 on the device -> uint8 (n, C, H, W), 0..255."""
+        rows = self._rows.index_select(0, items)
+        if self._layout == "bits":
+            pixels = (rows[:, :, None] >> self._shifts) & 1  # (n, H * W / 8, 8)
+            return (pixels * 255).view(-1, *self.image_shape)
+        return rows.permute(0, 3, 1, 2) if self._layout == "channels_last" else rows
+
+
+_Copies = weakref.WeakValueDictionary[torch.device, ResidentImages]
+_resident: weakref.WeakKeyDictionary[FactorDataset, _Copies] = weakref.WeakKeyDictionary()
+
+
+def why_not_resident(data: FactorDataset, device: torch.device | None = None) -> str | None:
+    """Why a data set cannot be put on a device; None where it can.
+
+    With a CUDA device, whether it fits into half of the memory that is free there is asked too.
+    """
+    if not isinstance(data.store, HeldImages):
+        return f"{type(data.store).__name__} makes or streams its images at every read"
+    if device is not None and device.type == "cuda" and device not in _resident.get(data, {}):
+        free, _ = torch.cuda.mem_get_info(device)
+        needed = data.store.stored().rows.nbytes
+        if needed > _SHARE * free:
+            return f"its {needed / 1e9:.1f} GB are more than half of the {free / 1e9:.1f} GB that are free on {device}"
+    return None
+
+
+def resident_images(data: FactorDataset, device: torch.device) -> ResidentImages:
+    """`data` on `device`; those who use it at the same time, such as models trained side by side, share one copy.
+
+    Raises:
+        TypeError: its images are drawn, decoded or streamed at every read, see `why_not_resident`.
+    """
+    if not isinstance(data.store, HeldImages):
+        raise TypeError(f"resident_images needs images that are held somewhere: {why_not_resident(data)}")
+    copies = _resident.setdefault(data, weakref.WeakValueDictionary())
+    found = copies.get(device)
+    if found is None:
+        found = copies[device] = ResidentImages(data.store.stored(), data.image_shape, device)
+    return found
