@@ -16,6 +16,7 @@ from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES, Option, choose_objective
 from sparse_repr.reconstruction import build_reconstruction
 from sparse_repr.registry import lookup
+from sparse_repr.step_graph import STEP_GRAPHS, resolve_step_graph
 
 PERCEPTUAL_FEATURES = ("vgg16", "dae")
 
@@ -134,6 +135,9 @@ class PretrainConfig:
     data_on_device: str = "auto"
     """Where the data set is: auto (on a GPU as it is stored, bits or bytes, where it is held in memory or a mapped file
     and takes at most half of the free memory), always (on any device) or never (each batch is copied)."""
+    step_graph: str = "auto"
+    """How a step is launched: cuda_graph (recorded once, replayed as one launch), compile (torch.compile), none
+    (kernel by kernel) or auto (cuda_graph on a GPU, except with a perceptual loss; none elsewhere)."""
     threads: int | None = None
     """CPU threads; by default torch's choice, one per core."""
     log_every: int = 100
@@ -161,6 +165,7 @@ class PretrainConfig:
         if self.image_size not in (32, 64):
             raise ValueError(f"image_size needs 64 or 32, got {self.image_size!r}")
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
+        lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
         lookup(DATASETS, self.dataset, "data set")
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
@@ -257,10 +262,17 @@ class PretrainConfig:
             run_dir=str(self.run_folder()),
             device=str(device),
             precision=resolve_precision(self.precision, device),
+            step_graph=resolve_step_graph(self.step_graph, device, self._why_not_one_launch()),
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
             **settings,
         )
+
+    def _why_not_one_launch(self) -> str | None:
+        """Why a step of this run is not recorded or compiled as a whole; None where it can be."""
+        if self.perceptual_weight:
+            return "a perceptual loss computes for long enough to hide the launches, and may differ from step to step"
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values of what decides the result; how a call behaves (resume, progress, where) is left out."""

@@ -9,6 +9,7 @@ the same number of threads each.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ def check_distributed(config: PretrainConfig, processes: int) -> None:
             f"objective {config.objective!r} cannot be trained by several processes: {choice.couples_images}, so the "
             "losses of parts of a batch are not that of the batch; train it in one process"
         )
+    if config.step_graph not in ("auto", "none"):
+        raise ValueError(
+            f"step_graph {config.step_graph!r} cannot be shared by several processes, which average their gradients "
+            "inside each step; use auto or none"
+        )
     if config.batch_size % processes:
         raise ValueError(
             f"batch_size needs a multiple of the number of processes, {processes}, got {config.batch_size}: it is that "
@@ -62,7 +68,7 @@ def pretrain_distributed(config: PretrainConfig) -> Path:
     """
     with _joined_processes() as shares:
         check_distributed(config, shares.count)
-        config = config.resolve()
+        config = dataclasses.replace(config, step_graph="none").resolve()
         with torch_threads(config.threads), opened_run(config, shares=shares) as (trainer, writer):
             shares.copy_from_first(trainer.objective.vae)
             shares.average_gradients(cast(WeightedLoss, trainer.objective).optimiser)

@@ -16,8 +16,9 @@ from sparse_repr.files import atomic_path, require_space, write_json
 
 # Room for the state, the weights and the event file of one run, with a margin.
 _NEEDED_BYTES = 100_000_000
-# What may differ between a run and its continuation: none of these changes the numbers.
-_MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every"})
+# What may differ between a run and its continuation: none of these changes the numbers (beyond rounding, where one
+# process with a graph continues what several began without).
+_MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every", "step_graph"})
 
 
 @contextlib.contextmanager

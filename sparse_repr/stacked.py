@@ -20,7 +20,8 @@ from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import autocast_for
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.objectives import WeightedLoss, choose_objective
-from sparse_repr.objectives.base import minimise
+from sparse_repr.objectives.base import StepNumber, minimise
+from sparse_repr.step_graph import StepGraph
 from sparse_repr.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.training import Trainer
 
@@ -65,7 +66,7 @@ class _MemberLoss(nn.Module):
         images: Tensor,
         noise: Tensor,
         autocast: torch.autocast,
-        step_number: int,
+        step_number: StepNumber,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         return self._objective.with_weights(weights).loss(images, noise, autocast, step_number)
 
@@ -92,6 +93,7 @@ class StackedModels:
         self.optimiser = type(first.optimiser)(list(self.parameters.values()), **first.optimiser.defaults)
         if first.optimiser.state:
             self._stack_optimisers(members)
+        self._graph: StepGraph | None = None
         weights = [trainer.config.objective_weights() for trainer in trainers]
         device = trainers[0].device
         self.weights = {
@@ -118,21 +120,40 @@ class StackedModels:
             }
 
     def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
-        """One optimisation step of every model; the terms are (S,)."""
-        inputs = [trainer.inputs() for trainer in self.trainers]
-        images = torch.stack([images for images, _ in inputs])  # (S, B, C, H, W)
-        noise = torch.stack([noise for _, noise in inputs])  # (S, B, noise_size)
+        """One optimisation step of every model; the terms are (S,), and the next step may overwrite them."""
+
+        def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
+            return self._take(drawn, noise, autocast, step_number)
+
+        draws = [trainer.draw() for trainer in self.trainers]
+        drawn = torch.cat([drawn for drawn, _ in draws])  # (S * B, ...)
+        noise = torch.stack([noise for _, noise in draws])  # (S, B, noise_size)
+        way = self.trainers[0].config.step_graph
+        if way == "none":
+            terms = take(drawn, noise, self.step)
+        else:
+            if self._graph is None:
+                device = self.trainers[0].device
+                self._graph = StepGraph(take, [self.optimiser], device, compiled=way == "compile")
+            terms = self._graph(drawn, noise, step_number=self.step)
+        for trainer in self.trainers:
+            trainer.step += 1
+        return terms
+
+    def _take(
+        self, drawn: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber
+    ) -> dict[str, Tensor]:
+        """The step itself, on the images of all models read at once: they are of one data set on one device."""
+        images = self.trainers[0].network_input(drawn).unflatten(0, noise.shape[:2])  # (S, B, C, H, W)
 
         def loss(
             parameters: dict[str, Tensor], weights: dict[str, Tensor], images: Tensor, noise: Tensor
         ) -> tuple[Tensor, dict[str, Tensor]]:
             named = {f"vae.{name}": parameter for name, parameter in parameters.items()}
-            return torch.func.functional_call(self._loss, named, (weights, images, noise, autocast, self.step))
+            return torch.func.functional_call(self._loss, named, (weights, images, noise, autocast, step_number))
 
         losses, terms = torch.func.vmap(loss)(self.parameters, self.weights, images, noise)
         minimise(losses.sum(), self.optimiser)  # no loss depends on another model's parameters
-        for trainer in self.trainers:
-            trainer.step += 1
         return terms
 
     @torch.no_grad()

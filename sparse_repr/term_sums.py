@@ -27,7 +27,8 @@ class TermSums:
         if self._first_bad is None:
             self._first_bad = torch.full_like(terms["loss"], -1)
         bad = (self._first_bad < 0) & ~torch.isfinite(terms["loss"])
-        self._first_bad = torch.where(bad, float(step), self._first_bad)
+        # not torch.where, which copies a number to the device and waits for it
+        self._first_bad = self._first_bad.masked_fill(bad, float(step))
         self._count += 1
 
     def require_finite(self, folder: Path) -> None:

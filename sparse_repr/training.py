@@ -25,10 +25,12 @@ from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combin
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
+from sparse_repr.objectives.base import StepNumber
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import Reconstruction, build_reconstruction
 from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state, write_config
 from sparse_repr.shares import ALONE, Shares
+from sparse_repr.step_graph import StepGraph
 from sparse_repr.term_sums import TermSums
 from sparse_repr.trained_vae import export_run
 from sparse_repr.vgg_weights import load_vgg16
@@ -133,6 +135,7 @@ class Trainer:
         self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
+        self._graph: StepGraph | None = None
 
     def _build_reconstruction(self) -> Reconstruction:
         config = self.config
@@ -193,19 +196,35 @@ class Trainer:
         """What the batches drew -> images as the network takes them, (n, C, S, S) in 0..1, channels last."""
         return self.preprocessing(self.batches.pixels(drawn)).contiguous(memory_format=torch.channels_last)
 
-    def inputs(self) -> tuple[Tensor, Tensor]:
-        """What the next step reads: images (batches * B, C, S, S) and noise (batches * B, noise_size)."""
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """What the next step starts from: what the batches draw for it, and noise (batches * B, noise_size)."""
         count = self.config.batch_size * self.objective.batches
         part = self.shares.part(count)
         # every process draws the noise of the whole batch, so that any number of them takes the same steps
         noise = torch.randn(
             (count, self.objective.noise_size), generator=self.generator, device=self.device, dtype=torch.float32
         )
-        return self.images(self.step, part), noise[part]
+        return self.batches.draw(self.step, part), noise[part]
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """What the next step reads: images (batches * B, C, S, S) and noise (batches * B, noise_size)."""
+        drawn, noise = self.draw()
+        return self.network_input(drawn), noise
 
     def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
-        """One optimisation step."""
-        terms = self.shares.average(self.objective.step(*self.inputs(), autocast, self.step))
+        """One optimisation step; the next one may overwrite its terms."""
+
+        def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
+            return self.objective.step(self.network_input(drawn), noise, autocast, step_number)
+
+        way = self.config.step_graph
+        if way == "none":
+            terms = take(*self.draw(), self.step)
+        else:
+            if self._graph is None:
+                self._graph = StepGraph(take, self.objective.optimisers, self.device, compiled=way == "compile")
+            terms = self._graph(*self.draw(), step_number=self.step)
+        terms = self.shares.average(terms)
         self.step += 1
         return terms
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from sparse_repr.models import VAE, Posterior
+
+StepNumber = int | Tensor
+"""Steps taken before the present one: a number, or a float64 scalar on the device, whose value can change between
+replays of a recorded step (see `step_graph`)."""
 
 
 class Objective(Protocol):
@@ -26,8 +30,16 @@ class Objective(Protocol):
     batches: int
     """Batches of images that one step reads: 2 where a discriminator gets a batch of its own, else 1."""
 
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:
+    @property
+    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
+        """All that a step moves."""
+
+    def step(
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0
+    ) -> dict[str, Tensor]:
         """Take one optimisation step.
+
+        No part of it may make the host wait for the device, so that it can be recorded.
 
         Args:
             images: (batches * B, C, S, S) in 0..1.
@@ -53,7 +65,7 @@ class WeightedLoss(Objective, Protocol):
     """Of all parameters of `vae`."""
 
     def loss(
-        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
 
@@ -64,13 +76,21 @@ class WeightedLoss(Objective, Protocol):
 class Regulariser(Protocol):
     """What stands beside the reconstruction in a variational objective; weights included."""
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> tuple[Tensor, dict[str, Tensor]]:
         """Posterior and its sample z, (B, D) each -> what is added to the loss (scalar), and more terms to report."""
 
 
-def ramp(step_number: int, steps: int) -> float:
+def ramp(step_number: StepNumber, steps: int) -> float | Tensor:
     """Linear schedule from 0 to 1: min(1, step_number / steps); 1 throughout where `steps` is 0."""
-    return 1.0 if steps == 0 else min(1.0, step_number / steps)
+    if steps == 0:
+        return 1.0
+    share = step_number / steps
+    return share.clamp(max=1) if isinstance(share, Tensor) else min(1.0, share)
+
+
+def in_precision_of(term: Tensor, value: float | Tensor) -> float | Tensor:
+    """A scheduled `value` as it meets `term`: a float64 scalar would make the result float64, a number does not."""
+    return value.to(term.dtype) if isinstance(value, Tensor) else value
 
 
 def minimise(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
@@ -91,7 +111,7 @@ class SingleOptimiserObjective(abc.ABC):
     batches = 1
 
     def __init__(
-        self, vae: VAE, *, learning_rate: float, noise_size: int, after_step: Callable[[int], None] | None = None
+        self, vae: VAE, *, learning_rate: float, noise_size: int, after_step: Callable[[StepNumber], None] | None = None
     ) -> None:
         """Own `vae` and its optimiser.
 
@@ -106,13 +126,20 @@ class SingleOptimiserObjective(abc.ABC):
         self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
         self._after_step = after_step
 
+    @property
+    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
+        """The one there is."""
+        return (self.optimiser,)
+
     @abc.abstractmethod
     def loss(
-        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
 
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:
+    def step(
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0
+    ) -> dict[str, Tensor]:
         """One step of the optimiser down the loss; see `Objective.step`."""
         loss, terms = self.loss(images, noise, autocast, step_number)
         minimise(loss, self.optimiser)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import minimise
+from sparse_repr.objectives.base import StepNumber, minimise
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
 from sparse_repr.objectives.total_correlation import permute_units
 from sparse_repr.reconstruction import Reconstruction
@@ -82,7 +82,18 @@ class FactorVAEObjective:
             self.discriminator.parameters(), lr=discriminator_learning_rate, betas=(0.5, 0.9), fused=True
         )
 
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
+    @property
+    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
+        """Of the VAE and of the discriminator."""
+        return self.optimiser, self.discriminator_optimiser
+
+    def step(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        autocast: torch.autocast,
+        step_number: StepNumber = 0,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
         half = len(images) // 2
         if half < 2:
             raise ValueError(f"FactorVAE needs at least 4 images per step to halve and permute, got {len(images)}")

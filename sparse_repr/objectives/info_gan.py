@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import minimise
+from sparse_repr.objectives.base import StepNumber, minimise
 from sparse_repr.objectives.generator import Generator
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import gaussian_log_density
@@ -92,7 +92,18 @@ class InfoGANObjective:
             self.discriminator.parameters(), lr=discriminator_learning_rate, betas=_BETAS, fused=True
         )
 
-    def step(self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
+    @property
+    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
+        """Of the generator with Q and of the discriminator."""
+        return self.optimiser, self.discriminator_optimiser
+
+    def step(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        autocast: torch.autocast,
+        step_number: StepNumber = 0,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
         """One step of the discriminator, then one of the generator and Q; see `Objective.step`."""
         if len(images) < 2:
             raise ValueError(f"InfoGAN needs at least 2 images per step to normalise over, got {len(images)}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor
 
 from sparse_repr.models import Posterior
-from sparse_repr.objectives.base import ramp
+from sparse_repr.objectives.base import StepNumber, in_precision_of, ramp
 from sparse_repr.objectives.terms import covariance, kl_divergence, laplace_kl_divergence, moment_penalty
 from sparse_repr.objectives.total_correlation import decompose_kl
 
@@ -20,7 +21,7 @@ class WeightedKL:
 
     beta: float
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> Regularised:  # noqa: ARG002
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> Regularised:  # noqa: ARG002
         return self.beta * kl_divergence(*posterior).sum(1).mean(), {}
 
 
@@ -32,13 +33,15 @@ class Capacity:
     capacity_nats: float
     capacity_steps: int
 
-    def capacity(self, step_number: int) -> float:
+    def capacity(self, step_number: StepNumber) -> float | Tensor:
         """C at a step, in nats."""
         return self.capacity_nats * ramp(step_number, self.capacity_steps)
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> Regularised:  # noqa: ARG002
-        kl, capacity = kl_divergence(*posterior).sum(1).mean(), self.capacity(step_number)
-        return self.capacity_weight * (kl - capacity).abs(), {"capacity": kl.new_tensor(capacity)}
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> Regularised:  # noqa: ARG002
+        kl = kl_divergence(*posterior).sum(1).mean()
+        capacity = in_precision_of(kl, self.capacity(step_number))
+        reported = capacity if isinstance(capacity, Tensor) else torch.full_like(kl, capacity)
+        return self.capacity_weight * (kl - capacity).abs(), {"capacity": reported}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class TotalCorrelation:
     dataset_size: int
     density_estimator: str
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> Regularised:  # noqa: ARG002
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> Regularised:  # noqa: ARG002
         parts = decompose_kl(z, *posterior, dataset_size=self.dataset_size, estimator=self.density_estimator)
         terms = {name: part.mean() for name, part in parts._asdict().items()}
         value = (
@@ -73,7 +76,7 @@ class MomentMatching:
     variance_weight: float
     of_samples: bool
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> Regularised:  # noqa: ARG002
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> Regularised:  # noqa: ARG002
         matrix = covariance(posterior.mean)
         if self.of_samples:
             matrix = matrix + posterior.log_variance.exp().mean(0).diag()
@@ -88,6 +91,6 @@ class LaplacePrior:
     beta: float
     prior_scale: float
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: int) -> Regularised:  # noqa: ARG002
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> Regularised:  # noqa: ARG002
         kl = laplace_kl_divergence(*posterior, scale=self.prior_scale).sum(1).mean()
         return self.beta * kl, {"laplace_kl": kl}

@@ -59,7 +59,9 @@ def shrink_weights(network: nn.Module, threshold: float | Tensor) -> None:
     is eta * weight; the step of Adam is scaled per weight, this one is not.
     """
     for parameter in weight_matrices(network):
-        parameter.copy_(soft_threshold(parameter, torch.as_tensor(threshold, device=parameter.device)))
+        # filled on the device: a number that is copied there makes the host wait
+        limit = threshold if isinstance(threshold, Tensor) else parameter.new_full((), threshold)
+        parameter.copy_(soft_threshold(parameter, limit.to(parameter.dtype)))
 
 
 def weight_zeros(network: nn.Module) -> Tensor:
@@ -80,7 +82,8 @@ def achieved_sparsity(codes: Tensor) -> dict[str, Tensor]:
     """
     units = codes.shape[1]
     norm = codes.norm(dim=1)
-    ratio = torch.where(norm > 0, codes.abs().sum(1) / norm.clamp_min(1e-30), math.sqrt(units))
+    # not torch.where, which copies a number to the device and waits for it
+    ratio = (codes.abs().sum(1) / norm.clamp_min(1e-30)).masked_fill(~(norm > 0), math.sqrt(units))
     hoyer = (math.sqrt(units) - ratio) / max(math.sqrt(units) - 1, 1e-30)
     return {
         "exact_zeros": (codes == 0).float().mean(),

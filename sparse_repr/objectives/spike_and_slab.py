@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_repr.models import VAE, SpikeAndSlab
-from sparse_repr.objectives.base import SingleOptimiserObjective
+from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
 from sparse_repr.reconstruction import Reconstruction
@@ -55,7 +55,7 @@ def sample_spike_and_slab(components: SpikeAndSlab, normal: Tensor, uniform: Ten
     """
     margin = uniform - 1 + torch.sigmoid(components.slab_logit)
     slab = components.mean + (0.5 * components.log_variance).exp() * normal
-    return torch.sigmoid(_SHARPNESS * margin) * slab, torch.where(margin > 0, slab, 0.0).detach()
+    return torch.sigmoid(_SHARPNESS * margin) * slab, slab.detach().masked_fill(~(margin > 0), 0.0)
 
 
 class SpikeAndSlabObjective(SingleOptimiserObjective):
@@ -99,7 +99,7 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
         images: Tensor,
         noise: Tensor,
         autocast: torch.autocast,
-        step_number: int = 0,  # noqa: ARG002
+        step_number: StepNumber = 0,  # noqa: ARG002
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
         normal, other = noise.chunk(2, dim=1)

@@ -12,15 +12,15 @@ from sparse_repr.objectives.terms import gaussian_log_density
 from sparse_repr.registry import lookup
 
 
-def weighted_log_weights(batch_size: int, dataset_size: int) -> Tensor:
+def weighted_log_weights(batch_size: int, dataset_size: int, device: torch.device | None = None) -> Tensor:
     """Minibatch-weighted sampling (MWS): log 1 / (N B) everywhere (Chen et al. 2018), (B, B).
 
     A lower bound of E[log q(z)] in expectation, off by log B where the posteriors do not overlap.
     """
-    return torch.full((batch_size, batch_size), -math.log(batch_size * dataset_size))
+    return torch.full((batch_size, batch_size), -math.log(batch_size * dataset_size), device=device)
 
 
-def stratified_log_weights(batch_size: int, dataset_size: int) -> Tensor:
+def stratified_log_weights(batch_size: int, dataset_size: int, device: torch.device | None = None) -> Tensor:
     """Minibatch-stratified sampling (MSS): how much item j of a batch counts in q(z_i), as logarithms, (B, B).
 
     z_i came from item i, one of N: its own posterior counts 1 / N, and the B - 1 others stand for the remaining N - 1
@@ -30,7 +30,7 @@ def stratified_log_weights(batch_size: int, dataset_size: int) -> Tensor:
     if batch_size < 2:
         raise ValueError(f"stratified sampling needs at least 2 images per batch, got {batch_size}")
     others = math.log((dataset_size - 1) / (dataset_size * (batch_size - 1)))
-    weights = torch.full((batch_size, batch_size), others)
+    weights = torch.full((batch_size, batch_size), others, device=device)
     return weights.fill_diagonal_(-math.log(dataset_size))
 
 
@@ -68,7 +68,7 @@ def decompose_kl(
     Raises:
         ValueError: unknown estimator, or mss with a single image.
     """
-    weights = lookup(DENSITY_ESTIMATORS, estimator, "density estimator")(len(z), dataset_size).to(z)  # (B, B)
+    weights = lookup(DENSITY_ESTIMATORS, estimator, "density estimator")(len(z), dataset_size, z.device).to(z)  # (B, B)
     densities = gaussian_log_density(z[:, None], mean, log_variance)  # (B, B, D): z_i under q(.|x_j)
     log_joint = torch.logsumexp(weights + densities.sum(2), dim=1)
     log_marginals = torch.logsumexp(weights[:, :, None] + densities, dim=1).sum(1)

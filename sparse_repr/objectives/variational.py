@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import Regulariser, SingleOptimiserObjective, ramp
+from sparse_repr.objectives.base import Regulariser, SingleOptimiserObjective, StepNumber, in_precision_of, ramp
 from sparse_repr.objectives.regularisers import WeightedKL
 from sparse_repr.objectives.sparsity import (
     SPARSITY_TARGETS,
@@ -88,7 +88,7 @@ class VariationalObjective(SingleOptimiserObjective):
         self.learning_rate = learning_rate
 
     def loss(
-        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: int = 0
+        self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
         with autocast:
@@ -102,7 +102,7 @@ class VariationalObjective(SingleOptimiserObjective):
         if self.penalised:
             penalty = sparsity_penalty(self.sparsity_target, posterior, z, self.vae.encoder)
             if not self.sparsity_proximal:
-                loss = loss + self.current_sparsity_weight(step_number) * penalty
+                loss = loss + in_precision_of(penalty, self.current_sparsity_weight(step_number)) * penalty
             if self.sparsity_target != "mean":
                 further = {**further, f"l1_{self.sparsity_target}": penalty}
         if self.report_sparsity:
@@ -112,11 +112,11 @@ class VariationalObjective(SingleOptimiserObjective):
         terms = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "l1": l1, **further}
         return loss, {name: term.detach() for name, term in terms.items()}
 
-    def current_sparsity_weight(self, step_number: int) -> float | Tensor:
+    def current_sparsity_weight(self, step_number: StepNumber) -> float | Tensor:
         """Weight of the L1 penalty at a step."""
         return self.sparsity_weight * ramp(step_number, self.sparsity_warmup)
 
-    def _shrink(self, step_number: int) -> None:
+    def _shrink(self, step_number: StepNumber) -> None:
         """The proximal step of the penalty on the weights."""
         shrink_weights(self.vae.encoder, self.learning_rate * self.current_sparsity_weight(step_number))
 
@@ -151,7 +151,7 @@ class ImportanceWeightedObjective(SingleOptimiserObjective):
         images: Tensor,
         noise: Tensor,
         autocast: torch.autocast,
-        step_number: int = 0,  # noqa: ARG002
+        step_number: StepNumber = 0,  # noqa: ARG002
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative bound (scalar, with gradient) and its terms (scalars, detached)."""
         count, samples = len(images), self.importance_samples
