@@ -176,4 +176,5 @@ def choose_batches(data: FactorDataset, order: BatchOrder, device: torch.device,
     if place == "always" or (place == "auto" and device.type == "cuda" and why_not_resident(data, device) is None):
         return ResidentBatches(resident_images(data, device), order, device)
     # beside a CPU's own computation, what is held in memory is copied faster than a thread is asked for it
-    return CopiedBatches(data, order, device, ahead=device.type == "cuda" or not isinstance(data.store, HeldImages))
+    in_memory = isinstance(data.store, HeldImages) and data.store.in_memory
+    return CopiedBatches(data, order, device, ahead=device.type == "cuda" or not in_memory)

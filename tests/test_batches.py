@@ -14,6 +14,7 @@ from sparse_repr import PretrainConfig
 from sparse_repr.batches import BatchOrder, CopiedBatches, ResidentBatches, choose_batches
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import ArrayImages, ImageArray, IntArray, MappedImages
+from sparse_repr.data.file_images import stored_images
 from sparse_repr.resident import resident_images, why_not_resident
 from sparse_repr.training import Trainer
 from tests.test_stacked import OFF, SMALL
@@ -36,6 +37,7 @@ def _stores(folder: Path) -> dict[str, FactorDataset]:
         "array": ArrayImages(read_only),
         "mapped": MappedImages(folder / "first", 4, (50, 3, 8, 8)),
         "channels_last": MappedImages(folder / "last", 0, (50, 8, 8, 3), channels_last=True),
+        "file": stored_images(folder / "last", 0, (50, 8, 8, 3), channels_last=True),
     }
     return {name: FactorDataset(name, store, "drawn") for name, store in stores.items()}
 
@@ -95,6 +97,18 @@ class _Counting:
         self.reads += 1
         self.threads.add(threading.current_thread().name)
         return self.pixels[indices]
+
+
+def test_images_that_wait_for_a_disk_are_read_ahead(tmp_path: Path, dsprites: FactorDataset) -> None:
+    stores = {"bits": dsprites, **_stores(tmp_path)}
+    ahead = {}
+    for name, data in stores.items():
+        batches = choose_batches(data, BatchOrder(np.arange(40), 8, seed=0), CPU)
+        before = threading.active_count()
+        batches.draw(0)
+        ahead[name] = threading.active_count() > before
+        batches.close()
+    assert ahead == {"bits": False, "array": False, "mapped": True, "channels_last": True, "file": True}
 
 
 def test_batches_read_ahead_are_those_of_their_steps() -> None:

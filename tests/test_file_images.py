@@ -66,6 +66,16 @@ def test_a_file_cut_off_later_is_an_error_that_names_it(tmp_path: Path, store: F
         store.read(np.array([0, 10]))
 
 
+def test_the_stored_form_is_that_of_the_file_that_was_opened(
+    tmp_path: Path, store: FileImages, pixels: np.ndarray
+) -> None:
+    (tmp_path / "newer").write_bytes(bytes(len(pixels.tobytes()) + 8))
+    (tmp_path / "newer").replace(tmp_path / "raw")
+    rows, layout = store.stored()
+    assert layout == "channels_first"
+    np.testing.assert_array_equal(rows, pixels)
+
+
 def test_the_file_is_closed_with_the_store(store: FileImages) -> None:
     other = pickle.loads(pickle.dumps(store))
     descriptor = other._descriptor

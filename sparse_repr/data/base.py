@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,11 @@ class StoredForm(NamedTuple):
 
 @runtime_checkable
 class HeldImages(Protocol):
-    """A store that holds its images as they are, in memory or in a mapped file; not every `ImageStore` does."""
+    """A store that holds its images as they are, in memory or in a file; not every `ImageStore` does."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading a batch never waits for a disk."""
 
     def stored(self) -> StoredForm:
         """All of them, without a copy."""
@@ -61,6 +65,7 @@ class ArrayImages:
     """Images held in one uint8 array (N, C, H, W)."""
 
     array: ImageArray
+    in_memory: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.array.dtype != np.uint8 or self.array.ndim != 4:
@@ -90,6 +95,7 @@ class PackedBits:
     bits: ImageArray
     height: int
     width: int
+    in_memory: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.bits.dtype != np.uint8 or self.bits.ndim != 2 or self.bits.shape[1] * 8 != self.height * self.width:
@@ -129,6 +135,8 @@ class MappedImages:
     Raises:
         ValueError: the file is shorter than `offset` and `shape` say.
     """
+
+    in_memory = False
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, int, int, int], channels_last: bool = False) -> None:
         found, expected = path.stat().st_size, offset + int(np.prod(shape, dtype=np.int64))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sparse_repr.data.base import ImageArray, ImageStore, IntArray, MappedImages
+from sparse_repr.data.base import ImageArray, ImageStore, IntArray, MappedImages, StoredForm
 
 # Some systems refuse to read more than 2 GB by one call.
 _MOST_BYTES = 1024**3
@@ -34,6 +34,8 @@ class FileImages:
     Raises:
         ValueError: the file is shorter than `offset` and `shape` say.
     """
+
+    in_memory = False
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, int, int, int], channels_last: bool = False) -> None:
         self._arguments = {"path": path, "offset": offset, "shape": shape, "channels_last": channels_last}
@@ -83,6 +85,14 @@ class FileImages:
         for position, start, end in zip(positions, edges[:-1], edges[1:], strict=True):
             self._fill(view[start:end], position)
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self._channels_last else batch
+
+    def stored(self) -> StoredForm:
+        # a map of the open file: the path may lead to a newer one by now
+        with open(os.dup(self._descriptor), "rb") as file:
+            rows = np.memmap(
+                file, dtype=np.uint8, mode="r", offset=self._offset, shape=(self._count, *self._item_shape)
+            ).view(np.ndarray)
+        return StoredForm(rows, "channels_last" if self._channels_last else "channels_first")
 
     def _fill(self, view: memoryview, position: int) -> None:
         done = 0
