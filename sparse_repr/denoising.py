@@ -42,6 +42,9 @@ class DenoisingFeatures:
     Deviations: the Burgess network with ReLUs in place of DARLA's with ELUs, and a Bernoulli reconstruction.
     """
 
+    pixels_at_once: int | None = None
+    """The whole batch at once: its activations are small, see `feature_distance.Features`."""
+
     def __init__(self, *, channels: int, size: int, seed: int, device: torch.device | str = "cpu") -> None:
         """An untrained autoencoder for images (B, `channels`, `size`, `size`); its weights depend on `seed` alone."""
         arguments = {"channels": channels, "size": size, "code_size": _FEATURES}

@@ -85,6 +85,9 @@ def _perceptual_settings(config: PretrainConfig) -> dict[str, Any] | None:
         "features": config.perceptual_features,
         "layers": config.perceptual_layers if config.perceptual_features == "vgg16" else None,
         "style_weight": config.style_weight,
+        "resolution": config.perceptual_resolution or config.image_size,
+        "every": config.perceptual_every,
+        "images": config.perceptual_images or config.batch_size,
     }
 
 

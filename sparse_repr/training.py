@@ -26,6 +26,7 @@ from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.models import build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.objectives.base import StepNumber
+from sparse_repr.perceptual_sampling import SampledDistance
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import Reconstruction, build_reconstruction
 from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state, write_config
@@ -159,9 +160,19 @@ class Trainer:
                 device=self.device,
                 precision=config.precision,
             )
+        perceptual: Reconstruction = PerceptualDistance(
+            features, style_weight=config.style_weight, resolution=config.perceptual_resolution
+        )
+        if config.perceptual_every > 1 or config.perceptual_images is not None:
+            perceptual = SampledDistance(
+                perceptual,
+                every=config.perceptual_every,
+                image_every=config.batch_size // (config.perceptual_images or config.batch_size),
+                step=lambda: self.step,
+            )
         return combine_reconstruction(
             pixel,
-            PerceptualDistance(features, style_weight=config.style_weight),
+            perceptual,
             pixel_weight=config.pixel_weight,
             perceptual_weight=config.perceptual_weight,
         )

@@ -15,6 +15,8 @@ from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.reconstruction import RECONSTRUCTIONS
 
+PERCEPTUAL = {"perceptual_weight": 1.0}
+
 
 def test_defaults_are_the_published_protocol() -> None:
     config = PretrainConfig()
@@ -58,6 +60,22 @@ def test_defaults_are_the_published_protocol() -> None:
         ({"perceptual_features": "vgg"}, "unknown perceptual features 'vgg'. Did you mean 'vgg16'"),
         ({"perceptual_layers": "relu9_1"}, "unknown perceptual layer 'relu9_1'"),
         ({"style_weight": 1.0}, "style_weight needs a positive perceptual_weight and perceptual_features 'vgg16'"),
+        ({"perceptual_resolution": 32}, "perceptual_resolution needs a positive perceptual_weight, got 0: there is no"),
+        ({"perceptual_every": 2}, "perceptual_every needs a positive perceptual_weight, got 0"),
+        ({"perceptual_images": 16}, "perceptual_images needs a positive perceptual_weight, got 0"),
+        ({**PERCEPTUAL, "perceptual_every": 0}, "perceptual_every needs a whole number of at least 1, got 0"),
+        (
+            {**PERCEPTUAL, "perceptual_every": 2, "pixel_weight": 0.0},
+            "perceptual_every 2 needs a positive pixel_weight, got 0: nothing would be reconstructed at the steps",
+        ),
+        ({**PERCEPTUAL, "perceptual_images": 48}, "perceptual_images needs a divisor of batch_size 64, got 48"),
+        ({**PERCEPTUAL, "perceptual_images": 0}, "perceptual_images needs a divisor of batch_size 64, got 0"),
+        ({**PERCEPTUAL, "perceptual_resolution": 48}, "needs a divisor of image_size 64 of at least 8, got 48"),
+        ({**PERCEPTUAL, "perceptual_resolution": 4}, "needs a divisor of image_size 64 of at least 8, got 4"),
+        (
+            {**PERCEPTUAL, "perceptual_resolution": 32, "perceptual_features": "dae"},
+            "perceptual_resolution needs perceptual_features 'vgg16', got 'dae'",
+        ),
         ({"dae_steps": 0}, "dae_steps needs a whole number of at least 1, got 0"),
     ],
 )

@@ -139,7 +139,9 @@ def test_a_shrinkage_encoder_encodes_exact_zeros(dsprites: FactorDataset, tmp_pa
     assert 0.01 < (codes == 0).mean() < 0.99
 
 
-def test_a_perceptual_run_uses_the_weights_it_is_given(dsprites: FactorDataset, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of VGG16 with random weights."""
     generator = torch.Generator().manual_seed(0)
     widths = itertools.pairwise([3, *CONVOLUTIONS.values()])
     state = {}
@@ -148,9 +150,16 @@ def test_a_perceptual_run_uses_the_weights_it_is_given(dsprites: FactorDataset, 
             torch.randn(out, width, 3, 3, generator=generator) * (2 / (9 * width)) ** 0.5
         )
         state[f"features.{place}.bias"] = torch.zeros(out)
-    torch.save(state, tmp_path / "vgg.pth")
+    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+    torch.save(state, path)
+    return str(path)
+
+
+def test_a_perceptual_run_uses_the_weights_it_is_given(
+    random_vgg: str, dsprites: FactorDataset, tmp_path: Path
+) -> None:
     changes = {"perceptual_weight": 1.0, "perceptual_layers": "relu1_2,relu2_2", "style_weight": 0.1}
-    config = dataclasses.replace(SMALL, perceptual_weights_path=str(tmp_path / "vgg.pth"), **changes)  # type: ignore[arg-type]
+    config = dataclasses.replace(SMALL, perceptual_weights_path=random_vgg, **changes)  # type: ignore[arg-type]
     losses = {}
     for pixel_weight in (0.0, 1.0):
         trainer = Trainer(dataclasses.replace(config, pixel_weight=pixel_weight).resolve(), dsprites)
@@ -161,3 +170,35 @@ def test_a_perceptual_run_uses_the_weights_it_is_given(dsprites: FactorDataset, 
     run = pretrain_encoder(dataclasses.replace(config, steps=1, run_dir=str(tmp_path / "run")))
     assert load_encoder(run).spec.objective["perceptual"]["layers"] == "relu1_2,relu2_2"
     assert set(VGG_LAYERS) >= {"relu1_2", "relu2_2"}
+
+
+REDUCED = {"perceptual_weight": 1.0, "perceptual_layers": "relu1_2"}
+
+
+def test_a_reduced_perceptual_run_in_two_parts_is_bit_identical(
+    random_vgg: str, dsprites: FactorDataset, tmp_path: Path
+) -> None:
+    changes = {"perceptual_every": 3, "perceptual_images": 4, "perceptual_resolution": 16, "steps": 8}
+    config = dataclasses.replace(SMALL, perceptual_weights_path=random_vgg, **REDUCED, **changes)  # type: ignore[arg-type]
+    whole = pretrain_encoder(dataclasses.replace(config, run_dir=str(tmp_path / "whole")))
+    parts = dataclasses.replace(config, run_dir=str(tmp_path / "parts"))
+    pretrain_encoder(dataclasses.replace(parts, steps=4))  # within a cycle of three steps
+    pretrain_encoder(dataclasses.replace(parts, resume=True))
+    assert _same(_state(tmp_path / "parts"), _state(whole))
+    assert (tmp_path / "parts" / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+    described = load_encoder(whole).spec.objective["perceptual"]
+    assert (described["resolution"], described["every"], described["images"]) == (16, 3, 4)
+
+
+def test_a_perceptual_loss_at_every_third_step_is_three_times_as_strong(
+    random_vgg: str, dsprites: FactorDataset
+) -> None:
+    config = dataclasses.replace(SMALL, objective="vae", perceptual_weights_path=random_vgg, **REDUCED)  # type: ignore[arg-type]
+    plain, pixels, third = (
+        Trainer(dataclasses.replace(config, learning_rate=1e-9, **changes).resolve(), dsprites)  # type: ignore[arg-type]
+        for changes in ({}, {"perceptual_weight": 0.0}, {"perceptual_every": 3})
+    )
+    rows = [[float(trainer.train_step(OFF)["reconstruction"]) for _ in range(4)] for trainer in (plain, pixels, third)]
+    whole, alone, sampled = np.array(rows)
+    np.testing.assert_allclose(sampled[[1, 2]], alone[[1, 2]], rtol=1e-5)
+    np.testing.assert_allclose(sampled[[0, 3]] - alone[[0, 3]], 3 * (whole - alone)[[0, 3]], rtol=1e-3)

@@ -127,6 +127,61 @@ def test_bf16_is_close_and_returns_float32(weights: dict[str, Tensor]) -> None:
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=1.0)
 
 
+def _relative_distance(found: list[Tensor], wanted: list[Tensor], pixels: int) -> Tensor:
+    """The definition, written out: the mean over the layers of the relative squared distance, times the pixels."""
+    total = torch.zeros(len(wanted[0]))
+    for ours, theirs in zip(found, wanted, strict=True):
+        total = total + (ours.float() - theirs.float()).square().sum((1, 2, 3)) / theirs.float().square().sum((1, 2, 3))
+    return pixels / len(wanted) * total
+
+
+class _Counting:
+    """Features that note how many pictures they get at once."""
+
+    def __init__(self, features: VGGFeatures, pixels_at_once: int | None) -> None:
+        self.features = features
+        self.pixels_at_once = pixels_at_once
+        self.seen: list[int] = []
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        self.seen.append(len(images))
+        return self.features(images)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.02)])
+def test_parts_of_a_batch_give_the_distance_and_gradient_of_the_definition(
+    weights: dict[str, Tensor], precision: str, tolerance: float
+) -> None:
+    features = VGGFeatures(weights, ["relu1_2", "relu2_2"], precision=precision)
+    logits, images = torch.randn(5, 3, 16, 16, requires_grad=True), torch.rand(5, 3, 16, 16)
+    share = torch.rand(5)  # the weight of each image is known only after its gradient was taken
+    definition = _relative_distance(features(torch.sigmoid(logits)), features(images), 768)
+    (expected,) = torch.autograd.grad((definition * share).sum(), logits)
+    for pixels_at_once, parts in ((2 * 16 * 16, [2, 2, 2, 2, 1, 1]), (1, [1] * 10), (None, [5, 5])):
+        counting = _Counting(features, pixels_at_once)
+        found = PerceptualDistance(counting)(logits, images)
+        assert counting.seen == parts  # each part of the images, then of the reconstructions
+        (gradient,) = torch.autograd.grad((found * share).sum(), logits)
+        torch.testing.assert_close(found, definition, rtol=tolerance, atol=1e-4)
+        assert float((gradient - expected).norm() / expected.norm()) < tolerance
+        with torch.no_grad():
+            torch.testing.assert_close(PerceptualDistance(counting)(logits, images), found.detach())
+
+
+def test_a_resolution_compares_averaged_pictures_at_the_weight_of_all_pixels(weights: dict[str, Tensor]) -> None:
+    features = VGGFeatures(weights, ["relu2_2"])
+    logits, images = torch.randn(3, 1, 32, 32), torch.rand(3, 1, 32, 32)
+    small = [
+        pictures.unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5)) for pictures in (logits.sigmoid(), images)
+    ]
+    definition = _relative_distance(features(small[0]), features(small[1]), 32 * 32)
+    counting = _Counting(features, 2 * 16 * 16)
+    torch.testing.assert_close(PerceptualDistance(counting, resolution=16)(logits, images), definition)
+    assert counting.seen == [2, 2, 1, 1]  # parts of more pictures, as these are smaller
+    whole = PerceptualDistance(features)(logits, images)
+    torch.testing.assert_close(PerceptualDistance(features, resolution=32)(logits, images), whole)
+
+
 def test_pixel_and_perceptual_terms_are_weighted() -> None:
     def perceptual(logits: Tensor, images: Tensor) -> Tensor:
         return torch.full((len(images),), 10.0)
