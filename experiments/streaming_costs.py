@@ -21,6 +21,7 @@ from PIL import Image
 
 from experiments.measuring import summary
 from sparse_repr import PretrainConfig
+from sparse_repr.batches import BatchOrder
 from sparse_repr.data import FactorDataset, MappedImages, load_dataset
 from sparse_repr.data.base import ImageArray
 from sparse_repr.data.faces import render_faces
@@ -28,7 +29,8 @@ from sparse_repr.data.folder import load_folder
 from sparse_repr.data.recorded import load_recorded
 from sparse_repr.devices import autocast_for
 from sparse_repr.files import atomic_path, require_space
-from sparse_repr.training import BatchOrder, Trainer
+from sparse_repr.schedules import BatchSizes
+from sparse_repr.training import Trainer
 
 SIZES = (10_000, 100_000, 1_000_000)
 """Images in each file."""
@@ -128,7 +130,7 @@ def measure_epoch(arm: str, path: Path) -> dict[str, Any]:
     before = _memory_mb()
     with _peak_memory() as peak, tempfile.TemporaryDirectory() as folder:
         data = _open(arm, path)
-        order = BatchOrder(data.split[0], _BATCH, seed=0)
+        order = BatchOrder(data.split[0], BatchSizes(_BATCH), seed=0)
         for step in range(len(data.split[0]) // _BATCH):
             data.images(order(step))
         train_step = _trainer(data, folder)
@@ -142,7 +144,7 @@ def measure_folder(_: str, path: Path) -> dict[str, Any]:
     before = _memory_mb()
     with _peak_memory() as peak:
         data = load_folder(path, progress=False)
-        order = BatchOrder(data.split[0], _BATCH, seed=0)
+        order = BatchOrder(data.split[0], BatchSizes(_BATCH), seed=0)
         for step in range(len(data.split[0]) // _BATCH):
             data.images(order(step))
     return {"before": before, "peak": peak}
@@ -202,7 +204,7 @@ def _measure_draws(files: Mapping[int, Path], compressed: Path) -> dict[str, Any
     def draw(arm: str, path: Path) -> Callable[[], Callable[[int], Any]]:
         def opened() -> Callable[[int], Any]:
             data = _open(arm, path)
-            order = BatchOrder(data.split[0], _BATCH, seed=0)
+            order = BatchOrder(data.split[0], BatchSizes(_BATCH), seed=0)
             order(0)
             return lambda step: data.images(order(step))
 

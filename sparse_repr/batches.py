@@ -15,6 +15,7 @@ from torch import Tensor
 from sparse_repr.data import FactorDataset
 from sparse_repr.data.base import HeldImages
 from sparse_repr.resident import ResidentImages, resident_images, why_not_resident
+from sparse_repr.schedules import BatchSizes
 
 DATA_PLACES = ("auto", "always", "never")
 """Whether the data set is put on the device: see `choose_batches`."""
@@ -28,22 +29,22 @@ EVERYTHING = slice(None)
 class BatchOrder:
     """Which items each step trains on: an endless row of seeded permutations, a function of (seed, step) alone."""
 
-    def __init__(self, indices: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
+    def __init__(self, indices: npt.NDArray[np.int64], sizes: BatchSizes, seed: int) -> None:
         self._indices = indices
-        self._batch_size = batch_size
+        self._sizes = sizes
         self._seed = seed
         self._epoch = -1
         self._order = indices
 
     def __call__(self, step: int) -> npt.NDArray[np.int64]:
-        """Item indices of step `step` (counted from 0), int64 (batch_size,)."""
+        """Item indices of step `step` (counted from 0), int64 (`sizes.size(step)`,)."""
         parts = [self.permutation(epoch)[rows] for epoch, rows in self.pieces(step)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def pieces(self, step: int) -> Iterator[tuple[int, slice]]:
         """What a step takes of which epochs' permutations, in order: one piece, or more where an epoch ends in it."""
         count = len(self._indices)
-        position, missing = step * self._batch_size, self._batch_size
+        position, missing = self._sizes.position(step), self._sizes.size(step)
         while missing:
             epoch, offset = divmod(position, count)
             taken = min(missing, count - offset)

@@ -12,10 +12,12 @@ from sparse_repr.batches import DATA_PLACES
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.feature_distance import parse_layers
+from sparse_repr.initialisation import INITIALISATIONS
 from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES, Option, choose_objective
 from sparse_repr.reconstruction import build_reconstruction
 from sparse_repr.registry import lookup
+from sparse_repr.schedules import DECAYS, BatchSizes, LearningRate
 from sparse_repr.step_graph import STEP_GRAPHS, resolve_step_graph
 
 PERCEPTUAL_FEATURES = ("vgg16", "dae")
@@ -62,6 +64,11 @@ class PretrainConfig:
     """Optimisation steps."""
     batch_size: int = 64
     """Images per step."""
+    first_batch_size: int | None = None
+    """Images per step at first: batch_size halved a number of times. The batch doubles every batch_growth_steps steps
+    until it is batch_size, which it is throughout unless this is set."""
+    batch_growth_steps: int | None = None
+    """Steps that each smaller batch is kept for; with first_batch_size."""
     code_size: int = 10
     """D, the number of units of the code."""
     architecture: str = "burgess"
@@ -140,6 +147,20 @@ class PretrainConfig:
     """Where factor_vae's permuted codes come from: second (a batch of its own, unless set) or split (half a batch)."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
+    learning_rate_warmup: int = 0
+    """Steps over which the learning rate grows linearly to its full value. Neither this nor the decay acts on a
+    discriminator."""
+    learning_rate_decay: str = "constant"
+    """What follows the warm-up: constant, or cosine (half a cosine down to final_learning_rate)."""
+    learning_rate_decay_steps: int | None = None
+    """Step at which the cosine ends; the last step unless set."""
+    final_learning_rate: float = 0.0
+    """Where the cosine ends."""
+    initialisation: str = "default"
+    """Initial weights: default (torch's), output_bias (the last layer starts at the mean pixel) or he (that, and
+    weights that keep the size of the pictures' signal through every layer; He et al. 2015)."""
+    weight_averaging: float = 0.0
+    """Decay of the exponential moving average of the weights, such as 0.999; the average is exported. 0: none."""
     device: str = "auto"
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
@@ -179,6 +200,7 @@ class PretrainConfig:
             raise ValueError(f"image_size needs 64 or 32, got {self.image_size!r}")
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
+        self._check_schedules()
         lookup(DATASETS, self.dataset, "data set")
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
@@ -226,13 +248,62 @@ class PretrainConfig:
             f"ends in {' or '.join(heads)}, this one ends in {head}; leave --architecture out"
         )
 
+    def batch_sizes(self) -> BatchSizes:
+        """The number of images of every step."""
+        growth = self.batch_growth_steps
+        return BatchSizes(self.batch_size, self.first_batch_size, 1 if growth is None else growth)
+
+    def learning_rates(self) -> LearningRate:
+        """The learning rate of every step."""
+        cosine = self.learning_rate_decay == "cosine"
+        return LearningRate(
+            self.learning_rate,
+            self.learning_rate_warmup,
+            (self.learning_rate_decay_steps or self.steps) if cosine else None,
+            self.final_learning_rate,
+        )
+
+    def _check_schedules(self) -> None:
+        lookup(dict.fromkeys(DECAYS), self.learning_rate_decay, "learning-rate decay")
+        lookup(dict.fromkeys(INITIALISATIONS), self.initialisation, "initialisation")
+        if self.learning_rate_warmup < 0:
+            raise ValueError(
+                f"learning_rate_warmup needs a whole number of at least 0, got {self.learning_rate_warmup!r}"
+            )
+        rates = self.learning_rates()
+        if rates.decay_steps is None:
+            if self.learning_rate_decay_steps is not None or self.final_learning_rate:
+                raise ValueError(
+                    "learning_rate_decay_steps and final_learning_rate need learning_rate_decay 'cosine', got "
+                    f"{self.learning_rate_decay!r}"
+                )
+        elif rates.decay_steps <= rates.warmup:
+            raise ValueError(
+                f"the cosine needs to end after the learning_rate_warmup of {rates.warmup} steps, got step "
+                f"{rates.decay_steps}: set learning_rate_decay_steps"
+            )
+        elif not 0 <= rates.final <= rates.peak:
+            raise ValueError(f"final_learning_rate needs a number in 0..{rates.peak}, got {rates.final!r}")
+        if (self.first_batch_size is None) != (self.batch_growth_steps is None):
+            raise ValueError(
+                "first_batch_size and batch_growth_steps need each other, got "
+                f"{self.first_batch_size!r} and {self.batch_growth_steps!r}"
+            )
+        self.batch_sizes()
+        if not 0 <= self.weight_averaging < 1:
+            raise ValueError(
+                f"weight_averaging needs a number of at least 0 and below 1, got {self.weight_averaging!r}"
+            )
+
     def _check_losses(self) -> None:
         choice = choose_objective(self.objective)
-        if self.batch_size < choice.smallest_batch:
-            raise ValueError(
-                f"objective {self.objective!r} needs a batch_size of at least {choice.smallest_batch} to estimate its "
-                f"terms within a batch, got {self.batch_size}"
-            )
+        for name in ("batch_size", "first_batch_size"):
+            size = getattr(self, name)
+            if size is not None and size < choice.smallest_batch:
+                raise ValueError(
+                    f"objective {self.objective!r} needs a {name} of at least {choice.smallest_batch} to estimate its "
+                    f"terms within a batch, got {size}"
+                )
         for name in ("pixel_weight", "perceptual_weight", "style_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
@@ -310,6 +381,7 @@ class PretrainConfig:
             step_graph=resolve_step_graph(self.step_graph, device, self._why_not_one_launch()),
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
+            learning_rate_decay_steps=self.learning_rates().decay_steps,
             **settings,
         )
 

@@ -47,11 +47,13 @@ def check_distributed(config: PretrainConfig, processes: int) -> None:
             f"step_graph {config.step_graph!r} cannot be shared by several processes, which average their gradients "
             "inside each step; use auto or none"
         )
-    if config.batch_size % processes:
-        raise ValueError(
-            f"batch_size needs a multiple of the number of processes, {processes}, got {config.batch_size}: it is that "
-            "of all processes together"
-        )
+    for name in ("batch_size", "first_batch_size"):
+        size = getattr(config, name)
+        if size is not None and size % processes:
+            raise ValueError(
+                f"{name} needs a multiple of the number of processes, {processes}, got {size}: it is that of all "
+                "processes together"
+            )
 
 
 def pretrain_distributed(config: PretrainConfig) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from sparse_repr.averaging import decay_at, move_averages
 from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import autocast_for
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
@@ -74,9 +75,9 @@ class _MemberLoss(nn.Module):
 class StackedModels:
     """S models at one step, each with its own seed, weights of the objective's terms, order of the data and noise.
 
-    The trainers keep all of that; the parameters and the state of their optimisers are here, as one tensor each with S
-    in front, until `write_back`. Adam acts on each number by itself, so that one optimiser over the stack takes the
-    steps of S.
+    The trainers keep all of that; the parameters, their averages and the state of their optimisers are here, as one
+    tensor each with S in front, until `write_back`. Adam acts on each number by itself, so that one optimiser over the
+    stack takes the steps of S.
     """
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
@@ -94,6 +95,10 @@ class StackedModels:
         if first.optimiser.state:
             self._stack_optimisers(members)
         self._graph: StepGraph | None = None
+        averages = [dict(trainer.average.network.named_parameters()) for trainer in trainers if trainer.average]
+        self.averages = {
+            name: torch.stack([member[name] for member in averages]) for name in (averages[0] if averages else ())
+        }
         weights = [trainer.config.objective_weights() for trainer in trainers]
         device = trainers[0].device
         self.weights = {
@@ -125,17 +130,21 @@ class StackedModels:
         def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
             return self._take(drawn, noise, autocast, step_number)
 
+        first = self.trainers[0]
+        first.learning_rate.set_on(self.optimiser, self.step)
         draws = [trainer.draw() for trainer in self.trainers]
         drawn = torch.cat([drawn for drawn, _ in draws])  # (S * B, ...)
         noise = torch.stack([noise for _, noise in draws])  # (S, B, noise_size)
-        way = self.trainers[0].config.step_graph
+        way = first.config.step_graph
         if way == "none":
             terms = take(drawn, noise, self.step)
         else:
             if self._graph is None:
-                device = self.trainers[0].device
-                self._graph = StepGraph(take, [self.optimiser], device, compiled=way == "compile")
+                self._graph = StepGraph(take, [self.optimiser], first.device, compiled=way == "compile")
             terms = self._graph(drawn, noise, step_number=self.step)
+        if self.averages:
+            kept = decay_at(first.config.weight_averaging, self.step)
+            move_averages(self.averages.values(), (self.parameters[name] for name in self.averages), kept)
         for trainer in self.trainers:
             trainer.step += 1
         return terms
@@ -167,6 +176,12 @@ class StackedModels:
                     key: torch.empty_like(parameter).copy_(value[place]) if value.ndim else value.clone()
                     for key, value in self.optimiser.state[stacked].items()
                 }
+            trainer = self.trainers[place]
+            trainer.learning_rate.set_on(objective.optimiser, self.step - 1)
+            average = trainer.average
+            if average is not None:
+                for name, parameter in average.network.named_parameters():
+                    parameter.copy_(self.averages[name][place])
 
 
 def train_stacked(runs: Sequence[Run], on_steps: Callable[[int], None]) -> None:
@@ -224,7 +239,7 @@ def _advance(
         if not models.trainers[0].is_due(last):
             continue
         models.write_back()
-        rate = (models.step - started_at) * config.batch_size / (time.perf_counter() - started)
+        rate = models.trainers[0].images_since(started_at) / (time.perf_counter() - started)
         members = sums.unstack()
         if models.trainers[0].scalars_due(last):
             sums = TermSums()

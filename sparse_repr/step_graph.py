@@ -68,14 +68,15 @@ class StepGraph:
         """Take the step.
 
         Args:
-            inputs: tensors of the same shapes at every call.
+            inputs: tensors; after a change of their shapes the step is recorded anew.
             step_number: steps taken before this one.
 
         Returns:
             The terms; the next call may overwrite them.
         """
-        if not self._inputs:
+        if [value.shape for value in self._inputs] != [value.shape for value in inputs]:
             self._inputs = tuple(torch.empty_like(value) for value in inputs)
+            self._graph, self._taken = None, 0
         for kept, value in zip(self._inputs, inputs, strict=True):
             kept.copy_(value, non_blocking=True)
         self._step_number.fill_(step_number)

@@ -16,14 +16,16 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sparse_repr import figures
+from sparse_repr.averaging import WeightAverage
 from sparse_repr.batches import EVERYTHING, BatchOrder, choose_batches
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
 from sparse_repr.devices import autocast_for, torch_threads
 from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
+from sparse_repr.initialisation import initialise
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
-from sparse_repr.models import build_vae
+from sparse_repr.models import VAE, build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.objectives.base import StepNumber
 from sparse_repr.perceptual_sampling import SampledDistance
@@ -120,6 +122,7 @@ class Trainer:
         )
         self.arguments = {"channels": channels, "size": config.image_size, "code_size": config.code_size}
         vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
+        initialise(vae, config.initialisation, data, self.preprocessing, seed=config.seed)
         vae = vae.to(self.device).to(memory_format=torch.channels_last)
         self.denoiser: DenoisingFeatures | None = None
         choice = choose_objective(config.objective)
@@ -132,11 +135,19 @@ class Trainer:
             **config.objective_options(),
             **{name: known[name] for name in choice.needs},
         )
-        order = BatchOrder(data.split[0], config.batch_size * self.objective.batches, config.seed)
+        self.average = WeightAverage(vae, config.weight_averaging) if config.weight_averaging else None
+        self.batch_sizes = config.batch_sizes()
+        self.learning_rate = config.learning_rates()
+        order = BatchOrder(data.split[0], self.batch_sizes.times(self.objective.batches), config.seed)
         self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
         self._graph: StepGraph | None = None
+
+    @property
+    def network(self) -> VAE:
+        """What the run exports: the networks that are trained, or the average of their weights."""
+        return self.objective.vae if self.average is None else self.average.network
 
     def _build_reconstruction(self) -> Reconstruction:
         config = self.config
@@ -187,17 +198,21 @@ class Trainer:
         self.generator.set_state(state["generator"])
         if self.denoiser is not None:
             self.denoiser.load_state_dict(state["denoiser"])
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
         self.step = int(state["step"])
 
     def save(self) -> None:
         state = {"step": self.step, "objective": self.objective.state_dict(), "generator": self.generator.get_state()}
         if self.denoiser is not None:
             state["denoiser"] = self.denoiser.state_dict()
+        if self.average is not None:
+            state["average"] = self.average.network.state_dict()
         save_state(self.folder, state)
 
     def export(self) -> None:
         """Write the files that others read: the frozen encoder and the whole VAE."""
-        export_run(self.config, self.data, self.objective.vae, self.preprocessing, self.arguments, steps=self.step)
+        export_run(self.config, self.data, self.network, self.preprocessing, self.arguments, steps=self.step)
 
     def images(self, step: int, part: slice = EVERYTHING) -> Tensor:
         """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
@@ -209,7 +224,7 @@ class Trainer:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """What the next step starts from: what the batches draw for it, and noise (batches * B, noise_size)."""
-        count = self.config.batch_size * self.objective.batches
+        count = self.batch_sizes.size(self.step) * self.objective.batches
         part = self.shares.part(count)
         # every process draws the noise of the whole batch, so that any number of them takes the same steps
         noise = torch.randn(
@@ -228,6 +243,7 @@ class Trainer:
         def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
             return self.objective.step(self.network_input(drawn), noise, autocast, step_number)
 
+        self.learning_rate.set_on(self.objective.optimiser, self.step)
         way = self.config.step_graph
         if way == "none":
             terms = take(*self.draw(), self.step)
@@ -236,8 +252,14 @@ class Trainer:
                 self._graph = StepGraph(take, self.objective.optimisers, self.device, compiled=way == "compile")
             terms = self._graph(*self.draw(), step_number=self.step)
         terms = self.shares.average(terms)
+        if self.average is not None:
+            self.average.update(self.objective.vae, self.step)
         self.step += 1
         return terms
+
+    def images_since(self, step: int) -> int:
+        """Images that were trained on since `step` steps had been taken."""
+        return self.batch_sizes.position(self.step) - self.batch_sizes.position(step)
 
     def scalars_due(self, last: bool) -> bool:
         """Whether `record` writes scalars after the present step: with every save too, whose loss must be finite."""
@@ -294,7 +316,7 @@ class Trainer:
                 stopping = self.shares.agree_to_stop(bool(signals), self.step)
                 last = self.step == config.steps or stopping
                 if self.is_due(last):
-                    rate = (self.step - started_at) * config.batch_size / (time.perf_counter() - started)
+                    rate = self.images_since(started_at) / (time.perf_counter() - started)
                     means = self.record(writer, sums, rate, last=last)
                     shown = {name: f"{value:.4g}" for name, value in means.items()}
                     bar.set_postfix({**shown, "images/s": f"{rate:.0f}"}, refresh=False)
@@ -311,7 +333,7 @@ class Trainer:
         """Reconstructions and traversals, decoded from the present weights, as TensorBoard images."""
         indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
         pixels = torch.from_numpy(self.data.images(indices)).to(self.device)
-        vae = self.objective.vae
+        vae = self.network
         with torch.no_grad():
             images = self.preprocessing(pixels)
             posterior = vae.encoder(images)

@@ -16,6 +16,7 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import ArrayImages, ImageArray, IntArray, MappedImages
 from sparse_repr.data.file_images import stored_images
 from sparse_repr.resident import resident_images, why_not_resident
+from sparse_repr.schedules import BatchSizes
 from sparse_repr.training import Trainer
 from tests.test_stacked import OFF, SMALL
 
@@ -45,7 +46,7 @@ def _stores(folder: Path) -> dict[str, FactorDataset]:
 def test_resident_batches_hold_the_images_of_the_order(dsprites: FactorDataset, tmp_path: Path) -> None:
     for data in (dsprites, *_stores(tmp_path).values()):
         chosen = np.arange(3, 40)
-        order, expected = BatchOrder(chosen, 16, seed=1), BatchOrder(chosen, 16, seed=1)
+        order, expected = BatchOrder(chosen, BatchSizes(16), seed=1), BatchOrder(chosen, BatchSizes(16), seed=1)
         batches = choose_batches(data, order, CPU, "always")
         assert isinstance(batches, ResidentBatches)
         for step in range(7):  # 37 items: most steps span two epochs
@@ -55,9 +56,9 @@ def test_resident_batches_hold_the_images_of_the_order(dsprites: FactorDataset, 
             assert (pixels.dtype, tuple(pixels.shape)) == (torch.uint8, (16, *data.image_shape))
             assert np.array_equal(pixels.numpy(), data.images(expected(step))), (data.name, step)
         assert torch.equal(batches.draw(2, slice(4, 8)), batches.draw(2)[4:8])
-    two_at_once = BatchOrder(np.arange(5), 16, seed=0)
+    two_at_once = BatchOrder(np.arange(5), BatchSizes(16), seed=0)
     drawn = choose_batches(dsprites, two_at_once, CPU, "always").draw(1)  # three epochs and more in one batch
-    assert np.array_equal(drawn.numpy(), BatchOrder(np.arange(5), 16, seed=0)(1))
+    assert np.array_equal(drawn.numpy(), BatchOrder(np.arange(5), BatchSizes(16), seed=0)(1))
 
 
 def test_drawn_sprites_unpack_to_the_pixels_of_the_store(dsprites: FactorDataset) -> None:
@@ -103,7 +104,7 @@ def test_images_that_wait_for_a_disk_are_read_ahead(tmp_path: Path, dsprites: Fa
     stores = {"bits": dsprites, **_stores(tmp_path)}
     ahead = {}
     for name, data in stores.items():
-        batches = choose_batches(data, BatchOrder(np.arange(40), 8, seed=0), CPU)
+        batches = choose_batches(data, BatchOrder(np.arange(40), BatchSizes(8), seed=0), CPU)
         before = threading.active_count()
         batches.draw(0)
         ahead[name] = threading.active_count() > before
@@ -114,7 +115,7 @@ def test_images_that_wait_for_a_disk_are_read_ahead(tmp_path: Path, dsprites: Fa
 def test_batches_read_ahead_are_those_of_their_steps() -> None:
     store = _Counting()
     data = FactorDataset("counting", store, "drawn")
-    order, expected = BatchOrder(np.arange(30), 8, seed=4), BatchOrder(np.arange(30), 8, seed=4)
+    order, expected = BatchOrder(np.arange(30), BatchSizes(8), seed=4), BatchOrder(np.arange(30), BatchSizes(8), seed=4)
     batches = choose_batches(data, order, CPU)
     for step in (
         0,
@@ -138,7 +139,7 @@ def test_batches_read_ahead_are_those_of_their_steps() -> None:
 
 def test_what_reading_raises_reaches_the_step_that_needs_it() -> None:
     data = FactorDataset("counting", _Counting(fails_at=2), "drawn")
-    batches = choose_batches(data, BatchOrder(np.arange(30), 8, seed=4), CPU)
+    batches = choose_batches(data, BatchOrder(np.arange(30), BatchSizes(8), seed=4), CPU)
     batches.draw(0)
     batches.draw(1)
     with pytest.raises(OSError, match="the disk is gone"):
@@ -147,14 +148,14 @@ def test_what_reading_raises_reaches_the_step_that_needs_it() -> None:
 
 
 def test_held_images_need_no_thread_on_a_cpu(dsprites: FactorDataset) -> None:
-    batches = choose_batches(dsprites, BatchOrder(np.arange(30), 8, seed=4), CPU)
+    batches = choose_batches(dsprites, BatchOrder(np.arange(30), BatchSizes(8), seed=4), CPU)
     assert isinstance(batches, CopiedBatches)
     batches.draw(0)
     assert not any(thread.name.startswith("batches") for thread in threading.enumerate())
 
 
 def test_where_data_cannot_be_is_said(dsprites: FactorDataset) -> None:
-    order = BatchOrder(np.arange(30), 8, seed=4)
+    order = BatchOrder(np.arange(30), BatchSizes(8), seed=4)
     noisy = load_dataset("dsprites_noise")
     assert why_not_resident(dsprites) is None
     assert "makes or streams its images at every read" in str(why_not_resident(noisy))

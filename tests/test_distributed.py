@@ -77,6 +77,8 @@ def test_objectives_whose_loss_is_no_mean_over_images_are_refused() -> None:
         check_distributed(PretrainConfig(objective="beta_tcvae"), 2)
     with pytest.raises(ValueError, match="batch_size needs a multiple of the number of processes, 3, got 64"):
         check_distributed(PretrainConfig(), 3)
+    with pytest.raises(ValueError, match="first_batch_size needs a multiple of the number of processes, 4, got 2"):
+        check_distributed(PretrainConfig(first_batch_size=2, batch_growth_steps=10), 4)
     check_distributed(PretrainConfig(), 4)
 
 

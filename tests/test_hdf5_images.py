@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
+from sparse_repr.batches import BatchOrder
 from sparse_repr.data import ArrayImages, FileImages, image_cache, load_dataset
 from sparse_repr.data.hdf5_images import ChunkedImages, hdf5_slabs
 from sparse_repr.data.recorded import load_recorded
-from sparse_repr.training import BatchOrder
+from sparse_repr.schedules import BatchSizes
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "contiguous": {},
@@ -50,8 +51,8 @@ def test_every_layout_trains_on_the_same_images_in_the_same_order(
 ) -> None:
     images = noise()
     data = load_recorded(write(tmp_path / "a.h5", images, **LAYOUTS[layout]), progress=False, **options)
-    order = BatchOrder(data.split[0], 16, seed=3)
-    again = BatchOrder(np.arange(90), 16, seed=3)
+    order = BatchOrder(data.split[0], BatchSizes(16), seed=3)
+    again = BatchOrder(np.arange(90), BatchSizes(16), seed=3)
     for step in range(12):  # over the end of an epoch too
         np.testing.assert_array_equal(data.images(order(step)), images[again(step)])
     assert data.image_shape == (3, 8, 8)
@@ -172,7 +173,7 @@ def test_unpacking_holds_some_chunks_and_never_all_images(tmp_path: Path) -> Non
     tracemalloc.start()  # sees the memory of numpy's arrays, h5py's among them
     try:
         data = load_recorded(tmp_path / "a.h5", progress=False, in_memory=False)
-        order = BatchOrder(data.split[0], 64, seed=0)
+        order = BatchOrder(data.split[0], BatchSizes(64), seed=0)
         for step in range(30):
             data.images(order(step))
         assert data.images([-1]).min() == 7

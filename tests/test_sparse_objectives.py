@@ -73,6 +73,12 @@ def test_the_proximal_step_makes_exact_zeros_in_the_weights() -> None:
     for _ in range(10):
         terms = objective.step(images, noise, OFF)
     assert float(terms["weight_zeros"]) > 0.3
+    before = objective.vae.encoder.posterior.weight.detach().clone()
+    objective.optimiser.param_groups[0]["lr"] = 0.0  # as a schedule would
+    objective.step(images, noise, OFF)
+    assert torch.equal(
+        objective.vae.encoder.posterior.weight.detach().clone(), before
+    )  # the proximal step is as long as the gradient's
     with pytest.raises(ValueError, match="sparsity_proximal needs sparsity_target 'weights', got 'mean'"):
         _objective(sparsity_proximal=True)
 

@@ -48,6 +48,16 @@ def _members(**settings: Any) -> list[PretrainConfig]:
         {"objective": "dip_vae_ii"},
         # at 1e-3 Adam overshoots, and a single run whose weights moved by one rounding differs as much as a stack
         {"objective": "iwae", "learning_rate": 1e-4},
+        {
+            "objective": "sparse",
+            "learning_rate_warmup": 4,
+            "learning_rate_decay": "cosine",
+            "learning_rate_decay_steps": 15,
+            "first_batch_size": 2,
+            "batch_growth_steps": 6,
+            "initialisation": "he",
+            "weight_averaging": 0.9,
+        },
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
@@ -68,6 +78,14 @@ def test_stacked_models_take_the_steps_of_single_ones(settings: dict[str, Any], 
         assert member.step == single.step == 20
         assert torch.equal(member.generator.get_state(), single.generator.get_state())
         assert _flat(member.objective.state_dict()).keys() == _flat(single.objective.state_dict()).keys()
+        rates = [trainer.objective.optimiser.param_groups[0]["lr"] for trainer in (member, single)]
+        assert rates[0] == rates[1]
+        assert (member.average is None) == (not settings.get("weight_averaging"))
+        if member.average is not None and single.average is not None:
+            average = dict(single.average.network.named_parameters())
+            for name, parameter in member.average.network.named_parameters():
+                # Adam's first steps are of size lr whatever the gradient: tiny gradients differ by rounding
+                torch.testing.assert_close(parameter, average[name], rtol=1e-3, atol=2e-3)
 
 
 def _flat(state: Any, name: str = "") -> dict[str, Any]:

@@ -26,6 +26,15 @@ SETTINGS: list[dict[str, Any]] = [
     {"objective": "sparse", "sparsity_warmup": 10},
     {"objective": "sparse", "sparsity_target": "weights", "sparsity_warmup": 30, "sparsity_proximal": True},
     {"objective": "beta_vae_capacity", "capacity_steps": 10},
+    {
+        "objective": "sparse",
+        "learning_rate_warmup": 4,
+        "learning_rate_decay": "cosine",
+        "learning_rate_decay_steps": 15,
+        "first_batch_size": 2,
+        "batch_growth_steps": 6,
+        "weight_averaging": 0.9,
+    },
 ]
 
 

@@ -23,6 +23,7 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.pretrain import main
 from sparse_repr.run_folder import locked_run_folder
+from sparse_repr.schedules import BatchSizes
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.trained_vae import load_vae
 from tests.conftest import TINY
@@ -219,14 +220,14 @@ def test_a_run_whose_data_is_missing_leaves_nothing_that_blocks_the_next_try(tmp
 
 
 def test_batches_are_seeded_permutations() -> None:
-    order = BatchOrder(np.arange(100, 110), 4, seed=3)
+    order = BatchOrder(np.arange(100, 110), BatchSizes(4), seed=3)
     batches = [order(step) for step in range(5)]
     first, second = np.concatenate(batches)[:10], np.concatenate(batches)[10:20]
     assert sorted(first) == sorted(second) == list(range(100, 110))
     assert first.tolist() != second.tolist()
-    assert np.array_equal(BatchOrder(np.arange(100, 110), 4, seed=3)(2), batches[2])  # spans two epochs
-    assert not np.array_equal(BatchOrder(np.arange(100, 110), 4, seed=4)(2), batches[2])
-    assert len(BatchOrder(np.arange(3), 8, seed=0)(0)) == 8  # fewer items than the batch holds
+    assert np.array_equal(BatchOrder(np.arange(100, 110), BatchSizes(4), seed=3)(2), batches[2])  # spans two epochs
+    assert not np.array_equal(BatchOrder(np.arange(100, 110), BatchSizes(4), seed=4)(2), batches[2])
+    assert len(BatchOrder(np.arange(3), BatchSizes(8), seed=0)(0)) == 8  # fewer items than the batch holds
 
 
 def test_the_command_line_reports_and_returns_codes(

@@ -31,6 +31,14 @@ class Objective(Protocol):
     """Batches of images that one step reads: 2 where a discriminator gets a batch of its own, else 1."""
 
     @property
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Of all parameters of `vae`, or of what they are made from: the one that a schedule of the run acts on.
+
+        A discriminator has another, which keeps its learning rate.
+        """
+
+    @property
     def optimisers(self) -> Sequence[torch.optim.Optimizer]:
         """All that a step moves."""
 
@@ -60,9 +68,6 @@ class Objective(Protocol):
 
 class WeightedLoss(Objective, Protocol):
     """An objective that is one loss, which one optimiser takes down through the encoder and the decoder."""
-
-    optimiser: torch.optim.Optimizer
-    """Of all parameters of `vae`."""
 
     def loss(
         self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0

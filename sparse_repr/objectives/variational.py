@@ -85,7 +85,6 @@ class VariationalObjective(SingleOptimiserObjective):
         self.sparsity_warmup = sparsity_warmup
         self.sparsity_proximal = sparsity_proximal
         self.report_sparsity = report_sparsity
-        self.learning_rate = learning_rate
 
     def loss(
         self, images: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber = 0
@@ -118,7 +117,9 @@ class VariationalObjective(SingleOptimiserObjective):
 
     def _shrink(self, step_number: StepNumber) -> None:
         """The proximal step of the penalty on the weights."""
-        shrink_weights(self.vae.encoder, self.learning_rate * self.current_sparsity_weight(step_number))
+        # the rate of this very step, which a schedule may have changed
+        rate = self.optimiser.param_groups[0]["lr"]
+        shrink_weights(self.vae.encoder, rate * self.current_sparsity_weight(step_number))
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> VariationalObjective:
         """The same networks under other weights of the terms, scalar tensors by name; those not named stay."""

@@ -1,0 +1,102 @@
+"""How the learning rate and the batch change with the steps: closed forms, so that a resumed run needs no memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+DECAYS = ("constant", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRate:
+    """The learning rate of every step: a linear warm-up, then constant or half a cosine down to `final`.
+
+    eta_t = final + (peak - final) (1 + cos(pi p)) / 2, where p goes from 0 after the warm-up to 1 at `decay_steps`
+    (Loshchilov and Hutter 2017, Eq. 5, without restarts); `final` holds from there on.
+    """
+
+    peak: float
+    """The full learning rate."""
+    warmup: int = 0
+    """Steps until it is reached: step t of them takes peak (t + 1) / warmup."""
+    decay_steps: int | None = None
+    """Step at which the cosine ends; None for a constant rate."""
+    final: float = 0.0
+    """Where the cosine ends."""
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        if self.decay_steps is None:
+            return self.peak
+        progress = min(1.0, (step - self.warmup) / (self.decay_steps - self.warmup))
+        return self.final + (self.peak - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
+    def set_on(self, optimiser: torch.optim.Optimizer, step: int) -> None:
+        """Give every parameter group the learning rate of a step; one that never changes is left as it is."""
+        if not self.warmup and self.decay_steps is None:
+            return
+        rate = self(step)
+        for group in optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # a captured graph reads the number from this very tensor
+            else:
+                group["lr"] = rate
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSizes:
+    """The number of images of every step: `first` to begin with, doubled every `growth_steps` steps up to `last`.
+
+    While the loss lies on its first plateau, what counts is the number of steps, and on a CPU a small batch takes them
+    cheaply; later the larger batch averages the noise away (Smith et al. 2018 grow the batch in place of a decay).
+    """
+
+    last: int
+    """Images of a step in the end."""
+    first: int | None = None
+    """Images of a step at first: `last` halved a number of times; None for `last` throughout."""
+    growth_steps: int = 1
+    """Steps that each smaller batch is kept for."""
+
+    def __post_init__(self) -> None:
+        if self.first is None:
+            return
+        doublings = self.last // max(1, self.first)
+        if self.first < 1 or self.last != self.first * doublings or doublings & (doublings - 1):
+            raise ValueError(
+                f"first_batch_size needs batch_size {self.last} halved a number of times, so that doubling it gets "
+                f"there, got {self.first}"
+            )
+        if self.growth_steps < 1:
+            raise ValueError(f"batch_growth_steps needs a whole number of at least 1, got {self.growth_steps!r}")
+
+    @property
+    def _start(self) -> int:
+        return self.last if self.first is None else self.first
+
+    def _doublings(self, step: int) -> int:
+        return min(step // self.growth_steps, (self.last // self._start).bit_length() - 1)
+
+    def size(self, step: int) -> int:
+        """Images of step `step`, counted from 0."""
+        return self._start << self._doublings(step)
+
+    def position(self, step: int) -> int:
+        """Images of all steps before `step`.
+
+        first growth_steps (2^k - 1) + (step - k growth_steps) first 2^k, where k is how often the batch has doubled.
+        """
+        doublings = self._doublings(step)
+        before = self.growth_steps * ((1 << doublings) - 1)  # in units of the first batch
+        return self._start * (before + ((step - doublings * self.growth_steps) << doublings))
+
+    def times(self, batches: int) -> BatchSizes:
+        """The sizes where a step reads that many batches."""
+        first = None if self.first is None else self.first * batches
+        return BatchSizes(self.last * batches, first, self.growth_steps)
