@@ -232,11 +232,6 @@ class Trainer:
         )
         return self.batches.draw(self.step, part), noise[part]
 
-    def inputs(self) -> tuple[Tensor, Tensor]:
-        """What the next step reads: images (batches * B, C, S, S) and noise (batches * B, noise_size)."""
-        drawn, noise = self.draw()
-        return self.network_input(drawn), noise
-
     def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
         """One optimisation step; the next one may overwrite its terms."""
 

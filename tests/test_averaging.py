@@ -90,7 +90,8 @@ def test_every_step_reads_its_share_of_images_at_its_rate(small_study: PretrainC
     trainer = Trainer(config, load_dataset(config.dataset, config.data_path))
     seen = []
     for _ in range(13):
-        images, noise = trainer.inputs()
+        drawn, noise = trainer.draw()
+        images = trainer.network_input(drawn)
         assert len(images) == len(noise)
         trainer.train_step(torch.autocast("cpu", enabled=False))
         seen.append((len(images), trainer.objective.optimiser.param_groups[0]["lr"]))
@@ -108,7 +109,7 @@ def test_adversarial_objectives_follow_the_schedules(small_study: PretrainConfig
     for _ in range(7):
         terms = trainer.train_step(torch.autocast("cpu", enabled=False))
     assert torch.isfinite(terms["loss"])
-    assert len(trainer.inputs()[0]) == 8 * batches
+    assert len(trainer.draw()[1]) == 8 * batches
     assert trainer.objective.optimiser.param_groups[0]["lr"] == config.learning_rates()(6)
     discriminator = trainer.objective.discriminator_optimiser  # type: ignore[attr-defined]
     assert discriminator.param_groups[0]["lr"] == config.discriminator_learning_rate

@@ -69,13 +69,13 @@ def test_runs_killed_at_different_steps_go_on_together_and_alone(small_study: Pr
 def test_a_run_that_fails_does_not_stop_the_others(
     small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch, together: str
 ) -> None:
-    inputs = training.Trainer.inputs
+    draw = training.Trainer.draw
 
     def poisoned(self: training.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
-        images, noise = inputs(self)
-        return images, noise * (float("nan") if self.config.seed == 1 and self.step == 12 else 1)
+        drawn, noise = draw(self)
+        return drawn, noise * (float("nan") if self.config.seed == 1 and self.step == 12 else 1)
 
-    monkeypatch.setattr(training.Trainer, "inputs", poisoned)
+    monkeypatch.setattr(training.Trainer, "draw", poisoned)
     configs = vary(small_study, seeds=[0, 1])
     with pytest.raises(NonFiniteLossError, match=r"NaN or infinite at step 13; .*seed1"):
         pretrain_encoders(configs, together=together)
