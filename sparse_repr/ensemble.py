@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import resolve_device, torch_threads
+from sparse_repr.devices import available_cores, resolve_device, torch_threads
 from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.run_folder import open_run_folder
 from sparse_repr.stacked import train_stacked, why_not_stacked
@@ -24,7 +23,9 @@ TOGETHER = ("auto", "vectorized", "sequential", "processes")
 """Ways to train several models: see `pretrain_encoders`."""
 
 
-def pretrain_encoders(configs: Sequence[PretrainConfig], *, together: str = "auto") -> list[Path]:
+def pretrain_encoders(
+    configs: Sequence[PretrainConfig], *, together: str = "auto", on_steps: Callable[[int], None] | None = None
+) -> list[Path]:
     """Train several encoders and write a run folder for each, as `pretrain_encoder` does for one.
 
     Each run takes the steps it would take alone: its own initial weights, order of the data and noise, from its own
@@ -38,6 +39,7 @@ def pretrain_encoders(configs: Sequence[PretrainConfig], *, together: str = "aut
         together: ``"vectorized"``: one loop over stacked parameters, for a GPU; ``"sequential"``: one after another;
             ``"processes"``: one process per core, each with its share of the threads, so that a script that calls this
             needs the usual ``if __name__ == "__main__":``; ``"auto"``: what `choose_together` says.
+        on_steps: called with the number of steps taken since its last call, now and then; takes the place of the bar.
 
     Returns:
         The run folders, in the order of `configs`.
@@ -50,9 +52,9 @@ def pretrain_encoders(configs: Sequence[PretrainConfig], *, together: str = "aut
     """
     configs = _started(list(configs))
     way, _ = choose_together(configs, together)
-    workers = min(len(configs), _cores())
+    workers = min(len(configs), available_cores())
     if way == "processes":
-        share = max(1, _cores() // workers)
+        share = max(1, available_cores() // workers)
         configs = [dataclasses.replace(config, threads=config.threads or share) for config in configs]
     configs = [config.resolve() for config in configs]
     taken = 0
@@ -60,15 +62,16 @@ def pretrain_encoders(configs: Sequence[PretrainConfig], *, together: str = "aut
         state = open_run_folder(config)
         taken += 0 if state is None else state["step"]
     total = sum(config.steps for config in configs)
-    quiet = not all(config.progress for config in configs)
+    quiet = on_steps is not None or not all(config.progress for config in configs)
     with tqdm(total=total, initial=taken, unit="step", desc=f"{len(configs)} runs, {way}", disable=quiet) as bar:
         members = [dataclasses.replace(config, progress=False) for config in configs]
+        report = on_steps or bar.update
         if way == "processes":
-            train_in_processes(members, workers, bar.update)
+            train_in_processes(members, workers, report)
         elif way == "vectorized":
-            _train_vectorized(members, bar.update)
+            _train_vectorized(members, report)
         else:
-            _train_sequentially(members, bar.update)
+            _train_sequentially(members, report)
     return [config.run_folder() for config in configs]
 
 
@@ -95,17 +98,14 @@ def choose_together(configs: Sequence[PretrainConfig], together: str = "auto") -
         return "sequential", "there is one run"
     kinds = {resolve_device(config.device).type for config in configs}
     if kinds == {"cpu"}:
-        return ("processes", "the CPU has several cores") if _cores() > 1 else ("sequential", "the CPU has one core")
+        return (
+            ("processes", "the CPU has several cores")
+            if available_cores() > 1
+            else ("sequential", "the CPU has one core")
+        )
     if kinds != {"cuda"}:
         return "sequential", "only CUDA and the CPU train several models at a time"
     return ("sequential", obstacle) if obstacle else ("vectorized", "one GPU trains them in one loop")
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _started(configs: list[PretrainConfig]) -> list[PretrainConfig]:

@@ -22,8 +22,12 @@ _MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every", "s
 
 
 @contextlib.contextmanager
-def locked_run_folder(folder: Path) -> Iterator[None]:
+def locked_run_folder(folder: Path, *, lock_name: str = ".lock") -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends.
+
+    Args:
+        folder: the run folder; created if needed.
+        lock_name: file in it that is locked; another one than training's claims the folder for more than training.
 
     Raises:
         FileExistsError: another process is training in this folder, or `folder` is a file.
@@ -33,7 +37,7 @@ def locked_run_folder(folder: Path) -> Iterator[None]:
         raise FileExistsError(f"run_dir {folder} is a file; choose another folder with --run-dir")
     created = not folder.exists()
     require_space(folder, _NEEDED_BYTES, "the run folder")
-    path = folder / ".lock"
+    path = folder / lock_name
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -64,7 +68,7 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
     described = folder / "config.json"
     state = None
     if described.is_file():
-        _compare(described, config)
+        _compare(folder, config)
         if not config.resume:
             raise FileExistsError(
                 f"{folder} already holds a run with these settings; continue it with --resume, "
@@ -87,20 +91,32 @@ def write_config(config: PretrainConfig) -> None:
     write_json(config.run_folder() / "config.json", config.to_json())
 
 
-def _compare(described: Path, config: PretrainConfig) -> None:
+def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
+    """What `config.json` of a run folder has otherwise than a resolved configuration, in words, one by one.
+
+    What changes no number, such as the steps, which may be more, is left out.
+
+    Raises:
+        ValueError: `config.json` is damaged.
+    """
+    described = folder / "config.json"
     try:
         found = json.loads(described.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{described} is damaged ({error}); choose another folder with --run-dir") from error
     wanted = config.to_json()
-    different = [
+    return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
         for name in sorted(found.keys() | wanted.keys())
         if name not in _MAY_CHANGE and found.get(name) != wanted.get(name)
     ]
+
+
+def _compare(folder: Path, config: PretrainConfig) -> None:
+    different = differing_settings(folder, config)
     if different:
         raise ValueError(
-            f"{described.parent} holds a run with other settings ({'; '.join(different)}); "
+            f"{folder} holds a run with other settings ({'; '.join(different)}); "
             "choose another folder with --run-dir, or give the same settings"
         )
 

@@ -1,8 +1,9 @@
-"""Single runs in processes of their own, several at a time: how a CPU with many cores trains many models."""
+"""Work in processes of its own, several at a time: how a CPU with many cores trains many models."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from sparse_repr.config import PretrainConfig
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
@@ -17,6 +21,61 @@ from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 
 _SIGNALS_EVERY_S = 0.5
+
+Work = Callable[[Callable[[int], None]], Any]
+"""Called with a function that takes the number of steps taken since its last call; must be picklable."""
+
+
+class Workers:
+    """Processes that each do one piece of work; leaving the ``with`` block ends those that are left."""
+
+    def __init__(self) -> None:
+        self._running: dict[Connection, tuple[BaseProcess, Path]] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process, _ in self._running.values():
+            process.kill()
+            process.join()
+
+    def __len__(self) -> int:
+        """Processes that are running."""
+        return len(self._running)
+
+    def start(self, folder: Path, work: Work) -> None:
+        """Do `work` in a new process; `folder`, where it writes, names it."""
+        # spawned, not forked: torch's thread pools do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        receiving, sending = context.Pipe(duplex=False)
+        process = context.Process(target=_do, args=(sending, work, folder), name=folder.name)
+        process.start()
+        sending.close()  # the worker's copy is then the last one, so that its end is seen here
+        self._running[receiving] = process, folder
+
+    def messages(self, timeout_s: float = _SIGNALS_EVERY_S) -> Iterator[tuple[Path, int | Exception | None]]:
+        """What has arrived, waiting for it up to `timeout_s`.
+
+        Yields:
+            The folder of a piece of work, and steps that it has taken, what it raised, or None when it has ended well;
+            after an error or None its process is gone.
+        """
+        for ready in wait(list(self._running), timeout=timeout_s):
+            assert isinstance(ready, Connection)
+            process, folder = self._running[ready]
+            message = _receive(ready, process, folder)
+            if not isinstance(message, int):
+                del self._running[ready]
+                process.join()
+            yield folder, message
+
+    def terminate(self) -> None:
+        """Ask every process to stop, which lets training save its state."""
+        for process, _ in self._running.values():
+            process.terminate()
 
 
 def train_in_processes(configs: Sequence[PretrainConfig], workers: int, on_steps: Callable[[int], None]) -> None:
@@ -37,50 +96,35 @@ def train_in_processes(configs: Sequence[PretrainConfig], workers: int, on_steps
         ValueError, OSError: what a run raised.
     """
     waiting = list(configs)
-    running: dict[Connection, tuple[BaseProcess, PretrainConfig]] = {}
     failed: list[NonFiniteLossError] = []
     stopped: Exception | None = None
-    with stop_on_signal() as signals, _ended_with_this_block(running):
+    with stop_on_signal() as signals, Workers() as running:
         while running or (waiting and stopped is None):
             while waiting and len(running) < workers and stopped is None:
                 config = waiting.pop(0)
-                connection, process = _start(config)
-                running[connection] = process, config
-            for ready in wait(list(running), timeout=_SIGNALS_EVERY_S):
-                assert isinstance(ready, Connection)
-                process, config = running[ready]
-                message = _receive(ready, process, config)
+                running.start(config.run_folder(), functools.partial(_train, config))
+            for _, message in running.messages():
                 if isinstance(message, int):
                     on_steps(message)
-                    continue
-                del running[ready]
-                process.join()
-                if isinstance(message, NonFiniteLossError):
+                elif isinstance(message, NonFiniteLossError):
                     failed.append(message)
                 elif message is not None and stopped is None:
                     stopped = message
-                    _terminate(running)
+                    running.terminate()
             if signals and stopped is None:
                 stopped = TrainingInterrupted(configs[0].run_folder().parent, None, signals[0])
-                _terminate(running)
+                running.terminate()
     if stopped is not None:
         raise stopped
     if failed:
         raise NonFiniteLossError("; ".join(map(str, failed)))
 
 
-def _start(config: PretrainConfig) -> tuple[Connection, BaseProcess]:
-    # spawned, not forked: torch's thread pools do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(sending, config), name=config.run_folder().name)
-    process.start()
-    sending.close()  # the worker's copy is then the last one, so that its end is seen here
-    return receiving, process
+def _train(config: PretrainConfig, on_steps: Callable[[int], None]) -> None:
+    pretrain_encoder(config, on_steps=on_steps)
 
 
-def _receive(connection: Connection, process: BaseProcess, config: PretrainConfig) -> int | Exception | None:
-    """Steps taken, what the run raised, or None when it has finished."""
+def _receive(connection: Connection, process: BaseProcess, folder: Path) -> int | Exception | None:
     try:
         message: int | Exception = connection.recv()
         return message
@@ -89,41 +133,25 @@ def _receive(connection: Connection, process: BaseProcess, config: PretrainConfi
     if process.exitcode == 0:
         return None
     return ChildProcessError(
-        f"the process of {config.run_folder()} ended with exit code {process.exitcode} and no error of its own "
+        f"the process of {folder} ended with exit code {process.exitcode} and no error of its own "
         "(-9: killed, often for want of memory); continue from the last save with --resume"
     )
 
 
-def _terminate(running: dict[Connection, tuple[BaseProcess, PretrainConfig]]) -> None:
-    for process, _ in running.values():
-        process.terminate()
-
-
-@contextlib.contextmanager
-def _ended_with_this_block(running: dict[Connection, tuple[BaseProcess, PretrainConfig]]) -> Iterator[None]:
-    """Leave no process behind, whatever is raised; after a regular end none is left."""
-    try:
-        yield
-    finally:
-        for process, _ in running.values():
-            process.kill()
-            process.join()
-
-
-def _work(connection: Connection, config: PretrainConfig) -> None:
-    """What a process does: one run, whose steps and error go through `connection`."""
+def _do(connection: Connection, work: Work, folder: Path) -> None:
+    """What a process does: `work`, whose steps and error go through `connection`."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
 
     def send(message: int | Exception) -> None:
-        with contextlib.suppress(OSError):  # the parent is gone, and its end stops this run
+        with contextlib.suppress(OSError):  # the parent is gone, and its end stops this work
             connection.send(message)
 
     try:
-        pretrain_encoder(config, on_steps=send)
+        work(send)
     except (Exception, KeyboardInterrupt) as error:
-        send(error if isinstance(error, Exception) else ChildProcessError(f"{config.run_folder()}: interrupted twice"))
+        send(error if isinstance(error, Exception) else ChildProcessError(f"{folder}: interrupted twice"))
     connection.close()
 
 

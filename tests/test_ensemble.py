@@ -119,10 +119,10 @@ def test_every_folder_is_checked_before_training(small_study: PretrainConfig, mo
 
 def test_the_way_is_chosen_by_the_device(small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = vary(small_study, seeds=[0, 1])
-    monkeypatch.setattr(ensemble, "_cores", lambda: 8)
+    monkeypatch.setattr(ensemble, "available_cores", lambda: 8)
     assert choose_together(configs)[0] == "processes"
     assert choose_together(configs[:1])[0] == "sequential"
-    monkeypatch.setattr(ensemble, "_cores", lambda: 1)
+    monkeypatch.setattr(ensemble, "available_cores", lambda: 1)
     assert choose_together(configs)[0] == "sequential"
     monkeypatch.setattr(ensemble, "resolve_device", lambda _: torch.device("cuda"))
     assert choose_together(configs)[0] == "vectorized"

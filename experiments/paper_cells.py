@@ -1,0 +1,333 @@
+"""The cells of the study: which method is trained on which data set with which seed, for how long, at every scale.
+
+A cell is one (data set, method, seed). It is one run folder of `sparse_repr.pretrain`, evaluated at its end and, where
+other cells are shorter, at their length too, so that all arms can be compared at equal steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparse_repr.config import PretrainConfig
+from sparse_repr.data import load_dataset
+from sparse_repr.presets import PRESETS
+from sparse_repr.registry import lookup
+
+STAND_INS = {"celeba": "faces", "chairs": "chairs3d"}
+"""Data set of the paper that needs files -> the drawn one that takes its place where there are none."""
+PAPER_NAMES = {"dsprites": "dsprites", **{name: name for name in STAND_INS}, **{b: a for a, b in STAND_INS.items()}}
+"""Data set -> the paper's data set whose tables and figures it is for."""
+PARTS = {
+    "table1": "dsprites",
+    "table2": "celeba",
+    "table3": "dsprites",
+    "fig1": "dsprites",
+    "fig2": "celeba",
+    "fig3": "dsprites",
+    "fig4": "celeba",
+    "fig5": "chairs",
+}
+"""Table or figure of the paper -> its data set."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of the tables."""
+
+    title: str
+    """What tables call it."""
+    recipe: str
+    """Entry of `sparse_repr.presets.RECIPES` that it is trained by."""
+    with_beta: bool = False
+    """Whether the KL is weighted as in the data set's beta_vae, on top of the recipe."""
+
+    @property
+    def perceptual(self) -> bool:
+        """Whether it compares features instead of pixels."""
+        return "perceptual" in self.recipe
+
+
+METHODS = {
+    "vae": Method("VAE", "vae"),
+    "beta_vae": Method("β-VAE", "beta_vae"),
+    "sparse": Method("sparse (pixels + L1)", "sparse"),
+    "perceptual": Method("perceptual", "perceptual"),
+    "sparse_perceptual": Method("sparse + perceptual (the paper's “Ours”)", "sparse_perceptual"),
+    "beta_sparse": Method("β + sparse", "sparse", with_beta=True),
+    "capacity": Method("capacity", "beta_vae_capacity"),
+    "factor_vae": Method("FactorVAE", "factor_vae"),
+    "beta_tcvae": Method("β-TCVAE", "beta_tcvae"),
+}
+"""Name -> method, in the order of the tables."""
+_OF_THE_PAPER = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
+_PIXEL_ARMS = ("vae", "beta_vae", "sparse", "beta_sparse", "capacity")
+
+_EXACT = "mig,aam,mig_histogram"
+_SUITE = f"{_EXACT},modularity,beta_vae,factor_vae,irs,dci_histogram,sap,explicitness,infomec"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stop:
+    """A number of steps at which a cell is evaluated, and how."""
+
+    steps: int
+    """Optimisation steps taken by then."""
+    metrics: str
+    """Scores, as `sparse_repr.evaluate --metrics`."""
+    sample: int | None
+    """Items whose codes are scored; None for all."""
+    image_items: int = 10_000
+    """Images that PSNR, SSIM and LPIPS are computed on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One (data set, method, seed): a run folder, and where it is evaluated."""
+
+    dataset: str
+    """What is trained on; for the tables of `PAPER_NAMES[dataset]`."""
+    method: str
+    """Entry of `METHODS`; in the sweep, the family with the marks of the configuration."""
+    training: PretrainConfig
+    """The run; its folder is that of the cell, its steps are those of the last stop."""
+    stops: tuple[Stop, ...]
+    """In ascending steps."""
+
+    @property
+    def name(self) -> str:
+        """What the cell, and its folder, is called."""
+        return self.folder.name
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.training.run_folder()
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.training.seed
+
+    def stop_folder(self, stop: Stop) -> Path:
+        """Where the encoder, metrics.json and figures of a stop are: the last one's in the run folder itself."""
+        return self.folder if stop == self.stops[-1] else self.folder / f"at-{stop.steps}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How long and how often everything is trained."""
+
+    summary: str
+    """What its results are called."""
+    arms: Mapping[str, Mapping[str, int]]
+    """Data set of the paper -> method -> number of seeds."""
+    steps: int
+    """Steps of the arms that compare pixels."""
+    perceptual_steps: int
+    """Steps of the perceptual arms; where the others take more, they are evaluated here too."""
+    device: str
+    """As in `PretrainConfig`."""
+    precision: str
+    """As in `PretrainConfig`."""
+    settings: Mapping[str, Any]
+    """Further settings of every run."""
+    perceptual: Mapping[str, Any]
+    """Further settings of the perceptual arms."""
+    metrics: str
+    """Scores of dSprites cells at their end; all other evaluations have the exact and the histogram ones alone."""
+    sample: int | None
+    """Items whose codes are scored at the end; None for all."""
+    image_items: int
+    """Images that PSNR, SSIM and LPIPS are computed on."""
+    sweep_seeds: int
+    """Seeds of every configuration of the sweep."""
+    fresh_seeds: int
+    """Further seeds of the configuration of each family that the sweep chooses."""
+
+    def seeds(self, dataset: str, method: str) -> range:
+        """Seeds of an arm; one that the scale does not list has one when it is asked for by name."""
+        return range(self.arms[PAPER_NAMES[dataset]].get(method, 1))
+
+
+def _arms(dsprites: Mapping[str, int], others: Mapping[str, int]) -> dict[str, Mapping[str, int]]:
+    return {"dsprites": dsprites, "celeba": others, "chairs": others}
+
+
+SCALES = {
+    "smoke": Scale(
+        summary="a minute's test that everything runs: its numbers mean nothing",
+        arms={
+            "dsprites": dict.fromkeys(_OF_THE_PAPER, 1),
+            "celeba": {"vae": 1, "sparse_perceptual": 1},
+            "chairs": {"sparse": 1},
+        },
+        steps=20,
+        perceptual_steps=20,
+        device="cpu",
+        precision="float32",
+        settings={"batch_size": 16, "learning_rate": 1e-3},
+        perceptual={"perceptual_features": "dae", "dae_steps": 5},
+        metrics=_EXACT,
+        sample=2_000,
+        image_items=64,
+        sweep_seeds=2,
+        fresh_seeds=1,
+    ),
+    "cpu": Scale(
+        summary="a short run on a CPU, far from converged",
+        arms=_arms(
+            {**dict.fromkeys(_PIXEL_ARMS, 3), "perceptual": 1, "sparse_perceptual": 1},
+            dict.fromkeys(("vae", "beta_vae", "sparse"), 1),
+        ),
+        steps=8_000,
+        perceptual_steps=2_000,
+        device="cpu",
+        precision="bf16",
+        settings={"batch_size": 64, "learning_rate": 1e-3},
+        perceptual={"perceptual_layers": "relu2_2", "save_every": 200},
+        metrics=_SUITE,
+        sample=None,
+        image_items=10_000,
+        sweep_seeds=2,
+        fresh_seeds=3,
+    ),
+    # 346k steps of 64 are the 30 epochs of dSprites of the public comparisons; learning rates are the presets'
+    "gpu": Scale(
+        summary="the full protocol",
+        arms=_arms(dict.fromkeys(METHODS, 10), dict.fromkeys(_OF_THE_PAPER, 10)),
+        steps=346_000,
+        perceptual_steps=346_000,
+        device="cuda",
+        precision="bf16",
+        settings={"batch_size": 64},
+        perceptual={},
+        metrics=f"{_SUITE},dci",
+        sample=None,
+        image_items=10_000,
+        sweep_seeds=5,
+        fresh_seeds=10,
+    ),
+}
+"""Name -> scale."""
+
+
+def make_cell(
+    scale: Scale,
+    dataset: str,
+    method: str,
+    seed: int,
+    out: Path,
+    *,
+    marks: str = "",
+    changes: Mapping[str, Any] | None = None,
+    threads: int = 1,
+) -> Cell:
+    """The cell of a data set, method and seed.
+
+    Args:
+        scale: entry of `SCALES`.
+        dataset: key of `PAPER_NAMES`.
+        method: key of `METHODS`.
+        seed: of the run.
+        out: folder of the study.
+        marks: stand behind the method's name in that of the cell, for a sweep.
+        changes: settings of `PretrainConfig` on top of the method's.
+        threads: CPU threads; another number gives other bits.
+
+    Raises:
+        ValueError: an unknown name (close matches are suggested), or settings that do not fit together.
+    """
+    paper_name = lookup(PAPER_NAMES, dataset, "data set of the study")
+    chosen = lookup(METHODS, method, "method")
+    steps = scale.perceptual_steps if chosen.perceptual else scale.steps
+    # a stand-in is trained by the recipe of the data set it stands in for
+    settings: dict[str, Any] = {**PRESETS[f"{paper_name}/{chosen.recipe}"], **scale.settings}
+    if chosen.perceptual:
+        settings.update(scale.perceptual)
+    if chosen.with_beta:
+        settings["beta"] = PRESETS[f"{paper_name}/beta_vae"]["beta"]
+    if "capacity_steps" in settings:
+        # the published schedule takes 100,000 steps; in a shorter run it spans the run
+        settings["capacity_steps"] = min(settings["capacity_steps"], steps)
+    settings.update(changes or {})
+    training = PretrainConfig(
+        **{
+            **settings,
+            "dataset": dataset,
+            "seed": seed,
+            "steps": steps,
+            "device": scale.device,
+            "precision": scale.precision,
+            "threads": threads,
+            "run_dir": str(out / f"{dataset}-{method}{marks}-seed{seed}"),
+            "progress": False,
+        }
+    )
+    metrics = scale.metrics if dataset == "dsprites" else _EXACT
+    stops = [Stop(steps, metrics, scale.sample, scale.image_items)]
+    if scale.perceptual_steps < steps and not marks:
+        early = 100_000 if scale.sample is None else scale.sample
+        stops.insert(0, Stop(scale.perceptual_steps, _EXACT, early, scale.image_items))
+    return Cell(dataset, f"{method}{marks}", training, tuple(stops))
+
+
+def paper_cells(
+    scale: Scale,
+    out: Path,
+    *,
+    datasets: Sequence[str],
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    threads: int = 1,
+) -> list[Cell]:
+    """The cells of the paper's tables and figures, data sets first, then seeds, so that one of each arm is there early.
+
+    Args:
+        scale: entry of `SCALES`.
+        out: folder of the study.
+        datasets: keys of `PAPER_NAMES`.
+        methods: keys of `METHODS`; by default those that the scale lists for the data set.
+        seeds: of every arm; by default as many as the scale lists.
+        threads: CPU threads of every run.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    cells: list[Cell] = []
+    for dataset in datasets:
+        arms = methods or tuple(scale.arms[lookup(PAPER_NAMES, dataset, "data set of the study")])
+        wanted = [(seed, arm) for arm in arms for seed in seeds or scale.seeds(dataset, arm)]
+        # sorted is stable: the methods of a seed keep their order
+        cells += [
+            make_cell(scale, dataset, arm, seed, out, threads=threads)
+            for seed, arm in sorted(wanted, key=lambda pair: pair[0])
+        ]
+    return cells
+
+
+def datasets_of(parts: Sequence[str]) -> list[str]:
+    """The data sets of the paper that tables and figures need, in the order of the paper.
+
+    Raises:
+        ValueError: an unknown part, with its close matches.
+    """
+    wanted = {lookup(PARTS, part, "table or figure") for part in parts}
+    return [dataset for dataset in dict.fromkeys(PARTS.values()) if dataset in wanted]
+
+
+def present_or_stand_in(dataset: str) -> str:
+    """The data set itself where its files are found (folder ``SPARSE_REPR_DATA``), else the drawn one in its place.
+
+    Raises:
+        ValueError: files are there but damaged.
+    """
+    if dataset not in STAND_INS:
+        return dataset
+    try:
+        load_dataset(dataset)
+    except FileNotFoundError:
+        return STAND_INS[dataset]
+    return dataset

@@ -1,0 +1,197 @@
+"""The sweep: does sparsity bring disentanglement, and at what price?
+
+Four families on dSprites, six configurations each, so that none is tuned harder than another:
+
+- `beta`: β-VAE with β 2, 4, 6, 8, 12, 16;
+- `total_correlation`: β-TCVAE with the weight 2, 4, 6.4, 8, 10, 15;
+- `sparse`: β = 1 and an L1 penalty of weight 1 or 4 on the mean, on the encoder's output (mean and log-variance) or on
+  the sample: the readings of the paper's "an L1 penalty at the output";
+- `beta_sparse`: the same six with the β of beta_vae, 4.
+
+Weight 0 is the VAE, or β-VAE, which stand beside them as references, as do three perceptual cells: L1 weight 0, 1 and 4
+on the mean. All compare pixels with Bernoulli likelihoods but for those three.
+
+First every configuration is trained with the same few seeds. Then, per family, the configuration with the highest
+UDR (Duan et al. 2020; mean over its seeds of the agreement with its other seeds) is chosen. UDR sees no factor: to
+choose by MIG and then report that MIG would be to report the luck of the draw. Last, the chosen ones and the VAE are
+trained anew with seeds that took no part in the choice, and those are what families are compared by.
+
+Configurations that are arms of the paper's tables are those cells, not computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.cell_runs import is_finished
+from experiments.measuring import machine_facts
+from experiments.paper_cells import Cell, Scale, make_cell
+from sparse_repr import load_encoder
+from sparse_repr.config import PretrainConfig
+from sparse_repr.data import load_dataset
+from sparse_repr.files import write_json
+from sparse_repr.metrics import udr_scores
+
+SELECTION = "sweep-selection.json"
+"""File in the study's folder: UDR of every configuration, and the chosen one of each family."""
+_DATASET = "dsprites"
+_ITEMS = 10_000
+_FIRST_FRESH_SEED = 100
+
+Changes = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Configurations of one method among which one is chosen."""
+
+    method: str
+    """Key of `METHODS`."""
+    configurations: tuple[Changes, ...]
+    """Settings of `PretrainConfig` on top of the method's."""
+
+
+_L1 = tuple(
+    {"sparsity_weight": weight, "sparsity_target": target}
+    for target in ("mean", "output", "sample")
+    for weight in (1, 4)
+)
+FAMILIES = {
+    "beta": Family("beta_vae", tuple({"beta": beta} for beta in (2, 4, 6, 8, 12, 16))),
+    "total_correlation": Family(
+        "beta_tcvae", tuple({"total_correlation_weight": weight} for weight in (2, 4, 6.4, 8, 10, 15))
+    ),
+    "sparse": Family("sparse", _L1),
+    "beta_sparse": Family("beta_sparse", _L1),
+}
+"""Name -> family; each has as many configurations as the others."""
+REFERENCES: tuple[tuple[str, Changes], ...] = (
+    ("vae", {}),
+    ("perceptual", {}),
+    ("sparse_perceptual", {}),
+    ("sparse_perceptual", {"sparsity_weight": 4, "sparsity_target": "mean"}),
+)
+"""Methods and changes that stand beside the families; of the perceptual ones, the first seed alone."""
+
+
+def marks_of(changes: Changes) -> str:
+    """What stands behind the method in a cell's name: ``-beta2``, ``-weight4-sample``."""
+    words = [
+        str(value) if isinstance(value, str) else f"{name.split('_')[-1]}{value:g}" for name, value in changes.items()
+    ]
+    return "".join(f"-{word}" for word in words)
+
+
+def sweep_cell(scale: Scale, method: str, changes: Changes, seed: int, out: Path, *, threads: int = 1) -> Cell:
+    """The cell of one configuration and seed: that of the paper's tables where it is one of their arms."""
+    arm = make_cell(scale, _DATASET, method, seed, out, threads=threads)
+    cell = make_cell(scale, _DATASET, method, seed, out, marks=marks_of(changes), changes=changes, threads=threads)
+    return arm if _told_in_full(cell.training) == _told_in_full(arm.training) else cell
+
+
+def _told_in_full(config: PretrainConfig) -> dict[str, Any]:
+    """The settings with the objective's defaults filled in; device and precision stay as they are asked for."""
+    return {**config.to_json(), **config.objective_weights(), **config.objective_options()}
+
+
+def sweep_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
+    """Every configuration of every family and the references, first seed first.
+
+    Args:
+        scale: entry of `SCALES`.
+        out: folder of the study.
+        threads: CPU threads of every run.
+    """
+    cells = {}
+    for seed in range(scale.sweep_seeds):
+        listed = [(family.method, changes) for family in FAMILIES.values() for changes in family.configurations]
+        listed += [(method, changes) for method, changes in REFERENCES if seed == 0 or "perceptual" not in method]
+        for method, changes in listed:
+            cell = sweep_cell(scale, method, changes, seed, out, threads=threads)
+            cells[cell.name] = cell
+    # the perceptual ones are the dearest
+    return sorted(cells.values(), key=lambda cell: (cell.seed, cell.training.perceptual_weight > 0))
+
+
+def fresh_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
+    """The chosen configuration of every family, and the VAE, with seeds that took no part in the choice.
+
+    Writes `sweep-selection.json`.
+
+    Args:
+        scale: entry of `SCALES`.
+        out: folder of the study, with a finished sweep.
+        threads: CPU threads of every run.
+
+    Raises:
+        ValueError: the sweep is not finished.
+    """
+    chosen = select(scale, out, threads=threads)
+    listed = [(FAMILIES[name].method, changes) for name, changes in chosen.items()] + [("vae", {})]
+    return [
+        sweep_cell(scale, method, changes, _FIRST_FRESH_SEED + number, out, threads=threads)
+        for number in range(scale.fresh_seeds)
+        for method, changes in listed
+    ]
+
+
+def select(scale: Scale, out: Path, *, threads: int = 1) -> dict[str, Changes]:
+    """Choose a configuration per family by UDR and write `sweep-selection.json`.
+
+    Returns:
+        Family -> changes of its chosen configuration.
+
+    Raises:
+        ValueError: the sweep is not finished, or has one seed alone, which no UDR can be computed from.
+    """
+    if scale.sweep_seeds < 2:
+        raise ValueError(f"a choice by UDR needs at least 2 seeds of every configuration, got {scale.sweep_seeds}")
+    members = {
+        name: [
+            [sweep_cell(scale, family.method, changes, seed, out, threads=threads) for seed in range(scale.sweep_seeds)]
+            for changes in family.configurations
+        ]
+        for name, family in FAMILIES.items()
+    }
+    missing = [cell.name for family in members.values() for cells in family for cell in cells if not is_finished(cell)]
+    if missing:
+        raise ValueError(
+            f"the choice needs the whole sweep, {len(missing)} of its cells are not finished (such as {missing[0]}): "
+            "run --only sweep first"
+        )
+    data = load_dataset(_DATASET)
+    items = np.sort(np.random.default_rng(0).choice(len(data), _ITEMS, replace=False))
+    images = data.images(items)
+    table: dict[str, Any] = {}
+    chosen: dict[str, Changes] = {}
+    for name, family in members.items():
+        configurations = FAMILIES[name].configurations
+        scores = [_agreement(cells, images) for cells in family]
+        chosen[name] = configurations[int(np.argmax([np.mean(values) for values in scores]))]
+        table[name] = {
+            "method": FAMILIES[name].method,
+            "configurations": [
+                {"changes": dict(changes), "udr": values}
+                for changes, values in zip(configurations, scores, strict=True)
+            ],
+            "chosen": dict(chosen[name]),
+        }
+    rule = f"highest mean over the seeds of UDR (Spearman) on {_ITEMS} random items"
+    write_json(
+        out / SELECTION,
+        {"rule": rule, "seeds": scale.sweep_seeds, "families": table, "machine": machine_facts()},
+    )
+    return chosen
+
+
+def _agreement(cells: list[Cell], images: Any) -> list[float]:
+    """UDR of every seed of one configuration among its other seeds."""
+    encoders = [load_encoder(cell.folder) for cell in cells]
+    codes = [encoder.encode(images) for encoder in encoders]
+    kl = [encoder.spec.units.kl_nats for encoder in encoders]
+    return [float(score) for score in udr_scores(codes, kl).scores]

@@ -1,0 +1,179 @@
+"""`python -m experiments.reproduce_paper --scale cpu`: train and evaluate what the paper's tables and figures need.
+
+One cell is one (data set, method, seed): a run folder in `runs/paper-SCALE`. The same command goes on where it stopped;
+started several times, on one machine or on several that share the folder, each takes cells that no other one holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from experiments.paper_cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
+from experiments.paper_sweep import fresh_cells, sweep_cells
+from experiments.ray_study import run_study_on_ray
+from experiments.study import Agenda, run_study
+from experiments.study_budget import as_markdown, measure_budget, write_budget
+from sparse_repr.devices import available_cores, resolve_device
+from sparse_repr.interruption import TrainingInterrupted
+from sparse_repr.registry import lookup
+from sparse_repr.variations import parse_seeds
+from sparse_repr.vgg_weights import load_vgg16
+
+_SWEEP = ("sweep", "fresh")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """What to compute, and by what."""
+
+    scale: Literal["smoke", "cpu", "gpu"]
+    """smoke: a minute, its numbers mean nothing; cpu: a short run, far from converged; gpu: the full protocol, 346,000
+    steps and 10 seeds."""
+    only: str = ""
+    """Tables and figures to compute the cells of, separated by commas: table1 to table3, fig1 to fig5; by default all.
+    Beside them: sweep (does sparsity bring disentanglement?) and, once that is finished, fresh (new seeds of what it
+    chooses)."""
+    dataset: str = ""
+    """Data sets, separated by commas: dsprites, celeba, faces, chairs, chairs3d; by default dsprites, and celeba and
+    chairs where SPARSE_REPR_DATA has their files, else their stand-ins faces and chairs3d."""
+    method: str = ""
+    """Methods, separated by commas: vae, beta_vae, sparse, perceptual, sparse_perceptual, beta_sparse, capacity,
+    factor_vae, beta_tcvae; by default those of the scale."""
+    seeds: str = ""
+    """Seeds, such as 0-4 or 0,7; by default as many as the scale has for a method."""
+    out: str | None = None
+    """Folder of the cells; by default runs/paper-SCALE."""
+    processes: int | None = None
+    """Cells at a time, a process each; by default one per core and its threads, and 1 for smoke and on a GPU."""
+    threads: int = 1
+    """CPU threads per process. Another number gives other bits, so that a study keeps the one it began with."""
+    ray: str | None = None
+    """Address of a Ray cluster that shares the folder, such as auto or ray://HOST:10001; local starts one here."""
+    budget: bool = False
+    """Only time a few steps of every kind of cell and write budget-SCALE.json and .md into the folder of results."""
+    results: str = "experiments/results/paper"
+    """Folder of what is committed."""
+    progress: bool = True
+    """Show a bar over the steps of all cells, and a line per finished cell."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} needs a whole number of at least 1, got {value!r}")
+        for part in names(self.only):
+            lookup({**PARTS, **dict.fromkeys(_SWEEP, "")}, part, "table or figure")
+        if self.seeds:
+            parse_seeds(self.seeds)
+
+    def folder(self) -> Path:
+        """Where the cells are, as an absolute path: processes elsewhere may have another working folder."""
+        return Path(self.out or f"runs/paper-{self.scale}").resolve()
+
+    def process_count(self) -> int:
+        """Cells at a time."""
+        if self.processes is not None:
+            return self.processes
+        return max(1, available_cores() // self.threads) if self.scale == "cpu" else 1
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in a list separated by commas."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def cells_of(config: StudyConfig) -> list[Cell]:
+    """The cells that a command asks for, in the order they are started.
+
+    Raises:
+        ValueError: an unknown name, or the cells of `fresh` are asked for before the sweep is finished.
+    """
+    scale, out, parts = SCALES[config.scale], config.folder(), names(config.only)
+    cells: list[Cell] = []
+    of_paper = [part for part in parts if part not in _SWEEP]
+    if of_paper or not parts:
+        datasets: Sequence[str] = names(config.dataset)
+        if not datasets:
+            datasets = [present_or_stand_in(dataset) for dataset in datasets_of(of_paper or tuple(PARTS))]
+        cells += paper_cells(
+            scale,
+            out,
+            datasets=datasets,
+            methods=names(config.method),
+            seeds=parse_seeds(config.seeds) if config.seeds else (),
+            threads=config.threads,
+        )
+    if "sweep" in parts:
+        cells += sweep_cells(scale, out, threads=config.threads)
+    if "fresh" in parts:
+        cells += fresh_cells(scale, out, threads=config.threads)
+    return list({cell.name: cell for cell in cells}.values())
+
+
+def _check_means(config: StudyConfig, cells: Sequence[Cell]) -> None:
+    """Say what is missing for any cell before the first is computed."""
+    try:
+        resolve_device(SCALES[config.scale].device)
+    except ValueError as error:
+        raise ValueError(f"--scale {config.scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
+    if any(cell.training.perceptual_weight and cell.training.perceptual_features == "vgg16" for cell in cells):
+        load_vgg16()
+
+
+def run(config: StudyConfig, command: str) -> dict[str, str]:
+    """Compute what a command asks for; returns the messages of what failed by folder.
+
+    Raises:
+        TrainingInterrupted, ValueError, OSError, ImportError: as `run_study`, `run_study_on_ray` and `check_cells`.
+    """
+    cells = cells_of(config)
+    _check_means(config, cells)
+    if config.budget:
+        budget = {"command": command, "scale": config.scale, **measure_budget(cells, config.process_count())}
+        path = Path(config.results) / f"{'-'.join(('budget', config.scale, *names(config.only)))}.json"
+        write_budget(budget, path)
+        print(as_markdown(budget))
+        return {}
+    on_gpu = SCALES[config.scale].device == "cuda"
+    agenda = Agenda(cells, together=on_gpu, progress=config.progress)
+    if config.ray is None:
+        run_study(agenda, config.folder(), processes=config.process_count())
+    else:
+        run_study_on_ray(
+            agenda,
+            config.folder(),
+            config.ray,
+            processes=config.process_count(),
+            threads=config.threads,
+            gpus=float(on_gpu),
+        )
+    return agenda.failures
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    program = "python -m experiments.reproduce_paper"
+    try:
+        config = tyro.cli(StudyConfig, args=words, prog=program, description=__doc__)
+        failures = run(config, shlex.join([*program.split(), *words]))
+    except TrainingInterrupted as stopped:
+        print(f"stopped; the same command goes on in {stopped.folder}", file=sys.stderr)
+        return 128 + stopped.signal_number
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for folder, message in failures.items():
+        print(f"error: {folder}: {message}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

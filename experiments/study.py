@@ -1,0 +1,218 @@
+"""Running the cells of a study: one after another or in several processes, beside others that share the folder."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import json
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments.cell_runs import check_cells, claimed, complete_cells, is_finished
+from experiments.paper_cells import Cell
+from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
+from sparse_repr.worker_processes import Workers
+
+POLL_S = 20.0
+"""Seconds after which a cell that another process holds is looked at again."""
+_IDLE_S = 0.5
+
+
+@dataclasses.dataclass(eq=False)
+class Unit:
+    """Cells that are computed together."""
+
+    cells: list[Cell]
+    shown: int
+    """Steps of theirs that the bar has counted."""
+
+    @property
+    def folder(self) -> Path:
+        """Names the unit."""
+        return self.cells[0].folder
+
+
+class Agenda:
+    """What is still to be computed, what others compute, and what went wrong."""
+
+    def __init__(
+        self, cells: Sequence[Cell], *, together: bool = False, poll_s: float = POLL_S, progress: bool = True
+    ) -> None:
+        """Check every folder, so that whatever is wrong with one is said before anything is computed.
+
+        Args:
+            cells: in the order to start them.
+            together: make one unit of the seeds of an arm, which a GPU trains in one loop.
+            poll_s: seconds after which a cell that another process holds is looked at again.
+            progress: show a bar.
+
+        Raises:
+            ValueError: a folder holds a run with other settings.
+        """
+        taken = check_cells(cells)
+        groups: dict[Any, list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((cell.dataset, cell.method) if together else cell.name, []).append(cell)
+        self._waiting = collections.deque(
+            Unit(group, sum(taken[cell.name] for cell in group)) for group in groups.values()
+        )
+        self._later: collections.deque[tuple[float, Unit]] = collections.deque()
+        self._poll_s = poll_s
+        self.failures: dict[str, str] = {}
+        """Message by the folder of the unit that failed."""
+        self.steps = sum(taken.values())
+        """Steps of all cells that are known to be taken."""
+        self.bar = tqdm(
+            total=sum(cell.training.steps for cell in cells),
+            initial=self.steps,
+            unit="step",
+            desc=f"{len(cells)} cells",
+            disable=not progress,
+        )
+        self._told = {cell.name for cell in cells if is_finished(cell)}
+        self._quiet = not progress
+
+    def __bool__(self) -> bool:
+        """Whether units wait, here or for another process."""
+        return bool(self._waiting or self._later)
+
+    def next(self) -> Unit | None:
+        """A unit to compute now; None where all that are left are held by other processes, or none are left."""
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._waiting.append(self._later.popleft()[1])
+        while self._waiting:
+            unit = self._waiting.popleft()
+            left = [cell for cell in unit.cells if not is_finished(cell)]
+            if not left:
+                self._close(unit)
+                continue
+            with claimed(left) as free:
+                pass  # only to see whether there is one: who computes it claims it anew
+            if free:
+                return unit
+            self._later.append((now + self._poll_s, unit))
+        return None
+
+    def took(self, unit: Unit, steps: int) -> None:
+        """Count steps of a unit."""
+        unit.shown += steps
+        self.steps += steps
+        self.bar.update(steps)
+
+    def ended(self, unit: Unit, error: BaseException | None = None) -> None:
+        """Take note that a unit that `next` gave has ended, well or not; cells that others hold are kept for later."""
+        if error is not None:
+            self.failures[str(unit.folder)] = f"{error}"
+            self._say(f"{unit.folder.name} failed: {error}")
+            self._close(unit)
+        elif all(is_finished(cell) for cell in unit.cells):
+            self._close(unit)
+        else:
+            self._later.append((time.monotonic() + self._poll_s, unit))
+
+    def _close(self, unit: Unit) -> None:
+        for cell in unit.cells:
+            if is_finished(cell) and cell.name not in self._told:
+                self._told.add(cell.name)
+                self._say(describe(cell))
+        # what another process trained, or what will not be trained, counts as done
+        self.took(unit, sum(cell.training.steps for cell in unit.cells) - unit.shown)
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self.bar.write(line)
+
+
+def describe(cell: Cell) -> str:
+    """One line about a finished cell."""
+    report = json.loads((cell.folder / "metrics.json").read_text())
+    part, candidates = next((name, value) for name, value in report["images"].items() if name != "protocol")
+    quality = candidates["model"]
+    words = [
+        f"PSNR {quality['psnr_db']:.2f} dB" if quality["psnr_db"] is not None else "PSNR infinite",
+        f"SSIM {quality['ssim']:.3f} ({part.replace('_', ' ')})",
+    ]
+    words += [
+        f"{name.upper()} {report['disentanglement'][name]:.3f}"
+        for name in ("mig", "aam")
+        if name in report.get("disentanglement", {})
+    ]
+    return f"{cell.name}: {', '.join(words)}"
+
+
+def run_study(agenda: Agenda, out: Path, *, processes: int = 1) -> None:
+    """Compute what is on the agenda.
+
+    A cell that fails leaves the others alone; its message is in `agenda.failures`. Cells that other processes hold are
+    waited for, so that everything is there in the end.
+
+    Args:
+        agenda: the cells.
+        out: folder of the study, for the message of an interruption.
+        processes: units at a time, each in a process of its own; 1 computes in this one.
+
+    Raises:
+        TrainingInterrupted: SIGINT or SIGTERM; the states were saved, and the same study goes on from there.
+    """
+    with agenda.bar:
+        if processes == 1:
+            _run_here(agenda, out)
+        else:
+            _run_in_processes(agenda, out, processes)
+
+
+def _run_here(agenda: Agenda, out: Path) -> None:
+    while agenda:
+        unit = agenda.next()
+        if unit is None:
+            time.sleep(_IDLE_S)
+            continue
+        try:
+            complete_cells(unit.cells, functools.partial(agenda.took, unit))
+        except TrainingInterrupted as stopped:
+            raise TrainingInterrupted(out, None, stopped.signal_number) from stopped
+        except KeyboardInterrupt as stopped:  # while evaluating, which is begun anew
+            raise TrainingInterrupted(out, None, signal.SIGINT) from stopped
+        except Exception as error:
+            agenda.ended(unit, taken_elsewhere(error))
+        else:
+            agenda.ended(unit)
+
+
+def _run_in_processes(agenda: Agenda, out: Path, processes: int) -> None:
+    running: dict[Path, Unit] = {}
+    stopping = False
+    with stop_on_signal() as signals, Workers() as workers:
+        while workers or (agenda and not stopping):
+            while len(workers) < processes and not stopping:
+                unit = agenda.next()
+                if unit is None:
+                    break
+                running[unit.folder] = unit
+                workers.start(unit.folder, functools.partial(complete_cells, unit.cells))
+            if not workers:
+                time.sleep(_IDLE_S)
+            for folder, message in workers.messages():
+                if isinstance(message, int):
+                    agenda.took(running[folder], message)
+                    continue
+                unit = running.pop(folder)
+                if not stopping:
+                    agenda.ended(unit, taken_elsewhere(message))
+            if signals and not stopping:
+                stopping = True
+                workers.terminate()
+    if stopping:
+        raise TrainingInterrupted(out, None, signals[0])
+
+
+def taken_elsewhere(error: Exception | None) -> Exception | None:
+    """The error, or None where it says that another process trains in that folder: the cell is then waited for."""
+    return None if isinstance(error, FileExistsError) else error
