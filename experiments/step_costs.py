@@ -12,7 +12,6 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.devices import autocast_for
 from sparse_repr.training import Trainer
 
-_IMAGES_PER_ROUND = 640
 Costs = Mapping[str, Mapping[str, float]]
 """Kind of step (objective, batch, averaging) -> seconds: median, least and greatest."""
 
@@ -34,11 +33,12 @@ def kind_of_step(run: PretrainConfig, size: int) -> str:
 
 
 def measure_step_costs(
-    runs: Iterable[PretrainConfig], data: FactorDataset, *, rounds: int
+    runs: Iterable[PretrainConfig], data: FactorDataset, *, rounds: int, images: int = 640
 ) -> dict[str, dict[str, float]]:
     """Seconds of processor time of every kind of step in `runs`, measured in turns on the CPU.
 
-    Processor time: on shared cores the clock on the wall also counts what others do.
+    Processor time: on shared cores the clock on the wall also counts what others do. A round takes as many steps of
+    each kind as need `images`.
     """
     kinds = {
         kind_of_step(run, size): dataclasses.replace(
@@ -52,7 +52,7 @@ def measure_step_costs(
     for measured in range(-1, rounds):  # a first round warms up and does not count
         for name, trainer in trainers.items():
             autocast = autocast_for(trainer.device, trainer.config.precision)
-            steps = max(1, _IMAGES_PER_ROUND // trainer.config.batch_size)
+            steps = max(1, images // trainer.config.batch_size)
             started = time.process_time()
             for _ in range(steps):
                 trainer.train_step(autocast)

@@ -29,6 +29,12 @@ def as_markdown(results: dict[str, Any]) -> str:
         name = f"**{arm}**" if arm == results["chosen"] else arm
         there = "yes" if row["reached"] else "no"
         lines.append(f"| {name} | {there} | {row['share']:.3f} | {row['step']:.0f} | {_cells(row)} |")
+    lines += ["", "The quickest arm of each kind of initial weights on every seed, at the bound.", ""]
+    lines += [f"| arm | seed | reached | share of the time | steps | {titles} |", f"|{'---|' * (5 + len(_SCORES))}"]
+    for arm, seeds in results["finalists"].items():
+        for seed, row in seeds.items():
+            there = "yes" if row["reached"] else "no"
+            lines.append(f"| {arm} | {seed} | {there} | {row['share']:.3f} | {row['step']:.0f} | {_cells(row)} |")
     lines += ["", "Chosen arm on every seed: share of the published settings' time until their last bound is first", ""]
     lines[-2] += " reached, until no later point is below it, and until their highest bound is reached."
     lines += ["| objective | seed | target (nats) | first | for good | highest |", "|---|---|---|---|---|---|"]
