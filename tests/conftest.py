@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.encoder import EncoderSpec, UnitStatistics
 from sparse_repr.models import build_encoder
 from sparse_repr.preprocessing import Preprocessing
+from sparse_repr.vgg_weights import CONVOLUTIONS
 from tests.small_pictures import encode, write_folder
 
 
@@ -67,6 +69,22 @@ def make_encoder(channels: int = 1, size: int = 64, source: int | None = None, c
         units=UnitStatistics(ones, ones, ones, (True,) * code_size),
     )
     return FrozenEncoder(spec, network.state_dict())
+
+
+@pytest.fixture(scope="session")
+def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of VGG16 with random weights."""
+    generator = torch.Generator().manual_seed(0)
+    widths = itertools.pairwise([3, *CONVOLUTIONS.values()])
+    state = {}
+    for place, (width, out) in zip(CONVOLUTIONS, widths, strict=True):
+        state[f"features.{place}.weight"] = (
+            torch.randn(out, width, 3, 3, generator=generator) * (2 / (9 * width)) ** 0.5
+        )
+        state[f"features.{place}.bias"] = torch.zeros(out)
+    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+    torch.save(state, path)
+    return str(path)
 
 
 @pytest.fixture(scope="session")

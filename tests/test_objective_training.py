@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.perceptual import VGG_LAYERS
 from sparse_repr.trained_vae import load_vae
 from sparse_repr.training import Trainer
-from sparse_repr.vgg_weights import CONVOLUTIONS
 from tests.test_training import _same, _state
 
 OFF = torch.autocast("cpu", enabled=False)
@@ -137,22 +135,6 @@ def test_a_shrinkage_encoder_encodes_exact_zeros(dsprites: FactorDataset, tmp_pa
     assert (encoder.spec.posterior, encoder.spec.architecture) == ("gaussian", "burgess_shrinkage")
     codes = encoder.encode(dsprites.images(np.arange(0, 700_000, 7_000)))
     assert 0.01 < (codes == 0).mean() < 0.99
-
-
-@pytest.fixture(scope="module")
-def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file of VGG16 with random weights."""
-    generator = torch.Generator().manual_seed(0)
-    widths = itertools.pairwise([3, *CONVOLUTIONS.values()])
-    state = {}
-    for place, (width, out) in zip(CONVOLUTIONS, widths, strict=True):
-        state[f"features.{place}.weight"] = (
-            torch.randn(out, width, 3, 3, generator=generator) * (2 / (9 * width)) ** 0.5
-        )
-        state[f"features.{place}.bias"] = torch.zeros(out)
-    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
-    torch.save(state, path)
-    return str(path)
 
 
 def test_a_perceptual_run_uses_the_weights_it_is_given(
