@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_repr.registry import lookup
+from sparse_repr.transposed_convolution import apply_layers
 
 _CHANNELS = 32
 _HIDDEN = 256
@@ -143,7 +144,7 @@ class BurgessDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z (B, D) -> logits (B, C, S, S), float32 also under autocast; the pixel means are their sigmoid."""
-        return self.layers(z).float()
+        return apply_layers(self.layers, z).float()
 
 
 class VAE(nn.Module):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_repr.registry import lookup
+
+# 2^64 is far from the greatest float32, and every network size is a multiple.
+_FACTORS = 64
 
 
 def bernoulli(logits: Tensor, images: Tensor) -> Tensor:
@@ -21,7 +25,39 @@ def bernoulli(logits: Tensor, images: Tensor) -> Tensor:
     Returns:
         (B,) nats per image, at least 0.
     """
-    return F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).sum(1)
+    pixels = logits[0].numel()
+    if logits.device.type != "cpu" or logits.dtype != torch.float32 or pixels % _FACTORS:
+        return F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).sum(1)
+    return _BernoulliOnCPU.apply(logits.flatten(1), images.flatten(1))
+
+
+class _BernoulliOnCPU(torch.autograd.Function):
+    """sum_i max(l_i, 0) - l_i x_i + log (1 + exp -|l_i|), with one logarithm for the product of 64 factors.
+
+    A logarithm costs 20 times what an exponential does (log1p, one core: 2.4 ms for a batch of 64 images, 8 % of the
+    forward pass). The factors lie in 1..2, so that their product is at most 2^64 and loses no more than their sum.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, images: Tensor) -> Tensor:
+        factors = logits.abs().neg_().exp_().add_(1)
+        logarithms = factors.unflatten(1, (_FACTORS, -1)).prod(1).log().sum(1)
+        return (logits.clamp_min(0) - logits * images).sum(1) + logarithms
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        logits, images = ctx.saved_tensors
+        of_logits, of_images = ctx.needs_input_grad
+        return (
+            (torch.sigmoid(logits) - images) * gradient[:, None] if of_logits else None,
+            -logits * gradient[:, None] if of_images else None,
+        )
 
 
 def gaussian(logits: Tensor, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Laplace, Normal
 from torch.distributions import kl_divergence as torch_kl
 
@@ -51,6 +52,22 @@ def test_l1_by_hand() -> None:
     penalty.sum().backward()
     assert codes.grad is not None
     assert codes.grad.tolist() == [[1.0, -1.0, 1.0], [0.0, 0.0, -1.0]]
+
+
+def test_bernoulli_with_one_logarithm_for_many_pixels_is_exact() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 6 * torch.randn((4, 3, 32, 32), generator=generator)
+    logits[0, 0, 0, :4] = torch.tensor([0.0, 120.0, -120.0, 1e-8])
+    logits[1] = 0.0  # every factor is 2: the greatest product
+    images = torch.rand((4, 3, 32, 32), generator=generator)
+    inputs = logits.requires_grad_(), images.requires_grad_()
+    exact = F.binary_cross_entropy_with_logits(logits.double(), images.double(), reduction="none").flatten(1).sum(1)
+    value = bernoulli(logits, images)
+    torch.testing.assert_close(value, exact.float(), rtol=1e-6, atol=0)
+    for ours, theirs in zip(
+        torch.autograd.grad(value.mean(), inputs), torch.autograd.grad(exact.mean(), inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_bernoulli_by_hand() -> None:

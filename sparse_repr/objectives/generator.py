@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_repr.transposed_convolution import apply_layers
+
 
 class Generator(nn.Module):
     """Codes and noise -> logits of the pixels: the layers of a decoder, each but the last followed by normalisation.
@@ -39,7 +41,7 @@ class Generator(nn.Module):
 
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         """Codes (B, D) and noise (B, noise_units) -> logits (B, C, S, S), float32 also under autocast."""
-        return self.layers(self.code_layer(codes) + self.noise_layer(noise)).float()
+        return apply_layers(self.layers, self.code_layer(codes) + self.noise_layer(noise)).float()
 
     @torch.no_grad()
     def fold_into(self, decoder: Any) -> None:
