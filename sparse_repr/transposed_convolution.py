@@ -29,6 +29,7 @@ def transposed_convolution(layer: nn.ConvTranspose2d, images: Tensor) -> Tensor:
     """
     # 4 x 4 kernels, stride 2, padding 1 alone double a picture with every output from a 2 x 2 window of its input
     assert (layer.kernel_size, layer.stride, layer.padding) == ((4, 4), (2, 2), (1, 1))
+    assert layer.bias is not None
     if images.device.type != "cpu":
         return layer(images)
     tensors = [images, layer.weight, layer.bias]
