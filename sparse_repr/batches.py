@@ -14,11 +14,8 @@ from torch import Tensor
 
 from sparse_repr.data import FactorDataset
 from sparse_repr.data.base import HeldImages
-from sparse_repr.resident import ResidentImages, resident_images, why_not_resident
+from sparse_repr.resident import ResidentImages, is_resident, resident_images
 from sparse_repr.schedules import BatchSizes
-
-DATA_PLACES = ("auto", "always", "never")
-"""Whether the data set is put on the device: see `choose_batches`."""
 
 # Batches made ahead: one waits while the next is being made, whatever the speed of either side.
 _AHEAD = 2
@@ -164,17 +161,12 @@ def choose_batches(data: FactorDataset, order: BatchOrder, device: torch.device,
         data: the data set.
         order: the items of each step.
         device: where they go.
-        place: ``"always"`` puts the whole data set on the device, ``"never"`` copies each batch; ``"auto"`` puts it
-            on a GPU where it is held in a form that can be, and fits.
+        place: where the data set is, see `is_resident`.
 
     Raises:
-        ValueError: ``"always"``, for data that is drawn, decoded or streamed at every read.
+        ValueError: as `is_resident`.
     """
-    if place not in DATA_PLACES:
-        raise ValueError(f"data_on_device needs one of {', '.join(DATA_PLACES)}, got {place!r}")
-    if place == "always" and not isinstance(data.store, HeldImages):
-        raise ValueError(f"data_on_device 'always' cannot be had for data set {data.name!r}: {why_not_resident(data)}")
-    if place == "always" or (place == "auto" and device.type == "cuda" and why_not_resident(data, device) is None):
+    if is_resident(data, device, place):
         return ResidentBatches(resident_images(data, device), order, device)
     # beside a CPU's own computation, what is held in memory is copied faster than a thread is asked for it
     in_memory = isinstance(data.store, HeldImages) and data.store.in_memory

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from sparse_repr.batches import DATA_PLACES
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.feature_distance import parse_layers
@@ -17,6 +16,7 @@ from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES, Option, choose_objective
 from sparse_repr.reconstruction import build_reconstruction
 from sparse_repr.registry import lookup
+from sparse_repr.resident import DATA_PLACES
 from sparse_repr.schedules import DECAYS, BatchSizes, LearningRate
 from sparse_repr.step_graph import STEP_GRAPHS, resolve_step_graph
 

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from sparse_repr import comparison
 from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.data.base import IntArray
 from sparse_repr.devices import resolve_device, torch_threads
 from sparse_repr.encoder import load_encoder
 from sparse_repr.files import write_json
@@ -28,6 +29,7 @@ from sparse_repr.metrics.image_quality import mean_squared_errors
 from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.models import VAE
 from sparse_repr.preprocessing import Preprocessing
+from sparse_repr.resident import image_reader
 from sparse_repr.run_figures import draw_run
 from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
 from sparse_repr.trained_vae import encode_dataset, kl_per_unit, load_vae
@@ -130,7 +132,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
             "sampled": config.sample is not None and len(items) < len(data),
             "data": {"source": "drawn" if data.source == "drawn" else "file", "items": len(data)},
             "images": _image_scores(vae, encoder.preprocessing, data, device, config),
-            "codes": code_scores(mean, kl_per_unit(encoder, data, items, mean, log_variance)),
+            "codes": code_scores(mean, kl_per_unit(encoder, data, items, mean, log_variance, device=device)),
         }
         scores = disentanglement_scores(
             mean,
@@ -142,11 +144,12 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
             n_bootstrap=config.n_bootstrap,
             seed=config.seed,
             progress=config.progress,
+            device=device,
         )
         if scores is not None:
             report["disentanglement"] = scores
         report["seconds"] = round(time.perf_counter() - started, 2)
-        draw_run(run, encoder, vae, data, mean, report)
+        draw_run(run, encoder, vae, data, mean, report, device=device)
     write_json(run / "metrics.json", report)
     return report, mean
 
@@ -203,7 +206,8 @@ def _image_scores(
 ) -> dict[str, Any]:
     """PSNR and SSIM of the model and of the trivial baselines; train and held-out where the data has both."""
     train, held_out = data.split
-    mean_image = _mean_image(preprocessing, data, train)
+    read = image_reader(data, device)
+    mean_image = _mean_image(preprocessing, read, train, device)
     vae = vae.to(device)
     parts = {"in_sample": train} if not len(held_out) else {"train": train, "held_out": held_out}
     scores: dict[str, Any] = {"protocol": f"{config.image_items} fixed random items, decoded posterior mean, range 1"}
@@ -218,15 +222,14 @@ def _image_scores(
         bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not config.progress)
         with bar, torch.no_grad():
             for start in range(0, len(chosen), _SLAB):
-                pixels = torch.from_numpy(data.images(chosen[start : start + _SLAB])).to(device)
-                images = preprocessing(pixels)
+                images = preprocessing(read(chosen[start : start + _SLAB]))
                 candidates = {
                     "model": torch.sigmoid(vae.decoder(vae.encoder(images).mean)),
                     "black": torch.zeros_like(images),
-                    "mean_image": mean_image.to(device).expand_as(images),
+                    "mean_image": mean_image.expand_as(images),
                 }
                 for candidate, pictures in candidates.items():
-                    errors[candidate].append(mean_squared_errors(images, pictures).cpu())
+                    errors[candidate].append(mean_squared_errors(images, pictures))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
                 if with_lpips and compared < _LPIPS_ITEMS:
                     distance += lpips(images, candidates["model"]) * len(images)
@@ -238,7 +241,6 @@ def _image_scores(
         }
         if with_lpips:
             scores[name]["model"]["lpips"] = distance / compared
-    vae.to("cpu")
     return scores
 
 
@@ -254,14 +256,20 @@ def _quality(errors: Tensor, similarity: float) -> dict[str, float | None]:
     }
 
 
-def _mean_image(preprocessing: Preprocessing, data: FactorDataset, train: npt.NDArray[np.int64]) -> Tensor:
+def _mean_image(
+    preprocessing: Preprocessing,
+    read: Callable[[IntArray], Tensor],
+    train: npt.NDArray[np.int64],
+    device: torch.device,
+) -> Tensor:
     """Mean of (at most 10,000 random) training images, (1, C, h, w)."""
     chosen = np.sort(np.random.default_rng(1).permutation(train)[:_MEAN_IMAGE_ITEMS])
-    total = torch.zeros((1, preprocessing.channels, *preprocessing.network_size), dtype=torch.float64)
+    summing = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    total = torch.zeros((1, preprocessing.channels, *preprocessing.network_size), dtype=torch.float64, device=summing)
     for start in range(0, len(chosen), _SLAB):
-        images = preprocessing(torch.from_numpy(data.images(chosen[start : start + _SLAB])))
-        total += images.double().sum(0, keepdim=True)
-    return (total / len(chosen)).float()
+        images = preprocessing(read(chosen[start : start + _SLAB]))
+        total += images.to(summing).double().sum(0, keepdim=True)
+    return (total / len(chosen)).float().to(device)
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sparse_repr.data import FactorDataset
-from sparse_repr.data.base import HeldImages, StoredForm
+from sparse_repr.data.base import HeldImages, IntArray, StoredForm
+
+DATA_PLACES = ("auto", "always", "never")
+"""Whether a data set is put on the device: see `is_resident`."""
 
 # The most of the device's free memory that a data set may take; the rest is for the networks and the batches.
 _SHARE = 0.5
@@ -59,6 +63,36 @@ def why_not_resident(data: FactorDataset, device: torch.device | None = None) ->
         if needed > _SHARE * free:
             return f"its {needed / 1e9:.1f} GB are more than half of the {free / 1e9:.1f} GB that are free on {device}"
     return None
+
+
+def is_resident(data: FactorDataset, device: torch.device, place: str = "auto") -> bool:
+    """Whether a data set is to be put on a device.
+
+    Args:
+        data: the data set.
+        device: where its images are needed.
+        place: ``"always"``, ``"never"`` (what is read is copied), or ``"auto"``: on a GPU, where it is held in a form
+            that can be put there, and fits.
+
+    Raises:
+        ValueError: an unknown place, or ``"always"`` for data that is drawn, decoded or streamed at every read.
+    """
+    if place not in DATA_PLACES:
+        raise ValueError(f"data_on_device needs one of {', '.join(DATA_PLACES)}, got {place!r}")
+    if place == "always" and not isinstance(data.store, HeldImages):
+        raise ValueError(f"data_on_device 'always' cannot be had for data set {data.name!r}: {why_not_resident(data)}")
+    return place == "always" or (place == "auto" and device.type == "cuda" and why_not_resident(data, device) is None)
+
+
+def image_reader(data: FactorDataset, device: torch.device, place: str = "auto") -> Callable[[IntArray], Tensor]:
+    """How to read images onto a device, by the quickest way there is: items (n,) -> uint8 (n, C, H, W) there.
+
+    Arguments and errors as `is_resident`.
+    """
+    if is_resident(data, device, place):
+        images = resident_images(data, device)
+        return lambda items: images(torch.from_numpy(items).to(device))
+    return lambda items: torch.from_numpy(data.images(items)).to(device)
 
 
 def resident_images(data: FactorDataset, device: torch.device) -> ResidentImages:

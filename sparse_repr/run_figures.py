@@ -25,14 +25,20 @@ def draw_run(
     data: FactorDataset,
     mean: npt.NDArray[np.float32],
     report: dict[str, Any],
+    *,
+    device: torch.device | str = "cpu",
 ) -> None:
-    """Write the figures of an evaluated run: reconstructions, traversals and, with factors, mutual information."""
+    """Write the figures of an evaluated run: reconstructions, traversals and, with factors, mutual information.
+
+    `vae` is moved to `device`, which decodes the pictures.
+    """
     folder = run / "figures"
     title = f"{report['run']['objective']} on {report['run']['dataset']}, {report['trained_steps']:,} steps"
     held_out = data.split[1] if len(data.split[1]) else data.split[0]
     chosen = np.random.default_rng(2).permutation(held_out)[:_PICTURES]
+    vae = vae.to(device)
     with torch.no_grad():
-        images = encoder.preprocessing(torch.from_numpy(data.images(chosen)))
+        images = encoder.preprocessing(torch.from_numpy(data.images(chosen)).to(device))
         codes = vae.encoder(images).mean
         reconstructed = torch.sigmoid(vae.decoder(codes))
     figures.save_figure(figures.reconstructions_figure(images, reconstructed, title), folder / "reconstructions.png")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from tqdm import tqdm
 
 from sparse_repr.data import FactorDataset
@@ -79,6 +80,7 @@ def disentanglement_scores(
     n_bootstrap: int = 0,
     seed: int = 0,
     progress: bool = False,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any] | None:
     """The `disentanglement` part of metrics.json; None where no factor is known or takes two values.
 
@@ -95,6 +97,7 @@ def disentanglement_scores(
         n_bootstrap: repetitions of the 95 % interval of each sampled score; 0 gives none.
         seed: of every score that draws.
         progress: show a bar over the scores.
+        device: where the mutual information is integrated.
 
     Returns:
         Scores by name (None where a score is not defined for these factors; `notes` says why), their intervals and
@@ -107,7 +110,7 @@ def disentanglement_scores(
     if not varying:
         return None
     factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
-    scores, exact, notes = _exact_scores(mean, log_variance, factors, names, metrics, posterior)
+    scores, exact, notes = _exact_scores(mean, log_variance, factors, names, metrics, posterior, device)
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     families = [name for name in metrics if name in FAMILIES]
@@ -162,12 +165,15 @@ def _exact_scores(
     names: list[str],
     metrics: Sequence[str],
     posterior: str,
+    device: torch.device | str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
     if posterior != "gaussian":
         why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
         return {}, {}, {name: why for name in EXACT if name in metrics}
-    information = mutual_information_matrix(mean, log_variance, factors)
+    information = mutual_information_matrix(
+        torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device), factors
+    )
     entropies = information.factor_entropies_nats
     shape = tuple(k for k, name in enumerate(names) if name == "shape")
     scores: dict[str, Any] = {}

@@ -58,9 +58,8 @@ class StepGraph:
         self._rates = [
             torch.zeros((), dtype=precision, device=device) for optimiser in optimisers for _ in optimiser.param_groups
         ]
-        self._records = device.type == "cuda" and not compiled
         self._taken = 0
-        self._stream = torch.cuda.Stream(device) if self._records else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" and not compiled else None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._terms: Terms = {}
 

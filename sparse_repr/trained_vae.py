@@ -19,6 +19,7 @@ from sparse_repr.files import write_bytes
 from sparse_repr.models import ARCHITECTURES, VAE, build_vae
 from sparse_repr.objectives import kl_divergence, spike_and_slab_kl
 from sparse_repr.preprocessing import Preprocessing
+from sparse_repr.resident import image_reader
 
 ACTIVE_VARIANCE = 0.01
 """A unit whose code varies by less than this over the images is dead (Burda et al. 2016, section 5.2)."""
@@ -68,7 +69,7 @@ def export_run(
     )
     weights = vae.encoder.state_dict()
     encoder = FrozenEncoder(
-        dataclasses.replace(spec, units=unit_statistics(FrozenEncoder(spec, weights), data)), weights
+        dataclasses.replace(spec, units=unit_statistics(FrozenEncoder(spec, weights), data, config.device)), weights
     )
     folder = config.run_folder()
     save_encoder(encoder, folder / "encoder.safetensors")
@@ -91,13 +92,13 @@ def _perceptual_settings(config: PretrainConfig) -> dict[str, Any] | None:
     }
 
 
-def unit_statistics(encoder: FrozenEncoder, data: FactorDataset) -> UnitStatistics:
+def unit_statistics(encoder: FrozenEncoder, data: FactorDataset, device: torch.device | str = "cpu") -> UnitStatistics:
     """Mean KL, mean and standard deviation of every unit over at most 10,000 random training images (seed 0)."""
     train = data.split[0]
     indices = np.sort(np.random.default_rng(0).permutation(train)[:_STATISTICS_ITEMS])
-    mean, log_variance = encode_dataset(encoder, data, indices)
+    mean, log_variance = encode_dataset(encoder, data, indices, device=device)
     return UnitStatistics(
-        kl_nats=tuple(kl_per_unit(encoder, data, indices, mean, log_variance)),
+        kl_nats=tuple(kl_per_unit(encoder, data, indices, mean, log_variance, device=device)),
         mean=tuple(mean.mean(0, dtype=np.float64).tolist()),
         std=tuple(mean.std(0, dtype=np.float64).tolist()),
         active=tuple((mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE).tolist()),
@@ -110,6 +111,8 @@ def kl_per_unit(
     indices: npt.NDArray[np.int64],
     mean: npt.NDArray[np.float32],
     log_variance: npt.NDArray[np.float32],
+    *,
+    device: torch.device | str = "cpu",
 ) -> list[float]:
     """Mean KL divergence of each unit's posterior from the prior, in nats; D values.
 
@@ -120,18 +123,19 @@ def kl_per_unit(
         mean: (n, D) what `encode_dataset` returned for them.
         log_variance: (n, D) likewise; enough for a Gaussian, a spike-and-slab posterior is read again from at most
             10,000 of the items.
+        device: where they are read again.
     """
     if encoder.spec.posterior == "gaussian":
         return kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0).tolist()
     chosen = np.sort(np.random.default_rng(0).permutation(indices)[:_STATISTICS_ITEMS])
     alpha = encoder.spec.objective["options"]["slab_probability"]
-    network: Any = encoder.network()
+    network: Any = encoder.network(device)
+    read = image_reader(data, torch.device(device))
     total = torch.zeros(encoder.code_size, dtype=torch.float64)
     with torch.no_grad():
         for start in range(0, len(chosen), _KL_SLAB):
-            images = encoder.preprocessing(torch.from_numpy(data.images(chosen[start : start + _KL_SLAB])))
-            components = network.components(images)
-            total += spike_and_slab_kl(components, slab_probability=alpha).double().sum(0)
+            components = network.components(encoder.preprocessing(read(chosen[start : start + _KL_SLAB])))
+            total += spike_and_slab_kl(components, slab_probability=alpha).cpu().double().sum(0)
     return (total / len(chosen)).tolist()
 
 
@@ -159,16 +163,17 @@ def encode_dataset(
     Returns:
         Two float32 arrays (n, D).
     """
-    mean = np.empty((len(indices), encoder.code_size), dtype=np.float32)
-    log_variance = np.empty_like(mean)
+    read = image_reader(data, torch.device(device))
+    # one copy to the host at the end: a copy of each slab would make it wait for the device
+    mean = torch.empty((len(indices), encoder.code_size), dtype=torch.float32, device=device)
+    log_variance = torch.empty_like(mean)
     for start in range(0, len(indices), slab):
         rows = slice(start, start + slab)
-        images = torch.from_numpy(data.images(indices[rows])).to(device)
-        part = encoder.posterior(images, precision=precision)
-        mean[rows], log_variance[rows] = (tensor.cpu().numpy() for tensor in part)
+        images = read(indices[rows])
+        mean[rows], log_variance[rows] = encoder.posterior(images, precision=precision)
         if on_slab is not None:
             on_slab(len(images))
-    return mean, log_variance
+    return mean.cpu().numpy(), log_variance.cpu().numpy()
 
 
 def load_vae(run: Path) -> tuple[VAE, EncoderSpec]:

@@ -15,7 +15,7 @@ from sparse_repr.batches import BatchOrder, CopiedBatches, ResidentBatches, choo
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import ArrayImages, ImageArray, IntArray, MappedImages
 from sparse_repr.data.file_images import stored_images
-from sparse_repr.resident import resident_images, why_not_resident
+from sparse_repr.resident import image_reader, resident_images, why_not_resident
 from sparse_repr.schedules import BatchSizes
 from sparse_repr.training import Trainer
 from tests.test_stacked import OFF, SMALL
@@ -76,6 +76,14 @@ def test_training_is_the_same_wherever_the_data_is(dsprites: FactorDataset, plac
         trainer = Trainer(dataclasses.replace(config, data_on_device=chosen).resolve(), dsprites)
         losses.append([float(trainer.train_step(OFF)["loss"]) for _ in range(3)])
     assert losses[0] == losses[1]
+
+
+def test_images_are_read_onto_a_device_by_item(dsprites: FactorDataset) -> None:
+    items = np.array([5, 737_279, 5, 0])
+    for place in ("always", "never"):
+        assert np.array_equal(image_reader(dsprites, CPU, place)(items).numpy(), dsprites.images(items))
+    with pytest.raises(ValueError, match="data_on_device needs one of auto, always, never, got 'here'"):
+        image_reader(dsprites, CPU, "here")
 
 
 class _Counting:

@@ -77,6 +77,24 @@ def test_figures_are_written(evaluated: Path) -> None:
     assert all((evaluated / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_what_the_cpu_finds(tiny_run: Path, tmp_path: Path) -> None:
+    reports = []
+    for device in ("cpu", "cuda"):
+        shutil.copytree(tiny_run, tmp_path / device)
+        options = {"metrics": "mig,aam", "sample": 5000, "image_items": 500, "progress": False}
+        reports.append(evaluate_run(EvaluateConfig(str(tmp_path / device), device=device, **options)))  # type: ignore[arg-type]
+    on_cpu, on_gpu = reports
+    np.testing.assert_allclose(
+        on_gpu["disentanglement"]["mutual_information_nats"],
+        on_cpu["disentanglement"]["mutual_information_nats"],
+        atol=1e-3,
+    )
+    for candidate, scores in on_cpu["images"]["in_sample"].items():
+        assert on_gpu["images"]["in_sample"][candidate] == pytest.approx(scores, rel=1e-3)
+    assert on_gpu["codes"]["kl_nats"] == pytest.approx(on_cpu["codes"]["kl_nats"], rel=1e-3)
+
+
 def test_data_without_factors_is_scored_on_a_held_out_part(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "frames.h5", "w") as file:

@@ -191,3 +191,21 @@ def test_factor_entropies_by_hand() -> None:
     assert factor_entropies([[0, 0], [1, 0], [2, 0], [3, 7]]).tolist() == pytest.approx(
         [math.log(4), -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
     )
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    ],
+)
+def test_tensors_are_integrated_on_their_device(device: str) -> None:
+    factors = _grid(4, 5, 6)
+    mean = np.random.default_rng(0).normal(factors @ np.eye(3), 0.3)
+    log_variance = np.random.default_rng(1).uniform(-6, 0, mean.shape)
+    wanted = mutual_information_matrix(mean, log_variance, factors)
+    tensors = (torch.from_numpy(array).to(device) for array in (mean, log_variance, factors))
+    found = mutual_information_matrix(*tensors)
+    np.testing.assert_allclose(found.matrix, wanted.matrix, atol=1e-9)
+    assert found.error_nats == pytest.approx(wanted.error_nats, abs=1e-9)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.distributed import check_distributed
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.stacked import StackedModels
-from sparse_repr.step_graph import resolve_step_graph
+from sparse_repr.step_graph import StepGraph, resolve_step_graph
 from sparse_repr.training import Trainer
 from tests.test_stacked import OFF, SMALL
 
@@ -136,6 +138,66 @@ def test_stacked_models_are_replayed_too(dsprites: FactorDataset, place: str) ->
         )
 
 
+class _Recorder:
+    """Stands in for CUDA's streams and graphs: what is recorded is noted down, and can be refused."""
+
+    device = CPU
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refusal: str | None = None) -> None:
+        self.refusal = refusal
+        self.log: list[str] = []
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self)
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "graph", self._record)
+
+    def wait_stream(self, other: _Recorder) -> None:
+        assert other is self
+
+    def replay(self) -> None:
+        self.log.append("replay")
+
+    @contextlib.contextmanager
+    def _record(self, graph: _Recorder, *, stream: _Recorder, capture_error_mode: str) -> Iterator[None]:
+        assert graph is stream is self
+        assert capture_error_mode == "thread_local"
+        self.log.append("record")
+        if self.refusal is not None:
+            raise RuntimeError(self.refusal)
+        yield
+
+
+@pytest.mark.parametrize("refusal", [None, "operation not permitted when stream is capturing"])
+def test_three_steps_are_taken_before_one_is_recorded(monkeypatch: pytest.MonkeyPatch, refusal: str | None) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    adam = torch.optim.Adam([weight], lr=0.1, fused=True)
+    seen: list[tuple[bool, bool]] = []
+
+    def step(values: torch.Tensor, number: torch.Tensor) -> dict[str, torch.Tensor]:
+        group = adam.param_groups[0]
+        seen.append((isinstance(group["lr"], torch.Tensor), group["capturable"]))
+        recorder.log.append(f"call {int(number)}")
+        return {"loss": values.sum()}
+
+    graph = StepGraph(step, [adam], CPU)
+    recorder = _Recorder(monkeypatch, refusal)
+    graph._stream = recorder  # type: ignore[assignment]
+    warned = pytest.warns(UserWarning, match="launched eagerly: operation not") if refusal else contextlib.nullcontext()
+    with warned:
+        terms = [graph(torch.full((2,), float(number)), step_number=number) for number in range(6)]
+    assert recorder.log[:4] == ["call 0", "call 1", "call 2", "record"]
+    if refusal:
+        assert recorder.log[4:] == ["call 3", "call 4", "call 5"]
+        assert float(terms[5]["loss"]) == 10
+    else:
+        assert recorder.log[4:] == ["call 3", "replay", "replay", "replay"]
+        assert terms[3] is terms[5]
+        assert seen[3] == (True, True)  # what a recording of Adam needs
+        assert torch.equal(graph._inputs[0], torch.full((2,), 5.0))
+    assert seen[:3] == [(True, False)] * 3
+    assert (adam.param_groups[0]["lr"], adam.param_groups[0]["capturable"]) == (0.1, False)
+
+
 def test_a_compiled_step_trains_alike(dsprites: FactorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     # what is traced is tested here, not the C++ that would be made of it, which takes half a minute
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
@@ -178,3 +240,21 @@ def test_recorded_steps_are_eager_steps(settings: dict[str, Any], dsprites: Fact
         expected, found = eager.train_step(off), recorded.train_step(off)
         torch.testing.assert_close(found["loss"], expected["loss"], rtol=1e-4, atol=1e-4, msg=f"step {step}")
     assert torch.equal(eager.generator.get_state(), recorded.generator.get_state())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_stacked_models_are_recorded_too(dsprites: FactorDataset) -> None:
+    settings = {"device": "cuda", "objective": "sparse", "sparsity_warmup": 10}
+    eager, recorded = (
+        StackedModels(
+            [
+                Trainer(dataclasses.replace(SMALL, seed=seed, step_graph=way, **settings).resolve(), dsprites)  # type: ignore[arg-type]
+                for seed in (0, 1)
+            ]
+        )
+        for way in ("none", "cuda_graph")
+    )
+    off = torch.autocast("cuda", enabled=False)
+    for _ in range(10):
+        expected, found = eager.train_step(off)["loss"], recorded.train_step(off)["loss"]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
