@@ -6,11 +6,12 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.measuring import machine_facts
 from experiments.paper_cells import METHODS, Cell, Stop
@@ -20,14 +21,18 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, torch_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.metrics import lpips, ssim
+from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.training import Trainer
 
-_SECONDS_PER_ROUND = 1.0
+_SECONDS_PER_ROUND = 0.5
 _ROUNDS = 3
 _MOST_STEPS = 50
-# enough items for every score that draws 10,000; the rest of the evaluation grows with the number of items
+# enough items for every score that draws 10,000; what grows with the number of items is timed by itself
 _SAMPLE = 20_000
-_ENCODED = 4_096
+_IMAGES = 64
+_ENCODED = 2_048
+_LPIPS_ITEMS = 1_024  # at most, see `sparse_repr.evaluate`
 
 
 def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
@@ -49,15 +54,15 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
         kinds.setdefault((cell.dataset, cell.method), []).append(cell)
     data = {dataset: load_dataset(dataset) for dataset in dict.fromkeys(dataset for dataset, _ in kinds)}
     steps = _step_seconds({kind: members[0] for kind, members in kinds.items()}, data)
-    evaluations: dict[tuple[str, Stop], float] = {}
+    evaluations: dict[tuple[str, str], Evaluation] = {}
     rows: list[dict[str, Any]] = []
     for (dataset, method), members in kinds.items():
         cell = members[0]
         for stop in cell.stops:
-            if (dataset, stop) not in evaluations:
-                evaluations[dataset, stop] = _evaluation_seconds(cell, stop, data[dataset])
+            if (dataset, stop.metrics) not in evaluations:
+                evaluations[dataset, stop.metrics] = _time_evaluation(cell, stop, data[dataset])
         median, least, greatest = steps[dataset, method]
-        evaluation = sum(evaluations[dataset, stop] for stop in cell.stops)
+        evaluation = sum(evaluations[dataset, stop.metrics].seconds(stop, data[dataset]) for stop in cell.stops)
         rows.append(
             {
                 "dataset": dataset,
@@ -72,8 +77,9 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
     hours = sum(row["training_hours"] + row["evaluation_hours"] for row in rows)
     return {
         "machine": machine_facts(),
-        # other work on the machine makes every figure here too large
+        # CPU time does not count the time that other work takes, but their use of caches and memory slows it
         "load_before": load,
+        "clock": "CPU time of a thread" if cells[0].training.device == "cpu" else "wall clock",
         "processes": processes,
         "precision": cells[0].training.precision,
         "threads_per_process": cells[0].training.threads,
@@ -102,52 +108,97 @@ def _step_seconds(
     return {kind: (float(np.median(values)), min(values), max(values)) for kind, values in times.items()}
 
 
+def _clock(device: torch.device, threads: int | None) -> Callable[[], float]:
+    """Seconds that a busy machine does not stretch: CPU time on a CPU, where the device is another one the clock."""
+    if device.type != "cpu":
+        return time.perf_counter
+    return lambda: time.process_time() / (threads or 1)
+
+
 def _take(trainer: Trainer, steps: int) -> float:
     """Seconds of some steps."""
     autocast = autocast_for(trainer.device, trainer.config.precision)
-    started = time.perf_counter()
+    now = _clock(trainer.device, trainer.config.threads)
+    started = now()
     for _ in range(steps):
         terms = trainer.train_step(autocast)
     float(terms["loss"])  # waits for the device
-    return time.perf_counter() - started
+    return now() - started
 
 
-def _evaluation_seconds(cell: Cell, stop: Stop, data: FactorDataset) -> float:
-    """Seconds of one evaluation: of an untrained encoder, on fewer items where there are many."""
-    count = len(data) if stop.sample is None else min(stop.sample, len(data))
-    sample = min(_SAMPLE, count)
-    with tempfile.TemporaryDirectory() as folder, torch_threads(cell.training.threads):
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Seconds of one evaluation by what they grow with."""
+
+    scores_s: float
+    """Of the scores and figures, `_SAMPLE` items and `_IMAGES` images."""
+    encode_s: float
+    """Per item."""
+    compare_s: float
+    """Per image: the similarities of three candidates."""
+    lpips_s: float
+    """Per image; 0 where the weights are not present."""
+
+    def seconds(self, stop: Stop, data: FactorDataset) -> float:
+        """Of the evaluation at a stop; data with held-out images is compared in two parts."""
+        count = len(data) if stop.sample is None else min(stop.sample, len(data))
+        parts = 2 if len(data.split[1]) else 1
+        compared, judged = max(0, stop.image_items - _IMAGES), min(stop.image_items, _LPIPS_ITEMS) - _IMAGES
+        return (
+            self.scores_s
+            + max(0, count - _SAMPLE) * self.encode_s
+            + parts * (compared * (self.compare_s + self.encode_s) + max(0, judged) * self.lpips_s)
+        )
+
+
+def _time_evaluation(cell: Cell, stop: Stop, data: FactorDataset) -> Evaluation:
+    """Time the evaluation of an untrained encoder on few items, and what grows with their number."""
+    training = cell.training
+    with tempfile.TemporaryDirectory() as folder, torch_threads(training.threads):
         run = pretrain_encoder(
             PretrainConfig(
                 dataset=cell.dataset,
                 objective="vae",
                 run_dir=str(Path(folder) / "run"),
                 steps=1,
-                device=cell.training.device,
-                precision=cell.training.precision,
-                threads=cell.training.threads,
+                device=training.device,
+                precision=training.precision,
+                threads=training.threads,
                 progress=False,
             ),
             data=data,
         )
-        started = time.perf_counter()
+        now = _clock(torch.device(training.device), training.threads)
+        started = now()
         evaluate_run(
             EvaluateConfig(
                 run=str(run),
                 metrics=stop.metrics,
-                sample=sample,
-                image_items=stop.image_items,
-                device=cell.training.device,
-                threads=cell.training.threads,
+                sample=min(_SAMPLE, len(data)),
+                image_items=_IMAGES,
+                device=training.device,
+                threads=training.threads,
                 progress=False,
             )
         )
-        seconds = time.perf_counter() - started
-        images = data.images(np.arange(min(_ENCODED, len(data))))
+        scores = now() - started
+        pixels = torch.from_numpy(data.images(np.arange(min(_ENCODED, len(data)))))
         encoder = load_encoder(run)
-        started = time.perf_counter()
-        encoder.encode(images)
-        return seconds + (count - sample) * (time.perf_counter() - started) / len(images)
+        pixels = pixels.to(training.device)
+
+        def per_image(work: Callable[[], Any], count: int) -> float:
+            started = now()
+            work()
+            return (now() - started) / count
+
+        images = encoder.preprocessing(pixels[:_IMAGES])
+        judges = default_weights_path().is_file()
+        return Evaluation(
+            scores_s=scores,
+            encode_s=per_image(lambda: encoder.encode(pixels), len(pixels)),
+            compare_s=3 * per_image(lambda: ssim(images, images, data_range=1.0), len(images)),
+            lpips_s=per_image(lambda: lpips(images[:16], images[:16]), 16) if judges else 0.0,
+        )
 
 
 def as_markdown(budget: dict[str, Any]) -> str:
@@ -173,8 +224,8 @@ def as_markdown(budget: dict[str, Any]) -> str:
         f"{sum(row['cells'] for row in budget['rows'])} cells: {budget['process_hours']:.1f} hours of one process, "
         f"{budget['hours']:.1f} hours by the clock with {budget['processes']}. "
         f"{budget['precision']}, {budget['threads_per_process']} thread(s) per process, {machine['processor']} with "
-        f"{machine['cores']} cores, {machine['date']}. Load of the machine by other work while measuring: {load} "
-        "(above 0 the figures are too large).",
+        f"{machine['cores']} cores, {machine['date']}; {budget['clock']}. Load of the machine by other work before "
+        f"measuring: {load}; a busy machine takes longer, and its figures are too large.",
     ]
     return "\n".join(lines) + "\n"
 

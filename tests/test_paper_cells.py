@@ -1,0 +1,160 @@
+"""What the study consists of at every scale, counted by hand."""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+
+import pytest
+
+from experiments.paper_cells import (
+    METHODS,
+    PARTS,
+    SCALES,
+    Cell,
+    datasets_of,
+    make_cell,
+    paper_cells,
+    present_or_stand_in,
+)
+from experiments.paper_sweep import FAMILIES, fresh_cells, marks_of, select, sweep_cells
+from experiments.reproduce_paper import StudyConfig, cells_of, main
+
+STAND_INS = ("dsprites", "faces", "chairs3d")
+
+
+def counts(cells: list[Cell]) -> dict[tuple[str, int], int]:
+    """Cells by data set and steps."""
+    return dict(collections.Counter((cell.dataset, cell.training.steps) for cell in cells))
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        ("smoke", {("dsprites", 20): 5, ("faces", 20): 2, ("chairs3d", 20): 1}),
+        # five pixel arms of 3 seeds, two perceptual ones of one; VAE, β-VAE and sparse on the others
+        ("cpu", {("dsprites", 8_000): 15, ("dsprites", 2_000): 2, ("faces", 8_000): 3, ("chairs3d", 8_000): 3}),
+        # nine methods on dSprites and the paper's five on the others, ten seeds each
+        ("gpu", {("dsprites", 346_000): 90, ("faces", 346_000): 50, ("chairs3d", 346_000): 50}),
+    ],
+)
+def test_cells_of_a_scale(scale: str, expected: dict[tuple[str, int], int], tmp_path: Path) -> None:
+    cells = paper_cells(SCALES[scale], tmp_path, datasets=STAND_INS)
+    assert counts(cells) == expected
+    assert len({cell.folder for cell in cells}) == len(cells)
+    assert all(cell.training.steps == cell.stops[-1].steps for cell in cells)
+
+
+def test_one_seed_of_every_arm_comes_before_the_second(tmp_path: Path) -> None:
+    cells = paper_cells(SCALES["cpu"], tmp_path, datasets=["dsprites"])
+    assert [cell.seed for cell in cells] == [0] * 7 + [1] * 5 + [2] * 5
+    assert cells[0].folder == tmp_path / "dsprites-vae-seed0"
+
+
+def test_short_runs_compare_all_arms_at_equal_steps(tmp_path: Path) -> None:
+    for cell in paper_cells(SCALES["cpu"], tmp_path, datasets=STAND_INS):
+        assert cell.stops[0].steps == 2_000
+        assert (cell.training.learning_rate, cell.training.batch_size, cell.training.threads) == (1e-3, 64, 1)
+    pixels = make_cell(SCALES["cpu"], "dsprites", "vae", 0, tmp_path)
+    assert [pixels.stop_folder(stop) for stop in pixels.stops] == [pixels.folder / "at-2000", pixels.folder]
+    perceptual = make_cell(SCALES["cpu"], "dsprites", "perceptual", 0, tmp_path)
+    assert len(perceptual.stops) == 1
+    assert (perceptual.training.perceptual_layers, perceptual.training.pixel_weight) == ("relu2_2", 0)
+
+
+def test_methods_are_what_their_names_say(tmp_path: Path) -> None:
+    training = {name: make_cell(SCALES["cpu"], "dsprites", name, 3, tmp_path).training for name in METHODS}
+    assert (training["beta_vae"].objective, training["beta_vae"].beta) == ("beta_vae", 4)
+    assert (training["beta_sparse"].beta, training["beta_sparse"].sparsity_weight) == (4, 1)
+    assert (training["sparse"].beta, training["sparse"].sparsity_weight) == (1, 1)
+    assert training["sparse_perceptual"].objective == "sparse"
+    assert training["sparse_perceptual"].perceptual_weight == training["perceptual"].perceptual_weight == 1
+    assert training["capacity"].capacity_steps == 8_000  # spans the run
+    assert {config.seed for config in training.values()} == {3}
+    full = make_cell(SCALES["gpu"], "dsprites", "capacity", 0, tmp_path).training
+    assert (full.capacity_steps, full.device, full.learning_rate) == (100_000, "cuda", 1e-3)
+    # a stand-in is trained by the recipe of what it stands in for
+    assert make_cell(SCALES["gpu"], "faces", "beta_vae", 0, tmp_path).training.beta == 10
+    with pytest.raises(ValueError, match="unknown method 'betavae'. Did you mean 'beta_vae'"):
+        make_cell(SCALES["cpu"], "dsprites", "betavae", 0, tmp_path)
+    with pytest.raises(ValueError, match="unknown data set of the study 'mpi3d'"):
+        make_cell(SCALES["cpu"], "mpi3d", "vae", 0, tmp_path)
+
+
+def test_parts_name_their_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert datasets_of(["fig5", "table1", "fig3"]) == ["dsprites", "chairs"]
+    assert datasets_of(list(PARTS)) == ["dsprites", "celeba", "chairs"]
+    monkeypatch.delenv("SPARSE_REPR_DATA", raising=False)
+    assert [present_or_stand_in(name) for name in ("dsprites", "celeba", "chairs")] == list(STAND_INS)
+    chosen = cells_of(StudyConfig("cpu", only="table2", out=str(tmp_path)))
+    assert [cell.name for cell in chosen] == ["faces-vae-seed0", "faces-beta_vae-seed0", "faces-sparse-seed0"]
+    more = cells_of(StudyConfig("cpu", dataset="faces", method="perceptual,factor_vae", seeds="0,5", out=str(tmp_path)))
+    assert [(cell.method, cell.seed) for cell in more] == [
+        ("perceptual", 0),
+        ("factor_vae", 0),
+        ("perceptual", 5),
+        ("factor_vae", 5),
+    ]
+
+
+def test_the_sweep_gives_every_family_as_many_tries(tmp_path: Path) -> None:
+    assert {len(family.configurations) for family in FAMILIES.values()} == {6}
+    cells = sweep_cells(SCALES["cpu"], tmp_path)
+    # two seeds of 4 x 6 configurations and the VAE, and three perceptual cells
+    assert len(cells) == 2 * 25 + 3
+    assert {cell.dataset for cell in cells} == {"dsprites"}
+    arms = {cell.name: cell for cell in paper_cells(SCALES["cpu"], tmp_path, datasets=["dsprites"])}
+    shared = {cell.name for cell in cells} & set(arms)
+    # VAE, β = 4, L1 1 on the mean with β 1 and 4, for both seeds; perceptual and sparse + perceptual
+    assert len(shared) == 2 * 4 + 2
+    assert all(arms[cell.name] == cell for cell in cells if cell.name in shared)
+    assert "dsprites-sparse-weight4-output-seed1" in {cell.name for cell in cells}
+    assert marks_of({"beta": 2}) == "-beta2"
+
+
+def test_the_choice_needs_the_whole_sweep(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="48 of its cells are not finished .* run --only sweep first"):
+        fresh_cells(SCALES["cpu"], tmp_path)
+
+
+def test_the_choice_sees_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments import paper_sweep
+
+    monkeypatch.setattr(paper_sweep, "is_finished", lambda _: True)
+    # the last configuration of each family agrees best
+    monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
+    order = [changes for family in FAMILIES.values() for changes in family.configurations]
+    answers = iter([[0.1 + place / 100, 0.2] for place in range(len(order))])
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda *_: next(answers))
+    chosen = select(SCALES["cpu"], tmp_path)
+    assert chosen == {name: family.configurations[-1] for name, family in FAMILIES.items()}
+    assert (tmp_path / paper_sweep.SELECTION).is_file()
+    answers = iter([[0.1 + place / 100, 0.2] for place in range(len(order))])
+    fresh = fresh_cells(SCALES["cpu"], tmp_path)
+    assert sorted({cell.seed for cell in fresh}) == [100, 101, 102]
+    assert len(fresh) == 3 * 5
+
+
+class _NoImages:
+    def __len__(self) -> int:
+        return 10_000
+
+    def images(self, indices: object) -> None:
+        return None
+
+
+def test_wrong_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="unknown table or figure 'table4'. Did you mean 'table"):
+        StudyConfig("cpu", only="table4")
+    with pytest.raises(ValueError, match="processes needs a whole number of at least 1, got 0"):
+        StudyConfig("cpu", processes=0)
+    assert main(["--scale", "cpu", "--dataset", "mpi3d", "--out", str(tmp_path)]) == 2
+    assert "unknown data set of the study 'mpi3d'" in capsys.readouterr().err
+
+
+def test_a_full_protocol_needs_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["--scale", "gpu", "--only", "table1", "--out", str(tmp_path)]) == 2
+    assert "--scale gpu needs a CUDA GPU, none is available here; use --scale cpu" in capsys.readouterr().err
