@@ -169,21 +169,22 @@ def run_study(agenda: Agenda, out: Path, *, processes: int = 1) -> None:
 
 
 def _run_here(agenda: Agenda, out: Path) -> None:
-    while agenda:
-        unit = agenda.next()
-        if unit is None:
-            time.sleep(_IDLE_S)
-            continue
-        try:
-            complete_cells(unit.cells, functools.partial(agenda.took, unit))
-        except TrainingInterrupted as stopped:
-            raise TrainingInterrupted(out, None, stopped.signal_number) from stopped
-        except KeyboardInterrupt as stopped:  # while evaluating, which is begun anew
-            raise TrainingInterrupted(out, None, signal.SIGINT) from stopped
-        except Exception as error:
-            agenda.ended(unit, taken_elsewhere(error))
-        else:
-            agenda.ended(unit)
+    try:
+        while agenda:
+            unit = agenda.next()
+            if unit is None:
+                time.sleep(_IDLE_S)
+                continue
+            try:
+                complete_cells(unit.cells, functools.partial(agenda.took, unit))
+            except TrainingInterrupted as stopped:
+                raise TrainingInterrupted(out, None, stopped.signal_number) from stopped
+            except Exception as error:
+                agenda.ended(unit, taken_elsewhere(error))
+            else:
+                agenda.ended(unit)
+    except KeyboardInterrupt as stopped:  # outside training; an evaluation is begun anew
+        raise TrainingInterrupted(out, None, signal.SIGINT) from stopped
 
 
 def _run_in_processes(agenda: Agenda, out: Path, processes: int) -> None:
