@@ -19,8 +19,10 @@ import pytest
 from experiments import cell_runs, study
 from experiments.cell_runs import claimed, complete_cells, finished_cells, is_finished, steps_taken
 from experiments.paper_cells import Cell, Stop
+from experiments.reproduce_paper import main
 from experiments.study import Agenda, run_study
-from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.data import FactorDataset
 from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.term_sums import NonFiniteLossError
 from tests.test_training import _same, _state
@@ -289,3 +291,21 @@ def test_the_line_of_a_finished_cell_names_its_scores(cells: list[Cell], tmp_pat
     assert study.describe(cells[0]) == (
         "folder-sparse-seed0: PSNR 21.94 dB, SSIM 0.931 (in sample), MIG 0.100, AAM 0.250"
     )
+
+
+def test_the_smoke_scale_runs_from_its_command(
+    dsprites: FactorDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--scale", "smoke", "--only", "table1,table3", "--method", "sparse_perceptual"]
+    command += ["--out", str(tmp_path / "study")]
+    assert main(command) == 0
+    assert "dsprites-sparse_perceptual-seed0: PSNR " in capsys.readouterr().out
+    found = finished_cells(tmp_path / "study")
+    assert [entry.record["method"] for entry in found] == ["sparse_perceptual"]
+    assert found[0].report["disentanglement"]["over"] == "random items of a full grid"
+    assert load_encoder(found[0].folder).code_size == 10
+    assert (found[0].folder / "figures" / "traversals.png").is_file()
+    assert main([*command, "--no-progress"]) == 0
+    assert "PSNR" not in capsys.readouterr().out
+    assert main([*command, "--threads", "2"]) == 2
+    assert "(threads: 1 there, 2 asked for)" in capsys.readouterr().err
