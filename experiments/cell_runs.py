@@ -17,7 +17,7 @@ from sparse_repr.devices import torch_threads
 from sparse_repr.ensemble import pretrain_encoders
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.run_folder import differing_settings, locked_run_folder, open_run_folder
+from sparse_repr.run_folder import RunFolderHeldError, differing_settings, locked_run_folder, open_run_folder
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 
@@ -85,8 +85,7 @@ def claimed(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
     with contextlib.ExitStack() as stack:
         held = []
         for cell in cells:
-            # FileExistsError: another process is computing it
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(RunFolderHeldError):
                 stack.enter_context(locked_run_folder(cell.folder, lock_name=".claim"))
                 held.append(cell)
         yield held

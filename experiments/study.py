@@ -17,6 +17,7 @@ from tqdm import tqdm
 from experiments.cell_runs import check_cells, claimed, complete_cells, is_finished
 from experiments.paper_cells import Cell
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
+from sparse_repr.run_folder import RunFolderHeldError
 from sparse_repr.worker_processes import Workers
 
 POLL_S = 20.0
@@ -216,4 +217,4 @@ def _run_in_processes(agenda: Agenda, out: Path, processes: int) -> None:
 
 def taken_elsewhere(error: Exception | None) -> Exception | None:
     """The error, or None where it says that another process trains in that folder: the cell is then waited for."""
-    return None if isinstance(error, FileExistsError) else error
+    return None if isinstance(error, RunFolderHeldError) else error

@@ -21,6 +21,10 @@ _NEEDED_BYTES = 100_000_000
 _MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every", "step_graph"})
 
 
+class RunFolderHeldError(FileExistsError):
+    """Another process holds the run folder; it may be free later."""
+
+
 @contextlib.contextmanager
 def locked_run_folder(folder: Path, *, lock_name: str = ".lock") -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends.
@@ -30,7 +34,8 @@ def locked_run_folder(folder: Path, *, lock_name: str = ".lock") -> Iterator[Non
         lock_name: file in it that is locked; another one than training's claims the folder for more than training.
 
     Raises:
-        FileExistsError: another process is training in this folder, or `folder` is a file.
+        RunFolderHeldError: another process is training in this folder.
+        FileExistsError: `folder` is a file.
         OSError: the folder cannot be written.
     """
     if folder.exists() and not folder.is_dir():
@@ -42,7 +47,7 @@ def locked_run_folder(folder: Path, *, lock_name: str = ".lock") -> Iterator[Non
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise FileExistsError(
+        raise RunFolderHeldError(
             f"{folder} is being trained in by another process; wait for it, or choose another folder with --run-dir"
         ) from error
     try:
