@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 _SCORES = {
@@ -47,6 +48,15 @@ def as_markdown(results: dict[str, Any]) -> str:
         for seed, confirmed in seeds.items():
             for end, row in confirmed["scores"].items():
                 lines.append(f"| {objective} | {seed} | {_ENDS[end]} | {row['step']:.0f} | {_cells(row)} |")
+    lines += [""]
+    for objective, seeds in results["confirmed"].items():
+        ends = {end: [row["scores"][end] for row in seeds.values()] for end in ("plain", "at_share")}
+        means = {end: {name: fmean(row[name] for row in rows) for name in _SCORES} for end, rows in ends.items()}
+        compared = (
+            f"{title} {means['plain'][name]:.3g} published, {means['at_share'][name]:.3g} chosen"
+            for name, title in _SCORES.items()
+        )
+        lines.append(f"Means over the seeds of {objective}, {len(seeds)}: {'; '.join(compared)}.")
     lines += ["", "| step | ms of processor time (median) | least | greatest |", "|---|---|---|---|"]
     for kind, cost in results["costs"].items():
         times = [f"{1000 * cost[name]:.1f}" for name in ("median", "least", "greatest")]

@@ -55,8 +55,12 @@ FAST: dict[str, Any] = {
     "initialisation": "he",
     "steps": 3_000,
 }
-"""What ``fast`` changes: chosen by `experiments.time_to_quality` on dSprites, where 4,000 such steps take a third
-of the time of 10,000 published ones on a CPU."""
+"""What ``fast`` changes, chosen by `experiments.time_to_quality` on dSprites.
+
+The bound of 10,000 published steps is reached in 7 to 19 % of their time, and passed by 8 to 24 nats in a third. The
+code is another one: all units carry something, and MIG and AAM are lower than in the published settings, which start on
+a plateau and leave it with 3 or 4 units. Where disentanglement counts, train by the published settings.
+"""
 
 
 def _hastened(settings: dict[str, Any]) -> dict[str, Any]:
