@@ -249,7 +249,7 @@ def train_variant(
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The costs and the scores as tables."""
-    lines = [f"`{results['command']}`", ""]
+    lines = [*(f"`{command}`  " for command in results["commands"]), ""]
     for batch_size, costs in results["costs"].items():
         lines += [f"| step of {batch_size} | ms | median | greatest | against plain |", "|---|---|---|---|---|"]
         for name, cost in costs.items():
@@ -313,11 +313,11 @@ def compare(config: CostsConfig) -> dict[str, Any]:
     path = out / "results.json"
     earlier: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     data = load_dataset(config.dataset)
-    unimportant = ("out", "runs", "baseline")
+    of_one_call = ("out", "runs", "baseline", "variants", "seeds", "cost_batch_sizes")  # entries of costs and variants
     results: dict[str, Any] = {
-        "command": command_of(config),
+        "commands": list(dict.fromkeys([*earlier.get("commands", []), command_of(config)])),
         "machine": machine_facts(),
-        "settings": {name: value for name, value in dataclasses.asdict(config).items() if name not in unimportant},
+        "settings": {name: value for name, value in dataclasses.asdict(config).items() if name not in of_one_call},
         "costs": earlier.get("costs", {}),
         "variants": earlier.get("variants", {}),
     }
