@@ -208,11 +208,45 @@ def costs_table() -> str:
     )
 
 
+def perceptual_table() -> str:
+    """What each cheaper perceptual loss saves, and what it reaches in the same time."""
+    results = _read("perceptual_costs/results.json")
+    settings, machine = results["settings"], results["machine"]
+    costs = results["costs"][max(results["costs"], key=int)]
+    rows = []
+    for name, cost in costs.items():
+        cells = [name, f"{1000 * cost['least']:,.0f}", f"{cost['ratio']:.2f}"]
+        for seed in map(str, settings["seeds"]):
+            points = results["variants"].get(name, {}).get(seed)
+            if points is None:
+                cells += ["–"] * 4
+                continue
+            early, last = points[0], points[-1]
+            cells += [f"{last['steps']:,}", f"{early['lpips']:.3f}, {last['lpips']:.3f}"]
+            cells += [f"{last['psnr_db']:.2f}", f"{last['feature_distance']:.3f}"]
+        rows.append(cells)
+    header = ["perceptual loss", f"ms per step of {max(map(int, results['costs']))}", "against plain"]
+    header += ["steps", f"LPIPS at {settings['points'][0]:.0%}, at the end", "PSNR (dB)", "feature distance"] * len(
+        settings["seeds"]
+    )
+    budget_s = settings["plain_steps"] * results["costs"][str(settings["batch_size"])]["plain"]["least"]
+    return (
+        f"{_table(header, rows)}\n\n"
+        f"Every variant trained for {budget_s:.0f} s on one core, {settings['plain_steps']} plain steps of "
+        f"{settings['batch_size']} pictures of {settings['dataset']}, code size {settings['code_size']}, learning rate "
+        f"{settings['learning_rate']:g}, {settings['precision']}, pixel and perceptual weight 1, seed "
+        f"{', '.join(map(str, settings['seeds']))}; scored on {settings['items']} held-out pictures. Milliseconds are "
+        f"the least of {settings['cost_rounds']} rounds in turns, one thread of an {machine['processor']}.\n\n"
+        f"`{results['command']}`, {machine['date']}."
+    )
+
+
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"quickstart": quickstart_table, "long": long_table, "measured": measured_table},
     ROOT / "rl" / "README.md": {"agents": agents_table},
     ROOT / "sparse_repr" / "objectives" / "README.md": {
         "costs": costs_table,
+        "perceptual": perceptual_table,
         "objectives-2000": lambda: objectives_table(2000),
         "objectives-500": lambda: objectives_table(500),
     },
