@@ -23,6 +23,7 @@ from experiments.agent_costs import measure_agents
 from experiments.encoding_costs import measure_encoding
 from experiments.measuring import machine_facts, seconds_of
 from experiments.streaming_costs import measure_streaming
+from experiments.training_costs import measure_training
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.data.chairs3d import render_chairs
@@ -55,7 +56,8 @@ class BenchmarkConfig:
     part: Annotated[str, tyro.conf.Positional]
     """drawing (the dSprites grid), data (stand-ins, and celeba and chairs where SPARSE_REPR_DATA holds them), encode
     (the dSprites grid, and an agent's batches), envs (steps per second), metrics (each score), agents (frozen encoders
-    in and outside a policy) or streaming (memory and throughput from ten thousand to a million images)."""
+    in and outside a policy), streaming (memory and throughput from ten thousand to a million images) or training
+    (images per second of the loop against the usual pattern and pythae)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics)."""
     skip_slow: bool = False
@@ -271,6 +273,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "envs": measure_envs,
     "metrics": measure_metrics,
     "agents": lambda _: measure_agents(),
+    "training": lambda _: measure_training(),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

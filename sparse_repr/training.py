@@ -23,6 +23,7 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
 from sparse_repr.devices import autocast_for, torch_threads
 from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
+from sparse_repr.freed_memory import keep_freed_memory
 from sparse_repr.initialisation import initialise
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.models import VAE, build_vae
@@ -116,6 +117,8 @@ class Trainer:
         self.shares = shares
         self.folder = config.run_folder()
         self.device = torch.device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         channels, height, width = data.image_shape
         self.preprocessing = Preprocessing(
             channels=channels, source_size=(height, width), network_size=(config.image_size, config.image_size)
