@@ -22,6 +22,7 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.agent_costs import measure_agents
 from experiments.encoding_costs import measure_encoding
 from experiments.measuring import machine_facts, seconds_of
+from experiments.seed_costs import measure_seeds
 from experiments.streaming_costs import measure_streaming
 from experiments.training_costs import measure_training
 from sparse_repr import PretrainConfig, load_encoder
@@ -56,8 +57,8 @@ class BenchmarkConfig:
     part: Annotated[str, tyro.conf.Positional]
     """drawing (the dSprites grid), data (stand-ins, and celeba and chairs where SPARSE_REPR_DATA holds them), encode
     (the dSprites grid, and an agent's batches), envs (steps per second), metrics (each score), agents (frozen encoders
-    in and outside a policy), streaming (memory and throughput from ten thousand to a million images) or training
-    (images per second of the loop against the usual pattern and pythae)."""
+    in and outside a policy), streaming (memory and throughput from ten thousand to a million images), training (images
+    per second of the loop against the usual pattern and pythae) or seeds (several models at a time against one)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics)."""
     skip_slow: bool = False
@@ -274,6 +275,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "metrics": measure_metrics,
     "agents": lambda _: measure_agents(),
     "training": lambda _: measure_training(),
+    "seeds": lambda _: measure_seeds(),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

@@ -21,6 +21,7 @@ def test_the_eager_loop_gives_the_codes_of_encode(dsprites: FactorDataset) -> No
 
 def test_measuring_names_the_fastest_eager_chunk(dsprites: FactorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding_costs, "CHUNKS", (1, 32))
+    monkeypatch.setattr(encoding_costs.os, "cpu_count", lambda: 1)
     monkeypatch.setattr(encoding_costs, "_measure_data_set", lambda encoder, data, chunk: {"chunk": chunk})
     monkeypatch.setattr(encoding_costs, "_measure_latency", lambda encoder, images: {"images": len(images)})
     results = measure_encoding(make_encoder(), dsprites, pictures=64)

@@ -25,6 +25,7 @@ SHORTER = (
     (r"learn\([\d_]+", "learn(64"),
     (r"n_steps=\d+", "n_steps=64"),
     (r"eval_freq=[\d_]+", "eval_freq=8"),
+    (r"--seeds 0-15 --sparsity-weight 0,1,4", "--seeds 0-1 --sparsity-weight 1"),
     (r"--frames [\d_]+", "--frames 40"),
     (r"--sample [\d_]+", "--sample 300"),
     (r"(sparse_repr\.evaluate \S+)", r"\1 --image-items 200"),
