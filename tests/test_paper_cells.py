@@ -60,6 +60,7 @@ def test_short_runs_compare_all_arms_at_equal_steps(tmp_path: Path) -> None:
     perceptual = make_cell(SCALES["cpu"], "dsprites", "perceptual", 0, tmp_path)
     assert len(perceptual.stops) == 1
     assert (perceptual.training.perceptual_layers, perceptual.training.pixel_weight) == ("relu2_2", 0)
+    assert perceptual.training.perceptual_images == 16
 
 
 def test_methods_are_what_their_names_say(tmp_path: Path) -> None:
