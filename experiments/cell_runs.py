@@ -226,6 +226,11 @@ def finished_cells(out: Path) -> list[Finished]:
         record, report = _read(path), _read(path.parent / "metrics.json")
         if record is not None and report is not None:
             found.append(Finished(path.parent, record, report))
+    return in_order(found)
+
+
+def in_order(evaluations: Sequence[Finished]) -> list[Finished]:
+    """Evaluations by data set, method (in the order of `METHODS`, then the sweep's), seed and steps."""
     order = list(METHODS)
 
     def place(entry: Finished) -> tuple[Any, ...]:
@@ -234,7 +239,7 @@ def finished_cells(out: Path) -> list[Finished]:
         known = order.index(method) if method in order else len(order)
         return record["dataset"], known, method, record["seed"], record["steps"]
 
-    return sorted(found, key=place)
+    return sorted(evaluations, key=place)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -41,7 +41,8 @@ SELECTION = "sweep-selection.json"
 """File in the study's folder: UDR of every configuration, and the chosen one of each family."""
 _DATASET = "dsprites"
 _ITEMS = 10_000
-_FIRST_FRESH_SEED = 100
+FIRST_FRESH_SEED = 100
+"""Seeds from here on took no part in the choice."""
 
 Changes = Mapping[str, Any]
 
@@ -134,7 +135,7 @@ def fresh_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
     chosen = select(scale, out, threads=threads)
     listed = [(FAMILIES[name].method, changes) for name, changes in chosen.items()] + [("vae", {})]
     return [
-        sweep_cell(scale, method, changes, _FIRST_FRESH_SEED + number, out, threads=threads)
+        sweep_cell(scale, method, changes, FIRST_FRESH_SEED + number, out, threads=threads)
         for number in range(scale.fresh_seeds)
         for method, changes in listed
     ]

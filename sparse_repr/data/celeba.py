@@ -21,7 +21,7 @@ __all__ = ["load_celeba"]
 
 # The usual crop of the aligned 178x218 pictures is the centre 148x148; a share of the width, so that copies at another
 # size give the same view.
-_CROP = 148 / 178
+CROP = 148 / 178
 _ADVICE = (
     "Download img_align_celeba.zip (Align&Cropped Images, 1.4 GB) from the CelebA page "
     "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and name the file, or the folder that holds it, as the data "
@@ -60,7 +60,7 @@ def load_celeba(
         "celeba",
         place,
         {"image_size": image_size},
-        lambda pictures: (pictures.names, Preparation(3, image_size, image_size, _CROP)),
+        lambda pictures: (pictures.names, Preparation(3, image_size, image_size, CROP)),
         progress=progress,
         in_memory=in_memory,
     )

@@ -25,7 +25,7 @@ FACTOR_NAMES = ("model", "azimuth", "elevation")
 
 # The usual crop of the 600x600 renderings is the centre 400x400; a share of the width, so that copies at another size
 # give the same view.
-_CROP = 400 / 600
+CROP = 400 / 600
 # <model>/renders/image_<number>_p<elevation>_t<azimuth>_r<distance>.png
 _RENDERING = re.compile(r"(?:^|/)([^/]+)/renders/image_\d+_p(\d+)_t(\d+)_r\d+\.png$")
 _ADVICE = (
@@ -67,7 +67,7 @@ def load_chairs(
         OSError: no room for the cached copy.
     """
     place = locate("chairs", path, ("rendered_chairs.tar", "rendered_chairs"), advice=_ADVICE, folder_itself=True)
-    preparation = Preparation(1 if grey else 3, image_size, image_size, _CROP)
+    preparation = Preparation(1 if grey else 3, image_size, image_size, CROP)
 
     def choose(pictures: Pictures) -> tuple[Sequence[str], Preparation]:
         views = sorted((view, name) for name in pictures.names if (view := _view(name)) is not None)
