@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.committed import ROOT, markdown_table, read_results
 from experiments.compare_objectives import COLUMNS
+from experiments.paper_pages import TABLES as PAPER_TABLES
 from experiments.report import replace_between
 from experiments.speed_tables import agents_table, measured_table, training_table
 from sparse_repr.files import write_bytes
@@ -138,6 +139,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "training": training_table,
         "measured": measured_table,
     },
+    ROOT / "experiments" / "README.md": PAPER_TABLES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
     ROOT / "sparse_repr" / "objectives" / "README.md": {
         "costs": costs_table,

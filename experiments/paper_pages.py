@@ -1,0 +1,59 @@
+"""The tables of the paper's study on the pages of the repository, from its published cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.paper_choices import choices_table
+from experiments.paper_tables import (
+    NOTHING,
+    Table,
+    compact_table,
+    disentanglement_table,
+    equal_steps_table,
+    further_table,
+    other_scores_table,
+    reconstruction_table,
+    sparsity_table,
+)
+from experiments.published_cells import all_published
+from experiments.sweep_tables import fresh_table, sweep_table
+
+RESULTS = Path(__file__).parent / "results" / "paper"
+"""Published cells, one folder per scale."""
+
+
+def shown(table: Callable[..., Table | None], *datasets: str, results: Path = RESULTS) -> str:
+    """A table as Markdown, one per scale and data set that has any published cell.
+
+    Args:
+        table: takes the results and, where `datasets` are given, a data set.
+        datasets: those to show.
+        results: folder of the published cells.
+    """
+    calls = [(dataset,) for dataset in datasets] or [()]
+    found = [table(study, *arguments) for study in all_published(results) for arguments in calls]
+    return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or NOTHING
+
+
+def paper_table() -> str:
+    """The paper's study in the few columns that the README has room for."""
+    return shown(compact_table)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "choices": lambda: choices_table().as_markdown(),
+    "paper-table1": lambda: shown(reconstruction_table, "dsprites"),
+    "paper-table2": lambda: shown(reconstruction_table, "celeba", "faces"),
+    "paper-table3": lambda: shown(disentanglement_table, "dsprites"),
+    "paper-chairs": lambda: shown(reconstruction_table, "chairs", "chairs3d"),
+    "paper-factors": lambda: shown(disentanglement_table, "celeba", "faces", "chairs", "chairs3d"),
+    "paper-equal-steps": lambda: shown(equal_steps_table, "dsprites"),
+    "paper-further": lambda: shown(further_table, "dsprites"),
+    "paper-other-scores": lambda: shown(other_scores_table, "dsprites"),
+    "paper-sparsity": lambda: shown(sparsity_table, "dsprites", "celeba", "faces", "chairs", "chairs3d"),
+    "paper-sweep": lambda: shown(sweep_table),
+    "paper-fresh": lambda: shown(fresh_table),
+}
+"""Name of the marks in experiments/README.md -> what stands between them."""
