@@ -2,11 +2,13 @@
 
 One cell is one (data set, method, seed): a run folder in `runs/paper-SCALE`. The same command goes on where it stopped;
 started several times, on one machine or on several that share the folder, each takes cells that no other one holds.
+After every finished cell it writes `report.html` and `results.csv` there from what is finished.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ from typing import Literal
 import tyro
 
 from experiments.paper_cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
+from experiments.paper_report import publish_figures, write_study_report
 from experiments.paper_sweep import fresh_cells, sweep_cells
+from experiments.published_cells import publish
 from experiments.ray_study import run_study_on_ray
 from experiments.study import Agenda, run_study
 from experiments.study_budget import as_markdown, measure_budget, write_budget
@@ -58,6 +62,10 @@ class StudyConfig:
     """Address of a Ray cluster that shares the folder, such as auto or ray://HOST:10001; local starts one here."""
     budget: bool = False
     """Only time a few steps of every kind of cell and write budget-SCALE.json and .md into the folder of results."""
+    report: bool = False
+    """Compute nothing, only write report.html and results.csv from what is finished."""
+    publish: bool = False
+    """Compute nothing, only add what is finished, and its pictures, to the folder of results."""
     results: str = "experiments/results/paper"
     """Folder of what is committed."""
     progress: bool = True
@@ -72,6 +80,9 @@ class StudyConfig:
             lookup({**PARTS, **dict.fromkeys(_SWEEP, "")}, part, "table or figure")
         if self.seeds:
             parse_seeds(self.seeds)
+        modes = [name for name in ("budget", "report", "publish") if getattr(self, name)]
+        if len(modes) > 1:
+            raise ValueError(f"give one of --budget, --report and --publish, got --{' and --'.join(modes)}")
 
     def folder(self) -> Path:
         """Where the cells are, as an absolute path: processes elsewhere may have another working folder."""
@@ -133,6 +144,9 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
     Raises:
         TrainingInterrupted, ValueError, OSError, ImportError: as `run_study`, `run_study_on_ray` and `check_cells`.
     """
+    if config.report or config.publish:
+        _show(config, command)
+        return {}
     cells = cells_of(config)
     _check_means(config, cells)
     if config.budget:
@@ -142,7 +156,8 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         print(as_markdown(budget))
         return {}
     on_gpu = SCALES[config.scale].device == "cuda"
-    agenda = Agenda(cells, together=on_gpu, progress=config.progress)
+    report = functools.partial(write_study_report, config.folder(), config.scale, command, threads=config.threads)
+    agenda = Agenda(cells, together=on_gpu, progress=config.progress, on_finished=report)
     if config.ray is None:
         run_study(agenda, config.folder(), processes=config.process_count())
     else:
@@ -154,7 +169,22 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
             threads=config.threads,
             gpus=float(on_gpu),
         )
+    print(f"report: {report()}")
     return agenda.failures
+
+
+def _show(config: StudyConfig, command: str) -> None:
+    """Write the report or publish, from what is finished."""
+    out = config.folder()
+    if config.report:
+        print(f"report: {write_study_report(out, config.scale, command, threads=config.threads, anew=True)}")
+        return
+    folder = Path(config.results) / config.scale
+    published = publish(out, folder, config.scale)
+    kept = publish_figures(out, folder, config.scale, threads=config.threads)
+    for name, reason in kept.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    print(f"{len(published.evaluations)} evaluations are published in {folder}")
 
 
 def main(arguments: list[str] | None = None) -> int:

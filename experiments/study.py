@@ -8,7 +8,7 @@ import functools
 import json
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,13 @@ class Agenda:
     """What is still to be computed, what others compute, and what went wrong."""
 
     def __init__(
-        self, cells: Sequence[Cell], *, together: bool = False, poll_s: float = POLL_S, progress: bool = True
+        self,
+        cells: Sequence[Cell],
+        *,
+        together: bool = False,
+        poll_s: float = POLL_S,
+        progress: bool = True,
+        on_finished: Callable[[], None] | None = None,
     ) -> None:
         """Check every folder, so that whatever is wrong with one is said before anything is computed.
 
@@ -52,6 +58,7 @@ class Agenda:
             together: make one unit of the seeds of an arm, which a GPU trains in one loop.
             poll_s: seconds after which a cell that another process holds is looked at again.
             progress: show a bar.
+            on_finished: called whenever further cells are finished; what it raises is told and goes no further.
 
         Raises:
             ValueError: a folder holds a run with other settings.
@@ -78,6 +85,7 @@ class Agenda:
         )
         self._told = {cell.name for cell in cells if is_finished(cell)}
         self._quiet = not progress
+        self._on_finished = on_finished
 
     def __bool__(self) -> bool:
         """Whether units wait, here or for another process."""
@@ -119,10 +127,15 @@ class Agenda:
             self._later.append((time.monotonic() + self._poll_s, unit))
 
     def _close(self, unit: Unit) -> None:
-        for cell in unit.cells:
-            if is_finished(cell) and cell.name not in self._told:
-                self._told.add(cell.name)
-                self._say(describe(cell))
+        new = [cell for cell in unit.cells if is_finished(cell) and cell.name not in self._told]
+        for cell in new:
+            self._told.add(cell.name)
+            self._say(describe(cell))
+        if new and self._on_finished is not None:
+            try:
+                self._on_finished()
+            except Exception as error:  # whatever it is, the cells that are still to be computed do not suffer from it
+                self._say(f"not reported: {error}")
         # what another process trained, or what will not be trained, counts as done
         self.took(unit, sum(cell.training.steps for cell in unit.cells) - unit.shown)
 

@@ -189,6 +189,22 @@ def test_a_failure_leaves_the_others_alone(cells: list[Cell], monkeypatch: pytes
     assert [is_finished(cell) for cell in cells] == [False, True]
 
 
+def test_a_report_that_fails_fails_no_cell(cells: list[Cell], capsys: pytest.CaptureFixture[str]) -> None:
+    calls = []
+
+    def report() -> None:
+        calls.append([is_finished(cell) for cell in cells])
+        raise ZeroDivisionError("no report")
+
+    agenda = Agenda(cells, poll_s=0.1, on_finished=report)
+    run_study(agenda, out_of(cells))
+    assert agenda.failures == {}
+    assert calls == [[True, False], [True, True]]  # after each finished cell
+    assert capsys.readouterr().out.count("not reported: no report") == 2
+    run_study(agenda_of(cells, on_finished=report), out_of(cells))
+    assert len(calls) == 2  # nothing new
+
+
 def test_seeds_of_a_method_train_together_where_that_is_asked_for(
     cells: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +321,15 @@ def test_the_smoke_scale_runs_from_its_command(
     assert found[0].report["disentanglement"]["over"] == "random items of a full grid"
     assert load_encoder(found[0].folder).code_size == 10
     assert (found[0].folder / "figures" / "traversals.png").is_file()
+    page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    assert "Figure 3. Traversals of dsprites: sparse + perceptual" in page
+    assert "Not drawn" not in page
+    publishing = ["--scale", "smoke", "--out", str(tmp_path / "study"), "--results", str(tmp_path / "results")]
+    assert main([*publishing, "--publish"]) == 0
+    assert f"1 evaluations are published in {tmp_path / 'results' / 'smoke'}" in capsys.readouterr().out
+    assert (tmp_path / "results" / "smoke" / "fig1-dsprites.png").is_file()
+    assert main([*publishing, "--publish", "--report"]) == 2
+    assert "give one of --budget, --report and --publish, got --report and --publish" in capsys.readouterr().err
     assert main([*command, "--no-progress"]) == 0
     assert "PSNR" not in capsys.readouterr().out
     assert main([*command, "--threads", "2"]) == 2
