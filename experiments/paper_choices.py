@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.paper_cells import PARTS, SCALES
 from experiments.paper_sweep import FAMILIES
-from experiments.paper_tables import Table
+from experiments.study_tables import Table
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import celeba, chairs
 from sparse_repr.presets import PRESETS, RECIPES, preset_config

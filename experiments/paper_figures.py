@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from experiments.cell_runs import RECORD
+from experiments.cell_runs import RECORD, Finished
 from experiments.paper_cells import METHODS, PAPER_NAMES, STAND_INS
-from experiments.study_results import Finished, StudyResults
+from experiments.study_results import StudyResults
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.figures import decode_traversals, save_figure, tile
 from sparse_repr.models import VAE

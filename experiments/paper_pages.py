@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.paper_choices import choices_table
+from experiments.paper_figures import figures_of
+from experiments.paper_report import SWEEP_FIGURE
 from experiments.paper_tables import (
-    NOTHING,
-    Table,
     compact_table,
     disentanglement_table,
     equal_steps_table,
@@ -18,6 +18,7 @@ from experiments.paper_tables import (
     sparsity_table,
 )
 from experiments.published_cells import all_published
+from experiments.study_tables import NOTHING, Table
 from experiments.sweep_tables import fresh_table, sweep_table
 
 RESULTS = Path(__file__).parent / "results" / "paper"
@@ -35,6 +36,26 @@ def shown(table: Callable[..., Table | None], *datasets: str, results: Path = RE
     calls = [(dataset,) for dataset in datasets] or [()]
     found = [table(study, *arguments) for study in all_published(results) for arguments in calls]
     return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or NOTHING
+
+
+def pictures(results: Path = RESULTS, linked: str = "results/paper") -> str:
+    """The published figures with their captions, as Markdown.
+
+    Args:
+        results: folder of the published cells.
+        linked: the same, from the page.
+    """
+    found = []
+    for study in all_published(results):
+        listed = [(figure.name, figure.title, figure.caption) for figure in figures_of(study)]
+        words = "Every point is a seed, the lines go through their means."
+        listed.append((Path(SWEEP_FIGURE).stem, "The sweep", words))
+        for name, title, caption in listed:
+            if (results / study.scale_name / f"{name}.png").is_file():
+                place = f"{linked}/{study.scale_name}/{name}.png"
+                words = f"Scale `{study.scale_name}`: {study.scale.summary}."
+                found.append(f"**{title}**\n\n![{title}]({place})\n\n{caption} {words}")
+    return "\n\n".join(found) or "No figure is published yet."
 
 
 def paper_table() -> str:
@@ -55,5 +76,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-sparsity": lambda: shown(sparsity_table, "dsprites", "celeba", "faces", "chairs", "chairs3d"),
     "paper-sweep": lambda: shown(sweep_table),
     "paper-fresh": lambda: shown(fresh_table),
+    "paper-figures": pictures,
 }
 """Name of the marks in experiments/README.md -> what stands between them."""

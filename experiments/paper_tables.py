@@ -6,111 +6,17 @@ and a single seed has no interval. Methods without a finished evaluation are lef
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from experiments.cell_runs import Finished
 from experiments.paper_cells import METHODS, PAPER_NAMES, STAND_INS
 from experiments.paper_values import PUBLIC_MIG, RANGE_255_DB, TABLES, true_psnr_db
-from experiments.statistics import difference_interval, t_interval
-from experiments.study_results import Finished, StudyResults, scores_of
-
-NOTHING = "No cell of this table is finished yet."
-"""What stands in the place of a table without rows."""
-_MANY = 5
-_NONE = "–"
+from experiments.statistics import difference_interval
+from experiments.study_results import StudyResults, scores_of
+from experiments.study_tables import EMPTY, Score, Table, cells_of, every_one, laid_out, method_row, note_of, values_of
 
 _BASELINES = {"black": "all black", "mean_image": "mean image"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """A column of scores."""
-
-    title: str
-    key: str
-    """As in `scores_of`."""
-    digits: int = 3
-    factor: float = 1.0
-    """What the values are multiplied by to be shown."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """What is shown, as text."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
-    """Below the table."""
-
-    def as_markdown(self) -> str:
-        """The table and its note."""
-        lines = ["| " + " | ".join(self.header) + " |", "|---" * len(self.header) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
-        return "\n".join([*lines, "", self.note])
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean and 95 % t-interval; every value of fewer than 5; a single value alone."""
-    if not values:
-        return _NONE
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    mean, half = t_interval(values)
-    text = f"{mean:.{digits}f} ± {half:.{digits}f}"
-    return text if len(values) >= _MANY else f"{text} ({', '.join(f'{value:.{digits}f}' for value in values)})"
-
-
-def values_of(entries: Sequence[Finished], key: str) -> list[float]:
-    """A score of some evaluations, those that have it."""
-    found = (scores_of(entry).get(key) for entry in entries)
-    return [float(value) for value in found if value is not None]
-
-
-def cells_of(entries: Sequence[Finished], scores: Sequence[Score]) -> list[str]:
-    """The cells of a row."""
-    return [spread([score.factor * value for value in values_of(entries, score.key)], score.digits) for score in scores]
-
-
-def method_row(method: str, entries: Sequence[Finished]) -> list[str]:
-    """The first cells of a row: what it is, steps and number of seeds."""
-    steps = sorted({entry.record["steps"] for entry in entries})
-    return [METHODS[method].title, ", ".join(f"{count:,}" for count in steps), str(len(entries))]
-
-
-def without_empty_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """A table without the columns that no row has anything in."""
-    kept = [k for k in range(len(header)) if any(row[k] != _NONE for row in rows)]
-    return [header[k] for k in kept], [[row[k] for k in kept] for row in rows]
-
-
-def note_of(results: StudyResults, entries: Sequence[Finished], *sentences: str) -> str:
-    """What stands below every table: the scale, what its numbers are, and where they were computed."""
-    machines = [entry.record["machine"] for entry in entries]
-    processors = sorted({machine.get("gpu") or f"{machine['processor']}" for machine in machines})
-    dates = sorted({machine["date"] for machine in machines})
-    revisions = sorted({machine["git_revision"] for machine in machines})
-    seeds = "Mean ± half of the 95 % t-interval over the seeds, every value of fewer than 5; one seed has no interval."
-    return " ".join(
-        [
-            f"Scale `{results.scale_name}`: {results.scale.summary}.",
-            seeds,
-            *(sentence for sentence in sentences if sentence),
-            f"{', '.join(processors)}; torch {', '.join(sorted({machine['torch'] for machine in machines}))}; "
-            f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; git {', '.join(revisions)}.",
-        ]
-    )
-
-
-def _all(arms: Mapping[str, Sequence[Finished]]) -> list[Finished]:
-    return [entry for entries in arms.values() for entry in entries]
-
-
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> Table:
-    kept, cells = without_empty_columns(header, rows)
-    return Table(title, tuple(kept), tuple(tuple(row) for row in cells), note)
 
 
 def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
@@ -131,12 +37,12 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
     header = ["method", "steps", "seeds", "PSNR (dB)", "at range 255", "paper's PSNR", "SSIM", "paper's SSIM", "LPIPS"]
     header += ["PSNR of training images", "SSIM of training images"]
     rows = []
-    first = scores_of(_all(arms)[0])
+    first = scores_of(every_one(arms)[0])
     for key, title in _BASELINES.items():
         quality = [first.get(f"{key}_{name}") for name in ("psnr_db", "ssim")]
-        psnr, similarity = (_NONE if value is None else f"{value:.{2 + k}f}" for k, value in enumerate(quality))
-        shifted = _NONE if quality[0] is None else f"{quality[0] + RANGE_255_DB:.2f}"
-        rows.append([title, _NONE, _NONE, psnr, shifted, _NONE, similarity, *[_NONE] * 4])
+        psnr, similarity = (EMPTY if value is None else f"{value:.{2 + k}f}" for k, value in enumerate(quality))
+        shifted = EMPTY if quality[0] is None else f"{quality[0] + RANGE_255_DB:.2f}"
+        rows.append([title, EMPTY, EMPTY, psnr, shifted, EMPTY, similarity, *[EMPTY] * 4])
     for method, entries in arms.items():
         paper = printed.get(method, {})
         psnr, similarity, *others = cells_of(
@@ -150,13 +56,13 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
             ],
         )
         ours = values_of(entries, "psnr_db")
-        shifted = f"{fmean(ours) + RANGE_255_DB:.2f}" if ours else _NONE
-        beside = [paper.get("psnr_db", _NONE), paper.get("ssim", _NONE)]
+        shifted = f"{fmean(ours) + RANGE_255_DB:.2f}" if ours else EMPTY
+        beside = [paper.get("psnr_db", EMPTY), paper.get("ssim", EMPTY)]
         rows.append([*method_row(method, entries), psnr, shifted, beside[0], similarity, beside[1], *others])
     images = f"{results.scale.image_items:,} fixed random images, decoded posterior mean, PSNR of the pooled error."
     sentences = [images, _paper_psnr_note(number, dataset)]
     title = f"{_titled(number)}Reconstruction of {dataset}"
-    return _table(title, header, rows, note_of(results, _all(arms), *sentences))
+    return laid_out(title, header, rows, note_of(results, every_one(arms), *sentences))
 
 
 def _titled(number: str | None) -> str:
@@ -190,11 +96,11 @@ def disentanglement_table(results: StudyResults, dataset: str) -> Table | None:
     for method, entries in arms.items():
         mig, aam, *without = cells_of(entries, scores)
         paper = printed.get(method, {})
-        public = PUBLIC_MIG.get(method, _NONE) if of_paper else _NONE
-        beside = [paper.get(name, _NONE) for name in ("mig", "aam")]
+        public = PUBLIC_MIG.get(method, EMPTY) if of_paper else EMPTY
+        beside = [paper.get(name, EMPTY) for name in ("mig", "aam")]
         rows.append([*method_row(method, entries), mig, beside[0], public, aam, beside[1], *without])
     sentences = [
-        f"Exact mutual information over {_over(_all(arms))}.",
+        f"Exact mutual information over {_over(every_one(arms))}.",
         *(order_sentence(arms, "beta_vae", "vae", key) for key in ("mig", "aam")),
         *(order_sentence(arms, "sparse", "vae", key) for key in ("mig", "aam")),
     ]
@@ -203,7 +109,7 @@ def disentanglement_table(results: StudyResults, dataset: str) -> Table | None:
             "Public runs: the InfoGAN-CR repository's table, after about 300,000 steps and by other estimators."
         )
     title = f"{'Table 3. ' if of_paper else ''}Disentanglement on {dataset}"
-    return _table(title, header, rows, note_of(results, _all(arms), *sentences))
+    return laid_out(title, header, rows, note_of(results, every_one(arms), *sentences))
 
 
 def _over(entries: Sequence[Finished]) -> str:
@@ -270,11 +176,11 @@ def scores_table(
     """One column per score, one row per method; None where nothing is finished that has any of them."""
     arms = results.arms(dataset, steps)
     rows = [[*method_row(method, entries), *cells_of(entries, scores)] for method, entries in arms.items()]
-    rows = [row for row in rows if any(cell != _NONE for cell in row[3:])]
+    rows = [row for row in rows if any(cell != EMPTY for cell in row[3:])]
     if not rows:
         return None
     header = ["method", "steps", "seeds", *(score.title for score in scores)]
-    return _table(title, header, rows, note_of(results, _all(arms), *sentences))
+    return laid_out(title, header, rows, note_of(results, every_one(arms), *sentences))
 
 
 def further_table(results: StudyResults, dataset: str) -> Table | None:
@@ -319,11 +225,11 @@ def compact_table(results: StudyResults, dataset: str = "dsprites") -> Table | N
     for method, entries in arms.items():
         psnr, similarity, mig, aam = (cell.partition(" (")[0] for cell in cells_of(entries, scores))
         paper = TABLES["table3"].get(method, {}) if dataset == "dsprites" else {}
-        beside = [paper.get(name, _NONE) for name in ("mig", "aam")]
+        beside = [paper.get(name, EMPTY) for name in ("mig", "aam")]
         rows.append([*method_row(method, entries), psnr, similarity, mig, beside[0], aam, beside[1]])
-    first = scores_of(_all(arms)[0])
+    first = scores_of(every_one(arms)[0])
     black = f"An all-black picture has {first['black_psnr_db']:.2f} dB and {first['black_ssim']:.3f}."
-    return _table(f"The paper's methods on {dataset}", header, rows, note_of(results, _all(arms), black))
+    return laid_out(f"The paper's methods on {dataset}", header, rows, note_of(results, every_one(arms), black))
 
 
 def all_tables(results: StudyResults) -> list[Table]:

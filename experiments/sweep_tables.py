@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from experiments.cell_runs import Finished
 from experiments.paper_cells import METHODS
 from experiments.paper_sweep import FAMILIES, FIRST_FRESH_SEED, REFERENCES, sweep_cell
-from experiments.paper_tables import Score, Table, cells_of, note_of, spread, values_of
-from experiments.study_results import Finished, StudyResults
+from experiments.study_results import StudyResults
+from experiments.study_tables import EMPTY, Score, Table, cells_of, note_of, spread, values_of
 
 SCORES = (
     Score("PSNR (dB)", "psnr_db", 2),
@@ -102,9 +103,9 @@ def sweep_table(results: StudyResults) -> Table | None:
 def _choice(results: StudyResults, one: Configuration) -> tuple[str, str]:
     family = (results.selection or {"families": {}})["families"].get(one.family)
     if family is None:
-        return "–", "–"
+        return EMPTY, EMPTY
     agreement = next((row["udr"] for row in family["configurations"] if row["changes"] == dict(one.changes)), [])
-    return spread(agreement, 3), "yes" if family["chosen"] == dict(one.changes) else "–"
+    return spread(agreement, 3), "yes" if family["chosen"] == dict(one.changes) else EMPTY
 
 
 def fresh_table(results: StudyResults) -> Table | None:

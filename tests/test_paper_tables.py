@@ -11,11 +11,7 @@ import scipy.stats
 
 from experiments.paper_choices import choices_table
 from experiments.paper_tables import (
-    NOTHING,
-    Score,
-    Table,
     all_tables,
-    cells_of,
     compact_table,
     disentanglement_table,
     equal_steps_table,
@@ -23,10 +19,10 @@ from experiments.paper_tables import (
     order_sentence,
     reconstruction_table,
     sparsity_table,
-    spread,
 )
 from experiments.paper_values import TABLES, true_psnr_db
 from experiments.study_results import as_csv, scores_of
+from experiments.study_tables import NOTHING, Score, Table, cells_of, spread
 from tests.finished_cells import finished, study
 
 # as printed in the paper, column by column

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from experiments.cell_runs import Finished
-from experiments.paper_pages import RESULTS, shown
-from experiments.paper_tables import NOTHING, all_tables, disentanglement_table
+from experiments.paper_pages import RESULTS, pictures, shown
+from experiments.paper_tables import all_tables, disentanglement_table
 from experiments.published_cells import (
     all_published,
     command_of,
@@ -20,6 +20,7 @@ from experiments.published_cells import (
     published_results,
 )
 from experiments.study_results import as_csv, live_results
+from experiments.study_tables import NOTHING
 from sparse_repr.files import write_json
 from tests.finished_cells import finished
 
@@ -134,6 +135,17 @@ def test_pages_say_so_where_nothing_is_published(tmp_path: Path) -> None:
     # the full protocol stands first
     assert page.count("**Table 3. Disentanglement on dsprites**") == page.count("**") / 2 == 2
     assert page.index("Scale `gpu`") < page.index("Scale `cpu`")
+
+
+def test_pages_show_the_pictures_that_are_there(tmp_path: Path) -> None:
+    assert pictures(tmp_path) == "No figure is published yet."
+    put(tmp_path / "study", finished())
+    publish(tmp_path / "study", tmp_path / "cpu", "cpu")
+    (tmp_path / "cpu" / "fig3-dsprites-vae.png").write_bytes(b"")
+    page = pictures(tmp_path, linked="there")
+    assert page.count("![") == 1
+    assert "![Figure 3. Traversals of dsprites: VAE](there/cpu/fig3-dsprites-vae.png)" in page
+    assert "far from converged" in page
 
 
 def test_what_is_committed_is_whole_and_portable() -> None:
