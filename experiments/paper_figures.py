@@ -17,7 +17,7 @@ from experiments.cell_runs import RECORD, Finished
 from experiments.paper_cells import METHODS, PAPER_NAMES, STAND_INS
 from experiments.study_results import StudyResults
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.figures import decode_traversals, save_figure, tile
+from sparse_repr.figures import decode_traversals, save_figure, show_picture, tile
 from sparse_repr.models import VAE
 from sparse_repr.trained_vae import load_vae
 
@@ -235,7 +235,7 @@ def side_by_side_figure(rows: Mapping[str, Tensor]) -> Any:
     count, across = len(rows), len(next(iter(rows.values())))
     figure = Figure(figsize=(0.72 * across, 0.72 * count))
     axes = figure.add_axes((0, 0, 1, 1))
-    _show(axes, list(rows.values()))
+    show_picture(axes, tile(list(rows.values())))
     height = next(iter(rows.values())).shape[-2] + 1
     axes.set_yticks([height * (row + 0.5) for row in range(count)], list(rows), fontsize=8)
     axes.tick_params(length=0)
@@ -262,17 +262,10 @@ def blocks_figure(blocks: Sequence[Tensor], titles: Sequence[str]) -> Any:
     figure = Figure(figsize=(across * width, down * height))
     for number, (block, title) in enumerate(zip(blocks, titles, strict=True)):
         axes = figure.add_subplot(down, across, number + 1)
-        _show(axes, list(block))
+        show_picture(axes, tile(list(block)))
         axes.set_title(title, fontsize=8, pad=3)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.25 / (down * height), wspace=0.04, hspace=0.2)
     return figure
-
-
-def _show(axes: Any, rows: Sequence[Tensor]) -> None:
-    pixels = tile(rows).permute(1, 2, 0).numpy()
-    axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def draw_into(figures: Sequence[PaperFigure], folder: Path, *, anew: bool = False) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.paper_choices import choices_table
 from experiments.paper_figures import figures_of
-from experiments.paper_report import SWEEP_FIGURE
+from experiments.paper_report import SWEEP_CAPTION, SWEEP_FIGURE
 from experiments.paper_tables import (
     compact_table,
     disentanglement_table,
@@ -48,8 +48,7 @@ def pictures(results: Path = RESULTS, linked: str = "results/paper") -> str:
     found = []
     for study in all_published(results):
         listed = [(figure.name, figure.title, figure.caption) for figure in figures_of(study)]
-        words = "Every point is a seed, the lines go through their means."
-        listed.append((Path(SWEEP_FIGURE).stem, "The sweep", words))
+        listed.append((Path(SWEEP_FIGURE).stem, "The sweep", SWEEP_CAPTION))
         for name, title, caption in listed:
             if (results / study.scale_name / f"{name}.png").is_file():
                 place = f"{linked}/{study.scale_name}/{name}.png"

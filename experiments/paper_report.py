@@ -22,6 +22,10 @@ CSV = "results.csv"
 FIGURES = "figures"
 """In the folder of a study."""
 SWEEP_FIGURE = "sweep.png"
+SWEEP_CAPTION = (
+    "Scores against the weight of the L1 penalty on dSprites: every point is a seed, the lines go through their means. "
+    "At weight 0 stands the VAE, or β-VAE, whatever the penalty would be on."
+)
 
 
 def write_study_report(out: Path, scale_name: str, command: str, *, threads: int = 1, anew: bool = False) -> Path:
@@ -64,6 +68,7 @@ def write_study_report(out: Path, scale_name: str, command: str, *, threads: int
             for figure in figures
         ],
         "sweep": None if sweep is None else _embedded(out / FIGURES / SWEEP_FIGURE),
+        "sweep_caption": SWEEP_CAPTION,
         "choices": choices_table(),
     }
     write_bytes(out / CSV, as_csv(results).encode())

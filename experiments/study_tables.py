@@ -86,11 +86,10 @@ def note_of(results: StudyResults, entries: Sequence[Finished], *sentences: str)
     processors = sorted({machine.get("gpu") or f"{machine['processor']}" for machine in machines})
     dates = sorted({machine["date"] for machine in machines})
     revisions = sorted({machine["git_revision"] for machine in machines})
-    seeds = "Mean ± half of the 95 % t-interval over the seeds, every value of fewer than 5; one seed has no interval."
     return " ".join(
         [
             f"Scale `{results.scale_name}`: {results.scale.summary}.",
-            seeds,
+            "Mean ± half of the 95 % t-interval over the seeds; one seed has none.",
             *(sentence for sentence in sentences if sentence),
             f"{', '.join(processors)}; torch {', '.join(sorted({machine['torch'] for machine in machines}))}; "
             f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; git {', '.join(revisions)}.",

@@ -161,6 +161,9 @@ def sweep_figure(results: StudyResults) -> Any | None:
                     places.append(place)
                     means.append(fmean(values))
             axes.plot(places, means, style, color=colour, linewidth=1.2, label=label)
+        if "%" in score.title:
+            # all zeros would otherwise be drawn as a line between two negative ends
+            axes.set_ylim(-0.02 * max(1.0, axes.get_ylim()[1]), max(1.0, axes.get_ylim()[1]))
         axes.set_title(score.title, fontsize=10)
         axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
         axes.set_xlabel("L1 weight", fontsize=8)

@@ -69,7 +69,8 @@ def _new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
-def _show(axes: Any, picture: Tensor) -> None:
+def show_picture(axes: Any, picture: Tensor) -> None:
+    """Show a picture (C, H, W) in 0..1 in matplotlib axes, without ticks; one channel is grey."""
     pixels = picture.permute(1, 2, 0).numpy()
     axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([])
@@ -80,7 +81,7 @@ def reconstructions_figure(images: Tensor, reconstructed: Tensor, title: str) ->
     """Images (B, C, H, W) in 0..1 above their reconstructions."""
     figure = _new_figure(0.9 * len(images), 2.2)
     axes = figure.add_subplot()
-    _show(axes, tile([images, reconstructed]))
+    show_picture(axes, tile([images, reconstructed]))
     height = images.shape[-2] + 1
     axes.set_yticks([height / 2, height * 1.5], ["image", "reconstruction"])
     axes.set_title(title, fontsize=9)
@@ -99,7 +100,7 @@ def traversals_figure(pictures: Tensor, values: npt.NDArray[np.float32], kl_nats
     order = np.argsort(-np.asarray(kl_nats), kind="stable")
     figure = _new_figure(0.75 * pictures.shape[1], 0.75 * len(order))
     axes = figure.add_subplot()
-    _show(axes, tile([pictures[unit] for unit in order]))
+    show_picture(axes, tile([pictures[unit] for unit in order]))
     height = pictures.shape[-2] + 1
     labels = [
         f"unit {unit}: {kl_nats[unit]:.2f} nats\n{values[unit, 0]:.1f} … {values[unit, -1]:.1f}" for unit in order
