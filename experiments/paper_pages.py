@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments import committed
 from experiments.paper_choices import choices_table
 from experiments.paper_figures import figures_of
 from experiments.paper_report import SWEEP_CAPTION, SWEEP_FIGURE
@@ -21,7 +22,7 @@ from experiments.published_cells import all_published
 from experiments.study_tables import NOTHING, Table
 from experiments.sweep_tables import fresh_table, sweep_table
 
-RESULTS = Path(__file__).parent / "results" / "paper"
+RESULTS = committed.RESULTS / "paper"
 """Published cells, one folder per scale."""
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from experiments.cell_runs import Finished
+from experiments.committed import markdown_table
 from experiments.paper_cells import METHODS
 from experiments.statistics import t_interval
 from experiments.study_results import StudyResults, scores_of
@@ -41,9 +42,7 @@ class Table:
 
     def as_markdown(self) -> str:
         """The table and its note."""
-        lines = ["| " + " | ".join(self.header) + " |", "|---" * len(self.header) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
-        return "\n".join([*lines, "", self.note])
+        return f"{markdown_table(self.header, self.rows)}\n\n{self.note}".rstrip()
 
 
 def spread(values: Sequence[float], digits: int) -> str:
