@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from experiments.cell_runs import RECORD, Finished
 from experiments.paper_cells import METHODS, PAPER_NAMES, STAND_INS
 from experiments.study_results import StudyResults
-from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.data import load_dataset
 from sparse_repr.figures import decode_traversals, save_figure, show_picture, tile
-from sparse_repr.models import VAE
 from sparse_repr.trained_vae import load_vae
 
 PHOTOGRAPHS = "celeba"
@@ -52,6 +50,8 @@ class PaperFigure:
     caption: str
     publishable: bool
     """Whether it shows nothing that must not be passed on."""
+    of_all_methods: bool
+    """Whether it shows every method that is finished, not a single one."""
     cells: Sequence[Finished]
     """What it shows."""
     draw: Callable[[], Any]
@@ -127,21 +127,22 @@ def _reconstructions(number: int, dataset: str, entries: Mapping[str, Finished])
         title=f"Figure {number}. Reconstruction of {dataset}",
         caption=caption,
         publishable=not secret,
+        of_all_methods=True,
         cells=tuple(entries.values()),
         draw=functools.partial(_draw_reconstructions, entries),
     )
 
 
 def _draw_reconstructions(entries: Mapping[str, Finished]) -> Any:
-    data = _data_of(next(iter(entries.values())))
-    items = _items(data, _COLUMNS)
+    models = {method: load_vae(entry.folder) for method, entry in entries.items()}
+    read = _images(next(iter(entries.values())), _COLUMNS)
     rows: dict[str, Tensor] = {}
-    for method, entry in entries.items():
-        vae, images = _model_and_images(entry, data, items)
+    for method, (vae, spec) in models.items():
+        images = spec.preprocessing(read)
         rows.setdefault("original", images)
         with torch.no_grad():
             decoded = torch.sigmoid(vae.decoder(vae.encoder(images).mean))
-        rows[f"{_short(method)}\n{entry.record['steps']:,} steps"] = decoded
+        rows[f"{_short(method)}\n{entries[method].record['steps']:,} steps"] = decoded
     return side_by_side_figure(rows)
 
 
@@ -176,6 +177,7 @@ def _traversals(number: int, entry: Finished) -> PaperFigure:
         title=f"Figure {number}. Traversals of {dataset}: {METHODS[method].title}",
         caption=" ".join(words),
         publishable=True,
+        of_all_methods=False,
         cells=(entry,),
         draw=functools.partial(_draw_traversals, entry),
     )
@@ -186,14 +188,12 @@ def _draw_traversals(entry: Finished) -> Any:
     dataset = entry.record["dataset"]
     mean, std = (np.asarray(report["codes"][f"{name}_per_unit"], np.float32) for name in ("mean", "std"))
     values = mean[:, None] + std[:, None] * np.linspace(-_DEVIATIONS, _DEVIATIONS, _VALUES, dtype=np.float32)
+    vae, spec = load_vae(entry.folder)
     if dataset == PHOTOGRAPHS:
-        vae, _ = load_vae(entry.folder)
         codes = torch.randn(_EXAMPLES, len(mean), generator=torch.Generator().manual_seed(SEED))
     else:
-        data = _data_of(entry)
-        vae, images = _model_and_images(entry, data, _items(data, _EXAMPLES))
         with torch.no_grad():
-            codes = vae.encoder(images).mean
+            codes = vae.encoder(spec.preprocessing(_images(entry, _EXAMPLES))).mean
     units = used_units(report)
     # (examples, D, V, C, H, W)
     pictures = torch.stack([decode_traversals(vae.decoder, code, torch.from_numpy(values)) for code in codes])
@@ -207,21 +207,13 @@ def _block_title(report: Mapping[str, Any], unit: int) -> str:
     return title if informed is None else f"{title}: {informed.factor} ({100 * informed.share:.0f} %)"
 
 
-def _data_of(entry: Finished) -> FactorDataset:
+def _images(entry: Finished, count: int) -> Tensor:
+    """Random images (n, C, H, W) of a cell's data, held-out ones where there are some; the same for every method."""
     training = entry.record["training"]
-    return load_dataset(training["dataset"], training.get("data_path"))
-
-
-def _items(data: FactorDataset, count: int) -> npt.NDArray[np.int64]:
-    """Random items, held-out ones where there are some; the same for every method."""
+    data = load_dataset(training["dataset"], training.get("data_path"))
     train, held_out = data.split
-    return np.random.default_rng(2).permutation(held_out if len(held_out) else train)[:count].astype(np.int64)
-
-
-def _model_and_images(entry: Finished, data: FactorDataset, items: npt.NDArray[np.int64]) -> tuple[VAE, Tensor]:
-    """The model of a cell, and images as its network sees them, (n, C, H, W) in 0..1."""
-    vae, spec = load_vae(entry.folder)
-    return vae, spec.preprocessing(torch.from_numpy(data.images(items)))
+    items = np.random.default_rng(2).permutation(held_out if len(held_out) else train)[:count]
+    return torch.from_numpy(data.images(items))
 
 
 def side_by_side_figure(rows: Mapping[str, Tensor]) -> Any:

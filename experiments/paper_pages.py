@@ -34,7 +34,7 @@ def shown(table: Callable[..., Table | None], *datasets: str, results: Path = RE
         datasets: those to show.
         results: folder of the published cells.
     """
-    calls = [(dataset,) for dataset in datasets] or [()]
+    calls: list[tuple[str, ...]] = [(dataset,) for dataset in datasets] or [()]
     found = [table(study, *arguments) for study in all_published(results) for arguments in calls]
     return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or NOTHING
 

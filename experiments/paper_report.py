@@ -107,7 +107,7 @@ def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 
             if any(entry.record["seed"] == SEED for entry in entries)
         }
         missing = elsewhere - {entry.record["method"] for entry in figure.cells}
-        if len(figure.cells) > 1 and missing and (folder / f"{figure.name}.png").is_file():
+        if figure.of_all_methods and missing and (folder / f"{figure.name}.png").is_file():
             kept[figure.name] = f"stays as it is: {', '.join(sorted(missing))} was computed elsewhere"
             continue
         wanted.append(figure)

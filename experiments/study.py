@@ -49,7 +49,7 @@ class Agenda:
         together: bool = False,
         poll_s: float = POLL_S,
         progress: bool = True,
-        on_finished: Callable[[], None] | None = None,
+        on_finished: Callable[[], object] | None = None,
     ) -> None:
         """Check every folder, so that whatever is wrong with one is said before anything is computed.
 

@@ -104,8 +104,8 @@ def _choice(results: StudyResults, one: Configuration) -> tuple[str, str]:
     family = (results.selection or {"families": {}})["families"].get(one.family)
     if family is None:
         return EMPTY, EMPTY
-    agreement = next((row["udr"] for row in family["configurations"] if row["changes"] == dict(one.changes)), [])
-    return spread(agreement, 3), "yes" if family["chosen"] == dict(one.changes) else EMPTY
+    found = [row["udr"] for row in family["configurations"] if row["changes"] == dict(one.changes)]
+    return spread(found[0] if found else [], 3), "yes" if family["chosen"] == dict(one.changes) else EMPTY
 
 
 def fresh_table(results: StudyResults) -> Table | None:

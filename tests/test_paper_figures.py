@@ -79,7 +79,7 @@ def test_a_unit_is_named_where_one_factor_is_clearly_highest() -> None:
 
 
 def test_the_share_counts_not_the_nats() -> None:
-    nats = [[0.9, 1.0]] + [[0.0, 0.0]] * 4
+    nats = [[0.9, 1.0], *([0.0, 0.0] for _ in range(4))]
     nats[2][0] = 1.0  # 27 % of the orientation's entropy beside 82 % of the shape's
     report = finished(mutual_information_nats=nats).report
     found = informed_about(report, 0)
