@@ -36,7 +36,7 @@ _VALUES = 7
 _DEVIATIONS = 2.0
 _BLOCKS_ACROSS = 3
 # a unit is named by a factor where it tells this share of the factor's entropy, and of no other factor half as much
-_LEAST_SHARE = 0.1
+_LEAST_SHARE = 0.2
 _TIMES_THE_NEXT = 2.0
 
 
@@ -72,7 +72,7 @@ class Informed(NamedTuple):
 def informed_about(report: Mapping[str, Any], unit: int) -> Informed | None:
     """The factor of which a unit tells clearly the highest share of the entropy; None where none is, or none is known.
 
-    Clearly: at least a tenth of the factor's entropy, and twice the share of any other factor.
+    Clearly: at least a fifth of the factor's entropy, and twice the share of any other factor.
     """
     scores = report.get("disentanglement") or {}
     if "mutual_information_nats" not in scores:
@@ -203,7 +203,7 @@ def _draw_traversals(entry: Finished) -> Any:
 
 def _block_title(report: Mapping[str, Any], unit: int) -> str:
     informed = informed_about(report, unit)
-    title = f"unit {unit}, {report['codes']['kl_nats_per_unit'][unit]:.1f} nats"
+    title = f"unit {unit}, {report['codes']['kl_nats_per_unit'][unit]:.2f} nats"
     return title if informed is None else f"{title}: {informed.factor} ({100 * informed.share:.0f} %)"
 
 

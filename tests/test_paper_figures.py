@@ -74,7 +74,7 @@ def test_a_unit_is_named_where_one_factor_is_clearly_highest() -> None:
     assert informed_about(report, 0) is None  # 0.3 is more than half of 0.5
     assert informed_about(report, 1) is None
     assert informed_about(report, 2) == Informed("position y", pytest.approx(0.8))
-    assert informed_about(finished(**informed([[0.09, 0, 0, 0, 0]])).report, 0) is None
+    assert informed_about(finished(**informed([[0.19, 0, 0, 0, 0]])).report, 0) is None
     assert informed_about({"codes": {}}, 0) is None  # no factor is known
 
 
@@ -145,7 +145,7 @@ def test_rows_and_blocks_are_in_order(tiny_cell: Finished, monkeypatch: pytest.M
     assert torch.equal(rows["VAE\n8,000 steps"], rows["β-VAE\n8,000 steps"])
     assert rows["original"].shape == (4, 1, 32, 32)  # the last tenth of 40 pictures is held out
     pictures, titles = blocks[:2]
-    assert titles == ["unit 2, 4.0 nats: position y (80 %)", "unit 0, 2.0 nats"]
+    assert titles == ["unit 2, 4.00 nats: position y (80 %)", "unit 0, 2.00 nats"]
     assert [block.shape for block in pictures] == [(3, 7, 1, 32, 32)] * 2
 
 

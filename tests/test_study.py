@@ -19,7 +19,7 @@ import pytest
 from experiments import cell_runs, study
 from experiments.cell_runs import claimed, complete_cells, finished_cells, is_finished, steps_taken
 from experiments.paper_cells import Cell, Stop
-from experiments.reproduce_paper import main
+from experiments.reproduce_paper import StudyConfig, main
 from experiments.study import Agenda, run_study
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset
@@ -328,8 +328,8 @@ def test_the_smoke_scale_runs_from_its_command(
     assert main([*publishing, "--publish"]) == 0
     assert f"1 evaluations are published in {tmp_path / 'results' / 'smoke'}" in capsys.readouterr().out
     assert (tmp_path / "results" / "smoke" / "fig1-dsprites.png").is_file()
-    assert main([*publishing, "--publish", "--report"]) == 2
-    assert "give one of --budget, --report and --publish, got --report and --publish" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="give one of --budget, --report and --publish, got --report and --publish"):
+        StudyConfig("smoke", report=True, publish=True)
     assert main([*command, "--no-progress"]) == 0
     assert "PSNR" not in capsys.readouterr().out
     assert main([*command, "--threads", "2"]) == 2
