@@ -27,7 +27,7 @@ RECONSTRUCTIONS = {"dsprites": 1, "celeba": 2}
 """Data set of the paper -> number of its figure of reconstructions."""
 TRAVERSALS = {"dsprites": 3, "celeba": 4, "chairs": 5}
 """Data set of the paper -> number of its figure of traversals."""
-USED_NATS = 0.01
+USED_NATS = 0.1
 """A unit whose KL divergence is lower carries nothing, and traversing it shows nothing."""
 
 _COLUMNS = 10
@@ -35,8 +35,8 @@ _EXAMPLES = 3
 _VALUES = 7
 _DEVIATIONS = 2.0
 _BLOCKS_ACROSS = 3
-# a unit is named by a factor where it tells this share of the factor's entropy, and of no other factor half as much
-_LEAST_SHARE = 0.2
+# a unit is named by a factor where it tells this much about it, and about no other factor half as much
+_LEAST_NATS = 0.2
 _TIMES_THE_NEXT = 2.0
 
 
@@ -70,19 +70,20 @@ class Informed(NamedTuple):
 
 
 def informed_about(report: Mapping[str, Any], unit: int) -> Informed | None:
-    """The factor of which a unit tells clearly the highest share of the entropy; None where none is, or none is known.
+    """The factor that a unit tells clearly most about; None where it is not clear, or no factor is known.
 
-    Clearly: at least a fifth of the factor's entropy, and twice the share of any other factor.
+    Clearly: at least 0.2 nats of mutual information, and twice as much as about any other factor.
     """
     scores = report.get("disentanglement") or {}
     if "mutual_information_nats" not in scores:
         return None
-    shares = np.asarray(scores["mutual_information_nats"])[:, unit] / np.asarray(scores["factor_entropies_nats"])
-    order = np.argsort(-shares)
-    best = float(shares[order[0]])
-    if best < _LEAST_SHARE or (len(order) > 1 and best < _TIMES_THE_NEXT * shares[order[1]]):
+    nats = np.asarray(scores["mutual_information_nats"])[:, unit]
+    order = np.argsort(-nats)
+    first = order[0]
+    if nats[first] < _LEAST_NATS or (len(order) > 1 and nats[first] < _TIMES_THE_NEXT * nats[order[1]]):
         return None
-    return Informed(scores["factor_names"][order[0]].replace("_", " "), best)
+    share = float(nats[first] / scores["factor_entropies_nats"][first])
+    return Informed(scores["factor_names"][first].replace("_", " "), share)
 
 
 def used_units(report: Mapping[str, Any]) -> list[int]:
