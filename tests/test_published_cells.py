@@ -82,6 +82,18 @@ def test_publishing_adds_and_replaces_and_takes_nothing_away(tmp_path: Path) -> 
         publish(tmp_path / "third", folder, "cpu")
 
 
+def test_the_choice_of_the_sweep_is_published_and_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    put(tmp_path / "first", finished("sparse-weight4-mean"))
+    choice = {"rule": "highest UDR", "families": {"sparse": {"chosen": {"sparsity_weight": 4}, "udr": [0.123456789]}}}
+    write_json(tmp_path / "first" / "sweep-selection.json", choice)
+    assert publish(tmp_path / "first", folder, "cpu").selection == portable(choice)
+    put(tmp_path / "second", finished())
+    merged = publish(tmp_path / "second", folder, "cpu")
+    assert merged.selection == portable(choice)
+    assert len(merged.evaluations) == 2
+
+
 def test_no_path_of_the_machine_is_published(tmp_path: Path) -> None:
     out, folder = tmp_path / "study", tmp_path / "results"
     entry = finished(note=f"no such file: '{tmp_path}/data/own.npz', try (/opt/other/weights.pth)")
