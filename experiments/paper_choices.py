@@ -44,8 +44,10 @@ def _by_scale(write: Any) -> str:
 
 
 def _perceptual_layers(scale: Any) -> str:
-    settings = {**RECIPES["perceptual"], **scale.perceptual}
-    return str(settings["perceptual_layers"])
+    settings = {**RECIPES["perceptual"], **scale.settings, **scale.perceptual}
+    images = settings.get("perceptual_images")
+    batch = settings["batch_size"]
+    return f"{settings['perceptual_layers']} on {f'{images} of each {batch}' if images else f'all {batch}'} images"
 
 
 def _steps(scale: Any) -> str:
@@ -96,7 +98,8 @@ def choices_table() -> Table:
         (
             "features of the perceptual loss",
             f"{perceptual.perceptual_features}; {_by_scale(_perceptual_layers)}",
-            "section 3.2 names VGG16 and Johnson et al. 2016, but no layer; some of theirs, one where time is short",
+            "section 3.2 names VGG16 and Johnson et al. 2016, but no layer; some of theirs. One layer, and a part of "
+            "each batch, where time is short",
         ),
         (
             "weights of the loss",

@@ -113,7 +113,11 @@ def disentanglement_table(results: StudyResults, dataset: str) -> Table | None:
 
 
 def _over(entries: Sequence[Finished]) -> str:
-    return "; ".join(dict.fromkeys(entry.report["disentanglement"]["over"] for entry in entries))
+    found = {}
+    for entry in entries:
+        over = entry.report["disentanglement"]["over"]
+        found[over if not entry.report["sampled"] else f"{entry.report['items']:,} {over}"] = True
+    return "; ".join(found)
 
 
 def order_sentence(arms: Mapping[str, Sequence[Finished]], first: str, second: str, key: str) -> str:

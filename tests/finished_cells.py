@@ -69,7 +69,8 @@ def finished(
         "seconds": {"training": 12.5, "evaluation": 3.25},
         "machine": {"processor": "P", "cores": 2, "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"},
     }
-    report = {"images": images, "codes": codes, "disentanglement": disentanglement}
+    sampled = {"items": 100_000, "sampled": scores.get("over") == "random items of a full grid"}
+    report = {**sampled, "images": images, "codes": codes, "disentanglement": disentanglement}
     return Finished(folder, record, report)
 
 

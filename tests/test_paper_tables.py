@@ -128,6 +128,13 @@ def test_table_3_has_the_papers_values_and_says_what_the_seeds_settle() -> None:
     assert re.search(r"MIG of sparse [^:]*: \S+ ± \S+, the seeds do not settle which is higher", table.note)
 
 
+def test_table_3_says_what_its_information_is_over() -> None:
+    entries = [finished(), finished(seed=1), finished("sparse", over="random items of a full grid")]
+    table = disentanglement_table(study(*entries), "dsprites")
+    assert table is not None
+    assert "Exact mutual information over the full grid; 100,000 random items of a full grid." in table.note
+
+
 def test_the_difference_of_two_methods_is_welchs() -> None:
     first, second = [0.1, 0.13, 0.12, 0.09], [0.2, 0.26, 0.21]
     expected = scipy.stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
@@ -212,5 +219,7 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
     assert chosen["L1 weight"] == "1 (sweep: 1, 4)"
     assert chosen["what L1 is on"] == "mean (sweep: mean, output, sample)"
     assert chosen["steps"] == "cpu: 8,000 (perceptual 2,000); gpu: 346,000"
-    assert "cpu: relu2_2; gpu: relu1_2,relu2_2,relu3_3" in chosen["features of the perceptual loss"]
+    assert chosen["features of the perceptual loss"] == (
+        "vgg16; cpu: relu2_2 on 16 of each 64 images; gpu: relu1_2,relu2_2,relu3_3 on all 64 images"
+    )
     assert all(row[2] for row in choices_table().rows)
