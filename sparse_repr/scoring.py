@@ -19,6 +19,7 @@ from sparse_repr.metrics import (
     aam_score,
     active_units,
     bootstrap_interval,
+    extrapolated_information,
     hoyer_sparsity,
     lifetime_sparseness,
     mig_score,
@@ -84,8 +85,9 @@ def disentanglement_scores(
 ) -> dict[str, Any] | None:
     """The `disentanglement` part of metrics.json; None where no factor is known or takes two values.
 
-    Constant factors are left out. On anything but a full grid the mixtures behind the mutual information are those of
-    the items present.
+    Constant factors are left out. The mutual information is that of the whole data set: from a part of its items, which
+    is to be random, it is extrapolated (`extrapolated_information`). On anything but a full grid the mixtures behind it
+    are those of the items present.
 
     Args:
         mean: (n, D) posterior means of the items.
@@ -110,7 +112,9 @@ def disentanglement_scores(
     if not varying:
         return None
     factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
-    scores, exact, notes = _exact_scores(mean, log_variance, factors, names, metrics, posterior, device)
+    scores, exact, notes = _exact_scores(
+        mean, log_variance, factors, names, metrics, posterior, device, sampled=len(items) < len(data)
+    )
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     families = [name for name in metrics if name in FAMILIES]
@@ -166,14 +170,15 @@ def _exact_scores(
     metrics: Sequence[str],
     posterior: str,
     device: torch.device | str,
+    *,
+    sampled: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
     if posterior != "gaussian":
         why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
         return {}, {}, {name: why for name in EXACT if name in metrics}
-    information = mutual_information_matrix(
-        torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device), factors
-    )
+    measure = extrapolated_information if sampled else mutual_information_matrix
+    information = measure(torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device), factors)
     entropies = information.factor_entropies_nats
     shape = tuple(k for k, name in enumerate(names) if name == "shape")
     scores: dict[str, Any] = {}

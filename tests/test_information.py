@@ -11,6 +11,7 @@ import torch
 
 from sparse_repr.metrics import (
     aam_score,
+    extrapolated_information,
     factor_entropies,
     mig_score,
     mutual_information_matrix,
@@ -209,3 +210,37 @@ def test_tensors_are_integrated_on_their_device(device: str) -> None:
     found = mutual_information_matrix(*tensors)
     np.testing.assert_allclose(found.matrix, wanted.matrix, atol=1e-9)
     assert found.error_nats == pytest.approx(wanted.error_nats, abs=1e-9)
+
+
+def _tangled_posteriors() -> tuple[Array, Array, npt.NDArray[np.int64]]:
+    """Two factors mixed in two sharp units, and a unit that knows little of each: 14,400 items of a full grid."""
+    factors = _grid(12, 12, 100)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((len(factors), 3))
+    first, second = factors[:, 0] / 12, factors[:, 1] / 12
+    mean = np.stack([first + 2 * noise[:, 0], second + first + 2 * noise[:, 1], 3 * noise[:, 2]], axis=1)
+    return mean, np.full(mean.shape, 2 * math.log(0.01)), factors[:, :2]
+
+
+def test_a_sample_is_extrapolated_to_all_items() -> None:
+    mean, log_variance, factors = _tangled_posteriors()
+    all_items = mutual_information_matrix(mean, log_variance, factors).matrix
+    items = np.random.default_rng(1).choice(len(mean), 4_800, replace=False)
+    sample = mean[items], log_variance[items], factors[items]
+    raw, extrapolated = mutual_information_matrix(*sample), extrapolated_information(*sample)
+    bias = raw.matrix - all_items
+    assert bias.min() > 0.01  # every unit seems to know more
+    assert np.abs(extrapolated.matrix - all_items).mean() < 0.5 * bias.mean()
+    np.testing.assert_array_equal(extrapolated.factor_entropies_nats, raw.factor_entropies_nats)
+    np.testing.assert_array_equal(extrapolated_information(*sample).matrix, extrapolated.matrix)
+    assert (extrapolated_information(*sample, seed=1).matrix != extrapolated.matrix).any()
+
+
+def test_halves_without_a_value_leave_the_sample_as_it_is() -> None:
+    factors = np.array([[0], [1], [1], [1], [1], [1]])
+    mean = np.arange(6.0)[:, None]
+    log_variance = np.full((6, 1), -4.0)
+    np.testing.assert_array_equal(
+        extrapolated_information(mean, log_variance, factors).matrix,
+        mutual_information_matrix(mean, log_variance, factors).matrix,
+    )

@@ -14,6 +14,7 @@ from sparse_repr.metrics.infomec import InfoMEC, infomec_scores
 from sparse_repr.metrics.information import (
     MutualInformation,
     aam_score,
+    extrapolated_information,
     factor_entropies,
     mig_score,
     mutual_information_matrix,
@@ -51,6 +52,7 @@ __all__ = [
     "dci_scores",
     "exact_zero_fraction",
     "explicitness_score",
+    "extrapolated_information",
     "factor_entropies",
     "factor_vae_score",
     "hoyer_sparsity",
