@@ -82,6 +82,9 @@ def _paper_psnr_note(number: str | None, dataset: str) -> str:
     return words
 
 
+_COMPARED = (("beta_vae", "vae"), ("sparse", "vae"), ("sparse_perceptual", "vae"), ("beta_sparse", "beta_vae"))
+
+
 def disentanglement_table(results: StudyResults, dataset: str) -> Table | None:
     """Table 3: MIG and AAM with and without the shape, beside the paper's values; None where nothing is finished."""
     arms = results.arms(dataset)
@@ -101,8 +104,7 @@ def disentanglement_table(results: StudyResults, dataset: str) -> Table | None:
         rows.append([*method_row(method, entries), mig, beside[0], public, aam, beside[1], *without])
     sentences = [
         f"Exact mutual information over {_over(every_one(arms))}.",
-        *(order_sentence(arms, "beta_vae", "vae", key) for key in ("mig", "aam")),
-        *(order_sentence(arms, "sparse", "vae", key) for key in ("mig", "aam")),
+        *(order_sentence(arms, first, second, key) for first, second in _COMPARED for key in ("mig", "aam")),
     ]
     if of_paper:
         sentences.append(

@@ -125,6 +125,7 @@ def test_table_3_has_the_papers_values_and_says_what_the_seeds_settle() -> None:
     assert table is not None
     assert "MIG of β-VAE against VAE: +0.100 ± 0.023, higher." in table.note
     assert "MIG of sparse (pixels + L1) against VAE: +0.115 ± " in table.note
+    assert "β + sparse" not in table.note
     assert re.search(r"MIG of sparse [^:]*: \S+ ± \S+, the seeds do not settle which is higher", table.note)
 
 

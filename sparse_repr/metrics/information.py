@@ -115,7 +115,8 @@ def extrapolated_information(mean: Any, log_variance: Any, factors: Any, *, seed
 
     Returns:
         As `mutual_information_matrix`; entries of units that carry nothing scatter about 0, so that the AAM of a code
-        that carries nothing at all is noise. The error is of the integrals alone. Where a factor is constant in one of the halves, what the sample gives as it is.
+        that carries nothing at all is noise. The error is of the integrals alone. Where a factor is constant in one of
+        the halves, what the sample gives as it is.
 
     Raises:
         TypeError, ValueError: as `mutual_information_matrix`.
