@@ -1,16 +1,22 @@
-"""Environments whose pictures come from the dSprites renderer; importing this package registers them with Gymnasium."""
+"""Environments whose pictures come from the dSprites renderer; importing this package registers them with Gymnasium.
+
+`envs/README.md` shows them. Each takes `domain=`, see `envs.domains`.
+"""
 
 from __future__ import annotations
 
 import gymnasium
 
-MAX_STEPS = 50
-"""Steps after which a SpriteReach episode is truncated; the way from corner to corner takes about 24."""
+from envs import chase, pose, reach
 
-for _id, _discrete in (("SparseRepr/SpriteReach-v0", False), ("SparseRepr/SpriteReach-Discrete-v0", True)):
-    gymnasium.register(
-        id=_id,
-        entry_point="envs.sprites:SpriteReach",
-        max_episode_steps=MAX_STEPS,
-        kwargs={"discrete": _discrete},
-    )
+MAX_STEPS = reach.MAX_STEPS
+"""Steps after which a SpriteReach episode is truncated; `envs.chase` and `envs.pose` name their own."""
+
+for _name, _module in (("SpriteReach", reach), ("SpriteChase", chase), ("SpritePose", pose)):
+    for _suffix, _discrete in (("", False), ("-Discrete", True)):
+        gymnasium.register(
+            id=f"SparseRepr/{_name}{_suffix}-v0",
+            entry_point=f"{_module.__name__}:{_name}",
+            max_episode_steps=_module.MAX_STEPS,
+            kwargs={"discrete": _discrete},
+        )

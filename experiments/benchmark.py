@@ -162,7 +162,8 @@ def measure_encode(config: BenchmarkConfig) -> dict[str, Any]:
 def measure_envs(_: BenchmarkConfig) -> dict[str, Any]:
     """Steps per second of each environment on one core, through `gym.make`."""
     results = {}
-    for name in ("SparseRepr/SpriteReach-v0", "SparseRepr/SpriteReach-Discrete-v0"):
+    tasks = ("SpriteReach", "SpriteChase", "SpritePose")
+    for name in (f"SparseRepr/{task}{suffix}-v0" for task in tasks for suffix in ("", "-Discrete")):
         env = gym.make(name)
         env.action_space.seed(0)
         actions = [env.action_space.sample() for _ in range(4000)]

@@ -122,23 +122,52 @@ def _refuse(values: Floats) -> None:
             raise ValueError(f"render_sprites needs {name} {bounds}, got {row.min():g}..{row.max():g}")
 
 
+def sprite_patches(
+    kinds: npt.NDArray[np.int64], scale: Floats, angle: Floats, centre_x: Floats, centre_y: Floats
+) -> tuple[Booleans, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which pixels around each sprite's centre lie inside it; `render_sprites` is made of these, others may be too.
+
+    Nothing is checked, and a patch may reach beyond a picture: the caller keeps the centres where it wants them.
+
+    Args:
+        kinds: (n,) 0 square, 1 ellipse, 2 heart.
+        scale: (n,) greater than 0.
+        angle: (n,) radians, anticlockwise in the picture.
+        centre_x: (n,) pixels from the left edge.
+        centre_y: (n,) pixels from the top edge.
+
+    Returns:
+        bool (n, side, side), and the row and the column of each patch's first pixel, (n,) each.
+    """
+    cosine, sine = np.cos(angle), np.sin(angle)
+    present = sorted(set(kinds.tolist()))
+    reach = max(_RADII[kind] for kind in present) * scale.max()
+    side = int(2 * reach) + 1
+    left = np.ceil(centre_x - reach - 0.5).astype(np.int64)
+    top = np.ceil(centre_y - reach - 0.5).astype(np.int64)
+    offsets = np.arange(side)
+    dx = (offsets + (left + 0.5 - centre_x)[:, None]) / scale[:, None]  # (n, side)
+    dy = (offsets + (top + 0.5 - centre_y)[:, None]) / scale[:, None]
+    u = (dx * cosine[:, None])[:, None, :] - (dy * sine[:, None])[:, :, None]  # (n, side, side)
+    v = (dx * sine[:, None])[:, None, :] + (dy * cosine[:, None])[:, :, None]
+    if len(present) == 1:
+        return _INSIDE[present[0]](u, v), top, left
+    inside = np.empty(u.shape, dtype=np.bool_)
+    for kind in present:
+        rows = kinds == kind
+        inside[rows] = _INSIDE[kind](u[rows], v[rows])
+    return inside, top, left
+
+
 def _paint(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], kind: int, factors: Floats) -> None:
     """Set the pixels of shape `kind` in `images[rows]`; only a square patch around each centre is looked at.
 
     `factors` are scale, orientation, x and y, (4, r).
     """
     scale, angle, x, y = factors
-    cosine, sine = np.cos(angle), np.sin(angle)
-    centre_x, centre_y = 16 + 32 * x, 16 + 32 * y
-    reach = _RADII[kind] * scale.max()
-    side = int(2 * reach) + 1
-    left = np.ceil(centre_x - reach - 0.5).astype(np.int64)
-    top = np.ceil(centre_y - reach - 0.5).astype(np.int64)
-    offsets = np.arange(side)
-    dx = (offsets + (left + 0.5 - centre_x)[:, None]) / scale[:, None]  # (r, side)
-    dy = (offsets + (top + 0.5 - centre_y)[:, None]) / scale[:, None]
-    u = (dx * cosine[:, None])[:, None, :] - (dy * sine[:, None])[:, :, None]  # (r, side, side)
-    v = (dx * sine[:, None])[:, None, :] + (dy * cosine[:, None])[:, :, None]
-    patch = _INSIDE[kind](u, v).view(np.uint8) * np.uint8(255)
+    kinds = np.full(len(rows), kind)
+    inside, top, left = sprite_patches(kinds, scale, angle, 16 + 32 * x, 16 + 32 * y)
+    patch = inside.view(np.uint8) * np.uint8(255)
+    side = patch.shape[1]
     for row, i, j, pixels in zip(rows.tolist(), top.tolist(), left.tolist(), patch, strict=True):
         images[row, i : i + side, j : j + side] = pixels

@@ -1,0 +1,97 @@
+"""`python -m envs.pictures`: the pictures of envs/README.md, an episode and every domain of each environment."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+from PIL import Image, ImageDraw
+
+import envs  # noqa: F401 (registers the environments)
+from envs.appearance import Picture
+from envs.domains import DOMAINS
+from envs.scripted import scripted_action
+from sparse_repr.files import atomic_path
+
+ENVIRONMENTS = ("SpriteReach", "SpriteChase", "SpritePose")
+FOLDER = Path(__file__).parent / "images"
+# Two episodes' beginnings per domain, so that what varies within it is seen.
+_SEEDS = {"SpriteReach": (14, 24), "SpriteChase": (11, 28), "SpritePose": (23, 2)}
+_COLUMNS, _SIDE, _GAP, _LINE = len(DOMAINS), 128, 6, 16
+_GROUND, _INK = (255, 255, 255), (60, 60, 60)
+
+
+def episode(name: str, seed: int) -> list[Picture]:
+    """Every picture, uint8 (64, 64, 3), of an episode that the scripted policy plays in the source."""
+    env = gym.make(f"SparseRepr/{name}-v0", render_mode="rgb_array", domain="source")
+    _, info = env.reset(seed=seed)
+    pictures, ended = [_rendered(env)], False
+    while not ended:
+        _, _, terminated, truncated, info = env.step(scripted_action(name, info["factors"]))
+        pictures.append(_rendered(env))
+        ended = terminated or truncated
+    env.close()
+    return pictures
+
+
+def first_picture(name: str, domain: str, seed: int) -> Picture:
+    """The picture, uint8 (64, 64, 3), with which an episode of a domain begins."""
+    env = gym.make(f"SparseRepr/{name}-v0", render_mode="rgb_array", domain=domain)
+    env.reset(seed=seed)
+    picture = _rendered(env)
+    env.close()
+    return picture
+
+
+def _rendered(env: gym.Env[Picture, object]) -> Picture:
+    return np.asarray(env.render(), dtype=np.uint8)
+
+
+def sheet(name: str) -> Image.Image:
+    """An episode from left to right, and below it two beginnings in each domain."""
+    seeds = _SEEDS[name]
+    played = episode(name, seeds[0])
+    shown = np.linspace(0, len(played) - 1, _COLUMNS).round().astype(int).tolist()
+    height = (1 + len(seeds)) * (_SIDE + _GAP) + 2 * _LINE
+    image = Image.new("RGB", (_COLUMNS * (_SIDE + _GAP) - _GAP, height), _GROUND)
+    draw = ImageDraw.Draw(image)
+    for column, step in enumerate(shown):
+        _place(image, played[step], column, _LINE)
+        draw.text((column * (_SIDE + _GAP) + 2, 2), f"step {step}", _INK)
+    second = 2 * _LINE + _SIDE + _GAP
+    for column, domain in enumerate(DOMAINS):
+        draw.text((column * (_SIDE + _GAP) + 2, second - _LINE + 2), f'domain="{domain}"', _INK)
+        for row, seed in enumerate(seeds):
+            _place(image, first_picture(name, domain, seed), column, second + row * (_SIDE + _GAP))
+    return image
+
+
+def _place(image: Image.Image, picture: Picture, column: int, top: int) -> None:
+    large = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+    image.paste(large, (column * (_SIDE + _GAP), top))
+
+
+def write_pictures(folder: Path = FOLDER) -> list[Path]:
+    """Write one PNG per environment, named after it; returns the files."""
+    files = []
+    for name in ENVIRONMENTS:
+        target = folder / f"{name}.png"
+        with atomic_path(target) as temporary:
+            sheet(name).save(temporary, format="PNG", optimize=True)
+        files.append(target)
+    return files
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m envs.pictures", description="Draw the pictures of envs/README.md.")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the PNG files")
+    for file in write_pictures(parser.parse_args(arguments).out):
+        print(f"written: {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

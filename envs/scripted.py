@@ -1,0 +1,71 @@
+"""Policies that read the ground-truth factors: they show that each task is solvable, and what solving it returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparse_repr.registry import lookup
+
+Factors = npt.NDArray[np.float32]
+
+# The discrete actions of every environment as continuous ones.
+_DIRECTIONS = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float32)
+_CIRCLE = np.stack([f(np.arange(16) * np.pi / 8) for f in (np.cos, np.sin)], axis=1)
+# Seventeen continuous actions: to stay, and full speed in sixteen directions.
+_AROUND = np.concatenate([np.zeros((1, 2)), _CIRCLE / np.abs(_CIRCLE).max(axis=1, keepdims=True)]).astype(np.float32)
+
+_CORNERS = np.array([(0, 0), (1, 0), (0, 1)], np.float32)
+# SpriteChase looks two steps ahead and keeps the square at this distance, which counts so much more than the heart.
+_AHEAD, _SAFE_DISTANCE, _CARE = 0.12, 0.22, 5.0
+
+
+def scripted_action(name: str, factors: Factors, *, discrete: bool = False) -> Any:
+    """What to do in the state of these factors.
+
+    Args:
+        name: SpriteReach, SpriteChase or SpritePose.
+        factors: `info["factors"]` of that environment.
+        discrete: the action of the discrete twin.
+
+    Returns:
+        float32 (2,), or an int.
+
+    Raises:
+        ValueError: unknown name; the message lists close matches.
+    """
+    return lookup(_POLICIES, name, "environment")(factors, discrete)
+
+
+def _reach(factors: Factors, discrete: bool) -> Any:
+    """Straight to the corner of the shape."""
+    way = _CORNERS[int(factors[0])] - factors[3:5]
+    return _choose(way / max(float(np.abs(way).max()), 1e-6), discrete)
+
+
+def _chase(factors: Factors, discrete: bool) -> Any:
+    """To where the heart is near and the square not too near."""
+    player, heart, square = factors[0:2], factors[2:4], factors[5:7]
+    actions = _DIRECTIONS if discrete else _AROUND
+    reached = np.clip(player + _AHEAD * actions, 0, 1)
+    to_heart, to_square = (np.linalg.norm(other - reached, axis=1) for other in (heart, square))
+    best = int((to_heart + _CARE * np.maximum(0, _SAFE_DISTANCE - to_square)).argmin())
+    return best if discrete else actions[best]
+
+
+def _pose(factors: Factors, discrete: bool) -> Any:
+    """The turn and the growth that are left, at most at full speed."""
+    return _choose(np.clip([factors[7] / 0.2, factors[6] / 0.04], -1, 1), discrete)
+
+
+def _choose(action: npt.NDArray[Any], discrete: bool) -> Any:
+    """An action as it is, or the discrete one in the direction of its larger number; none where that is below half."""
+    if not discrete:
+        return action.astype(np.float32)
+    larger = int(np.abs(action).argmax())
+    return 0 if abs(float(action[larger])) < 0.5 else 1 + 2 * larger + int(action[larger] > 0)
+
+
+_POLICIES = {"SpriteReach": _reach, "SpriteChase": _chase, "SpritePose": _pose}
