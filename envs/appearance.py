@@ -14,7 +14,7 @@ Picture = npt.NDArray[np.uint8]
 
 PALETTES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "source": ((225, 60, 50), (60, 190, 80), (70, 110, 240), (235, 200, 60)),
-    "new": ((240, 130, 200), (60, 210, 215), (160, 80, 220), (165, 110, 60)),
+    "new": ((240, 100, 180), (60, 210, 215), (150, 70, 230), (165, 110, 60)),
 }
 """RGB of the four sprite colours: red, green, blue, yellow; in the domain `new_colors` pink, cyan, violet, brown."""
 

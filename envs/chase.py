@@ -43,7 +43,7 @@ class SpriteChase(SpriteEnv):
 
     **Observation**: `Box(0, 255, (64, 64, 3), uint8)`: a white ellipse is the player; a heart, a square and
     `distractors` ellipses have one of four colours each, drawn anew in every episode, so that shape alone tells what to
-    catch and what to avoid. All are upright and 10 to 13 pixels wide. Where they overlap, the player lies on top, then
+    catch and what to avoid; heart and square differ in colour. All are upright and 10 to 13 pixels wide. Where they overlap, the player lies on top, then
     heart, square and the ellipses, the last one over the first.
 
     **Action**: `Box(-1, 1, (2,), float32)`, the player's velocity to the right and downwards, 0.06 of the field per
@@ -120,7 +120,11 @@ class SpriteChase(SpriteEnv):
                 break
         angles = self.np_random.uniform(0, 2 * np.pi, len(self._headings)).tolist()
         self._headings = [(_ELLIPSE_SPEED * math.cos(angle), _ELLIPSE_SPEED * math.sin(angle)) for angle in angles]
-        colors = [allowed[int(self.np_random.integers(len(allowed)))] for allowed in self._colors_of]
+        colors: list[int] = []
+        for allowed in self._colors_of:
+            # the square is never of the heart's colour: overlapping, they would be one blob
+            free = [color for color in allowed if len(colors) != 1 or color != colors[0]]
+            colors.append(free[int(self.np_random.integers(len(free)))])
         if given is not None:
             x, y, colors = [given[0], *given[2::3]], [given[1], *given[3::3]], [round(c) for c in given[4::3]]
         self._x, self._y, self._colors = x, y, colors

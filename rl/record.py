@@ -45,6 +45,8 @@ class RecordConfig:
     """Record render() frames (render_mode rgb_array) instead of observations."""
     key: str | None = None
     """Which entry of a Dict observation is the picture."""
+    env_kwargs: str | None = None
+    """Keyword arguments of the environment as a JSON object, e.g. '{"domain": "source"}'."""
     policy: str | None = None
     """MODULE:FUNCTION that turns batched observations into batched actions; by default actions are random."""
     seed: int = 0
@@ -62,6 +64,19 @@ class RecordConfig:
                 raise ValueError(f"{name} needs at least 1, got {getattr(self, name)}")
         if self.resume and self.overwrite:
             raise ValueError("resume keeps the frames recorded so far and overwrite drops them: give one of the two")
+        _keyword_arguments(self)
+
+
+def _keyword_arguments(config: RecordConfig) -> dict[str, Any]:
+    if config.env_kwargs is None:
+        return {}
+    try:
+        found = json.loads(config.env_kwargs)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"env_kwargs needs a JSON object, got {config.env_kwargs!r} ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f'env_kwargs needs a JSON object such as {{"domain": "source"}}, got {config.env_kwargs!r}')
+    return found
 
 
 def record(config: RecordConfig, policy: Policy | None = None) -> Path:
@@ -91,7 +106,7 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
     act = policy or _import_policy(config.policy)
     done = _done_so_far(config, partial) if config.resume else 0
     # not passed unless asked for: some environments do not take it
-    options: dict[str, Any] = {"render_mode": "rgb_array"} if config.render else {}
+    options = {**_keyword_arguments(config), **({"render_mode": "rgb_array"} if config.render else {})}
     vectorization = "async" if config.parallel else "sync"
     venv = gym.make_vec(config.env, num_envs=config.envs, vectorization_mode=vectorization, **options)
     assert isinstance(venv, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv)
@@ -127,7 +142,9 @@ def _import_policy(name: str | None) -> Policy | None:
 
 def _settings(config: RecordConfig) -> str:
     """What must be the same for a recording to be continued."""
-    kept = ("env", "frames", "render", "key", "policy", "seed")
+    kept = ["env", "frames", "render", "key", "policy", "seed"]
+    # left out where it is not given: recordings of earlier versions can be continued
+    kept += ["env_kwargs"] * (config.env_kwargs is not None)
     return json.dumps({name: getattr(config, name) for name in kept}, sort_keys=True)
 
 
