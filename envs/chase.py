@@ -15,7 +15,7 @@ from sparse_repr.data.sprite_geometry import SHAPE_NAMES
 MAX_STEPS = 100
 """Steps after which an episode is truncated; a catch takes about 20."""
 
-_SQUARE, _ELLIPSE, _HEART = range(3)
+_SQUARE, _ELLIPSE, _HEART = (SHAPE_NAMES.index(name) for name in ("square", "ellipse", "heart"))
 _COLORS = 4
 _SCALE = 0.5
 # Positions 0..1 are pixels 8..56: a sprite of this scale never leaves the picture.
@@ -43,14 +43,14 @@ class SpriteChase(SpriteEnv):
 
     **Observation**: `Box(0, 255, (64, 64, 3), uint8)`: a white ellipse is the player; a heart, a square and
     `distractors` ellipses have one of four colours each, drawn anew in every episode, so that shape alone tells what to
-    catch and what to avoid; heart and square differ in colour. All are upright and 10 to 13 pixels wide. Where they overlap, the player lies on top, then
-    heart, square and the ellipses, the last one over the first.
+    catch and what to avoid; heart and square differ in colour. All are upright and 10 to 13 pixels wide. Where they
+    overlap, the player lies on top, then heart, square and the ellipses, the last one over the first.
 
     **Action**: `Box(-1, 1, (2,), float32)`, the player's velocity to the right and downwards, 0.06 of the field per
     step at 1; in the discrete twin `Discrete(5)`: stay, left, right, up, down at full speed.
 
-    **Movement**: after the player, the heart moves straight away from it and the square straight towards it, both by
-    0.03; walls stop them, so that the heart ends up cornered. Ellipses drift by 0.02 in a direction of their own,
+    **Movement**: after the player, the heart moves straight away from it by 0.03 and the square straight towards it by
+    0.02; walls stop them, so that the heart ends up cornered. Ellipses drift by 0.02 in a direction of their own,
     bounce off the walls and touch nobody. But for their directions one picture shows the whole state.
 
     **Reward**: decrease of the distance to the heart; plus 1 on catching it; minus 1 on being caught. Both mean
@@ -192,6 +192,3 @@ def _bounced(place: float, move: float) -> tuple[float, float]:
     if 0 <= moved <= 1:
         return moved, move
     return min(max(-moved if moved < 0 else 2 - moved, 0.0), 1.0), -move
-
-
-assert SHAPE_NAMES == ("square", "ellipse", "heart")

@@ -43,8 +43,8 @@ class SpritePose(SpriteEnv):
     **Observation**: `Box(0, 255, (64, 64, 3), uint8)`: the sprite in one of four colours and, at the same place, a
     grey ghost of it in the target pose. Both are see-through: where they overlap, the sprite's colour is lighter. So
     neither hides the other, whichever is larger, and what is left to do is as visible as the areas in which they
-    differ; an outline a pixel wide would be the first thing that an encoder drops, and a fixed target would have to be
-    guessed.
+    differ; an outline a pixel wide would be the first thing that an encoder drops, and a target that never
+    changed would have to be learned, not seen.
 
     **Action**: `Box(-1, 1, (2,), float32)`, turn (anticlockwise, 0.2 radians per step at 1) and growth (0.04 per step
     at 1); in the discrete twin `Discrete(5)`: nothing, clockwise, anticlockwise, shrink, grow at full speed.
