@@ -11,6 +11,7 @@ import pytest
 
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.dsprites import FACTOR_SIZES, ITEMS, OFFICIAL_STEM, load_dsprites, read_official, render_sprites
+from sparse_repr.data.sprite_geometry import sprite_patches
 
 # Foreground pixels of the real data set at orientation 0, position (0, 0), for its six scales.
 REAL_COUNTS = {
@@ -195,3 +196,17 @@ def test_where_official_files_are_looked_for(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("SPARSE_REPR_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="latents_classes needs shape"):
         load_dataset("dsprites")
+
+
+def test_patches_of_mixed_shapes_are_those_of_single_images() -> None:
+    kinds = np.array([2, 0, 1, 2])
+    scale, angle = np.array([0.5, 1.0, 0.7, 0.9]), np.array([0.3, 1.0, 2.0, 4.0])
+    x, y = np.array([20.3, 31.0, 40.7, 47.5]), np.array([44.1, 16.2, 30.0, 25.25])
+    inside, top, left = sprite_patches(kinds, scale, angle, x, y)
+    images = render_sprites(kinds, scale, angle, (x - 16) / 32, (y - 16) / 32)
+    side = inside.shape[1]
+    for image, pixels, i, j in zip(images, inside, top, left, strict=True):
+        drawn = np.zeros((64 + 2 * side, 64 + 2 * side), np.bool_)
+        drawn[side + i : 2 * side + i, side + j : 2 * side + j] = pixels
+        assert np.array_equal(drawn[side:-side, side:-side], image > 0)
+        assert drawn.sum() == pixels.sum()
