@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +17,6 @@ from envs.domains import DOMAINS, TARGETS, find_domain
 from envs.pictures import ENVIRONMENTS, FOLDER, main
 from envs.scripted import scripted_action
 from envs.sprites import SpriteChase, SpritePose, SpriteReach
-from rl.record import RecordConfig, record
 from rl.record import main as record_main
 from sparse_repr.data.dsprites import render_sprites
 
@@ -271,18 +268,6 @@ def test_scripted_beats_random(name: str, discrete: bool, monkeypatch: pytest.Mo
 def test_scripted_action_needs_a_known_environment() -> None:
     with pytest.raises(ValueError, match=r"unknown environment 'SpriteChas'. Did you mean 'SpriteChase'"):
         scripted_action("SpriteChas", np.zeros(5, np.float32))
-
-
-def test_the_recorder_takes_the_environments_arguments(tmp_path: Path) -> None:
-    env = "envs:SparseRepr/SpriteReach-v0"
-    kwargs = json.dumps({"domain": "new_colors"})
-    out = record(RecordConfig(env, str(tmp_path / "f.h5"), frames=24, progress=False, env_kwargs=kwargs))
-    with h5py.File(out) as file:
-        assert np.unique(file["images"]).tolist() == [0, 128]
-        assert json.loads(file.attrs["settings"])["env_kwargs"] == kwargs
-    for wrong in ("domain", "[1]"):
-        with pytest.raises(ValueError, match="env_kwargs needs a JSON object"):
-            RecordConfig(env, "f.h5", env_kwargs=wrong)
 
 
 def test_the_pictures_of_the_page_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_folders_are_made(tmp_path: Path) -> None:
 def test_rendered_frames_are_recorded_on_request(tmp_path: Path) -> None:
     data = load_dataset("h5", _record(tmp_path / "f.h5", render=True, frames=6))
     assert data.image_shape == (3, 64, 64)
+
+
+def test_keyword_arguments_reach_the_environment(tmp_path: Path) -> None:
+    kwargs = '{"scales": [0.5], "discrete": true}'
+    data = load_dataset("h5", _record(tmp_path / "f.h5", env_kwargs=kwargs, frames=20))
+    assert data.factor_values is not None
+    assert np.unique(data.factor_values[:, 1]).tolist() == [0.5]
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert json.loads(file.attrs["settings"])["env_kwargs"] == kwargs
+    for wrong in ("scales", "[1]"):
+        with pytest.raises(ValueError, match="env_kwargs needs a JSON object"):
+            RecordConfig(ENV, "f.h5", env_kwargs=wrong)
 
 
 def test_environments_without_images_are_refused_and_leave_nothing(tmp_path: Path) -> None:
