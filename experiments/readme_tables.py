@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.committed import ROOT, markdown_table, read_results
 from experiments.compare_objectives import COLUMNS
 from experiments.paper_pages import TABLES as PAPER_TABLES
+from experiments.paper_pages import paper_table
 from experiments.report import replace_between
 from experiments.speed_tables import agents_table, measured_table, training_table
 from sparse_repr.files import write_bytes
@@ -136,6 +137,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {
         "quickstart": quickstart_table,
         "long": long_table,
+        "paper": paper_table,
         "training": training_table,
         "measured": measured_table,
     },
