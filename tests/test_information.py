@@ -244,3 +244,9 @@ def test_halves_without_a_value_leave_the_sample_as_it_is() -> None:
         extrapolated_information(mean, log_variance, factors).matrix,
         mutual_information_matrix(mean, log_variance, factors).matrix,
     )
+
+
+def test_the_rounding_of_a_code_that_carries_nothing_is_no_alignment() -> None:
+    rounding = np.array([[3e-12, 0, 0], [0, 5e-15, 1e-15]])
+    assert aam_score(rounding) == 0
+    assert aam_score(np.maximum(rounding, [[0.01, 0, 0], [0, 0, 0]])) == pytest.approx(0.5)  # however little it is

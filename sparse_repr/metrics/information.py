@@ -22,6 +22,8 @@ from sparse_repr.metrics.validation import check_codes, check_factors
 # Points per standard deviation of the sharpest component, and how much coarser the grid of the check is.
 _POINTS_PER_SIGMA = 1.8
 _COARSENING = 1.5
+# A code that carries nothing has some 1e-15 to 1e-11 nats by rounding; ratios of these would be arbitrary.
+_NOTHING_NATS = 1e-6
 
 
 class MutualInformation(NamedTuple):
@@ -206,7 +208,7 @@ def mig_score(
 def aam_score(matrix: Any, *, include: Sequence[int] | None = None, exclude: Sequence[int] = ()) -> float:
     """Axis alignment metric: mean over factors of max(0, I_(1) - sum_{d >= 2} I_(d)) / I_(1), 0 where I_(1) is 0.
 
-    Dubois et al. 2019.
+    Dubois et al. 2019. I_(1) below 1e-6 nats counts as 0: that is rounding.
 
     Args:
         matrix: (K, D) nats, from `mutual_information_matrix`.
@@ -223,4 +225,4 @@ def aam_score(matrix: Any, *, include: Sequence[int] | None = None, exclude: Seq
     ordered = _sorted_information(array[_select(array, include, exclude)])
     first = ordered[:, 0]
     gap = np.maximum(0, first - ordered[:, 1:].sum(axis=1))
-    return float(np.divide(gap, first, out=np.zeros_like(gap), where=first > 0).mean())
+    return float(np.divide(gap, first, out=np.zeros_like(gap), where=first > _NOTHING_NATS).mean())
