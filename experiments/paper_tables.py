@@ -60,7 +60,7 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
         beside = [paper.get("psnr_db", EMPTY), paper.get("ssim", EMPTY)]
         rows.append([*method_row(method, entries), psnr, shifted, beside[0], similarity, beside[1], *others])
     images = f"{results.scale.image_items:,} fixed random images, decoded posterior mean, PSNR of the pooled error."
-    sentences = [images, _paper_psnr_note(number, dataset)]
+    sentences = [images, collapsed_sentence(arms), _paper_psnr_note(number, dataset)]
     title = f"{_titled(number)}Reconstruction of {dataset}"
     return laid_out(title, header, rows, note_of(results, every_one(arms), *sentences))
 
@@ -104,6 +104,7 @@ def disentanglement_table(results: StudyResults, dataset: str) -> Table | None:
         rows.append([*method_row(method, entries), mig, beside[0], public, aam, beside[1], *without])
     sentences = [
         f"Exact mutual information over {_over(every_one(arms))}.",
+        collapsed_sentence(arms),
         *(order_sentence(arms, first, second, key) for first, second in _COMPARED for key in ("mig", "aam")),
     ]
     if of_paper:
@@ -135,6 +136,21 @@ def order_sentence(arms: Mapping[str, Sequence[Finished]], first: str, second: s
     if abs(difference) <= half:
         return f"{titles}: {difference:+.3f} ± {half:.3f}, the seeds do not settle which is higher."
     return f"{titles}: {difference:+.3f} ± {half:.3f}, {'higher' if difference > 0 else 'lower'}."
+
+
+def collapsed_sentence(arms: Mapping[str, Sequence[Finished]]) -> str:
+    """Which runs have no active unit, in words: their means say how often a method fails, not what it does."""
+    found = []
+    for method, entries in arms.items():
+        dead = sum(count == 0 for count in values_of(entries, "active_units"))
+        if dead:
+            found.append(f"{METHODS[method].title} {dead} of {len(entries)}")
+    if not found:
+        return ""
+    return (
+        f"Runs whose code carries nothing, with no active unit: {', '.join(found)}. They draw one picture whatever "
+        "they see, have a MIG of 0, and pull the mean of their row down."
+    )
 
 
 FURTHER = (
@@ -235,7 +251,12 @@ def compact_table(results: StudyResults, dataset: str = "dsprites") -> Table | N
         rows.append([*method_row(method, entries), psnr, similarity, mig, beside[0], aam, beside[1]])
     first = scores_of(every_one(arms)[0])
     black = f"An all-black picture has {first['black_psnr_db']:.2f} dB and {first['black_ssim']:.3f}."
-    return laid_out(f"The paper's methods on {dataset}", header, rows, note_of(results, every_one(arms), black))
+    return laid_out(
+        f"The paper's methods on {dataset}",
+        header,
+        rows,
+        note_of(results, every_one(arms), black, collapsed_sentence(arms)),
+    )
 
 
 def all_tables(results: StudyResults) -> list[Table]:

@@ -224,3 +224,22 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
         "vgg16; cpu: relu2_2 on 16 of each 64 images; gpu: relu1_2,relu2_2,relu3_3 on all 64 images"
     )
     assert all(row[2] for row in choices_table().rows)
+
+
+def test_runs_whose_code_carries_nothing_are_counted() -> None:
+    results = study(
+        finished("vae", 0),
+        finished("sparse", 0, active_units=0),
+        finished("sparse", 1, active_units=3),
+        finished("sparse", 2, active_units=0),
+    )
+    for table in (
+        compact_table(results),
+        reconstruction_table(results, "dsprites"),
+        disentanglement_table(results, "dsprites"),
+    ):
+        assert table is not None
+        assert "no active unit: sparse (pixels + L1) 2 of 3." in table.note
+    alive = compact_table(study(finished("vae", 0)))
+    assert alive is not None
+    assert "no active unit" not in alive.note
