@@ -49,7 +49,9 @@ def slice_of_dsprites(dsprites: FactorDataset) -> FactorDataset:
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: FactorDataset) -> None:
-    config = dataclasses.replace(SMALL, objective=name, capacity_steps=300 if name == "beta_vae_capacity" else None)
+    # under the published weight of 100 so quick a schedule is filled by a constant code, with some seeds and processors
+    capacity = {"capacity_steps": 300, "capacity_weight": 10.0} if name == "beta_vae_capacity" else {}
+    config = dataclasses.replace(SMALL, objective=name, **capacity)  # type: ignore[arg-type]
     trainer = Trainer(config.resolve(), slice_of_dsprites)
     terms = [trainer.train_step(OFF) for _ in range(300)]
     # InfoGAN's loss is relative to its discriminator: its bound is the one on the mutual information
@@ -59,8 +61,7 @@ def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: Fa
     if name == "info_gan":
         assert last < first - 0.3
     else:
-        # the capacity grows faster here than any KL can follow
-        assert last < (0.7 if name == "beta_vae_capacity" else 0.5) * first
+        assert last < 0.5 * first
 
 
 @pytest.mark.parametrize(
