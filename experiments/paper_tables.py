@@ -59,7 +59,7 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
         shifted = f"{fmean(ours) + RANGE_255_DB:.2f}" if ours else EMPTY
         beside = [paper.get("psnr_db", EMPTY), paper.get("ssim", EMPTY)]
         rows.append([*method_row(method, entries), psnr, shifted, beside[0], similarity, beside[1], *others])
-    images = f"Up to {results.scale.image_items:,} fixed random images, decoded posterior mean, PSNR of the pooled error."
+    images = f"Up to {results.scale.image_items:,} random images, decoded posterior mean, PSNR of the pooled error."
     sentences = [images, collapsed_sentence(arms), _paper_psnr_note(number, dataset)]
     title = f"{_titled(number)}Reconstruction of {dataset}"
     return laid_out(title, header, rows, note_of(results, every_one(arms), *sentences))
