@@ -182,7 +182,10 @@ def _encoding_rows(encode: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _streaming_rows(streaming: dict[str, Any]) -> list[tuple[str, str, str]]:
-    memory, warm = streaming["memory"], streaming["training_images_per_s"]["page_cache_warm"]
+    memory = streaming["memory"]
+    ratios = [
+        ratio for state in streaming["training_images_per_s"].values() for ratio in state["over_in_memory"].values()
+    ]
     peaks = {count: entry["peak"]["all_mb"] / 1000 for count, entry in memory["streaming"].items()}
     fewest, most = min(peaks, key=int), max(peaks, key=int)
     return [
@@ -190,7 +193,7 @@ def _streaming_rows(streaming: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"training from a file of {int(most):,} colour images",
             f"{peaks[most]:.2f} GB at most (of {int(fewest):,}: {peaks[fewest]:.2f} GB; memory-mapped "
             f"{memory['memory_mapped'][most]['peak']['all_mb'] / 1000:.1f} GB), "
-            f"{warm['over_in_memory']['streaming']:.2f} of the speed in memory",
+            f"{min(ratios):.2f} to {max(ratios):.2f} of the speed in memory",
             "streaming",
         )
     ]
