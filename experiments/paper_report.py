@@ -11,14 +11,13 @@ from experiments.paper_figures import SEED, draw_into, figures_of
 from experiments.paper_tables import all_tables
 from experiments.published_cells import published_results
 from experiments.report import embed_png, write_report
-from experiments.study_results import as_csv, live_results
+from experiments.study_results import CSV, as_csv, live_results
 from experiments.sweep_tables import fresh_table, sweep_figure, sweep_table
 from sparse_repr.devices import torch_threads
 from sparse_repr.figures import save_figure
 from sparse_repr.files import write_bytes
 
 REPORT = "report.html"
-CSV = "results.csv"
 FIGURES = "figures"
 """In the folder of a study."""
 SWEEP_FIGURE = "sweep.png"

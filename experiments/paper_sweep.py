@@ -92,10 +92,10 @@ def sweep_cell(scale: Scale, method: str, changes: Changes, seed: int, out: Path
     """The cell of one configuration and seed: that of the paper's tables where it is one of their arms."""
     arm = make_cell(scale, _DATASET, method, seed, out, threads=threads)
     cell = make_cell(scale, _DATASET, method, seed, out, marks=marks_of(changes), changes=changes, threads=threads)
-    return arm if _told_in_full(cell.training) == _told_in_full(arm.training) else cell
+    return arm if told_in_full(cell.training) == told_in_full(arm.training) else cell
 
 
-def _told_in_full(config: PretrainConfig) -> dict[str, Any]:
+def told_in_full(config: PretrainConfig) -> dict[str, Any]:
     """The settings with the objective's defaults filled in; device and precision stay as they are asked for."""
     return {**config.to_json(), **config.objective_weights(), **config.objective_options()}
 

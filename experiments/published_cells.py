@@ -16,11 +16,9 @@ from typing import Any
 from experiments.cell_runs import Finished, in_order
 from experiments.paper_cells import METHODS, SCALES
 from experiments.paper_sweep import FIRST_FRESH_SEED, SELECTION
-from experiments.study_results import StudyResults, as_csv, live_results, read_selection
+from experiments.study_results import CSV, StudyResults, as_csv, live_results, read_selection
 from sparse_repr.files import write_bytes, write_json
 
-CSV = "results.csv"
-"""Every published evaluation as one row."""
 _DIGITS = 6
 # settings that name a place of the machine
 _PLACES = ("run_dir", "data_path", "perceptual_weights_path")

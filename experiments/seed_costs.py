@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ from typing import Any
 
 import torch
 
+from experiments.measuring import summary
 from sparse_repr import PretrainConfig
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.ensemble import TOGETHER, choose_together, pretrain_encoders
 from sparse_repr.variations import vary
 
+_SETTINGS = PretrainConfig(dataset="dsprites", objective="sparse", progress=False)
 _MODELS = (1, 4)
 _MODELS_GPU = (1, 4, 16)
 _STEPS = (30, 130)
@@ -23,7 +26,7 @@ _ROUNDS = 3
 def timed_training(seeds: int, steps: int, way: str) -> float:
     """Seconds of `pretrain_encoders` for `seeds` sparse VAEs on dSprites, files and processes included."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = PretrainConfig(dataset="dsprites", objective="sparse", steps=steps, run_dir=folder, progress=False)
+        settings = dataclasses.replace(_SETTINGS, steps=steps, run_dir=folder)
         configs = vary(settings, seeds=range(seeds))
         started = time.perf_counter()
         pretrain_encoders(configs, together=way)
@@ -63,24 +66,21 @@ def measure_seeds(
             times[count, way].append((timed_training(count, short, way), timed_training(count, long, way)))
     results: dict[str, Any] = {}
     for (count, way), pairs in times.items():
-        differences = sorted((longer - shorter) / (long - short) for shorter, longer in pairs)
-        step_s = differences[len(differences) // 2]
-        start_s = min(shorter for shorter, _ in pairs) - short * step_s
+        step_s = summary([(longer - shorter) / (long - short) for shorter, longer in pairs])
         results.setdefault(str(count), {})[way] = {
-            "step_s": {"median": step_s, "least": differences[0], "greatest": differences[-1]},
-            "start_s": start_s,
-            "images_per_s": count * 64 / step_s,
+            "step_s": step_s,
+            "start_s": min(shorter for shorter, _ in pairs) - short * step_s["median"],
+            "images_per_s": count * _SETTINGS.batch_size / step_s["median"],
         }
     one = results[str(counts[0])]["sequential"]["step_s"]["median"] / counts[0]
     for by_way in results.values():
         for entry in by_way.values():
             entry["times_one"] = entry["step_s"]["median"] / one
-    settings = PretrainConfig(dataset="dsprites", objective="sparse", run_dir="runs/seeds")
-    chosen, reason = choose_together(vary(settings, seeds=range(max(counts))))
+    chosen, reason = choose_together(vary(_SETTINGS, seeds=range(max(counts))))
     return {
         "settings": {
-            "objective": "sparse",
-            "batch": 64,
+            "objective": _SETTINGS.objective,
+            "batch": _SETTINGS.batch_size,
             "steps": list(steps),
             "rounds": rounds,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,

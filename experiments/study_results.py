@@ -13,6 +13,9 @@ from experiments.paper_cells import METHODS, SCALES, Scale
 from experiments.paper_sweep import SELECTION
 from sparse_repr.comparison import comparison_csv
 
+CSV = "results.csv"
+"""File of every evaluation as one row, in the folder of a study and in that of its published files."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyResults:

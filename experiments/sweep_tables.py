@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.cell_runs import Finished
 from experiments.paper_cells import METHODS
-from experiments.paper_sweep import FAMILIES, FIRST_FRESH_SEED, REFERENCES, sweep_cell
+from experiments.paper_sweep import FAMILIES, FIRST_FRESH_SEED, REFERENCES, sweep_cell, told_in_full
 from experiments.study_results import StudyResults
 from experiments.study_tables import EMPTY, Score, Table, cells_of, note_of, spread, values_of
 
@@ -73,9 +73,7 @@ def configurations(results: StudyResults, *, fresh: bool = False) -> list[Config
             and (fresh or entry.record["seed"] < results.scale.sweep_seeds)
         ]
         if entries:
-            training = {**cell.training.to_json(), **cell.training.objective_weights()}
-            training |= cell.training.objective_options()
-            found.append(Configuration(family, method, changes, training, entries))
+            found.append(Configuration(family, method, changes, told_in_full(cell.training), entries))
     return found
 
 
