@@ -30,7 +30,7 @@ _ARTEFACTS = ("config.json", "encoder.safetensors", "vae.safetensors")
 def stop_is_finished(cell: Cell, stop: Stop) -> bool:
     """Whether the evaluation of a cell at `stop` is there, done as it would be now."""
     record = _read(cell.stop_folder(stop) / RECORD)
-    return record is not None and record["evaluation"] == dataclasses.asdict(stop)
+    return record is not None and Stop(**record["evaluation"]) == stop
 
 
 def is_finished(cell: Cell) -> bool:
@@ -177,6 +177,7 @@ def _evaluate(cell: Cell, stop: Stop, seconds: dict[str, Any]) -> None:
                 metrics=stop.metrics,
                 sample=stop.sample,
                 image_items=stop.image_items,
+                lpips_items=stop.lpips_items,
                 device=cell.training.device,
                 threads=threads,
                 progress=False,

@@ -80,7 +80,9 @@ class Stop:
     sample: int | None
     """Items whose codes are scored; None for all."""
     image_items: int = 10_000
-    """Images that PSNR, SSIM and LPIPS are computed on."""
+    """Images that PSNR and SSIM are computed on."""
+    lpips_items: int = 1_000
+    """Images of these that LPIPS is computed on; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,11 +139,11 @@ class Scale:
     perceptual: Mapping[str, Any]
     """Further settings of the perceptual arms."""
     metrics: str
-    """Scores of dSprites cells at their end; all other evaluations have the exact and the histogram ones alone."""
+    """Scores of the paper's dSprites cells at their end; all other evaluations have the exact and histogram ones."""
     sample: int | None
     """Items whose codes are scored at the end; None for all."""
     image_items: int
-    """Images that PSNR, SSIM and LPIPS are computed on."""
+    """Images that PSNR and SSIM are computed on."""
     sweep_seeds: int
     """Seeds of every configuration of the sweep."""
     fresh_seeds: int
@@ -224,6 +226,7 @@ def make_cell(
     *,
     marks: str = "",
     changes: Mapping[str, Any] | None = None,
+    brief: bool = False,
     threads: int = 1,
 ) -> Cell:
     """The cell of a data set, method and seed.
@@ -236,6 +239,7 @@ def make_cell(
         out: folder of the study.
         marks: stand behind the method's name in that of the cell, for a sweep.
         changes: settings of `PretrainConfig` on top of the method's.
+        brief: evaluate at the end alone, the exact and the histogram scores, without LPIPS.
         threads: CPU threads; another number gives other bits.
 
     Raises:
@@ -267,10 +271,13 @@ def make_cell(
             "progress": False,
         }
     )
-    metrics = scale.metrics if dataset == "dsprites" else _EXACT
-    stops = [Stop(steps, metrics, scale.sample, scale.image_items)]
-    if scale.perceptual_steps < steps and not marks:
-        stops.insert(0, Stop(scale.perceptual_steps, _EXACT, scale.sample, scale.image_items))
+    if brief:
+        stops = [Stop(steps, _EXACT, scale.sample, scale.image_items, lpips_items=0)]
+    else:
+        metrics = scale.metrics if dataset == "dsprites" else _EXACT
+        stops = [Stop(steps, metrics, scale.sample, scale.image_items)]
+        if scale.perceptual_steps < steps:
+            stops.insert(0, Stop(scale.perceptual_steps, _EXACT, scale.sample, scale.image_items))
     return Cell(dataset, f"{method}{marks}", training, tuple(stops))
 
 

@@ -3,17 +3,17 @@
 Four families on dSprites, six configurations each, so that none is tuned harder than another:
 
 - `beta`: β-VAE with β 2, 4, 6, 8, 12, 16;
-- `total_correlation`: β-TCVAE with the weight 2, 4, 6.4, 8, 10, 15;
 - `sparse`: β = 1 and an L1 penalty of weight 1 or 4 on the mean, on the encoder's output (mean and log-variance) or on
   the sample: the readings of the paper's "an L1 penalty at the output";
-- `beta_sparse`: the same six with the β of beta_vae, 4.
+- `beta_sparse`: the same six with the β of beta_vae, 4;
+- `total_correlation`: β-TCVAE with the weight 2, 4, 6.4, 8, 10, 15.
 
 Weight 0 is the VAE, or β-VAE, which stand beside them as references, as do three perceptual cells: L1 weight 0, 1 and 4
 on the mean. All compare pixels with Bernoulli likelihoods but for those three.
 
-First every configuration is trained with the same few seeds. Then, per family, the configuration with the highest
-UDR (Duan et al. 2020; mean over its seeds of the agreement with its other seeds) is chosen. UDR sees no factor: to
-choose by MIG and then report that MIG would be to report the luck of the draw. Last, the chosen ones and the VAE are
+First every configuration is trained with the same few seeds. Then, once all of a family is finished, the one with the
+highest UDR (Duan et al. 2020; mean over its seeds of the agreement with its other seeds) is chosen. UDR sees no factor:
+to choose by MIG and then report that MIG would be to report the luck of the draw. Last, the chosen ones and the VAE are
 trained anew with seeds that took no part in the choice, and those are what families are compared by.
 
 Configurations that are arms of the paper's tables are those cells, not computed again.
@@ -22,6 +22,7 @@ Configurations that are arms of the paper's tables are those cells, not computed
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,13 @@ _L1 = tuple(
 )
 FAMILIES = {
     "beta": Family("beta_vae", tuple({"beta": beta} for beta in (2, 4, 6, 8, 12, 16))),
+    "sparse": Family("sparse", _L1),
+    "beta_sparse": Family("beta_sparse", _L1),
     "total_correlation": Family(
         "beta_tcvae", tuple({"total_correlation_weight": weight} for weight in (2, 4, 6.4, 8, 10, 15))
     ),
-    "sparse": Family("sparse", _L1),
-    "beta_sparse": Family("beta_sparse", _L1),
 }
-"""Name -> family; each has as many configurations as the others."""
+"""Name -> family, in the order of computing; each has as many configurations as the others."""
 REFERENCES: tuple[tuple[str, Changes], ...] = (
     ("vae", {}),
     ("perceptual", {}),
@@ -89,9 +90,14 @@ def marks_of(changes: Changes) -> str:
 
 
 def sweep_cell(scale: Scale, method: str, changes: Changes, seed: int, out: Path, *, threads: int = 1) -> Cell:
-    """The cell of one configuration and seed: that of the paper's tables where it is one of their arms."""
-    arm = make_cell(scale, _DATASET, method, seed, out, threads=threads)
-    cell = make_cell(scale, _DATASET, method, seed, out, marks=marks_of(changes), changes=changes, threads=threads)
+    """The cell of one configuration and seed: that of the paper's tables where it is one of their arms.
+
+    All others are evaluated briefly: the tables of the sweep show no more, and LPIPS would be most of the evaluation.
+    """
+    is_fresh = seed >= FIRST_FRESH_SEED
+    arm = make_cell(scale, _DATASET, method, seed, out, brief=is_fresh, threads=threads)
+    marks = marks_of(changes)
+    cell = make_cell(scale, _DATASET, method, seed, out, marks=marks, changes=changes, brief=True, threads=threads)
     return arm if told_in_full(cell.training) == told_in_full(arm.training) else cell
 
 
@@ -101,38 +107,41 @@ def told_in_full(config: PretrainConfig) -> dict[str, Any]:
 
 
 def sweep_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
-    """Every configuration of every family and the references, first seed first.
+    """Every configuration and seed of one family after the other, then the perceptual references.
 
     Args:
         scale: entry of `SCALES`.
         out: folder of the study.
         threads: CPU threads of every run.
     """
-    cells = {}
-    for seed in range(scale.sweep_seeds):
-        listed = [(family.method, changes) for family in FAMILIES.values() for changes in family.configurations]
-        listed += [(method, changes) for method, changes in REFERENCES if seed == 0 or "perceptual" not in method]
-        for method, changes in listed:
-            cell = sweep_cell(scale, method, changes, seed, out, threads=threads)
-            cells[cell.name] = cell
-    # the perceptual ones are the dearest
-    return sorted(cells.values(), key=lambda cell: (cell.seed, cell.training.perceptual_weight > 0))
+    listed = [
+        (family.method, changes, seed)
+        for family in FAMILIES.values()
+        for seed in range(scale.sweep_seeds)
+        for changes in family.configurations
+    ]
+    listed += [
+        (method, changes, seed)
+        for method, changes in REFERENCES
+        for seed in range(1 if "perceptual" in method else scale.sweep_seeds)
+    ]
+    cells = [sweep_cell(scale, method, changes, seed, out, threads=threads) for method, changes, seed in listed]
+    return list({cell.name: cell for cell in cells}.values())
 
 
-def fresh_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
+def fresh_cells(scale: Scale, out: Path, *, published: Path | None = None, threads: int = 1) -> list[Cell]:
     """The chosen configuration of every family, and the VAE, with seeds that took no part in the choice.
-
-    Writes `sweep-selection.json`.
 
     Args:
         scale: entry of `SCALES`.
-        out: folder of the study, with a finished sweep.
+        out: folder of the study.
+        published: folder of the scale's published files, see `select`.
         threads: CPU threads of every run.
 
     Raises:
-        ValueError: the sweep is not finished.
+        ValueError: as `select`.
     """
-    chosen = select(scale, out, threads=threads)
+    chosen = select(scale, out, published=published, threads=threads)
     listed = [(FAMILIES[name].method, changes) for name, changes in chosen.items()] + [("vae", {})]
     return [
         sweep_cell(scale, method, changes, FIRST_FRESH_SEED + number, out, threads=threads)
@@ -141,14 +150,21 @@ def fresh_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
     ]
 
 
-def select(scale: Scale, out: Path, *, threads: int = 1) -> dict[str, Changes]:
-    """Choose a configuration per family by UDR and write `sweep-selection.json`.
+def select(scale: Scale, out: Path, *, published: Path | None = None, threads: int = 1) -> dict[str, Changes]:
+    """Choose a configuration of each family by UDR and write `sweep-selection.json`.
+
+    Args:
+        scale: entry of `SCALES`.
+        out: folder of the study.
+        published: folder of the scale's published files. What was chosen there of a family that is not finished here
+            stands: the choice needs the weights, which are not published.
+        threads: CPU threads of every run.
 
     Returns:
-        Family -> changes of its chosen configuration.
+        Family -> changes of its chosen configuration, for the families that are finished.
 
     Raises:
-        ValueError: the sweep is not finished, or has one seed alone, which no UDR can be computed from.
+        ValueError: no family is finished, or the scale has one seed alone, which no UDR can be computed from.
     """
     if scale.sweep_seeds < 2:
         raise ValueError(f"a choice by UDR needs at least 2 seeds of every configuration, got {scale.sweep_seeds}")
@@ -159,35 +175,45 @@ def select(scale: Scale, out: Path, *, threads: int = 1) -> dict[str, Changes]:
         ]
         for name, family in FAMILIES.items()
     }
-    missing = [cell.name for family in members.values() for cells in family for cell in cells if not is_finished(cell)]
-    if missing:
+    missing = {
+        name: [cell.name for cells in family for cell in cells if not is_finished(cell)]
+        for name, family in members.items()
+    }
+    known = {} if published is None else (read_selection(published) or {"families": {}})["families"]
+    table: dict[str, Any] = {name: known[name] for name in FAMILIES if missing[name] and name in known}
+    finished = [name for name in FAMILIES if not missing[name]]
+    if not finished and not table:
+        wanted = ", ".join(f"{name} {len(cells)} (such as {cells[0]})" for name, cells in missing.items())
         raise ValueError(
-            f"the choice needs the whole sweep, {len(missing)} of its cells are not finished (such as {missing[0]}): "
-            "run --only sweep first"
+            f"a family is chosen from when all its cells are finished: run --only sweep first; missing of {wanted}"
         )
-    data = load_dataset(_DATASET)
-    items = np.sort(np.random.default_rng(0).choice(len(data), _ITEMS, replace=False))
-    images = data.images(items)
-    table: dict[str, Any] = {}
-    chosen: dict[str, Changes] = {}
-    for name, family in members.items():
+    if finished:
+        data = load_dataset(_DATASET)
+        images = data.images(np.sort(np.random.default_rng(0).choice(len(data), _ITEMS, replace=False)))
+    for name in finished:
         configurations = FAMILIES[name].configurations
-        scores = [_agreement(cells, images) for cells in family]
-        chosen[name] = configurations[int(np.argmax([np.mean(values) for values in scores]))]
+        scores = [_agreement(cells, images) for cells in members[name]]
         table[name] = {
             "method": FAMILIES[name].method,
             "configurations": [
                 {"changes": dict(changes), "udr": values}
                 for changes, values in zip(configurations, scores, strict=True)
             ],
-            "chosen": dict(chosen[name]),
+            "chosen": dict(configurations[int(np.argmax([np.mean(values) for values in scores]))]),
         }
     rule = f"highest mean over the seeds of UDR (Spearman) on {_ITEMS} random items"
+    families = {name: table[name] for name in FAMILIES if name in table}
     write_json(
         out / SELECTION,
-        {"rule": rule, "seeds": scale.sweep_seeds, "families": table, "machine": machine_facts()},
+        {"rule": rule, "seeds": scale.sweep_seeds, "families": families, "machine": machine_facts()},
     )
-    return chosen
+    return {name: entry["chosen"] for name, entry in families.items()}
+
+
+def read_selection(folder: Path) -> dict[str, Any] | None:
+    """Content of `sweep-selection.json` in a folder; None where nothing has been chosen."""
+    path = folder / SELECTION
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _agreement(cells: list[Cell], images: Any) -> list[float]:

@@ -15,8 +15,8 @@ from typing import Any
 
 from experiments.cell_runs import Finished, in_order
 from experiments.paper_cells import METHODS, SCALES
-from experiments.paper_sweep import FIRST_FRESH_SEED, SELECTION
-from experiments.study_results import CSV, StudyResults, as_csv, live_results, read_selection
+from experiments.paper_sweep import FIRST_FRESH_SEED, SELECTION, read_selection
+from experiments.study_results import CSV, StudyResults, as_csv, live_results
 from sparse_repr.files import write_bytes, write_json
 
 _DIGITS = 6

@@ -42,8 +42,8 @@ class StudyConfig:
     steps and 10 seeds."""
     only: str = ""
     """Tables and figures to compute the cells of, separated by commas: table1 to table3, fig1 to fig5; by default all.
-    Beside them: sweep (does sparsity bring disentanglement?) and, once that is finished, fresh (new seeds of what it
-    chooses)."""
+    Beside them: sweep (does sparsity bring disentanglement?) and fresh (new seeds of what it chooses of every
+    family that is finished)."""
     dataset: str = ""
     """Data sets, separated by commas: dsprites, celeba, faces, chairs, chairs3d; by default dsprites, and celeba and
     chairs where SPARSE_REPR_DATA has their files, else their stand-ins faces and chairs3d."""
@@ -104,7 +104,7 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     """The cells that a command asks for, in the order they are started.
 
     Raises:
-        ValueError: an unknown name, or the cells of `fresh` are asked for before the sweep is finished.
+        ValueError: an unknown name, or the cells of `fresh` are asked for before a family of the sweep is finished.
     """
     scale, out, parts = SCALES[config.scale], config.folder(), names(config.only)
     cells: list[Cell] = []
@@ -124,7 +124,7 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     if "sweep" in parts:
         cells += sweep_cells(scale, out, threads=config.threads)
     if "fresh" in parts:
-        cells += fresh_cells(scale, out, threads=config.threads)
+        cells += fresh_cells(scale, out, published=Path(config.results) / config.scale, threads=config.threads)
     return list({cell.name: cell for cell in cells}.values())
 
 

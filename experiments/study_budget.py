@@ -32,7 +32,6 @@ _MOST_STEPS = 50
 _SAMPLE = 20_000
 _IMAGES = 64
 _ENCODED = 2_048
-_LPIPS_ITEMS = 1_024  # at most, see `sparse_repr.evaluate`
 
 
 def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
@@ -143,7 +142,7 @@ class Evaluation:
         """Of the evaluation at a stop; data with held-out images is compared in two parts."""
         count = len(data) if stop.sample is None else min(stop.sample, len(data))
         parts = 2 if len(data.split[1]) else 1
-        compared, judged = max(0, stop.image_items - _IMAGES), min(stop.image_items, _LPIPS_ITEMS) - _IMAGES
+        compared, judged = max(0, stop.image_items - _IMAGES), min(stop.image_items, stop.lpips_items) - _IMAGES
         return (
             self.scores_s
             + max(0, count - _SAMPLE) * self.encode_s
@@ -176,6 +175,7 @@ def _time_evaluation(cell: Cell, stop: Stop, data: FactorDataset) -> Evaluation:
                 metrics=stop.metrics,
                 sample=min(_SAMPLE, len(data)),
                 image_items=_IMAGES,
+                lpips_items=min(_IMAGES, stop.lpips_items),
                 device=training.device,
                 threads=training.threads,
                 progress=False,

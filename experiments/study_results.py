@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.cell_runs import Finished, finished_cells
 from experiments.paper_cells import METHODS, SCALES, Scale
-from experiments.paper_sweep import SELECTION
+from experiments.paper_sweep import FIRST_FRESH_SEED, read_selection
 from sparse_repr.comparison import comparison_csv
 
 CSV = "results.csv"
@@ -38,7 +37,7 @@ class StudyResults:
         return list(dict.fromkeys(entry.record["dataset"] for entry in self.evaluations if _is_method(entry)))
 
     def arms(self, dataset: str, steps: int | None = None) -> dict[str, list[Finished]]:
-        """The evaluations of the methods of the tables, by method and then by seed.
+        """The evaluations of the methods of the tables, by method and then by seed, but for the sweep's fresh seeds.
 
         Args:
             dataset: what was trained on.
@@ -51,7 +50,7 @@ class StudyResults:
         for entry in self.evaluations:
             record = entry.record
             wanted = record["last"] if steps is None else record["steps"] == steps
-            if record["dataset"] == dataset and wanted and _is_method(entry):
+            if record["dataset"] == dataset and wanted and _is_method(entry) and record["seed"] < FIRST_FRESH_SEED:
                 found.setdefault(record["method"], []).append(entry)
         return {method: found[method] for method in METHODS if method in found}
 
@@ -63,12 +62,6 @@ def _is_method(entry: Finished) -> bool:
 def live_results(out: Path, scale_name: str) -> StudyResults:
     """What is finished in the folder of a study."""
     return StudyResults(scale_name, finished_cells(out), read_selection(out))
-
-
-def read_selection(folder: Path) -> dict[str, Any] | None:
-    """The sweep's choice; None where it has not been made."""
-    path = folder / SELECTION
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def image_part(report: dict[str, Any]) -> str:

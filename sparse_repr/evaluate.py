@@ -36,8 +36,6 @@ from sparse_repr.trained_vae import encode_dataset, kl_per_unit, load_vae
 
 _MEAN_IMAGE_ITEMS = 10_000
 _SLAB = 512
-# VGG16 sees about 100 images a second on two cores: LPIPS stops after the slab that reaches this many.
-_LPIPS_ITEMS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,10 @@ class EvaluateConfig:
     seed: int = 0
     """Seed of the random items of --sample and of the scores that draw."""
     image_items: int = 10_000
-    """PSNR, SSIM and LPIPS are computed on this many fixed random images."""
+    """PSNR and SSIM are computed on this many fixed random images."""
+    lpips_items: int = 1_000
+    """LPIPS is computed on the first images of these, up to the slab of 512 that reaches this many; 0 for none. VGG16
+    sees about 100 images a second on two cores."""
     data_path: str | None = None
     """Your own copy of the data; by default the path the run was trained with."""
     device: str = "auto"
@@ -70,6 +71,8 @@ class EvaluateConfig:
             raise ValueError(f"sample needs at least 2 items, got {self.sample}")
         if self.image_items < 1:
             raise ValueError(f"image_items needs at least 1, got {self.image_items}")
+        if self.lpips_items < 0:
+            raise ValueError(f"lpips_items needs at least 0, got {self.lpips_items}")
         if self.n_bootstrap == 1 or self.n_bootstrap < 0:
             raise ValueError(f"n_bootstrap needs 0 or at least 2 repetitions, got {self.n_bootstrap}")
         choose_metrics(self.metrics)
@@ -211,8 +214,9 @@ def _image_scores(
     vae = vae.to(device)
     parts = {"in_sample": train} if not len(held_out) else {"train": train, "held_out": held_out}
     scores: dict[str, Any] = {"protocol": f"{config.image_items} fixed random items, decoded posterior mean, range 1"}
-    with_lpips = default_weights_path().is_file() and data.image_shape[0] in (1, 3)
-    if not with_lpips:
+    has_weights = default_weights_path().is_file()
+    with_lpips = config.lpips_items > 0 and has_weights and data.image_shape[0] in (1, 3)
+    if config.lpips_items and not with_lpips:
         scores["protocol"] += "; no LPIPS (python -m sparse_repr.perceptual fetch)"
     for name, indices in parts.items():
         chosen = np.sort(np.random.default_rng(0).permutation(indices)[: config.image_items])
@@ -231,7 +235,7 @@ def _image_scores(
                 for candidate, pictures in candidates.items():
                     errors[candidate].append(mean_squared_errors(images, pictures))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
-                if with_lpips and compared < _LPIPS_ITEMS:
+                if with_lpips and compared < config.lpips_items:
                     distance += lpips(images, candidates["model"]) * len(images)
                     compared += len(images)
                 bar.update(len(images))

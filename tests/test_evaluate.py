@@ -95,6 +95,26 @@ def test_a_gpu_finds_what_the_cpu_finds(tiny_run: Path, tmp_path: Path) -> None:
     assert on_gpu["codes"]["kl_nats"] == pytest.approx(on_cpu["codes"]["kl_nats"], rel=1e-3)
 
 
+def test_lpips_is_computed_on_as_many_images_as_asked_for(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "vgg16.safetensors"
+    weights.touch()
+    monkeypatch.setattr("sparse_repr.evaluate.default_weights_path", lambda: weights)
+    compared: list[int] = []
+    monkeypatch.setattr("sparse_repr.evaluate.lpips", lambda images, _: compared.append(len(images)) or 0.25)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    options = {"run": str(tmp_path / "run"), "metrics": "mig", "sample": 1000, "image_items": 1200, "progress": False}
+    report = evaluate_run(EvaluateConfig(lpips_items=600, **options))
+    assert compared == [512, 512]
+    assert report["images"]["in_sample"]["model"]["lpips"] == 0.25
+    compared.clear()
+    report = evaluate_run(EvaluateConfig(lpips_items=0, **options))
+    assert compared == []
+    assert "lpips" not in report["images"]["in_sample"]["model"]
+    assert "LPIPS" not in report["images"]["protocol"]
+
+
 def test_data_without_factors_is_scored_on_a_held_out_part(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "frames.h5", "w") as file:
@@ -165,6 +185,8 @@ def test_errors_name_what_is_missing(tiny_run: Path, tmp_path: Path, capsys: pyt
         EvaluateConfig(run="x", sample=1)
     with pytest.raises(ValueError, match="image_items needs at least 1"):
         EvaluateConfig(run="x", image_items=0)
+    with pytest.raises(ValueError, match="lpips_items needs at least 0, got -1"):
+        EvaluateConfig(run="x", lpips_items=-1)
 
 
 def test_data_of_another_shape_is_refused(tiny_run: Path, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from experiments.cell_runs import RECORD, stop_is_finished
 from experiments.paper_cells import (
     METHODS,
     PARTS,
@@ -17,8 +19,9 @@ from experiments.paper_cells import (
     paper_cells,
     present_or_stand_in,
 )
-from experiments.paper_sweep import FAMILIES, fresh_cells, marks_of, select, sweep_cells
+from experiments.paper_sweep import FAMILIES, fresh_cells, marks_of, read_selection, select, sweep_cell, sweep_cells
 from experiments.reproduce_paper import StudyConfig, cells_of, main
+from sparse_repr.files import write_json
 
 STAND_INS = ("dsprites", "faces", "chairs3d")
 
@@ -113,9 +116,55 @@ def test_the_sweep_gives_every_family_as_many_tries(tmp_path: Path) -> None:
     assert marks_of({"beta": 2}) == "-beta2"
 
 
-def test_the_choice_needs_the_whole_sweep(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="48 of its cells are not finished .* run --only sweep first"):
+def test_the_choice_needs_a_whole_family(tmp_path: Path) -> None:
+    expected = r"run --only sweep first; missing of beta 12 \(such as dsprites-beta_vae-beta2-seed0\), sparse 12 "
+    with pytest.raises(ValueError, match=expected):
         fresh_cells(SCALES["cpu"], tmp_path)
+
+
+def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import paper_sweep
+
+    here, published = tmp_path / "here", tmp_path / "published"
+    monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
+    monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
+    # of a family the first configuration agrees best here, the last one elsewhere
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: [-cells[0].training.beta] * 2)
+    assert select(SCALES["cpu"], here) == {"beta": {"beta": 2}}
+    monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: not cell.method.startswith("beta_tcvae"))
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: [cells[0].training.beta] * 2)
+    there = select(SCALES["cpu"], published)
+    assert list(there) == ["beta", "sparse", "beta_sparse"]
+    assert there["beta"] == {"beta": 16}
+    monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: [-cells[0].training.beta] * 2)
+    merged = select(SCALES["cpu"], here, published=published)
+    assert merged == {**there, "beta": {"beta": 2}}
+    written = read_selection(here)
+    assert written is not None
+    assert list(written["families"]) == list(merged)
+
+
+def test_cells_of_the_sweep_are_evaluated_briefly_but_for_the_arms_of_the_paper(tmp_path: Path) -> None:
+    scale = SCALES["cpu"]
+    for cell in sweep_cells(scale, tmp_path):
+        is_arm = cell.method in METHODS
+        assert (cell.stops[-1].lpips_items > 0) == is_arm
+        assert (cell.stops[-1].metrics == scale.metrics) == is_arm
+    fresh = sweep_cell(scale, "vae", {}, 100, tmp_path)
+    assert fresh.name == "dsprites-vae-seed100"
+    assert [stop.lpips_items for stop in fresh.stops] == [0]
+
+
+def test_a_record_from_before_a_setting_of_the_evaluation_was_done_by_its_default(tmp_path: Path) -> None:
+    cell = paper_cells(SCALES["cpu"], tmp_path, datasets=["dsprites"], methods=["vae"])[0]
+    evaluation = dataclasses.asdict(cell.stops[0])
+    del evaluation["lpips_items"]
+    write_json(cell.stop_folder(cell.stops[0]) / RECORD, {"evaluation": evaluation})
+    assert stop_is_finished(cell, cell.stops[0])
+    assert not stop_is_finished(cell, cell.stops[1])
 
 
 def test_the_choice_sees_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
