@@ -1,0 +1,100 @@
+"""What the study of agents compares: tasks, arms and encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """An environment, and what is needed to compare agents on it."""
+
+    environment: str
+    """Id; a task takes ``domain=``."""
+    code_size: int
+    """D of every encoder: more than the task has factors."""
+    one_hot: Mapping[str, int]
+    """Factors that are names and not quantities -> number of values; the agent on factors gets them one-hot."""
+    positions: Mapping[str, tuple[str, str]]
+    """Sprite -> its factors across and down: the small things that must be encoded."""
+    classes: tuple[str, ...]
+    """Factors that are names, which a code must tell apart."""
+
+
+_CHASE = ("player", "heart", "square", "ellipse_1", "ellipse_2")
+_CHASE_COLORS = tuple(f"{name}_color" for name in _CHASE[1:])
+TASKS = {
+    "SpriteReach": Task(
+        "SparseRepr/SpriteReach-v0", 10, {"shape": 3}, {"sprite": ("position_x", "position_y")}, ("shape",)
+    ),
+    "SpriteChase": Task(
+        "SparseRepr/SpriteChase-v0",
+        32,
+        dict.fromkeys(_CHASE_COLORS, 4),
+        {name: (f"{name}_x", f"{name}_y") for name in _CHASE},
+        _CHASE_COLORS,
+    ),
+}
+"""Name -> task."""
+
+Observation = Literal["nothing", "factors", "pixels", "code"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """What an agent observes, and whether what makes it is trained with the agent."""
+
+    title: str
+    """What tables and figures call it."""
+    observes: Observation
+    """nothing acts at random and does not learn."""
+    encoder: str | None = None
+    """Key of `ENCODERS`."""
+    fine_tuned: bool = False
+    """Whether the encoder is trained with the policy, from the pretrained weights."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it observes codes of an encoder that stays as it is."""
+        return self.observes == "code" and not self.fine_tuned
+
+
+UNTRAINED = "untrained"
+"""The encoder with the weights it starts from."""
+ENCODERS: dict[str, dict[str, Any]] = {
+    # without its KL term a VAE has nothing that keeps its noise up: an autoencoder
+    "autoencoder": {"objective": "beta_vae", "beta": 0.0},
+    "vae": {"objective": "vae"},
+    "beta_vae": {"objective": "beta_vae", "beta": 4.0},
+    "sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
+    "sparse_perceptual": {
+        "objective": "sparse",
+        "beta": 1.0,
+        "sparsity_weight": 1.0,
+        "pixel_weight": 0.0,
+        "perceptual_weight": 1.0,
+        "perceptual_features": "vgg16",
+        "perceptual_layers": "relu1_2,relu2_2,relu3_3",
+    },
+}
+"""Name -> settings of `PretrainConfig`, as the recipes of dSprites have them. `UNTRAINED` is none of them."""
+
+ARMS = {
+    "random_policy": Arm("random policy", "nothing"),
+    "factors": Arm("ground-truth factors", "factors"),
+    "pixels": Arm("pixels, end to end", "pixels"),
+    "untrained": Arm("untrained encoder", "code", UNTRAINED),
+    "autoencoder": Arm("autoencoder", "code", "autoencoder"),
+    "vae": Arm("VAE", "code", "vae"),
+    "beta_vae": Arm("β-VAE", "code", "beta_vae"),
+    "sparse": Arm("sparse", "code", "sparse"),
+    "sparse_perceptual": Arm("sparse + perceptual", "code", "sparse_perceptual"),
+    "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),
+    "vae_tuned": Arm("VAE, fine-tuned", "code", "vae", fine_tuned=True),
+    "beta_vae_tuned": Arm("β-VAE, fine-tuned", "code", "beta_vae", fine_tuned=True),
+    "sparse_tuned": Arm("sparse, fine-tuned", "code", "sparse", fine_tuned=True),
+    "sparse_perceptual_tuned": Arm("sparse + perceptual, fine-tuned", "code", "sparse_perceptual", fine_tuned=True),
+}
+"""Name -> arm, in the order of the tables."""
