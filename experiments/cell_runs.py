@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.measuring import machine_facts
 from experiments.paper_cells import METHODS, Cell, Stop
+from experiments.procedure import Procedure, claimed
 from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import torch_threads
 from sparse_repr.ensemble import pretrain_encoders
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.run_folder import RunFolderHeldError, differing_settings, locked_run_folder, open_run_folder
+from sparse_repr.run_folder import differing_settings, open_run_folder
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 
@@ -42,10 +42,8 @@ def steps_taken(cell: Cell) -> int:
     """Steps that the cell's run has saved.
 
     Raises:
-        ValueError: the folder is a file, or holds a run with other settings or with more steps than the cell has.
+        ValueError: the folder holds a run with other settings or with more steps than the cell has.
     """
-    if cell.folder.exists() and not cell.folder.is_dir():
-        raise ValueError(f"{cell.folder} is a file where a cell's folder should be: remove it, or choose another --out")
     if not _begun(cell):
         return 0
     config = cell.training.resolve()
@@ -57,38 +55,6 @@ def steps_taken(cell: Cell) -> int:
         )
     state = open_run_folder(dataclasses.replace(config, resume=True))
     return 0 if state is None else int(state["step"])
-
-
-def check_cells(cells: Sequence[Cell]) -> dict[str, int]:
-    """Steps taken by cell name, where every folder is new or holds what the cells say.
-
-    Raises:
-        ValueError: some hold something else; all of them are listed.
-    """
-    steps = {cell.name: _steps_or_problem(cell) for cell in cells}
-    problems = [answer for answer in steps.values() if isinstance(answer, str)]
-    if problems:
-        raise ValueError("\n".join(problems))
-    return {name: answer for name, answer in steps.items() if isinstance(answer, int)}
-
-
-def _steps_or_problem(cell: Cell) -> int | str:
-    try:
-        return steps_taken(cell)
-    except ValueError as error:
-        return str(error)
-
-
-@contextlib.contextmanager
-def claimed(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """Hold those cells that no other process holds, on this machine or another one that shares the folder."""
-    with contextlib.ExitStack() as stack:
-        held = []
-        for cell in cells:
-            with contextlib.suppress(RunFolderHeldError):
-                stack.enter_context(locked_run_folder(cell.folder, lock_name=".claim"))
-                held.append(cell)
-        yield held
 
 
 def complete_cells(cells: Sequence[Cell], on_steps: Callable[[int], None]) -> None:
@@ -197,6 +163,34 @@ def _evaluate(cell: Cell, stop: Stop, seconds: dict[str, Any]) -> None:
             "machine": machine_facts(),
         }
     write_json(folder / RECORD, record)
+
+
+def describe(cell: Cell) -> str:
+    """One line about a finished cell."""
+    report = json.loads((cell.folder / "metrics.json").read_text())
+    part, candidates = next((name, value) for name, value in report["images"].items() if name != "protocol")
+    quality = candidates["model"]
+    words = [
+        f"PSNR {quality['psnr_db']:.2f} dB" if quality["psnr_db"] is not None else "PSNR infinite",
+        f"SSIM {quality['ssim']:.3f} ({part.replace('_', ' ')})",
+    ]
+    words += [
+        f"{name.upper()} {report['disentanglement'][name]:.3f}"
+        for name in ("mig", "aam")
+        if name in report.get("disentanglement", {})
+    ]
+    return f"{cell.name}: {', '.join(words)}"
+
+
+PAPER_CELLS = Procedure(
+    complete=complete_cells,
+    steps=lambda cell: cell.training.steps,
+    steps_taken=steps_taken,
+    is_finished=is_finished,
+    describe=describe,
+    arm=lambda cell: (cell.dataset, cell.method),
+)
+"""How the cells of `paper_cells` are computed."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,11 @@ files are found by each machine's own SPARSE_REPR_DATA. Plain processes on one m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cell_runs import complete_cells
-from experiments.paper_cells import Cell
+from experiments.procedure import AnyCell
 from experiments.study import Agenda, Unit, taken_elsewhere
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 
@@ -34,12 +33,14 @@ def _import_ray() -> Any:
     return ray
 
 
-def _complete(cells: Sequence[Cell]) -> None:
+def _complete(complete: Callable[..., None], cells: Sequence[AnyCell]) -> None:
     """What a worker does."""
-    complete_cells(cells, lambda _: None)
+    complete(cells, lambda _: None)
 
 
-def run_study_on_ray(agenda: Agenda, out: Path, address: str, *, processes: int, threads: int, gpus: float) -> None:
+def run_study_on_ray(
+    agenda: Agenda[AnyCell], out: Path, address: str, *, processes: int, threads: int, gpus: float
+) -> None:
     """Compute what is on the agenda by tasks of a Ray cluster; what fails is in `agenda.failures`.
 
     Args:
@@ -65,13 +66,13 @@ def run_study_on_ray(agenda: Agenda, out: Path, address: str, *, processes: int,
         ray.shutdown()
 
 
-def _run(ray: Any, agenda: Agenda, out: Path, threads: int, gpus: float) -> None:
+def _run(ray: Any, agenda: Agenda[AnyCell], out: Path, threads: int, gpus: float) -> None:
     complete = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(_complete)
-    running: dict[Any, Unit] = {}
+    running: dict[Any, Unit[AnyCell]] = {}
     with stop_on_signal() as signals:
         while (agenda or running) and not signals:
             while (unit := agenda.next()) is not None:
-                running[complete.remote(unit.cells)] = unit
+                running[complete.remote(agenda.procedure.complete, unit.cells)] = unit
             ready, _ = ray.wait(list(running), timeout=_SIGNALS_EVERY_S) if running else ([], [])
             for reference in ready:
                 agenda.ended(running.pop(reference), taken_elsewhere(_outcome(ray, reference)))

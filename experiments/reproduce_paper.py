@@ -17,6 +17,7 @@ from typing import Literal
 
 import tyro
 
+from experiments.cell_runs import PAPER_CELLS
 from experiments.paper_cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
 from experiments.paper_report import publish_figures, write_study_report
 from experiments.paper_sweep import fresh_cells, sweep_cells
@@ -157,7 +158,7 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         return {}
     on_gpu = SCALES[config.scale].device == "cuda"
     report = functools.partial(write_study_report, config.folder(), config.scale, command, threads=config.threads)
-    agenda = Agenda(cells, together=on_gpu, progress=config.progress, on_finished=report)
+    agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=report)
     if config.ray is None:
         run_study(agenda, config.folder(), processes=config.process_count())
     else:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from tqdm import tqdm
 
-from experiments.cell_runs import check_cells, claimed, complete_cells, is_finished
-from experiments.paper_cells import Cell
+from experiments.procedure import AnyCell, Procedure, check_cells, claimed
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.run_folder import RunFolderHeldError
 from sparse_repr.worker_processes import Workers
@@ -26,10 +24,10 @@ _IDLE_S = 0.5
 
 
 @dataclasses.dataclass(eq=False)
-class Unit:
+class Unit(Generic[AnyCell]):
     """Cells that are computed together."""
 
-    cells: list[Cell]
+    cells: list[AnyCell]
     shown: int
     """Steps of theirs that the bar has counted."""
 
@@ -39,12 +37,13 @@ class Unit:
         return self.cells[0].folder
 
 
-class Agenda:
+class Agenda(Generic[AnyCell]):
     """What is still to be computed, what others compute, and what went wrong."""
 
     def __init__(
         self,
-        cells: Sequence[Cell],
+        cells: Sequence[AnyCell],
+        procedure: Procedure[AnyCell],
         *,
         together: bool = False,
         poll_s: float = POLL_S,
@@ -55,6 +54,7 @@ class Agenda:
 
         Args:
             cells: in the order to start them.
+            procedure: how they are computed.
             together: make one unit of the seeds of an arm, which a GPU trains in one loop.
             poll_s: seconds after which a cell that another process holds is looked at again.
             progress: show a bar.
@@ -63,27 +63,28 @@ class Agenda:
         Raises:
             ValueError: a folder holds a run with other settings.
         """
-        taken = check_cells(cells)
-        groups: dict[Any, list[Cell]] = {}
+        taken = check_cells(cells, procedure)
+        self.procedure = procedure
+        groups: dict[Any, list[AnyCell]] = {}
         for cell in cells:
-            groups.setdefault((cell.dataset, cell.method) if together else cell.name, []).append(cell)
+            groups.setdefault(procedure.arm(cell) if together else cell.name, []).append(cell)
         self._waiting = collections.deque(
             Unit(group, sum(taken[cell.name] for cell in group)) for group in groups.values()
         )
-        self._later: collections.deque[tuple[float, Unit]] = collections.deque()
+        self._later: collections.deque[tuple[float, Unit[AnyCell]]] = collections.deque()
         self._poll_s = poll_s
         self.failures: dict[str, str] = {}
         """Message by the folder of the unit that failed."""
         self.steps = sum(taken.values())
         """Steps of all cells that are known to be taken."""
         self.bar = tqdm(
-            total=sum(cell.training.steps for cell in cells),
+            total=sum(map(procedure.steps, cells)),
             initial=self.steps,
             unit="step",
             desc=f"{len(cells)} cells",
             disable=not progress,
         )
-        self._told = {cell.name for cell in cells if is_finished(cell)}
+        self._told = {cell.name for cell in cells if procedure.is_finished(cell)}
         self._quiet = not progress
         self._on_finished = on_finished
 
@@ -91,14 +92,14 @@ class Agenda:
         """Whether units wait, here or for another process."""
         return bool(self._waiting or self._later)
 
-    def next(self) -> Unit | None:
+    def next(self) -> Unit[AnyCell] | None:
         """A unit to compute now; None where all that are left are held by other processes, or none are left."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._waiting.append(self._later.popleft()[1])
         while self._waiting:
             unit = self._waiting.popleft()
-            left = [cell for cell in unit.cells if not is_finished(cell)]
+            left = [cell for cell in unit.cells if not self.procedure.is_finished(cell)]
             if not left:
                 self._close(unit)
                 continue
@@ -109,59 +110,42 @@ class Agenda:
             self._later.append((now + self._poll_s, unit))
         return None
 
-    def took(self, unit: Unit, steps: int) -> None:
+    def took(self, unit: Unit[AnyCell], steps: int) -> None:
         """Count steps of a unit."""
         unit.shown += steps
         self.steps += steps
         self.bar.update(steps)
 
-    def ended(self, unit: Unit, error: BaseException | None = None) -> None:
+    def ended(self, unit: Unit[AnyCell], error: BaseException | None = None) -> None:
         """Take note that a unit that `next` gave has ended, well or not; cells that others hold are kept for later."""
         if error is not None:
             self.failures[str(unit.folder)] = f"{error}"
             self._say(f"{unit.folder.name} failed: {error}")
             self._close(unit)
-        elif all(is_finished(cell) for cell in unit.cells):
+        elif all(self.procedure.is_finished(cell) for cell in unit.cells):
             self._close(unit)
         else:
             self._later.append((time.monotonic() + self._poll_s, unit))
 
-    def _close(self, unit: Unit) -> None:
-        new = [cell for cell in unit.cells if is_finished(cell) and cell.name not in self._told]
+    def _close(self, unit: Unit[AnyCell]) -> None:
+        new = [cell for cell in unit.cells if self.procedure.is_finished(cell) and cell.name not in self._told]
         for cell in new:
             self._told.add(cell.name)
-            self._say(describe(cell))
+            self._say(self.procedure.describe(cell))
         if new and self._on_finished is not None:
             try:
                 self._on_finished()
             except Exception as error:  # whatever it is, the cells that are still to be computed do not suffer from it
                 self._say(f"not reported: {error}")
         # what another process trained, or what will not be trained, counts as done
-        self.took(unit, sum(cell.training.steps for cell in unit.cells) - unit.shown)
+        self.took(unit, sum(map(self.procedure.steps, unit.cells)) - unit.shown)
 
     def _say(self, line: str) -> None:
         if not self._quiet:
             self.bar.write(line)
 
 
-def describe(cell: Cell) -> str:
-    """One line about a finished cell."""
-    report = json.loads((cell.folder / "metrics.json").read_text())
-    part, candidates = next((name, value) for name, value in report["images"].items() if name != "protocol")
-    quality = candidates["model"]
-    words = [
-        f"PSNR {quality['psnr_db']:.2f} dB" if quality["psnr_db"] is not None else "PSNR infinite",
-        f"SSIM {quality['ssim']:.3f} ({part.replace('_', ' ')})",
-    ]
-    words += [
-        f"{name.upper()} {report['disentanglement'][name]:.3f}"
-        for name in ("mig", "aam")
-        if name in report.get("disentanglement", {})
-    ]
-    return f"{cell.name}: {', '.join(words)}"
-
-
-def run_study(agenda: Agenda, out: Path, *, processes: int = 1) -> None:
+def run_study(agenda: Agenda[AnyCell], out: Path, *, processes: int = 1) -> None:
     """Compute what is on the agenda.
 
     A cell that fails leaves the others alone; its message is in `agenda.failures`. Cells that other processes hold are
@@ -182,7 +166,7 @@ def run_study(agenda: Agenda, out: Path, *, processes: int = 1) -> None:
             _run_in_processes(agenda, out, processes)
 
 
-def _run_here(agenda: Agenda, out: Path) -> None:
+def _run_here(agenda: Agenda[AnyCell], out: Path) -> None:
     try:
         while agenda:
             unit = agenda.next()
@@ -190,7 +174,7 @@ def _run_here(agenda: Agenda, out: Path) -> None:
                 time.sleep(_IDLE_S)
                 continue
             try:
-                complete_cells(unit.cells, functools.partial(agenda.took, unit))
+                agenda.procedure.complete(unit.cells, functools.partial(agenda.took, unit))
             except TrainingInterrupted as stopped:
                 raise TrainingInterrupted(out, None, stopped.signal_number) from stopped
             except Exception as error:
@@ -201,8 +185,8 @@ def _run_here(agenda: Agenda, out: Path) -> None:
         raise TrainingInterrupted(out, None, signal.SIGINT) from stopped
 
 
-def _run_in_processes(agenda: Agenda, out: Path, processes: int) -> None:
-    running: dict[Path, Unit] = {}
+def _run_in_processes(agenda: Agenda[AnyCell], out: Path, processes: int) -> None:
+    running: dict[Path, Unit[AnyCell]] = {}
     stopping = False
     with stop_on_signal() as signals, Workers() as workers:
         while workers or (agenda and not stopping):
@@ -211,7 +195,7 @@ def _run_in_processes(agenda: Agenda, out: Path, processes: int) -> None:
                 if unit is None:
                     break
                 running[unit.folder] = unit
-                workers.start(unit.folder, functools.partial(complete_cells, unit.cells))
+                workers.start(unit.folder, functools.partial(agenda.procedure.complete, unit.cells))
             if not workers:
                 time.sleep(_IDLE_S)
             for folder, message in workers.messages():

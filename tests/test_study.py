@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from experiments import cell_runs, study
-from experiments.cell_runs import claimed, complete_cells, finished_cells, is_finished, steps_taken
+from experiments import cell_runs
+from experiments.cell_runs import PAPER_CELLS, complete_cells, describe, finished_cells, is_finished, steps_taken
 from experiments.paper_cells import Cell, Stop
+from experiments.procedure import claimed
 from experiments.reproduce_paper import StudyConfig, main
 from experiments.study import Agenda, run_study
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
@@ -50,7 +51,7 @@ def cells(small_study: PretrainConfig) -> list[Cell]:
 
 
 def agenda_of(cells: list[Cell], **options: Any) -> Agenda:
-    return Agenda(cells, progress=False, poll_s=0.1, **options)
+    return Agenda(cells, **{"procedure": PAPER_CELLS, "progress": False, "poll_s": 0.1, **options})
 
 
 def out_of(cells: list[Cell]) -> Path:
@@ -174,16 +175,13 @@ def test_a_claimed_cell_is_left_and_looked_at_again(cells: list[Cell]) -> None:
     assert not list(out_of(cells).glob("*/.claim"))
 
 
-def test_a_failure_leaves_the_others_alone(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
-    complete = study.complete_cells
-
+def test_a_failure_leaves_the_others_alone(cells: list[Cell]) -> None:
     def failing(some: list[Cell], on_steps: Callable[[int], None]) -> None:
         if some[0].seed == 0:
             raise NonFiniteLossError("NaN at step 3")
-        complete(some, on_steps)
+        complete_cells(some, on_steps)
 
-    monkeypatch.setattr(study, "complete_cells", failing)
-    agenda = agenda_of(cells)
+    agenda = agenda_of(cells, procedure=dataclasses.replace(PAPER_CELLS, complete=failing))
     run_study(agenda, out_of(cells))
     assert agenda.failures == {str(cells[0].folder): "NaN at step 3"}
     assert [is_finished(cell) for cell in cells] == [False, True]
@@ -196,7 +194,7 @@ def test_a_report_that_fails_fails_no_cell(cells: list[Cell], capsys: pytest.Cap
         calls.append([is_finished(cell) for cell in cells])
         raise ZeroDivisionError("no report")
 
-    agenda = Agenda(cells, poll_s=0.1, on_finished=report)
+    agenda = Agenda(cells, PAPER_CELLS, poll_s=0.1, on_finished=report)
     run_study(agenda, out_of(cells))
     assert agenda.failures == {}
     assert calls == [[True, False], [True, True]]  # after each finished cell
@@ -225,11 +223,12 @@ def test_seeds_of_a_method_train_together_where_that_is_asked_for(
 
 _SCRIPT = """
 import pickle, sys
+from experiments.cell_runs import PAPER_CELLS
 from experiments.study import Agenda, run_study
 from pathlib import Path
 if __name__ == "__main__":
     cells = pickle.loads(Path(sys.argv[1]).read_bytes())
-    agenda = Agenda(cells, progress=False, poll_s=0.2)
+    agenda = Agenda(cells, PAPER_CELLS, progress=False, poll_s=0.2)
     run_study(agenda, cells[0].folder.parent, processes=int(sys.argv[2]))
     assert not agenda.failures, agenda.failures
 """
@@ -304,9 +303,7 @@ def test_the_line_of_a_finished_cell_names_its_scores(cells: list[Cell], tmp_pat
         "disentanglement": {"mig": 0.1, "aam": 0.25},
     }
     (cells[0].folder / "metrics.json").write_text(json.dumps(report))
-    assert study.describe(cells[0]) == (
-        "folder-sparse-seed0: PSNR 21.94 dB, SSIM 0.931 (in sample), MIG 0.100, AAM 0.250"
-    )
+    assert describe(cells[0]) == ("folder-sparse-seed0: PSNR 21.94 dB, SSIM 0.931 (in sample), MIG 0.100, AAM 0.250")
 
 
 def test_the_smoke_scale_runs_from_its_command(
