@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from tqdm import tqdm
 
 import envs
+from experiments.judging import judge
 from experiments.report import embed_figure, embed_png, write_report
 from experiments.shape_probe import shape_accuracies
 from experiments.statistics import wilson_interval
@@ -120,24 +121,6 @@ class _Curve(BaseCallback):
         self._bar.close()
 
 
-def judge(venv: VecEnv, episodes: int, act: Callable[[Any], Any]) -> list[dict[str, float]]:
-    """Return, length and success of the first `episodes` episodes, the same number from every environment."""
-    venv.seed(_EVALUATION_SEED)
-    observations = venv.reset()
-    per_env = -(-episodes // venv.num_envs)
-    counts = [0] * venv.num_envs
-    finished: list[dict[str, float]] = []
-    while min(counts) < per_env:
-        observations, _, dones, infos = venv.step(act(observations))
-        for i in np.flatnonzero(dones):
-            # quick failures must not crowd slow successes out: each environment contributes equally
-            if counts[i] < per_env:
-                counts[i] += 1
-                episode = infos[i]["episode"]
-                finished.append({"return": episode["r"], "steps": episode["l"], "success": infos[i]["is_success"]})
-    return finished[:episodes]
-
-
 def run_arm(arm: Arm, config: QuickstartConfig) -> dict[str, Any]:
     """Train one arm's agent and judge it."""
     started = time.perf_counter()
@@ -159,7 +142,7 @@ def run_arm(arm: Arm, config: QuickstartConfig) -> dict[str, Any]:
             return np.stack([space.sample() for _ in observations])
 
     judged_env = VecMonitor(arm.make(config.environments))
-    episodes = judge(judged_env, config.episodes, act)
+    episodes = judge(judged_env, config.episodes, act, seed=_EVALUATION_SEED)
     venv.close()
     judged_env.close()
     successes = sum(bool(episode["success"]) for episode in episodes)

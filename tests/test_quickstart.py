@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.quickstart import QuickstartConfig, judge, main, verdict
+from experiments.judging import judge
+from experiments.quickstart import QuickstartConfig, main, verdict
 from experiments.report import write_report
 from sparse_repr.data import FactorDataset
 
@@ -94,7 +95,7 @@ def test_judging_counts_every_environment_equally() -> None:
             infos = [{"episode": {"r": i, "l": 1}, "is_success": bool(i)} for i in range(2)]
             return np.zeros(2), np.zeros(2), done, infos
 
-    episodes = judge(Venv(), 8, lambda observations: observations)  # type: ignore[arg-type]
+    episodes = judge(Venv(), 8, lambda observations: observations, seed=0)  # type: ignore[arg-type]
     assert len(episodes) == 8
     assert sum(episode["success"] for episode in episodes) == 4
 
