@@ -22,10 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 import envs  # noqa: F401 (registers the environments)
 from experiments.measuring import seconds_of, summary
 from rl import LatentExtractor, LatentObservation, VecLatentObservation
-from sparse_repr import FrozenEncoder
-from sparse_repr.encoder import EncoderSpec, UnitStatistics
-from sparse_repr.models import build_encoder
-from sparse_repr.preprocessing import Preprocessing
+from sparse_repr import FrozenEncoder, untrained_encoder
 
 _CODE_SIZE = 10
 _ENVS = 8
@@ -56,19 +53,9 @@ def _environment() -> gym.Env[Any, Any]:
     return _Coloured(gym.make("SparseRepr/SpriteReach-v0"))
 
 
-def untrained_encoder() -> FrozenEncoder:
-    """An encoder of 3x64x64 pictures, D = 10: what it costs does not depend on what it learned."""
-    arguments = {"channels": 3, "size": 64, "code_size": _CODE_SIZE}
-    ones = (1.0,) * _CODE_SIZE
-    spec = EncoderSpec(
-        architecture="burgess",
-        arguments=arguments,
-        preprocessing=Preprocessing(3, (64, 64), (64, 64)),
-        objective={"name": "none"},
-        dataset={"name": "none"},
-        units=UnitStatistics(ones, ones, ones, (True,) * _CODE_SIZE),
-    )
-    return FrozenEncoder(spec, build_encoder("burgess", arguments).state_dict())
+def _encoder() -> FrozenEncoder:
+    """Of 3x64x64 pictures: what it costs does not depend on what it learned."""
+    return untrained_encoder(3, code_size=_CODE_SIZE)
 
 
 def _agent(algorithm: Callable[..., Any], arm: str, venv: VecEnv, encoder: FrozenEncoder, **settings: Any) -> Any:
@@ -93,7 +80,7 @@ def train_ppo(arm: str) -> dict[str, float]:
     """PPO at SB3's 10 epochs on 8 environments: steps per second of `learn`, and the process's peak memory."""
     venv = DummyVecEnv([_environment] * _ENVS)
     before = _peak_memory_gb()
-    model = _agent(PPO, arm, venv, untrained_encoder(), n_steps=_ROLLOUT, batch_size=256)
+    model = _agent(PPO, arm, venv, _encoder(), n_steps=_ROLLOUT, batch_size=256)
     steps = _ROLLOUTS * _ENVS * _ROLLOUT
     started = time.perf_counter()
     model.learn(steps)
@@ -106,7 +93,7 @@ def train_ppo(arm: str) -> dict[str, float]:
 
 def fill_replay(arm: str) -> dict[str, float]:
     """SAC with a replay buffer of 100,000 steps, written to the last entry: bytes of the observations, peak memory."""
-    model = _agent(SAC, arm, DummyVecEnv([_environment]), untrained_encoder(), buffer_size=_REPLAY)
+    model = _agent(SAC, arm, DummyVecEnv([_environment]), _encoder(), buffer_size=_REPLAY)
     before = _peak_memory_gb()
     buffer = model.replay_buffer
     # memory is only taken when it is written to
@@ -165,7 +152,7 @@ class _Still(gym.Env[npt.NDArray[np.uint8], Any]):
 
 def _measure_vectorised(count: int = 16) -> dict[str, Any]:
     """A step of 16 environments that cost nothing: encoded in one batch, and by one wrapper per environment."""
-    encoder = untrained_encoder()
+    encoder = _encoder()
     together = VecLatentObservation(DummyVecEnv([_Still] * count), encoder)
     apart = DummyVecEnv([lambda: LatentObservation(_Still(), encoder)] * count)
     actions = np.zeros(count, dtype=np.int64)
@@ -188,7 +175,7 @@ def _in_turn(work: Callable[[Any], Any], inputs: list[Any]) -> Callable[[], Any]
 
 def _measure_overhead() -> dict[str, Any]:
     """`encode` on uint8 (H, W, C) pictures and the extractor on SB3's floats, over the bare forward pass on floats."""
-    encoder = untrained_encoder()
+    encoder = _encoder()
     network = encoder.network("cpu")
     extractor = LatentExtractor(gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), encoder)
     results = {}

@@ -6,5 +6,14 @@ from sparse_repr.config import PretrainConfig
 from sparse_repr.encoder import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.ensemble import pretrain_encoders
 from sparse_repr.training import pretrain_encoder
+from sparse_repr.untrained import untrained_encoder
 
-__all__ = ["FrozenEncoder", "PretrainConfig", "load_encoder", "pretrain_encoder", "pretrain_encoders", "save_encoder"]
+__all__ = [
+    "FrozenEncoder",
+    "PretrainConfig",
+    "load_encoder",
+    "pretrain_encoder",
+    "pretrain_encoders",
+    "save_encoder",
+    "untrained_encoder",
+]

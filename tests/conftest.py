@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.encoder import EncoderSpec, UnitStatistics
-from sparse_repr.models import build_encoder
-from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.vgg_weights import CONVOLUTIONS
 from tests.small_pictures import encode, write_folder
 
@@ -55,20 +52,7 @@ def tiny_encoder(tiny_run: Path) -> FrozenEncoder:
 
 def make_encoder(channels: int = 1, size: int = 64, source: int | None = None, code_size: int = 4) -> FrozenEncoder:
     """An untrained encoder whose weights depend on nothing but the arguments."""
-    arguments = {"channels": channels, "size": size, "code_size": code_size}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_encoder("burgess", arguments)
-    ones = (1.0,) * code_size
-    spec = EncoderSpec(
-        architecture="burgess",
-        arguments=arguments,
-        preprocessing=Preprocessing(channels, (source or size, source or size), (size, size)),
-        objective={"name": "vae"},
-        dataset={"name": "test"},
-        units=UnitStatistics(ones, ones, ones, (True,) * code_size),
-    )
-    return FrozenEncoder(spec, network.state_dict())
+    return untrained_encoder(channels, size=size, source=source, code_size=code_size)
 
 
 @pytest.fixture(scope="session")
