@@ -19,7 +19,7 @@ _SQUARE, _ELLIPSE, _HEART = (SHAPE_NAMES.index(name) for name in ("square", "ell
 _COLORS = 4
 _SCALE = 0.5
 # Positions 0..1 are pixels 8..56: a sprite of this scale never leaves the picture.
-_FIRST_PIXEL, _PIXELS = 8.0, 48.0
+_FIELD_PIXELS = (8.0, 48.0)
 _PLAYER_SPEED, _HEART_SPEED, _SQUARE_SPEED, _ELLIPSE_SPEED = 0.06, 0.03, 0.02, 0.02
 # Centres as close as this touch: 6.7 pixels.
 _CONTACT = 0.14
@@ -67,6 +67,8 @@ class SpriteChase(SpriteEnv):
     **Domains**: the default is `source`; held out are the combinations of shape and colour of `is_held_out`. In
     `held_out` all three shapes have their held-out colour. The player is white in every domain.
     """
+
+    field_pixels = _FIELD_PIXELS
 
     def __init__(
         self,
@@ -183,7 +185,8 @@ class SpriteChase(SpriteEnv):
 
 
 def _pixels(values: Sequence[float], order: Sequence[int]) -> list[float]:
-    return [_FIRST_PIXEL + _PIXELS * values[who] for who in order]
+    first, pixels = _FIELD_PIXELS
+    return [first + pixels * values[who] for who in order]
 
 
 def _bounced(place: float, move: float) -> tuple[float, float]:

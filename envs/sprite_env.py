@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from envs.appearance import Appearance, Picture
 from envs.domains import find_domain
-from sparse_repr.data.sprite_geometry import IMAGE_SIZE
+from sparse_repr.data.sprite_geometry import FIELD_PIXELS, IMAGE_SIZE
 
 _DIRECTIONS = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
 
@@ -23,6 +23,9 @@ class SpriteEnv(gym.Env[Picture, Any]):
     """What the columns of `info["factors"]` are."""
     factor_bins: tuple[tuple[float, ...], ...]
     """Per factor the edges between the bins into which recordings sort its values."""
+    field_pixels: tuple[float, float] = FIELD_PIXELS
+    """A position v in 0..1 lies at the first number + the second * v pixels from the picture's edge; a domain's camera
+    moves it from there."""
 
     def __init__(self, render_mode: str | None, *, discrete: bool, domain: str, channels: int) -> None:
         """Set the spaces up.

@@ -16,6 +16,8 @@ Booleans = npt.NDArray[np.bool_]
 
 IMAGE_SIZE = 64
 SHAPE_NAMES = ("square", "ellipse", "heart")
+FIELD_PIXELS = (16.0, 32.0)
+"""A position v in 0..1 of `render_sprites` lies at the first number + the second * v pixels from the edge."""
 
 # A hair under 9.6: at 9.6 eight pixel centres of the real frames lie exactly on an edge and fall outside.
 _SQUARE_HALF_SIDE = 9.5998
@@ -165,8 +167,8 @@ def _paint(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], kind: int
     `factors` are scale, orientation, x and y, (4, r).
     """
     scale, angle, x, y = factors
-    kinds = np.full(len(rows), kind)
-    inside, top, left = sprite_patches(kinds, scale, angle, 16 + 32 * x, 16 + 32 * y)
+    kinds, (first, pixels) = np.full(len(rows), kind), FIELD_PIXELS
+    inside, top, left = sprite_patches(kinds, scale, angle, first + pixels * x, first + pixels * y)
     patch = inside.view(np.uint8) * np.uint8(255)
     side = patch.shape[1]
     for row, i, j, pixels in zip(rows.tolist(), top.tolist(), left.tolist(), patch, strict=True):
