@@ -59,7 +59,7 @@ def split_within(
     for name, side in zip(("train", "test"), sides, strict=True):
         if not side.size or not np.issubdtype(side.dtype, np.integer) or side[0] < 0 or side[-1] >= count:
             raise ValueError(f"split needs whole numbers 0..{count - 1} to {name} on, got {side.dtype} {side.shape}")
-    shared = np.intersect1d(*sides)
+    shared = np.intersect1d(sides[0], sides[1])
     if shared.size:
         raise ValueError(f"split needs two sides without a common item, but {len(shared)} are on both")
     chosen, held_out = (rng.permutation(side)[:most] for side, most in zip(sides, (train, test), strict=True))
