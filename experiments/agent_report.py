@@ -1,0 +1,101 @@
+"""One page about the study of agents, from what is finished: findings, tables, figures and films."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.agent_analysis import REPETITIONS
+from experiments.agent_cells import SCALES
+from experiments.agent_encoder_tables import all_tables
+from experiments.agent_figures import AgentFigure, figures_of
+from experiments.agent_files import live_study, published_study
+from experiments.agent_findings import findings
+from experiments.agent_results import AgentStudy
+from experiments.measuring import machine_facts
+from experiments.report import embed_figure, write_report
+from sparse_repr.figures import save_figure
+
+REPORT = "report.html"
+FILMS = "films"
+"""Folder of the animated pictures, in that of a study and in that of its published files."""
+_TEMPLATE = "agents.html"
+_SMOKE_REPETITIONS = 20
+
+
+def write_agent_report(out: Path, scale_name: str, command: str) -> Path:
+    """Write `report.html`, self-contained, into the folder of a study, from what is finished there.
+
+    It is replaced as a whole, so that several processes may write at once: the last one stands.
+
+    Args:
+        out: folder of the study.
+        scale_name: key of `SCALES`.
+        command: what was called, for the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        ImportError: rliable is not installed.
+    """
+    study = live_study(out, scale_name)
+    write_report(out / REPORT, _TEMPLATE, _values(study, all_figures(study), out, command))
+    return out / REPORT
+
+
+def publish_agent_report(folder: Path, scale_name: str) -> list[Path]:
+    """Draw the figures of what is published into its folder.
+
+    Args:
+        folder: of the scale's published files, after `publish_study`.
+        scale_name: key of `SCALES`.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for figure in all_figures(published_study(folder, scale_name)):
+        paths.append(folder / f"{figure.name}.png")
+        save_figure(figure.figure, paths[-1])
+    return paths
+
+
+def all_figures(study: AgentStudy) -> list[AgentFigure]:
+    """The figures of every algorithm that some agent has learned by."""
+    learned = dict.fromkeys(agent.algorithm for agent in study.agents if agent.curve)
+    repetitions = _repetitions(study)
+    return [figure for algorithm in learned for figure in figures_of(study, algorithm, repetitions=repetitions)]
+
+
+def _repetitions(study: AgentStudy) -> int:
+    """Of the bootstraps: few where the numbers mean nothing anyway."""
+    return _SMOKE_REPETITIONS if study.scale_name == "smoke" else REPETITIONS
+
+
+def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, command: str) -> dict[str, Any]:
+    learned = dict.fromkeys(agent.algorithm for agent in study.agents if agent.curve)
+    return {
+        "scale": study.scale_name,
+        "summary": SCALES[study.scale_name].summary,
+        "command": command,
+        "machine": machine_facts(),
+        "agents": len(study.agents),
+        "encoders": len(study.encoders),
+        "findings": [
+            {"algorithm": algorithm.upper(), **vars(finding)}
+            for algorithm in learned
+            for finding in findings(study, algorithm, repetitions=_repetitions(study))
+        ],
+        "tables": all_tables(study, repetitions=_repetitions(study)),
+        "figures": [
+            {"title": figure.title, "caption": figure.caption, "picture": embed_figure(figure.figure)}
+            for figure in figures
+        ],
+        "films": [
+            {"name": path.stem, "picture": "data:image/gif;base64," + base64.b64encode(path.read_bytes()).decode()}
+            for path in sorted((out / FILMS).glob("*.gif"))
+        ],
+    }

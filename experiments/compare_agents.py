@@ -1,0 +1,199 @@
+"""`python -m experiments.compare_agents --scale cpu`: do sparse codes help an agent?
+
+Frames of each task's source domain are recorded by a random policy, encoders are pretrained on them, and agents of
+every arm learn with the same algorithm, heads and steps; all are then judged in domains that neither has seen. The same
+command goes on where it stopped; started several times it shares the work. Now and then, and at the end, it writes
+`report.html` there from what is finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from experiments.agent_arms import ARMS, TASKS
+from experiments.agent_budget import budget_as_markdown, measure_budget
+from experiments.agent_cells import SCALES, EncoderCell, agent_cells, encoder_cells
+from experiments.agent_encoders import ENCODER_CELLS, record_frames
+from experiments.agent_files import publish_study
+from experiments.agent_report import publish_agent_report, write_agent_report
+from experiments.agent_training import AGENT_CELLS
+from experiments.procedure import check_cells
+from experiments.reproduce_paper import names
+from experiments.study import Agenda, run_study
+from sparse_repr.devices import available_cores, resolve_device
+from sparse_repr.files import write_bytes, write_json
+from sparse_repr.interruption import TrainingInterrupted
+from sparse_repr.registry import lookup
+from sparse_repr.variations import parse_seeds
+from sparse_repr.vgg_weights import load_vgg16
+
+_FIRST_REPORT_S = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """What to compute, and by what."""
+
+    scale: Literal["smoke", "cpu", "gpu"]
+    """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; gpu: 10 seeds,
+    longer, every arm fine-tuned too."""
+    task: str = ""
+    """Tasks, separated by commas: SpriteReach, SpriteChase; by default those of the scale."""
+    arm: str = ""
+    """Arms, separated by commas: random_policy, factors, pixels, untrained, autoencoder, vae, beta_vae, sparse,
+    sparse_perceptual, and with _tuned behind an encoder's name its fine-tuned one; by default those of the scale."""
+    algorithm: str = ""
+    """ppo, sac or both, separated by a comma; by default those of the scale."""
+    seeds: str = ""
+    """Seeds, such as 0-4 or 0,7; by default as many as the scale has."""
+    out: str | None = None
+    """Folder of the study; by default runs/agents-SCALE."""
+    processes: int | None = None
+    """Cells at a time, a process each; by default one per core and its threads, and 1 for smoke."""
+    threads: int = 1
+    """CPU threads per process. Another number gives other bits, so that a study keeps the one it began with."""
+    encoders_only: bool = False
+    """Stop when the encoders are trained and scored."""
+    budget: bool = False
+    """Only run every kind of cell for a moment, and write what all would take to budget-SCALE.json and .md in the
+    folder of results."""
+    report: bool = False
+    """Compute nothing, only write report.html from what is finished."""
+    publish: bool = False
+    """Compute nothing, only add what is finished, and its pictures, to the folder of results."""
+    results: str = "experiments/results/agents"
+    """Folder of what is committed."""
+    progress: bool = True
+    """Show a bar over the steps, and a line per finished cell."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} needs a whole number of at least 1, got {value!r}")
+        for task in names(self.task):
+            lookup(TASKS, task, "task")
+        for arm in names(self.arm):
+            lookup(ARMS, arm, "arm")
+        if self.seeds:
+            parse_seeds(self.seeds)
+        modes = [name for name in ("budget", "report", "publish", "encoders_only") if getattr(self, name)]
+        if len(modes) > 1:
+            raise ValueError(f"give one of --{' and --'.join(mode.replace('_', '-') for mode in modes)}")
+
+    def folder(self) -> Path:
+        """Where the study is, as an absolute path: processes elsewhere may have another working folder."""
+        return Path(self.out or f"runs/agents-{self.scale}").resolve()
+
+    def process_count(self) -> int:
+        """Cells at a time."""
+        if self.processes is not None:
+            return self.processes
+        return 1 if self.scale == "smoke" else max(1, available_cores() // self.threads)
+
+
+def run(config: CompareConfig, command: str) -> dict[str, str]:
+    """Compute what a command asks for; returns the messages of what failed by folder.
+
+    Raises:
+        TrainingInterrupted, ValueError, OSError, ImportError: as `run_study` and `check_cells`.
+    """
+    out, scale = config.folder(), SCALES[config.scale]
+    report = functools.partial(write_agent_report, out, config.scale, command)
+    if config.report:
+        print(f"report: {report()}")
+        return {}
+    if config.publish:
+        folder = Path(config.results) / config.scale
+        study = publish_study(out, folder, config.scale)
+        publish_agent_report(folder, config.scale)
+        print(f"{len(study.agents)} agents and {len(study.encoders)} encoders are published in {folder}")
+        return {}
+    agents = agent_cells(
+        scale,
+        out,
+        algorithms=names(config.algorithm),
+        tasks=names(config.task),
+        arms=names(config.arm),
+        seeds=parse_seeds(config.seeds) if config.seeds else (),
+        threads=config.threads,
+    )
+    encoders = encoder_cells(scale, agents, out, threads=config.threads)
+    _check_means(config, encoders)
+    if config.budget:
+        budget = {"command": command, "scale": config.scale, **measure_budget(scale, agents, config.process_count())}
+        path = Path(config.results) / f"budget-{config.scale}.json"
+        write_json(path, budget)
+        write_bytes(path.with_suffix(".md"), budget_as_markdown(budget).encode())
+        print(budget_as_markdown(budget))
+        return {}
+    # before anything is computed, so that what is wrong with a folder is said at once
+    check_cells(agents, AGENT_CELLS)
+    training = Agenda(encoders, ENCODER_CELLS, progress=config.progress)
+    record_frames(scale, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=config.progress)
+    run_study(training, out, processes=config.process_count())
+    if config.encoders_only:
+        return training.failures
+    ready = [
+        cell for cell in agents if cell.encoder_folder is None or str(cell.encoder_folder) not in training.failures
+    ]
+    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=_Seldom(report))
+    run_study(learning, out, processes=config.process_count())
+    print(f"report: {report()}")
+    return {**training.failures, **learning.failures}
+
+
+class _Seldom:
+    """Does something when it is called, but never for more than a small share of the time."""
+
+    def __init__(self, work: Callable[[], object], share: float = 0.02) -> None:
+        self._work, self._share, self._next = work, share, time.monotonic() + _FIRST_REPORT_S
+
+    def __call__(self) -> None:
+        started = time.monotonic()
+        if started >= self._next:
+            self._work()
+            ended = time.monotonic()
+            self._next = ended + (ended - started) / self._share
+
+
+def _check_means(config: CompareConfig, encoders: Sequence[EncoderCell]) -> None:
+    """Say what is missing for any cell before the first is computed."""
+    try:
+        resolve_device(SCALES[config.scale].device)
+    except ValueError as error:
+        raise ValueError(f"--scale {config.scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
+    trained = [cell.training for cell in encoders if cell.training is not None]
+    if any(training.perceptual_weight and training.perceptual_features == "vgg16" for training in trained):
+        load_vgg16()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    program = "python -m experiments.compare_agents"
+    try:
+        config = tyro.cli(CompareConfig, args=words, prog=program, description=__doc__)
+        failures = run(config, shlex.join([*program.split(), *words]))
+    except TrainingInterrupted as stopped:
+        print(f"stopped; the same command goes on in {stopped.folder}", file=sys.stderr)
+        return 128 + stopped.signal_number
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for folder, message in failures.items():
+        print(f"error: {folder}: {message}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
