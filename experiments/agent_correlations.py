@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 import numpy as np
@@ -65,6 +65,12 @@ def spearman(first: Matrix, second: Matrix) -> Matrix:
     return np.divide((centred[0] * centred[1]).sum(-1), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
 
 
+def score_names(encoders: Iterable[EncoderResult]) -> list[str]:
+    """The scores that some encoders have, in the order of the one with the most, which has those of pictures too."""
+    longest_first = sorted(encoders, key=lambda encoder: -len(encoder.scores))
+    return list(dict.fromkeys(name for encoder in longest_first for name in encoder.scores))
+
+
 def points_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Point]:
     """The encoders of a task that have an agent on their frozen codes."""
     arms = study.of(task, algorithm)
@@ -101,7 +107,7 @@ def correlations(
         By score, in the order of the encoders' scores, then by outcome; none without points.
     """
     points = points_of(study, task, algorithm)
-    names = list(dict.fromkeys(name for point in points for name in point.encoder.scores))
+    names = score_names(point.encoder for point in points)
     return [_correlation(points, task, name, outcome, repetitions) for name in names for outcome in OUTCOMES]
 
 

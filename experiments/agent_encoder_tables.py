@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.agent_analysis import REPETITIONS
 from experiments.agent_arms import ENCODERS, TASKS, UNTRAINED
-from experiments.agent_correlations import MIN_POINTS, OUTCOMES, Correlation, correlations, points_of
+from experiments.agent_correlations import MIN_POINTS, OUTCOMES, Correlation, correlations, points_of, score_names
 from experiments.agent_results import AgentStudy, EncoderResult
 from experiments.agent_tables import agent_tables, note_of
 from experiments.study_tables import EMPTY, Table, laid_out, spread
@@ -52,7 +52,7 @@ def _encoders_table(
 
 def encoders_table(study: AgentStudy, task: str) -> Table | None:
     """All scores of the encoders of a task; None where none is finished."""
-    names = dict.fromkeys(name for entry in study.encoders if entry.task == task for name in entry.scores)
+    names = score_names(entry for entry in study.encoders if entry.task == task)
     columns = [(name, score_title(name), _UNITS[name][1] if name in _UNITS else 3) for name in names]
     return _encoders_table(study, task, f"Encoders of {task}", columns, objects=False)
 

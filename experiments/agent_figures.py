@@ -28,7 +28,7 @@ _SCATTERED = (
     "ssim",
     "mig",
     "aam",
-    "dci_histogram",
+    "dci_histogram_disentanglement",
     "linear_probe",
     "boosted_probe",
     "position_r2",

@@ -97,7 +97,7 @@ def whole_study(seeds: int = 5, *, tasks: Sequence[str] = tuple(TASKS), windows:
                     "psnr_db": 20 + 5 * level + noise.normal(0, 0.2),
                     "ssim": 0.8 + 0.1 * level,
                     "mig": level / 4 + noise.normal(0, 0.05),
-                    "dci_histogram": level / 2 + noise.normal(0, 0.05),
+                    "dci_histogram_disentanglement": level / 2 + noise.normal(0, 0.05),
                     "linear_probe": level + noise.normal(0, 0.05),
                     "hoyer_sparsity": noise.uniform(0, 1),
                     "exact_zero_fraction": 0.0,

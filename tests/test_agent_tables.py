@@ -152,15 +152,15 @@ def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
 def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
     found = study(
         encoder("untrained", mig=0.0, aam=None),
-        encoder("sparse_perceptual", mig=0.25, psnr_db=21.5, exact_zero_fraction=0.125),
-        encoder("sparse_perceptual", 1, mig=0.35, psnr_db=22.5),
+        encoder("sparse_perceptual", psnr_db=21.5, mig=0.25, exact_zero_fraction=0.125),
+        encoder("sparse_perceptual", 1, psnr_db=22.5, mig=0.35),
         encoder("vae", task="SpriteChase", sprites=0.875, mig=0.5),
     )
     table = encoders_table(found, "SpriteReach")
     assert column(table, "MIG") == {"untrained": "0.000", "sparse + perceptual": "0.300 ± 0.635 (0.250, 0.350)"}
     assert column(table, "exact zero fraction") == {"untrained": "–", "sparse + perceptual": "0.125"}
     assert table is not None
-    assert table.header == ("encoder", "seeds", "MIG", "PSNR (dB)", "exact zero fraction")
+    assert table.header == ("encoder", "seeds", "PSNR (dB)", "MIG", "exact zero fraction")
     objects = objects_table(found, "SpriteChase")
     assert objects is not None
     assert objects.header == ("encoder", "seeds", "player", "heart", "square", "ellipse 1", "ellipse 2")
