@@ -15,12 +15,13 @@ import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from experiments.film import film
+from experiments.film import KeepPicture, film_agent
+from experiments.film_views import see_codes
 from experiments.measuring import machine_facts
 from rl import make_latent_vec_env, save_agent
 from rl.code_scaling import Scaling
 from rl.record import RecordConfig, record
-from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.devices import torch_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
@@ -140,7 +141,7 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
             seed=config.seed,
             n_stack=config.n_stack,
             code_scaling=config.code_scaling,
-            keep_image=True,
+            wrapper_class=KeepPicture,
         )
         model = PPO("MlpPolicy", venv, n_steps=128, device="cpu", seed=config.seed)
         before = _reward_per_step(venv, model, config.film_steps)
@@ -149,7 +150,14 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
         after = _reward_per_step(venv, model, config.film_steps)
         save_agent(out / "agent.zip", model)
         vae, _ = load_vae(run)
-        film(venv, lambda shown: model.predict(shown)[0], vae, out / "agent.gif", steps=config.film_steps)
+        film_agent(
+            venv,
+            lambda shown: model.predict(shown)[0],
+            out / "agent.gif",
+            see=see_codes(load_encoder(run), vae),
+            caption=f"PPO on codes ({config.objective})",
+            steps=config.film_steps,
+        )
         venv.close()
     finite = all(bool(torch.isfinite(weight).all()) for weight in model.policy.parameters())
     results = {
