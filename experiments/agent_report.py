@@ -12,15 +12,15 @@ from experiments.agent_cells import SCALES
 from experiments.agent_encoder_tables import all_tables
 from experiments.agent_figures import AgentFigure, figures_of
 from experiments.agent_files import live_study, published_study
+from experiments.agent_films import FILMS
 from experiments.agent_findings import findings
 from experiments.agent_results import AgentStudy
 from experiments.measuring import machine_facts
 from experiments.report import embed_figure, write_report
 from sparse_repr.figures import save_figure
+from sparse_repr.files import write_bytes
 
 REPORT = "report.html"
-FILMS = "films"
-"""Folder of the animated pictures, in that of a study and in that of its published files."""
 _TEMPLATE = "agents.html"
 _SMOKE_REPETITIONS = 20
 
@@ -46,10 +46,11 @@ def write_agent_report(out: Path, scale_name: str, command: str) -> Path:
     return out / REPORT
 
 
-def publish_agent_report(folder: Path, scale_name: str) -> list[Path]:
-    """Draw the figures of what is published into its folder.
+def publish_agent_report(out: Path, folder: Path, scale_name: str) -> list[Path]:
+    """Draw the figures of what is published into its folder, and copy the films there.
 
     Args:
+        out: folder of the study.
         folder: of the scale's published files, after `publish_study`.
         scale_name: key of `SCALES`.
 
@@ -60,6 +61,9 @@ def publish_agent_report(folder: Path, scale_name: str) -> list[Path]:
     for figure in all_figures(published_study(folder, scale_name)):
         paths.append(folder / f"{figure.name}.png")
         save_figure(figure.figure, paths[-1])
+    for film in sorted((out / FILMS).glob("*.*")):
+        paths.append(folder / FILMS / film.name)
+        write_bytes(paths[-1], film.read_bytes())
     return paths
 
 
@@ -73,6 +77,10 @@ def all_figures(study: AgentStudy) -> list[AgentFigure]:
 def _repetitions(study: AgentStudy) -> int:
     """Of the bootstraps: few where the numbers mean nothing anyway."""
     return _SMOKE_REPETITIONS if study.scale_name == "smoke" else REPETITIONS
+
+
+def _as_url(path: Path) -> str:
+    return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, command: str) -> dict[str, Any]:
@@ -95,7 +103,8 @@ def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, comman
             for figure in figures
         ],
         "films": [
-            {"name": path.stem, "picture": "data:image/gif;base64," + base64.b64encode(path.read_bytes()).decode()}
-            for path in sorted((out / FILMS).glob("*.gif"))
+            {"name": path.stem, "picture": _as_url(path)}
+            for kind in ("png", "gif")
+            for path in sorted((out / FILMS).glob(f"*.{kind}"))
         ],
     }

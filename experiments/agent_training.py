@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs  # noqa: F401 (registers the environments)
 from envs.domains import TARGETS
 from experiments.agent_cells import HEADS, AgentCell
+from experiments.film import KeepPicture
 from experiments.judging import judge
 from experiments.measuring import machine_facts
 from experiments.procedure import Procedure, claimed
@@ -73,7 +74,7 @@ def scaling_of(encoder: FrozenEncoder) -> Scaling:
     return "standardize" if any(encoder.spec.units.active) else "none"
 
 
-def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, render_mode: str | None = None) -> VecEnv:
+def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, keep_pictures: bool = False) -> VecEnv:
     """Environments of a cell's task as its arm observes them, each with a Monitor.
 
     Args:
@@ -81,10 +82,11 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, re
         domain: name of a domain.
         count: how many environments.
         seed: of the first; the others count on from it.
-        render_mode: None or ``"rgb_array"``.
+        keep_pictures: keep every picture in the infos, for films.
     """
     task, arm = cell.task, cell.arm
-    arguments: dict[str, Any] = {"domain": domain, "render_mode": render_mode}
+    arguments: dict[str, Any] = {"domain": domain}
+    kept = KeepPicture if keep_pictures else None
     if arm.frozen:
         encoder = load_encoder(_encoder_folder(cell))
         return make_latent_vec_env(
@@ -93,20 +95,26 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, re
             n_envs=count,
             seed=seed,
             env_kwargs=arguments,
+            wrapper_class=kept,
             code_scaling=scaling_of(encoder),
         )
     if arm.observes == "factors":
 
         def shown(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-            return FactorObservation(env, one_hot=dict(task.one_hot))
+            return FactorObservation(env if kept is None else kept(env), one_hot=dict(task.one_hot))
 
         return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=shown)
-    return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments)
+    return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=kept)
 
 
 def _encoder_folder(cell: AgentCell) -> Path:
     assert cell.encoder_folder is not None
     return cell.encoder_folder
+
+
+def load_trained(cell: AgentCell) -> BaseAlgorithm:
+    """The agent of a finished cell; the file is Stable-Baselines3's and holds pickles: it is the study's own."""
+    return _ALGORITHMS[cell.algorithm_name].load(cell.folder / AGENT, device="cpu")
 
 
 def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:

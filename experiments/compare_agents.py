@@ -24,6 +24,7 @@ from experiments.agent_budget import budget_as_markdown, measure_budget
 from experiments.agent_cells import SCALES, EncoderCell, agent_cells, encoder_cells
 from experiments.agent_encoders import ENCODER_CELLS, record_frames
 from experiments.agent_files import publish_study
+from experiments.agent_films import draw_films
 from experiments.agent_report import publish_agent_report, write_agent_report
 from experiments.agent_training import AGENT_CELLS
 from experiments.procedure import check_cells
@@ -66,6 +67,9 @@ class CompareConfig:
     budget: bool = False
     """Only run every kind of cell for a moment, and write what all would take to budget-SCALE.json and .md in the
     folder of results."""
+    films: bool = False
+    """Compute nothing, only film the finished agents of the first seed, and draw what their encoders show of the small
+    objects."""
     report: bool = False
     """Compute nothing, only write report.html from what is finished."""
     publish: bool = False
@@ -86,7 +90,7 @@ class CompareConfig:
             lookup(ARMS, arm, "arm")
         if self.seeds:
             parse_seeds(self.seeds)
-        modes = [name for name in ("budget", "report", "publish", "encoders_only") if getattr(self, name)]
+        modes = [name for name in ("budget", "films", "report", "publish", "encoders_only") if getattr(self, name)]
         if len(modes) > 1:
             raise ValueError(f"give one of --{' and --'.join(mode.replace('_', '-') for mode in modes)}")
 
@@ -115,7 +119,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     if config.publish:
         folder = Path(config.results) / config.scale
         study = publish_study(out, folder, config.scale)
-        publish_agent_report(folder, config.scale)
+        publish_agent_report(out, folder, config.scale)
         print(f"{len(study.agents)} agents and {len(study.encoders)} encoders are published in {folder}")
         return {}
     agents = agent_cells(
@@ -138,6 +142,10 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
         return {}
     # before anything is computed, so that what is wrong with a folder is said at once
     check_cells(agents, AGENT_CELLS)
+    if config.films:
+        for path in draw_films(scale, agents, out):
+            print(path)
+        return {}
     training = Agenda(encoders, ENCODER_CELLS, progress=config.progress)
     record_frames(scale, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=config.progress)
     run_study(training, out, processes=config.process_count())

@@ -59,6 +59,16 @@ def test_a_study_is_computed_once_reported_and_published(
             patch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
         assert main(words) == 0
 
+    assert main([*words, "--films"]) == 0
+    films = {path.name for path in (tmp_path / "study" / "films").iterdir()}
+    assert films == {
+        *(f"SpriteReach-{arm}-ppo.gif" for arm in ("random_policy", "factors", "untrained", "vae")),
+        "SpriteReach-ppo.png",
+        "SpriteReach-vae-objects.png",
+    }
+    assert main([*words, "--report"]) == 0
+    assert "data:image/gif;base64," in (tmp_path / "study" / "report.html").read_text()
+
     assert main([*words, "--publish"]) == 0
     folder = tmp_path / "results" / "smoke"
     published = published_study(folder, "smoke")
@@ -67,6 +77,7 @@ def test_a_study_is_computed_once_reported_and_published(
     assert published.agents[3].returns.keys() == study.agents[3].returns.keys()
     assert published.agents[3].mean_return() == pytest.approx(study.agents[3].mean_return(), rel=1e-5)
     assert (folder / "learning-SpriteReach-ppo.png").is_file()
+    assert (folder / "films" / "SpriteReach-vae-ppo.gif").is_file()
     for path in folder.glob("*/*.json"):
         text = path.read_text()
         assert str(tmp_path) not in text
