@@ -160,6 +160,8 @@ class EncoderCell:
     """Holds encoder.safetensors and, of a trained one, all of a run."""
     training: PretrainConfig | None
     """The run; None for the untrained one."""
+    initialisation: str
+    """How the weights start, as in `PretrainConfig`."""
     frames: Mapping[str, Path]
     """The recordings `TRAIN_FRAMES` and `TEST_FRAMES`."""
     metrics: str
@@ -286,7 +288,10 @@ def encoder_cell(
                 "progress": False,
             }
         )
-    return EncoderCell(task_name, encoder, seed, folder, training, frames, scale.metrics, scale.image_items, threads)
+    start = str(scale.pretraining.get("initialisation", "default"))
+    return EncoderCell(
+        task_name, encoder, seed, folder, training, start, frames, scale.metrics, scale.image_items, threads
+    )
 
 
 def agent_cell(

@@ -118,7 +118,14 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
         if cell.training is None:
             train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
             channels, size, _ = train.image_shape
-            made = untrained_encoder(channels, size=size, code_size=cell.task.code_size, seed=cell.seed, data=train)
+            made = untrained_encoder(
+                channels,
+                size=size,
+                code_size=cell.task.code_size,
+                seed=cell.seed,
+                data=train,
+                initialisation=cell.initialisation,
+            )
             save_encoder(made, cell.folder / "encoder.safetensors")
         else:
             pretrain_encoder(_continued(cell.training, _begun(cell)), on_steps=on_steps)

@@ -224,6 +224,14 @@ def test_an_untrained_encoder_shows_every_unit_that_varies(study: Path) -> None:
     assert agent_training.scaling_of(encoder) == "standardize"
 
 
+def test_an_untrained_encoder_is_where_the_others_start(study: Path, tmp_path: Path) -> None:
+    scale = dataclasses.replace(TINY, pretraining={**TINY.pretraining, "initialisation": "he"})
+    cell = encoder_cell(scale, "SpriteReach", UNTRAINED, 0, study)
+    cell = dataclasses.replace(cell, folder=tmp_path / cell.name)
+    complete_encoders([cell], lambda _: None)
+    assert load_encoder(cell.folder).spec.objective["initialisation"] == "he"
+
+
 def test_frames_that_are_there_are_kept(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_encoders, "record", lambda *_: pytest.fail("recorded again"))
     record_frames(TINY, ["SpriteReach"], study, progress=False)
