@@ -22,6 +22,8 @@ from sparse_repr.trained_vae import load_vae
 
 FILMS = "films"
 """Folder of the pictures, in that of a study and in that of its published files."""
+OBJECTS = "-objects"
+"""How names of pictures of small objects end."""
 _STEPS = 100
 _SEED = 2_000_000
 _SHOWN_FRAMES = 4
@@ -93,7 +95,7 @@ def _draw_objects(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> 
         data = load_dataset("h5", cell.frames[TEST_FRAMES])
         held_out = split_recording(len(data))[1]
         frames = held_out[np.linspace(0, len(held_out) - 1, _SHOWN_FRAMES).astype(int)]
-        path = out / FILMS / f"{cell.task_name}-{cell.encoder}-objects.png"
+        path = out / FILMS / f"{cell.task_name}-{cell.encoder}{OBJECTS}.png"
         preprocessing = load_encoder(cell.folder).preprocessing
         title = f"{cell.encoder}, {cell.task_name}"
         small_object_figure(vae, preprocessing, data, cell.task, path, frames=frames.tolist(), title=title)

@@ -12,15 +12,17 @@ from experiments.agent_cells import SCALES
 from experiments.agent_encoder_tables import all_tables
 from experiments.agent_figures import AgentFigure, figures_of
 from experiments.agent_files import live_study, published_study
-from experiments.agent_films import FILMS
+from experiments.agent_films import FILMS, OBJECTS
 from experiments.agent_findings import findings
 from experiments.agent_results import AgentStudy
 from experiments.measuring import machine_facts
 from experiments.report import embed_figure, write_report
 from sparse_repr.figures import save_figure
-from sparse_repr.files import write_bytes
+from sparse_repr.files import write_bytes, write_json
 
 REPORT = "report.html"
+CAPTIONS = "figures.json"
+"""File among the published ones: file, title and caption of every picture."""
 _TEMPLATE = "agents.html"
 _SMOKE_REPETITIONS = 20
 
@@ -47,7 +49,7 @@ def write_agent_report(out: Path, scale_name: str, command: str) -> Path:
 
 
 def publish_agent_report(out: Path, folder: Path, scale_name: str) -> list[Path]:
-    """Draw the figures of what is published into its folder, and copy the films there.
+    """Draw the figures of what is published into its folder, copy the films there, and write what all of them show.
 
     Args:
         out: folder of the study.
@@ -57,14 +59,30 @@ def publish_agent_report(out: Path, folder: Path, scale_name: str) -> list[Path]
     Returns:
         The files.
     """
-    paths = []
+    listed = []
     for figure in all_figures(published_study(folder, scale_name)):
-        paths.append(folder / f"{figure.name}.png")
-        save_figure(figure.figure, paths[-1])
-    for film in sorted((out / FILMS).glob("*.*")):
-        paths.append(folder / FILMS / film.name)
-        write_bytes(paths[-1], film.read_bytes())
-    return paths
+        listed.append({"file": f"{figure.name}.png", "title": figure.title, "caption": figure.caption})
+        save_figure(figure.figure, folder / listed[-1]["file"])
+    for film in _films(out):
+        write_bytes(folder / FILMS / film.name, film.read_bytes())
+    # those of another machine too
+    listed += [
+        {"file": f"{FILMS}/{film.name}", "title": film.stem, "caption": _caption(film)} for film in _films(folder)
+    ]
+    write_json(folder / CAPTIONS, listed)
+    return [folder / entry["file"] for entry in listed]
+
+
+def _films(folder: Path) -> list[Path]:
+    return [path for kind in ("png", "gif") for path in sorted((folder / FILMS).glob(f"*.{kind}"))]
+
+
+def _caption(film: Path) -> str:
+    if film.suffix == ".gif":
+        return "The frame, what the decoder makes of the code where there is one, and what the agent goes by."
+    if film.stem.endswith(OBJECTS):
+        return "Frames of the second recording above their reconstructions, and around each sprite four times larger."
+    return "The same first episode of every arm, from its start to its end, above what the decoder makes of the codes."
 
 
 def all_figures(study: AgentStudy) -> list[AgentFigure]:
@@ -102,9 +120,5 @@ def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, comman
             {"title": figure.title, "caption": figure.caption, "picture": embed_figure(figure.figure)}
             for figure in figures
         ],
-        "films": [
-            {"name": path.stem, "picture": _as_url(path)}
-            for kind in ("png", "gif")
-            for path in sorted((out / FILMS).glob(f"*.{kind}"))
-        ],
+        "films": [{"name": path.stem, "picture": _as_url(path), "caption": _caption(path)} for path in _films(out)],
     }

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.agent_pages import TABLES as AGENT_TABLES
 from experiments.committed import ROOT, markdown_table, read_results
 from experiments.compare_objectives import COLUMNS
 from experiments.paper_pages import TABLES as PAPER_TABLES
@@ -142,6 +143,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "measured": measured_table,
     },
     ROOT / "experiments" / "README.md": PAPER_TABLES,
+    ROOT / "experiments" / "agents.md": AGENT_TABLES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
     ROOT / "sparse_repr" / "objectives" / "README.md": {
         "costs": costs_table,
