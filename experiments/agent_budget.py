@@ -17,7 +17,7 @@ from experiments.measuring import machine_facts
 
 _ROLLOUTS = 2
 _SAC_STEPS = 400
-_FRAMES = 2_000
+_FRAMES = 400
 _ENCODER_STEPS = 20
 _EPISODES = 20
 

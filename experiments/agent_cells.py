@@ -48,8 +48,10 @@ class AgentScale:
     """ppo, and perhaps sac."""
     frames: Mapping[str, int]
     """Frames of the recordings `TRAIN_FRAMES` and `TEST_FRAMES`."""
+    pretraining_steps: Mapping[str, int]
+    """Task -> optimisation steps of every encoder on its frames."""
     pretraining: Mapping[str, Any]
-    """Settings of `PretrainConfig` for every encoder."""
+    """Further settings of `PretrainConfig` for every encoder."""
     perceptual: Mapping[str, Any]
     """Further ones of encoders that compare features."""
     metrics: str
@@ -85,8 +87,9 @@ SCALES = {
                 ("SpriteReach",),
             )
         },
-        frames={TRAIN_FRAMES: 600, TEST_FRAMES: 2_000},
-        pretraining={"steps": 20, "batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
+        frames={TRAIN_FRAMES: 600, TEST_FRAMES: 400},
+        pretraining_steps=dict.fromkeys(TASKS, 20),
+        pretraining={"batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
         perceptual={"perceptual_features": "dae", "dae_steps": 5},
         metrics="mig_histogram,linear_probe",
         image_items=64,
@@ -106,10 +109,11 @@ SCALES = {
             ),
             "sac": Algorithm(20_000, 8, _SAC, ("factors", "untrained", "vae", "beta_vae", "sparse"), ("SpriteReach",)),
         },
-        frames={TRAIN_FRAMES: 20_000, TEST_FRAMES: 6_000},
+        frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
+        # five sprites in colour take longer than one in white
+        pretraining_steps={"SpriteReach": 3_000, "SpriteChase": 6_000},
         # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
         pretraining={
-            "steps": 3_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
             "initialisation": "he",
@@ -129,8 +133,8 @@ SCALES = {
             "sac": Algorithm(100_000, 8, _SAC, ("factors", *_FROZEN), ("SpriteReach",)),
         },
         frames={TRAIN_FRAMES: 100_000, TEST_FRAMES: 20_000},
+        pretraining_steps=dict.fromkeys(TASKS, 50_000),
         pretraining={
-            "steps": 50_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
             "initialisation": "he",
@@ -278,6 +282,7 @@ def encoder_cell(
                 **settings,
                 **scale.pretraining,
                 **perceptual,
+                "steps": scale.pretraining_steps[task_name],
                 "dataset": "h5",
                 "data_path": str(frames[TRAIN_FRAMES]),
                 "code_size": task.code_size,

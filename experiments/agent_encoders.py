@@ -115,8 +115,8 @@ def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], No
 def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
     started = time.perf_counter()
     with torch_threads(cell.threads):
+        train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
         if cell.training is None:
-            train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
             channels, size, _ = train.image_shape
             made = untrained_encoder(
                 channels,
@@ -133,7 +133,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
         encoder = load_encoder(cell.folder)
         test = load_dataset("h5", cell.frames[TEST_FRAMES])
         scores = _scores_of_run(cell) if cell.training is not None else _scores_of_codes(cell, encoder, test)
-        objects = small_object_scores(encoder, test, cell.task)
+        objects = small_object_scores(encoder, train, test, cell.task)
         write_json(
             cell.folder / RECORD,
             {

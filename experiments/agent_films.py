@@ -13,7 +13,7 @@ from experiments.agent_encoders import encoder_is_finished
 from experiments.agent_training import act_of, agent_is_finished, load_trained, make_environments, scaling_of
 from experiments.film import Film, play, write_film, write_strip
 from experiments.film_views import See, see_codes, see_factors, see_tuned
-from experiments.small_objects import small_object_figure, split_recording
+from experiments.small_objects import small_object_figure
 from rl import LatentExtractor
 from sparse_repr import load_encoder
 from sparse_repr.data import load_dataset
@@ -93,8 +93,7 @@ def _draw_objects(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> 
         if vae is None:
             continue
         data = load_dataset("h5", cell.frames[TEST_FRAMES])
-        held_out = split_recording(len(data))[1]
-        frames = held_out[np.linspace(0, len(held_out) - 1, _SHOWN_FRAMES).astype(int)]
+        frames = np.linspace(0, len(data) - 1, _SHOWN_FRAMES).astype(int)
         path = out / FILMS / f"{cell.task_name}-{cell.encoder}{OBJECTS}.png"
         preprocessing = load_encoder(cell.folder).preprocessing
         title = f"{cell.encoder}, {cell.task_name}"

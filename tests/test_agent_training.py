@@ -39,7 +39,8 @@ TINY = dataclasses.replace(
         "ppo": Algorithm(64, 2, PPO_SETTINGS, ("random_policy", "factors", "vae"), ("SpriteReach",)),
         "sac": Algorithm(40, 2, SAC_SETTINGS, ("factors",), ("SpriteReach",)),
     },
-    pretraining={"steps": 2, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
+    pretraining_steps={"SpriteReach": 2, "SpriteChase": 2},
+    pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
     metrics="mig_histogram",
     image_items=16,
 )
@@ -79,7 +80,7 @@ def test_the_study_at_cpu_scale_has_five_seeds_of_every_arm_on_both_tasks(tmp_pa
     assert len(encoders) == 2 * 6 * 5
     trained = [cell.training for cell in encoders if cell.training is not None]
     assert len({training.run_dir for training in trained}) == 2 * 5 * 5
-    assert {training.steps for training in trained} == {3_000}
+    assert {training.steps for training in trained} == {3_000, 6_000}
     assert {(training.dataset, training.initialisation) for training in trained} == {("h5", "he")}
     assert {cell.encoder_folder for cell in cells} - {None} == {cell.folder for cell in encoders}
 
@@ -206,7 +207,7 @@ def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:
         for name in ("vae", UNTRAINED):
             cell = encoder_cell(TINY, task, name, 0, study)
             found = json.loads((cell.folder / agent_encoders.RECORD).read_text())
-            assert found["frames"] == {"train": 600, "test": 2_000}
+            assert found["frames"] == {"train": 600, "test": 400}
             assert set(found["small_objects"]["position_r2"]) == set(TASKS[task].positions)
             assert ("psnr_db" in found["scores"]) == (name == "vae")
             assert 0 <= found["scores"]["mig_histogram"] <= 1
@@ -235,7 +236,7 @@ def test_an_untrained_encoder_is_where_the_others_start(study: Path, tmp_path: P
 def test_frames_that_are_there_are_kept(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_encoders, "record", lambda *_: pytest.fail("recorded again"))
     record_frames(TINY, ["SpriteReach"], study, progress=False)
-    fewer = dataclasses.replace(TINY, frames={"train": 500, "test": 2_000})
+    fewer = dataclasses.replace(TINY, frames={"train": 500, "test": 400})
     with pytest.raises(ValueError, match=r"SpriteReach-train\.h5 holds 600 frames, expected 500"):
         record_frames(fewer, ["SpriteReach"], study, progress=False)
 

@@ -25,7 +25,8 @@ TINY = dataclasses.replace(
             ("SpriteReach",),
         )
     },
-    pretraining={"steps": 2, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
+    pretraining_steps={"SpriteReach": 2, "SpriteChase": 2},
+    pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
     metrics="mig_histogram,linear_probe",
     image_items=16,
 )

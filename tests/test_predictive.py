@@ -98,20 +98,3 @@ def test_probes_classify_integers_and_regress_floats() -> None:
         probe_scores(codes, values[:10])
     with pytest.raises(ValueError, match="column 1 is constant"):
         probe_scores(codes, values * [1, 0])
-
-
-def test_probes_draw_from_a_given_split_alone() -> None:
-    targets = np.linspace(0, 1, 240)[:, None]
-    # every item's code is its own number: a probe reads only what it saw beside it
-    codes = np.linspace(-1, 1, 240)[:, None] ** 2
-    half = np.arange(120)
-    assert probe_scores(codes, targets, learner="boosted", split=(half[::2], half[1::2]))[0] > 0.9
-    # in the other half the same codes mean the opposite
-    assert probe_scores(codes, targets, learner="boosted", split=(half, half + 120)).tolist() == [0]
-    for split, message in (
-        ((half, half + 119), "without a common item, but 1 are on both"),
-        ((half, half[:0]), r"whole numbers 0\.\.239 to test on"),
-        ((half + 200, half), r"whole numbers 0\.\.239 to train on"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            probe_scores(codes, targets, split=split)

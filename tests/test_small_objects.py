@@ -14,7 +14,6 @@ from experiments.small_objects import (
     places_of,
     small_object_figure,
     small_object_scores,
-    split_recording,
 )
 from rl.record import RecordConfig, record
 from sparse_repr import untrained_encoder
@@ -25,11 +24,12 @@ from sparse_repr.models import build_vae
 CHASE, REACH = TASKS["SpriteChase"], TASKS["SpriteReach"]
 
 
-def _frames(folder: Path, name: str, frames: int) -> FactorDataset:
+def _frames(folder: Path, name: str, frames: int, seed: int = 0) -> FactorDataset:
     config = RecordConfig(
         f"envs:{TASKS[name].environment}",
-        str(folder / f"{name}.h5"),
+        str(folder / f"{name}-{seed}.h5"),
         frames=frames,
+        seed=seed,
         env_kwargs='{"domain": "source"}',
         progress=False,
     )
@@ -39,29 +39,6 @@ def _frames(folder: Path, name: str, frames: int) -> FactorDataset:
 @pytest.fixture(scope="module")
 def chase(tmp_path_factory: pytest.TempPathFactory) -> FactorDataset:
     return _frames(tmp_path_factory.mktemp("frames"), "SpriteChase", 2_400)
-
-
-def test_no_episode_is_on_both_sides_of_the_split(chase: FactorDataset) -> None:
-    train, test = split_recording(len(chase))
-    assert train.tolist() == list(range(2_400 - 480 - 800))
-    assert test.tolist() == list(range(2_400 - 480, 2_400))
-    # the colours stay for an episode, and in each of the 8 environments' turns a jump of the player begins a new one
-    assert chase.factor_values is not None
-    per_env = chase.factor_values.reshape(-1, 8, 14)  # (steps, environments, factors)
-    jumps = np.abs(np.diff(per_env[..., :2], axis=0)).max(-1) > 0.07
-    episodes = np.concatenate([np.zeros((1, 8), int), jumps.cumsum(0)]) + 10_000 * np.arange(8)
-    of_train, of_test = (set(episodes.reshape(-1)[side].tolist()) for side in (train, test))
-    assert of_train
-    assert of_test
-    assert not of_train & of_test
-    # without the gap there would be some
-    assert set(episodes.reshape(-1)[: 2_400 - 480].tolist()) & of_test
-
-
-def test_recordings_that_are_too_short_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"long beside its episodes of up to 800 frames \(at least 2000 frames\), got"):
-        split_recording(1_999)
-    assert len(split_recording(2_000)[0]) == 800
 
 
 def _with_codes(data: FactorDataset, codes: np.ndarray) -> FactorDataset:
@@ -74,16 +51,11 @@ def _with_codes(data: FactorDataset, codes: np.ndarray) -> FactorDataset:
     return dataclasses.replace(data, store=ArrayImages(images))
 
 
-def test_what_is_in_the_pictures_is_found_and_what_is_not_is_not(chase: FactorDataset) -> None:
-    values = chase.factor_values
-    assert values is not None
-    names = list(chase.factor_names)
-    told = np.stack([values[:, names.index(name)] for name in ("heart_x", "heart_y", "player_x", "square_color")], 1)
-    told[:, 3] /= 3
-    data = _with_codes(chase, told)
+def test_what_is_in_the_pictures_is_found_and_what_is_not_is_not(chase: FactorDataset, tmp_path: Path) -> None:
+    recordings = [_telling(data) for data in (chase, _frames(tmp_path, "SpriteChase", 1_000, seed=1_000))]
     asked = {name: CHASE.positions[name] for name in ("player", "heart", "ellipse_1")}
     task = dataclasses.replace(CHASE, positions=asked, classes=("square_color", "ellipse_1_color"))
-    scores = small_object_scores(untrained_encoder(1, size=32, code_size=12), data, task)
+    scores = small_object_scores(untrained_encoder(1, size=32, code_size=12), *recordings, task)
     assert set(scores) == {"position_r2", "linear_position_r2", "class_accuracy"}
     for title in ("position_r2", "linear_position_r2"):
         assert set(scores[title]) == {"player", "heart", "ellipse_1"}
@@ -93,6 +65,23 @@ def test_what_is_in_the_pictures_is_found_and_what_is_not_is_not(chase: FactorDa
         assert scores[title]["ellipse_1"] < 0.2
     assert set(scores["class_accuracy"]) == set(task.classes)
     assert scores["class_accuracy"]["square_color"] > 0.65 > 0.5 > scores["class_accuracy"]["ellipse_1_color"]
+
+
+def _telling(data: FactorDataset) -> FactorDataset:
+    """Frames that tell the heart's place, where the player is across, and the square's colour."""
+    values = data.factor_values
+    assert values is not None
+    names = list(data.factor_names)
+    told = np.stack([values[:, names.index(name)] for name in ("heart_x", "heart_y", "player_x", "square_color")], 1)
+    told[:, 3] /= 3
+    return _with_codes(data, told)
+
+
+def test_a_code_that_says_nothing_is_scored_as_such(chase: FactorDataset) -> None:
+    black = dataclasses.replace(chase, store=ArrayImages(np.zeros((len(chase), 1, 32, 32), np.uint8)))
+    scores = small_object_scores(untrained_encoder(1, size=32, code_size=4), black, black, CHASE)
+    assert max(scores["position_r2"].values()) < 0.02
+    assert max(scores["linear_position_r2"].values()) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["SpriteChase", "SpriteReach"])
@@ -145,6 +134,6 @@ def test_the_figure_has_two_rows_per_frame_and_a_column_per_sprite(chase: Factor
 def test_frames_without_the_factors_are_refused(chase: FactorDataset) -> None:
     encoder = untrained_encoder(3)
     with pytest.raises(ValueError, match="SpriteReach-v0 need frames with the factors position_x, position_y, shape"):
-        small_object_scores(encoder, chase, REACH)
+        small_object_scores(encoder, chase, chase, REACH)
     with pytest.raises(ValueError, match="no factor values"):
-        small_object_scores(encoder, dataclasses.replace(chase, factor_values=None), CHASE)
+        small_object_scores(encoder, chase, dataclasses.replace(chase, factor_values=None), CHASE)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.metrics.linear import fit_logistic
-from sparse_repr.metrics.sampling import split_items, split_within
+from sparse_repr.metrics.sampling import split_items
 from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, live_units
 from sparse_repr.registry import lookup
 
@@ -16,14 +16,7 @@ _PROBES = {"linear": "logistic or linear regression", "boosted": "histogram grad
 
 
 def probe_scores(
-    codes: Any,
-    targets: Any,
-    *,
-    seed: int = 0,
-    learner: str = "linear",
-    train: int = 10_000,
-    test: int = 5_000,
-    split: tuple[Any, Any] | None = None,
+    codes: Any, targets: Any, *, seed: int = 0, learner: str = "linear", train: int = 10_000, test: int = 5_000
 ) -> npt.NDArray[np.float64]:
     """Held-out accuracy (whole-number targets) or R² (real targets) of a probe for each factor.
 
@@ -38,15 +31,12 @@ def probe_scores(
             gradient boosting: its defaults for quantities, 20 rounds at rate 0.3 for classes).
         train: items that the probe is trained on.
         test: other items, on which it is scored.
-        split: whole numbers (n,) and (m,), items to draw the two from where they must not be any: neighbouring frames
-            of one episode in both would let the probe remember instead of read. By default all are there for both.
 
     Returns:
         (K,), at most 1, higher is better; R² below 0 counts as 0. Zeros for a code without a live unit.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant target, an unknown learner, a split
-            whose sides share items or have none.
+        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant target, an unknown learner.
     """
     lookup(_PROBES, learner, "probe")
     quantities = np.asarray(targets)
@@ -59,12 +49,7 @@ def probe_scores(
         regression = False
     if not array.shape[1]:
         return np.zeros(wanted.shape[1])
-    rng = np.random.default_rng(seed)
-    chosen, held_out = (
-        split_items(len(array), train, test, rng)
-        if split is None
-        else split_within(split, len(array), train, test, rng)
-    )
+    chosen, held_out = split_items(len(array), train, test, np.random.default_rng(seed))
     fit = _fit_regression if regression else _fit_classes
     scores = np.empty(wanted.shape[1])
     for k, column in enumerate(wanted.T):

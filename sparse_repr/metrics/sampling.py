@@ -38,34 +38,6 @@ def split_items(count: int, train: int, test: int, rng: np.random.Generator) -> 
     return order[:train], order[train : train + test]
 
 
-def split_within(
-    split: tuple[npt.ArrayLike, npt.ArrayLike], count: int, train: int, test: int, rng: np.random.Generator
-) -> tuple[IntArray, IntArray]:
-    """At most `train` training items of the first side of `split`, at most `test` test items of the second.
-
-    Args:
-        split: two sets of items, each (n,) whole numbers 0..count - 1.
-        count: number of items that there are.
-        train: greatest number of training items.
-        test: greatest number of test items.
-        rng: draws them.
-
-    Raises:
-        ValueError: a side is empty or not of whole numbers in the range, or an item is on both.
-    """
-    if train < 1 or test < 1:
-        raise ValueError(f"train and test need at least 1 item each, got {train} and {test}")
-    sides = [np.unique(np.asarray(side)) for side in split]
-    for name, side in zip(("train", "test"), sides, strict=True):
-        if not side.size or not np.issubdtype(side.dtype, np.integer) or side[0] < 0 or side[-1] >= count:
-            raise ValueError(f"split needs whole numbers 0..{count - 1} to {name} on, got {side.dtype} {side.shape}")
-    shared = np.intersect1d(sides[0], sides[1])
-    if shared.size:
-        raise ValueError(f"split needs two sides without a common item, but {len(shared)} are on both")
-    chosen, held_out = (rng.permutation(side)[:most] for side, most in zip(sides, (train, test), strict=True))
-    return chosen.astype(np.int64), held_out.astype(np.int64)
-
-
 class SharedValues:
     """Draws items that share the value of one factor, from the items that there are.
 
