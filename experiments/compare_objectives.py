@@ -14,6 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
@@ -201,17 +202,22 @@ def measure_costs(config: CompareConfig, data: FactorDataset) -> dict[str, dict[
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The table of results and the table of costs."""
-    lines = [f"`{results['command']}`", "", f"| objective | {' | '.join(COLUMNS.values())} |"]
-    lines.append("|---" * (len(COLUMNS) + 1) + "|")
-    for arm, row in results["arms"].items():
-        cells = ["–" if row[name] is None else f"{row[name]:.4g}" for name in COLUMNS]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    scores = [
+        (arm, *("–" if row[name] is None else f"{row[name]:.4g}" for name in COLUMNS))
+        for arm, row in results["arms"].items()
+    ]
+    parts = [f"`{results['command']}`", markdown_table(("objective", *COLUMNS.values()), scores)]
     if results["costs"]:
-        lines += ["", "| objective | ms per step (median) | least | greatest | ratio |", "|---|---|---|---|---|"]
-        for arm, cost in results["costs"].items():
-            times = [f"{1000 * cost[name]:.1f}" for name in ("median_s", "least_s", "greatest_s")]
-            lines.append(f"| {arm} | {' | '.join(times)} | {cost['ratio']:.2f} |")
-    return "\n".join(lines) + "\n"
+        costs = [
+            (
+                arm,
+                *(f"{1000 * cost[name]:.1f}" for name in ("median_s", "least_s", "greatest_s")),
+                f"{cost['ratio']:.2f}",
+            )
+            for arm, cost in results["costs"].items()
+        ]
+        parts.append(markdown_table(("objective", "ms per step (median)", "least", "greatest", "ratio"), costs))
+    return "\n\n".join(parts) + "\n"
 
 
 def command_of(config: CompareConfig) -> str:

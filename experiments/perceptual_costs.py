@@ -17,6 +17,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from experiments.committed import markdown_table
 from experiments.measuring import machine_facts, summary
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
@@ -249,22 +250,29 @@ def train_variant(
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The costs and the scores as tables."""
-    lines = [*(f"`{command}`  " for command in results["commands"]), ""]
+    parts = ["\n".join(f"`{command}`  " for command in results["commands"])]
     for batch_size, costs in results["costs"].items():
-        lines += [f"| step of {batch_size} | ms | median | greatest | against plain |", "|---|---|---|---|---|"]
-        for name, cost in costs.items():
-            times = [f"{1000 * cost[key]:.0f}" for key in ("least", "median", "greatest")]
-            lines.append(f"| {name} | {' | '.join(times)} | {cost['ratio']:.2f} |")
-        lines.append("")
-    lines += ["| variant | seed | steps | seconds | LPIPS | PSNR (dB) | feature distance |", "|---" * 7 + "|"]
-    for variant, seeds in results["variants"].items():
-        for seed, points in seeds.items():
-            for point in points:
-                lines.append(
-                    f"| {variant} | {seed} | {point['steps']:,} | {point['seconds']:.1f} | {point['lpips']:.4f} | "
-                    f"{point['psnr_db']:.2f} | {point['feature_distance']:.4f} |"
-                )
-    return "\n".join(lines) + "\n"
+        rows = [
+            (name, *(f"{1000 * cost[key]:.0f}" for key in ("least", "median", "greatest")), f"{cost['ratio']:.2f}")
+            for name, cost in costs.items()
+        ]
+        parts.append(markdown_table((f"step of {batch_size}", "ms", "median", "greatest", "against plain"), rows))
+    scores = [
+        (
+            variant,
+            seed,
+            f"{point['steps']:,}",
+            f"{point['seconds']:.1f}",
+            f"{point['lpips']:.4f}",
+            f"{point['psnr_db']:.2f}",
+            f"{point['feature_distance']:.4f}",
+        )
+        for variant, seeds in results["variants"].items()
+        for seed, points in seeds.items()
+        for point in points
+    ]
+    header = ("variant", "seed", "steps", "seconds", "LPIPS", "PSNR (dB)", "feature distance")
+    return "\n\n".join([*parts, markdown_table(header, scores)]) + "\n"
 
 
 def draw_curve(results: dict[str, Any], path: Path) -> None:

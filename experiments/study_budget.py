@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
 from experiments.paper_cells import METHODS, Cell, Stop
 from sparse_repr import load_encoder, pretrain_encoder
@@ -203,31 +204,31 @@ def _time_evaluation(cell: Cell, stop: Stop, data: FactorDataset) -> Evaluation:
 
 def as_markdown(budget: dict[str, Any]) -> str:
     """The budget as a table."""
-    lines = [
-        f"`{budget['command']}`",
-        "",
-        "| data set | method | cells | steps | ms per step | training (h) | evaluation (h) |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for row in budget["rows"]:
-        seconds = row["step_s"]
-        method = METHODS[row["method"]].title if row["method"] in METHODS else f"`{row['method']}`"
-        lines.append(
-            f"| {row['dataset']} | {method} | {row['cells']} | {row['steps']:,} | {1000 * seconds['median']:.0f} "
-            f"({1000 * seconds['least']:.0f}–{1000 * seconds['greatest']:.0f}) | {row['training_hours']:.2f} | "
-            f"{row['evaluation_hours']:.2f} |"
+        seconds = {name: f"{1000 * value:.0f}" for name, value in row["step_s"].items()}
+        rows.append(
+            (
+                row["dataset"],
+                METHODS[row["method"]].title if row["method"] in METHODS else f"`{row['method']}`",
+                str(row["cells"]),
+                f"{row['steps']:,}",
+                f"{seconds['median']} ({seconds['least']}–{seconds['greatest']})",
+                f"{row['training_hours']:.2f}",
+                f"{row['evaluation_hours']:.2f}",
+            )
         )
+    header = ("data set", "method", "cells", "steps", "ms per step", "training (h)", "evaluation (h)")
     machine = budget["machine"]
     load = "unknown" if budget["load_before"] is None else f"{budget['load_before']:.1f}"
-    lines += [
-        "",
+    words = (
         f"{sum(row['cells'] for row in budget['rows'])} cells: {budget['process_hours']:.1f} hours of one process, "
         f"{budget['hours']:.1f} hours by the clock with {budget['processes']}. "
         f"{budget['precision']}, {budget['threads_per_process']} thread(s) per process, {machine['processor']} with "
         f"{machine['cores']} cores, {machine['date']}; {budget['clock']}. Load of the machine by other work before "
-        f"measuring: {load}; a busy machine takes longer, and its figures are too large.",
-    ]
-    return "\n".join(lines) + "\n"
+        f"measuring: {load}; a busy machine takes longer, and its figures are too large."
+    )
+    return f"`{budget['command']}`\n\n{markdown_table(header, rows)}\n\n{words}\n"
 
 
 def write_budget(budget: dict[str, Any], path: Path) -> None:
