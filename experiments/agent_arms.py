@@ -69,17 +69,21 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "vae": {"objective": "vae"},
     "beta_vae": {"objective": "beta_vae", "beta": 4.0},
     "sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
+    # in place of the pixels, as the paper has it, the perceptual loss leaves no active unit in runs as short as these
     "sparse_perceptual": {
         "objective": "sparse",
         "beta": 1.0,
         "sparsity_weight": 1.0,
-        "pixel_weight": 0.0,
+        "pixel_weight": 1.0,
         "perceptual_weight": 1.0,
         "perceptual_features": "vgg16",
         "perceptual_layers": "relu1_2,relu2_2,relu3_3",
     },
 }
-"""Name -> settings of `PretrainConfig`, as the recipes of dSprites have them. `UNTRAINED` is none of them."""
+"""Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
+
+`UNTRAINED` is none of them.
+"""
 
 ARMS = {
     "random_policy": Arm("random policy", "nothing"),
