@@ -12,8 +12,7 @@ import dataclasses
 import functools
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,15 +28,13 @@ from experiments.agent_report import publish_agent_report, write_agent_report
 from experiments.agent_training import AGENT_CELLS
 from experiments.procedure import check_cells
 from experiments.reproduce_paper import names
-from experiments.study import Agenda, run_study
+from experiments.study import Agenda, Seldom, run_study
 from sparse_repr.devices import available_cores, resolve_device
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.registry import lookup
 from sparse_repr.variations import parse_seeds
 from sparse_repr.vgg_weights import load_vgg16
-
-_FIRST_REPORT_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,24 +151,10 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     ready = [
         cell for cell in agents if cell.encoder_folder is None or str(cell.encoder_folder) not in training.failures
     ]
-    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=_Seldom(report))
+    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=Seldom(report))
     run_study(learning, out, processes=config.process_count())
     print(f"report: {report()}")
     return {**training.failures, **learning.failures}
-
-
-class _Seldom:
-    """Does something when it is called, but never for more than a small share of the time."""
-
-    def __init__(self, work: Callable[[], object], share: float = 0.02) -> None:
-        self._work, self._share, self._next = work, share, time.monotonic() + _FIRST_REPORT_S
-
-    def __call__(self) -> None:
-        started = time.monotonic()
-        if started >= self._next:
-            self._work()
-            ended = time.monotonic()
-            self._next = ended + (ended - started) / self._share
 
 
 def _check_means(config: CompareConfig, encoders: Sequence[EncoderCell]) -> None:

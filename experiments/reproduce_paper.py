@@ -2,7 +2,7 @@
 
 One cell is one (data set, method, seed): a run folder in `runs/paper-SCALE`. The same command goes on where it stopped;
 started several times, on one machine or on several that share the folder, each takes cells that no other one holds.
-After every finished cell it writes `report.html` and `results.csv` there from what is finished.
+Now and then, and at the end, it writes `report.html` and `results.csv` there from what is finished.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from experiments.paper_report import publish_figures, write_study_report
 from experiments.paper_sweep import fresh_cells, sweep_cells
 from experiments.published_cells import publish
 from experiments.ray_study import run_study_on_ray
-from experiments.study import Agenda, run_study
+from experiments.study import Agenda, Seldom, run_study
 from experiments.study_budget import as_markdown, measure_budget, write_budget
 from sparse_repr.devices import available_cores, resolve_device
 from sparse_repr.interruption import TrainingInterrupted
@@ -158,7 +158,7 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         return {}
     on_gpu = SCALES[config.scale].device == "cuda"
     report = functools.partial(write_study_report, config.folder(), config.scale, command, threads=config.threads)
-    agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=report)
+    agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=Seldom(report))
     if config.ray is None:
         run_study(agenda, config.folder(), processes=config.process_count())
     else:

@@ -21,6 +21,7 @@ from sparse_repr.worker_processes import Workers
 POLL_S = 20.0
 """Seconds after which a cell that another process holds is looked at again."""
 _IDLE_S = 0.5
+_FIRST_S = 60.0
 
 
 @dataclasses.dataclass(eq=False)
@@ -143,6 +144,23 @@ class Agenda(Generic[AnyCell]):
     def _say(self, line: str) -> None:
         if not self._quiet:
             self.bar.write(line)
+
+
+class Seldom:
+    """Does something when it is called, first after a minute and never for more than a small share of the time.
+
+    For the report on the way: no worker is started while it is written.
+    """
+
+    def __init__(self, work: Callable[[], object], share: float = 0.02) -> None:
+        self._work, self._share, self._next = work, share, time.monotonic() + _FIRST_S
+
+    def __call__(self) -> None:
+        started = time.monotonic()
+        if started >= self._next:
+            self._work()
+            ended = time.monotonic()
+            self._next = ended + (ended - started) / self._share
 
 
 def run_study(agenda: Agenda[AnyCell], out: Path, *, processes: int = 1) -> None:

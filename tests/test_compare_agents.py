@@ -154,20 +154,3 @@ def test_missing_means_are_told_before_anything_is_computed(
     assert main(["--scale", "cpu", "--arm", "sparse_perceptual", "--out", str(tmp_path)]) == 2
     assert "no VGG16" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_reports_on_the_way_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    written: list[float] = []
-
-    def write() -> None:
-        written.append(now[0])
-        now[0] += 3.0
-
-    seldom = compare_agents._Seldom(write, share=0.02)
-    for second in range(0, 400, 10):
-        now[0] = max(now[0], float(second))
-        seldom()
-    # first after a minute, then 3 s / 0.02 after the end of the one before
-    assert written == [60.0, 220.0, 380.0]

@@ -21,7 +21,7 @@ from experiments.cell_runs import PAPER_CELLS, complete_cells, describe, finishe
 from experiments.paper_cells import Cell, Stop
 from experiments.procedure import claimed
 from experiments.reproduce_paper import StudyConfig, main
-from experiments.study import Agenda, run_study
+from experiments.study import Agenda, Seldom, run_study
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset
 from sparse_repr.interruption import TrainingInterrupted
@@ -331,3 +331,20 @@ def test_the_smoke_scale_runs_from_its_command(
     assert "PSNR" not in capsys.readouterr().out
     assert main([*command, "--threads", "2"]) == 2
     assert "(threads: 1 there, 2 asked for)" in capsys.readouterr().err
+
+
+def test_reports_on_the_way_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    written: list[float] = []
+
+    def write() -> None:
+        written.append(now[0])
+        now[0] += 3.0
+
+    seldom = Seldom(write, share=0.02)
+    for second in range(0, 400, 10):
+        now[0] = max(now[0], float(second))
+        seldom()
+    # first after a minute, then 3 s / 0.02 after the end of the one before
+    assert written == [60.0, 220.0, 380.0]
