@@ -31,6 +31,8 @@ from sparse_repr.training import pretrain_encoder
 
 RECORD = "encoder-cell.json"
 """File of an encoder's folder that is written last: what it is, its scores, seconds and machine."""
+# how exact a score is
+_NO_SCORES = ("mutual_information_error_nats",)
 # recordings of a task have seeds of their own
 _SEEDS = {TRAIN_FRAMES: 0, TEST_FRAMES: 1_000_000}
 
@@ -190,7 +192,11 @@ def _scores_of_codes(cell: EncoderCell, encoder: FrozenEncoder, data: FactorData
 
 
 def _scalars(part: dict[str, Any]) -> dict[str, float | None]:
-    return {name: value for name, value in part.items() if value is None or isinstance(value, int | float)}
+    return {
+        name: value
+        for name, value in part.items()
+        if name not in _NO_SCORES and (value is None or isinstance(value, int | float))
+    }
 
 
 def describe_encoder(cell: EncoderCell) -> str:
