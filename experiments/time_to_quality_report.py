@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from experiments.committed import markdown_table
+
 _SCORES = {
     "bound_nats": "bound (nats)",
     "kl_nats": "KL (nats)",
@@ -17,51 +19,67 @@ _SCORES = {
 _ENDS = {"plain": "published", "at_share": "chosen, a third of the time", "whole": "chosen, the same time"}
 
 
-def _cells(row: dict[str, Any]) -> str:
-    return " | ".join(f"{row[name]:.4g}" for name in _SCORES)
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [f"{row[name]:.4g}" for name in _SCORES]
+
+
+def _progress(row: dict[str, Any]) -> list[str]:
+    return ["yes" if row["reached"] else "no", f"{row['share']:.3f}", f"{row['step']:.0f}", *_cells(row)]
 
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The sweep, the confirmation, the scores of both, and what the steps cost."""
-    titles = " | ".join(_SCORES.values())
-    lines = [f"`{results['command']}`", "", "Sweep; time as a share of that of the published settings.", ""]
-    lines += [f"| arm | reached | share of the time | steps | {titles} |", f"|{'---|' * (4 + len(_SCORES))}"]
-    for arm, row in results["sweep"].items():
-        name = f"**{arm}**" if arm == results["chosen"] else arm
-        there = "yes" if row["reached"] else "no"
-        lines.append(f"| {name} | {there} | {row['share']:.3f} | {row['step']:.0f} | {_cells(row)} |")
-    lines += ["", "The quickest arm of each kind of initial weights on every seed, at the bound.", ""]
-    lines += [f"| arm | seed | reached | share of the time | steps | {titles} |", f"|{'---|' * (5 + len(_SCORES))}"]
-    for arm, seeds in results["finalists"].items():
-        for seed, row in seeds.items():
-            there = "yes" if row["reached"] else "no"
-            lines.append(f"| {arm} | {seed} | {there} | {row['share']:.3f} | {row['step']:.0f} | {_cells(row)} |")
-    lines += ["", "Chosen arm on every seed: share of the published settings' time until their last bound is first", ""]
-    lines[-2] += " reached, until no later point is below it, and until their highest bound is reached."
-    lines += ["| objective | seed | target (nats) | first | for good | highest |", "|---|---|---|---|---|---|"]
-    for objective, seeds in results["confirmed"].items():
-        for seed, row in seeds.items():
-            shares = ["–" if share is None else f"{share:.3f}" for share in row["shares"].values()]
-            lines.append(f"| {objective} | {seed} | {row['target_bound_nats']:.1f} | {' | '.join(shares)} |")
-    lines += ["", f"| objective | seed | settings | steps | {titles} |", f"|{'---|' * (4 + len(_SCORES))}"]
-    for objective, seeds in results["confirmed"].items():
-        for seed, confirmed in seeds.items():
-            for end, row in confirmed["scores"].items():
-                lines.append(f"| {objective} | {seed} | {_ENDS[end]} | {row['step']:.0f} | {_cells(row)} |")
-    lines += [""]
-    for objective, seeds in results["confirmed"].items():
-        ends = {end: [row["scores"][end] for row in seeds.values()] for end in ("plain", "at_share")}
-        means = {end: {name: fmean(row[name] for row in rows) for name in _SCORES} for end, rows in ends.items()}
-        compared = (
-            f"{title} {means['plain'][name]:.3g} published, {means['at_share'][name]:.3g} chosen"
-            for name, title in _SCORES.items()
+    confirmed, progress = results["confirmed"], ("reached", "share of the time", "steps", *_SCORES.values())
+    swept = [
+        (f"**{arm}**" if arm == results["chosen"] else arm, *_progress(row)) for arm, row in results["sweep"].items()
+    ]
+    finalists = [
+        (arm, seed, *_progress(row)) for arm, seeds in results["finalists"].items() for seed, row in seeds.items()
+    ]
+    shares = [
+        (
+            objective,
+            seed,
+            f"{row['target_bound_nats']:.1f}",
+            *("–" if share is None else f"{share:.3f}" for share in row["shares"].values()),
         )
-        lines.append(f"Means over the seeds of {objective}, {len(seeds)}: {'; '.join(compared)}.")
-    lines += ["", "| step | ms of processor time (median) | least | greatest |", "|---|---|---|---|"]
-    for kind, cost in results["costs"].items():
-        times = [f"{1000 * cost[name]:.1f}" for name in ("median", "least", "greatest")]
-        lines.append(f"| {kind} | {' | '.join(times)} |")
-    return "\n".join(lines) + "\n"
+        for objective, seeds in confirmed.items()
+        for seed, row in seeds.items()
+    ]
+    scores = [
+        (objective, seed, _ENDS[end], f"{row['step']:.0f}", *_cells(row))
+        for objective, seeds in confirmed.items()
+        for seed, entry in seeds.items()
+        for end, row in entry["scores"].items()
+    ]
+    means = []
+    for objective, seeds in confirmed.items():
+        rows = {end: [entry["scores"][end] for entry in seeds.values()] for end in ("plain", "at_share")}
+        published, chosen = (
+            {name: fmean(row[name] for row in found) for name in _SCORES} for found in (rows["plain"], rows["at_share"])
+        )
+        compared = (
+            f"{title} {published[name]:.3g} published, {chosen[name]:.3g} chosen" for name, title in _SCORES.items()
+        )
+        means.append(f"Means over the seeds of {objective}, {len(seeds)}: {'; '.join(compared)}.")
+    costs = [
+        (kind, *(f"{1000 * cost[name]:.1f}" for name in ("median", "least", "greatest")))
+        for kind, cost in results["costs"].items()
+    ]
+    parts = [
+        f"`{results['command']}`",
+        "Sweep; time as a share of that of the published settings.",
+        markdown_table(("arm", *progress), swept),
+        "The quickest arm of each kind of initial weights on every seed, at the bound.",
+        markdown_table(("arm", "seed", *progress), finalists),
+        "Chosen arm on every seed: share of the published settings' time until their last bound is first reached, "
+        "until no later point is below it, and until their highest bound is reached.",
+        markdown_table(("objective", "seed", "target (nats)", "first", "for good", "highest"), shares),
+        markdown_table(("objective", "seed", "settings", "steps", *_SCORES.values()), scores),
+        "\n".join(means),
+        markdown_table(("step", "ms of processor time (median)", "least", "greatest"), costs),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def draw_curves(results: dict[str, Any], path: Path) -> None:
