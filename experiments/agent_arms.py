@@ -36,6 +36,13 @@ TASKS = {
         {name: (f"{name}_x", f"{name}_y") for name in _CHASE},
         _CHASE_COLORS,
     ),
+    "SpritePose": Task(
+        "SparseRepr/SpritePose-v0",
+        32,
+        {"shape": 3, "color": 4},
+        {"sprite": ("position_x", "position_y")},
+        ("shape", "color"),
+    ),
 }
 """Name -> task."""
 

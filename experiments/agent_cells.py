@@ -111,7 +111,7 @@ SCALES = {
         },
         frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
         # five sprites in colour take longer than one in white
-        pretraining_steps={"SpriteReach": 3_000, "SpriteChase": 6_000},
+        pretraining_steps={"SpriteReach": 3_000, "SpriteChase": 6_000, "SpritePose": 6_000},
         # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
         pretraining={
             "batch_size": 64,

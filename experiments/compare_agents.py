@@ -45,7 +45,7 @@ class CompareConfig:
     """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; gpu: 10 seeds,
     longer, every arm fine-tuned too."""
     task: str = ""
-    """Tasks, separated by commas: SpriteReach, SpriteChase; by default those of the scale."""
+    """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; by default those of the scale."""
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained, autoencoder, vae, beta_vae, sparse,
     sparse_perceptual, and with _tuned behind an encoder's name its fine-tuned one; by default those of the scale."""

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -83,6 +84,23 @@ def test_the_study_at_cpu_scale_has_five_seeds_of_every_arm_on_both_tasks(tmp_pa
     assert {training.steps for training in trained} == {3_000, 6_000}
     assert {(training.dataset, training.initialisation) for training in trained} == {("h5", "he")}
     assert {cell.encoder_folder for cell in cells} - {None} == {cell.folder for cell in encoders}
+
+
+@pytest.mark.parametrize("scale", SCALES.values())
+def test_every_scale_knows_how_long_to_pretrain_for_every_task(scale: AgentScale) -> None:
+    assert set(scale.pretraining_steps) == set(TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_name_factors_of_their_environments(name: str) -> None:
+    task = TASKS[name]
+    env = gym.make(task.environment, domain="source")
+    names = set(env.get_wrapper_attr("factor_names"))
+    env.close()
+    asked = {*task.one_hot, *task.classes, *(factor for pair in task.positions.values() for factor in pair)}
+    assert asked <= names
+    # fewer units than factors could not hold them all
+    assert task.code_size >= len(names)
 
 
 @pytest.mark.parametrize("scale", SCALES.values())
