@@ -12,9 +12,10 @@ Weight 0 is the VAE, or β-VAE, which stand beside them as references, as do thr
 on the mean. All compare pixels with Bernoulli likelihoods but for those three.
 
 First every configuration is trained with the same few seeds. Then, once all of a family is finished, the one with the
-highest UDR (Duan et al. 2020; mean over its seeds of the agreement with its other seeds) is chosen. UDR sees no factor:
-to choose by MIG and then report that MIG would be to report the luck of the draw. Last, the chosen ones and the VAE are
-trained anew with seeds that took no part in the choice, and those are what families are compared by.
+highest UDR (Duan et al. 2020; mean over its seeds of the agreement with its other seeds, units whose mean does not vary
+left out) is chosen. UDR sees no factor: to choose by MIG and then report that MIG would be to report the luck of the
+draw. Last, the chosen ones and the VAE are trained anew with seeds that took no part in the choice, and those are what
+families are compared by.
 
 Configurations that are arms of the paper's tables are those cells, not computed again.
 """
@@ -196,12 +197,12 @@ def select(scale: Scale, out: Path, *, published: Path | None = None, threads: i
         table[name] = {
             "method": FAMILIES[name].method,
             "configurations": [
-                {"changes": dict(changes), "udr": values}
-                for changes, values in zip(configurations, scores, strict=True)
+                {"changes": dict(changes), "udr": values, "udr_by_kl": by_kl}
+                for changes, (values, by_kl) in zip(configurations, scores, strict=True)
             ],
-            "chosen": dict(configurations[int(np.argmax([np.mean(values) for values in scores]))]),
+            "chosen": dict(configurations[int(np.argmax([np.mean(values) for values, _ in scores]))]),
         }
-    rule = f"highest mean over the seeds of UDR (Spearman) on {_ITEMS} random items"
+    rule = f"highest mean over the seeds of UDR (Spearman, units whose mean varies) on {_ITEMS} random items"
     families = {name: table[name] for name in FAMILIES if name in table}
     write_json(
         out / SELECTION,
@@ -216,9 +217,18 @@ def read_selection(folder: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def _agreement(cells: list[Cell], images: Any) -> list[float]:
-    """UDR of every seed of one configuration among its other seeds."""
+def _agreement(cells: list[Cell], images: Any) -> tuple[list[float], list[float]]:
+    """UDR of every seed of one configuration among its other seeds, over units whose mean varies, and as published.
+
+    Duan et al. leave out units with a KL of at most 0.01 nats. An L1 penalty can give dead units more than that (0.9 were
+    seen), so that they are counted, agree with nothing, and pull a code down for its penalty alone.
+    """
     encoders = [load_encoder(cell.folder) for cell in cells]
     codes = [encoder.encode(images) for encoder in encoders]
-    kl = [encoder.spec.units.kl_nats for encoder in encoders]
-    return [float(score) for score in udr_scores(codes, kl).scores]
+    units = [encoder.spec.units for encoder in encoders]
+    by_kl = [one.kl_nats for one in units]
+    varying = [
+        tuple(kl if active else 0.0 for kl, active in zip(one.kl_nats, one.active, strict=True)) for one in units
+    ]
+    first, second = ([float(score) for score in udr_scores(codes, kl).scores] for kl in (varying, by_kl))
+    return first, second

@@ -131,15 +131,15 @@ def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
     monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
     monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
     # of a family the first configuration agrees best here, the last one elsewhere
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: [-cells[0].training.beta] * 2)
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([-cells[0].training.beta] * 2, [0.5, 0.5]))
     assert select(SCALES["cpu"], here) == {"beta": {"beta": 2}}
     monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: not cell.method.startswith("beta_tcvae"))
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: [cells[0].training.beta] * 2)
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([cells[0].training.beta] * 2, [0.5, 0.5]))
     there = select(SCALES["cpu"], published)
     assert list(there) == ["beta", "sparse", "beta_sparse"]
     assert there["beta"] == {"beta": 16}
     monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: [-cells[0].training.beta] * 2)
+    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([-cells[0].training.beta] * 2, [0.5, 0.5]))
     merged = select(SCALES["cpu"], here, published=published)
     assert merged == {**there, "beta": {"beta": 2}}
     written = read_selection(here)
@@ -174,12 +174,12 @@ def test_the_choice_sees_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     # the last configuration of each family agrees best
     monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
     order = [changes for family in FAMILIES.values() for changes in family.configurations]
-    answers = iter([[0.1 + place / 100, 0.2] for place in range(len(order))])
+    answers = iter([([0.1 + place / 100, 0.2], [0.9 - place / 100] * 2) for place in range(len(order))])
     monkeypatch.setattr(paper_sweep, "_agreement", lambda *_: next(answers))
     chosen = select(SCALES["cpu"], tmp_path)
     assert chosen == {name: family.configurations[-1] for name, family in FAMILIES.items()}
     assert (tmp_path / paper_sweep.SELECTION).is_file()
-    answers = iter([[0.1 + place / 100, 0.2] for place in range(len(order))])
+    answers = iter([([0.1 + place / 100, 0.2], [0.9 - place / 100] * 2) for place in range(len(order))])
     fresh = fresh_cells(SCALES["cpu"], tmp_path)
     assert sorted({cell.seed for cell in fresh}) == [100, 101, 102]
     assert len(fresh) == 3 * 5

@@ -17,8 +17,16 @@ SELECTION: dict[str, Any] = {
         "sparse": {
             "method": "sparse",
             "configurations": [
-                {"changes": {"sparsity_weight": 1, "sparsity_target": "mean"}, "udr": [0.2, 0.4]},
-                {"changes": {"sparsity_weight": 4, "sparsity_target": "mean"}, "udr": [0.5, 0.7]},
+                {
+                    "changes": {"sparsity_weight": 1, "sparsity_target": "mean"},
+                    "udr": [0.2, 0.4],
+                    "udr_by_kl": [0.1, 0.1],
+                },
+                {
+                    "changes": {"sparsity_weight": 4, "sparsity_target": "mean"},
+                    "udr": [0.5, 0.7],
+                    "udr_by_kl": [0.6, 0.4],
+                },
             ],
             "chosen": {"sparsity_weight": 4, "sparsity_target": "mean"},
         }
@@ -54,8 +62,8 @@ def test_the_choice_stands_beside_the_configurations() -> None:
     rows = {row[1]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     light = rows["sparse (pixels + L1): sparsity weight 1, sparsity target mean"]
     heavy = rows["sparse (pixels + L1): sparsity weight 4, sparsity target mean"]
-    assert (light["MIG"], light["UDR"], light["chosen"]) == ("0.100", "0.300 ± 1.271 (0.200, 0.400)", "–")
-    assert (heavy["MIG"], heavy["chosen"]) == ("0.300", "yes")
+    assert (light["MIG"], light["UDR"], light["chosen"]) == ("0.100", "0.300", "–")
+    assert (heavy["MIG"], heavy["UDR"], heavy["UDR by KL"], heavy["chosen"]) == ("0.300", "0.600", "0.500", "yes")
     assert (rows["VAE"]["UDR"], rows["VAE"]["chosen"]) == ("–", "–")
     assert "highest mean UDR" in table.note
 
