@@ -220,8 +220,8 @@ def read_selection(folder: Path) -> dict[str, Any] | None:
 def _agreement(cells: list[Cell], images: Any) -> tuple[list[float], list[float]]:
     """UDR of every seed of one configuration among its other seeds, over units whose mean varies, and as published.
 
-    Duan et al. leave out units with a KL of at most 0.01 nats. An L1 penalty can give dead units more than that (0.9 were
-    seen), so that they are counted, agree with nothing, and pull a code down for its penalty alone.
+    Duan et al. leave out units with a KL of at most 0.01 nats. An L1 penalty can give dead units more than that (0.9
+    were seen), so that they are counted, agree with nothing, and pull a code down for its penalty alone.
     """
     encoders = [load_encoder(cell.folder) for cell in cells]
     codes = [encoder.encode(images) for encoder in encoders]
