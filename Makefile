@@ -20,8 +20,9 @@ install: $(VENV)/.installed ## Create .venv and install the package with its dev
 quickstart: $(VENV)/.installed ## Pixels to a trained agent: pretrain, evaluate, train PPO on the codes, write report.html
 	$(BIN)/python -m experiments.quickstart
 
-test: $(VENV)/.installed ## Run the test suite
-	$(BIN)/python -m pytest
+# whole files to a process, so that what a file's tests share is made once
+test: $(VENV)/.installed ## Run the test suite, a process per core (4 at most)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed ## Run the end-to-end checks that take minutes
 	$(BIN)/python -m pytest -m slow
