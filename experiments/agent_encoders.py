@@ -130,11 +130,11 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
             )
             save_encoder(made, cell.folder / "encoder.safetensors")
         else:
-            pretrain_encoder(_continued(cell.training, _begun(cell)), on_steps=on_steps)
+            pretrain_encoder(dataclasses.replace(cell.training, resume=_begun(cell)), on_steps=on_steps)
         trained = time.perf_counter()
         encoder = load_encoder(cell.folder)
         test = load_dataset("h5", cell.frames[TEST_FRAMES])
-        scores = _scores_of_run(cell) if cell.training is not None else _scores_of_codes(cell, encoder, test)
+        scores = _scores_of_run(cell, cell.training) if cell.training else _scores_of_codes(cell, encoder, test)
         objects = small_object_scores(encoder, train, test, cell.task)
         write_json(
             cell.folder / RECORD,
@@ -156,11 +156,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
         )
 
 
-def _continued(config: PretrainConfig, begun: bool) -> PretrainConfig:
-    return dataclasses.replace(config, resume=begun)
-
-
-def _scores_of_run(cell: EncoderCell) -> dict[str, float | None]:
+def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, float | None]:
     """Every scalar score of a trained one on the test frames, reconstructions included."""
     report = evaluate_run(
         EvaluateConfig(
@@ -169,7 +165,7 @@ def _scores_of_run(cell: EncoderCell) -> dict[str, float | None]:
             image_items=cell.image_items,
             lpips_items=0,
             data_path=str(cell.frames[TEST_FRAMES]),
-            device="cpu" if cell.training is None else cell.training.device,
+            device=training.device,
             threads=cell.threads,
             progress=False,
         )

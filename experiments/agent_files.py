@@ -11,12 +11,10 @@ from experiments import agent_encoders, agent_training
 from experiments.agent_arms import ARMS, ENCODERS, TASKS, UNTRAINED
 from experiments.agent_cells import SCALES
 from experiments.agent_results import AgentResult, AgentStudy, EncoderResult
-from experiments.published_cells import portable
+from experiments.published_cells import PLACES, portable
 from sparse_repr.files import write_json
 
 _KINDS = {"agents": agent_training.RECORD, "encoders": agent_encoders.RECORD}
-# settings of a run that name a place of the machine
-_PLACES = ("run_dir", "data_path", "perceptual_weights_path")
 
 
 def live_study(out: Path, scale_name: str) -> AgentStudy:
@@ -55,7 +53,7 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
         for path in sorted((out / kind).glob(f"*/{name}")):
             content = _read(path)
             if content.get("training"):
-                content["training"] = {key: value for key, value in content["training"].items() if key not in _PLACES}
+                content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
             settings = content.get("settings", content)
             command = command_of(scale_name, kind, settings)
             write_json(folder / kind / f"{path.parent.name}.json", portable({"command": command, **content}))

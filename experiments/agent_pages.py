@@ -38,11 +38,6 @@ def published(results: Path = RESULTS) -> list[AgentStudy]:
     return [study for study in found if study.agents]
 
 
-def learned_by(study: AgentStudy) -> list[str]:
-    """Algorithms that some published agent learned by."""
-    return list(dict.fromkeys(agent.algorithm for agent in study.agents if agent.curve))
-
-
 def shown(
     table: Callable[..., Table | None], *, tasks: Sequence[str] = (), algorithms: bool = True, results: Path = RESULTS
 ) -> str:
@@ -58,7 +53,7 @@ def shown(
         table(study, *task, *algorithm)
         for study in published(results)
         for task in _each(tasks)
-        for algorithm in _each(learned_by(study) if algorithms else ())
+        for algorithm in _each(study.learned_by() if algorithms else ())
     ]
     return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or _NOTHING
 
@@ -73,7 +68,7 @@ def answers(results: Path = RESULTS) -> str:
     rows = [
         (finding.question, f"{finding.task}, {algorithm.upper()}", finding.sentence)
         for study in published(results)
-        for algorithm in learned_by(study)
+        for algorithm in study.learned_by()
         for finding in findings(study, algorithm)
     ]
     return markdown_table(("question", "task", "answer"), rows) if rows else _NOTHING

@@ -87,9 +87,10 @@ def _caption(film: Path) -> str:
 
 def all_figures(study: AgentStudy) -> list[AgentFigure]:
     """The figures of every algorithm that some agent has learned by."""
-    learned = dict.fromkeys(agent.algorithm for agent in study.agents if agent.curve)
     repetitions = _repetitions(study)
-    return [figure for algorithm in learned for figure in figures_of(study, algorithm, repetitions=repetitions)]
+    return [
+        figure for algorithm in study.learned_by() for figure in figures_of(study, algorithm, repetitions=repetitions)
+    ]
 
 
 def _repetitions(study: AgentStudy) -> int:
@@ -102,7 +103,6 @@ def _as_url(path: Path) -> str:
 
 
 def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, command: str) -> dict[str, Any]:
-    learned = dict.fromkeys(agent.algorithm for agent in study.agents if agent.curve)
     return {
         "scale": study.scale_name,
         "summary": SCALES[study.scale_name].summary,
@@ -112,7 +112,7 @@ def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, comman
         "encoders": len(study.encoders),
         "findings": [
             {"algorithm": algorithm.upper(), **vars(finding)}
-            for algorithm in learned
+            for algorithm in study.learned_by()
             for finding in findings(study, algorithm, repetitions=_repetitions(study))
         ],
         "tables": all_tables(study, repetitions=_repetitions(study)),

@@ -80,3 +80,7 @@ class AgentStudy:
             if agent.task == task and (agent.algorithm == algorithm or agent.arm == "random_policy"):
                 found.setdefault(agent.arm, []).append(agent)
         return found
+
+    def learned_by(self) -> list[str]:
+        """Algorithms that some agent has learned by."""
+        return list(dict.fromkeys(agent.algorithm for agent in self.agents if agent.curve))

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
-
-import tyro
 
 from experiments.agent_arms import ARMS, TASKS
 from experiments.agent_budget import budget_as_markdown, measure_budget
@@ -27,11 +24,10 @@ from experiments.agent_films import draw_films
 from experiments.agent_report import publish_agent_report, write_agent_report
 from experiments.agent_training import AGENT_CELLS
 from experiments.procedure import check_cells
-from experiments.reproduce_paper import names
 from experiments.study import Agenda, Seldom, run_study
+from experiments.study_command import names, run_command
 from sparse_repr.devices import available_cores, resolve_device
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.registry import lookup
 from sparse_repr.variations import parse_seeds
 from sparse_repr.vgg_weights import load_vgg16
@@ -170,20 +166,7 @@ def _check_means(config: CompareConfig, encoders: Sequence[EncoderCell]) -> None
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
-    program = "python -m experiments.compare_agents"
-    try:
-        config = tyro.cli(CompareConfig, args=words, prog=program, description=__doc__)
-        failures = run(config, shlex.join([*program.split(), *words]))
-    except TrainingInterrupted as stopped:
-        print(f"stopped; the same command goes on in {stopped.folder}", file=sys.stderr)
-        return 128 + stopped.signal_number
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for folder, message in failures.items():
-        print(f"error: {folder}: {message}", file=sys.stderr)
-    return 1 if failures else 0
+    return run_command("python -m experiments.compare_agents", __doc__, CompareConfig, run, arguments)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from experiments.study_results import CSV, StudyResults, as_csv, live_results
 from sparse_repr.files import write_bytes, write_json
 
 _DIGITS = 6
-# settings that name a place of the machine
-_PLACES = ("run_dir", "data_path", "perceptual_weights_path")
+PLACES = ("run_dir", "data_path", "perceptual_weights_path")
+"""Settings of a run that name a place of the machine."""
 # an absolute path behind nothing, a blank or a quote; "PSNR/SSIM" and "images/s" are none
 _PATH = re.compile(r"""(?<![^\s'"(=])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'"()]+[/\\])*([^\s/\\'"()]+)""")
 
@@ -48,7 +48,7 @@ def publish(out: Path, folder: Path, scale_name: str) -> StudyResults:
             "command": command_of(entry.record, scale_name),
             "record": {
                 **entry.record,
-                "training": {key: value for key, value in entry.record["training"].items() if key not in _PLACES},
+                "training": {key: value for key, value in entry.record["training"].items() if key not in PLACES},
             },
             "report": entry.report,
         }

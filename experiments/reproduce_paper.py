@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
-
-import tyro
 
 from experiments.cell_runs import PAPER_CELLS
 from experiments.paper_cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
@@ -25,8 +22,8 @@ from experiments.published_cells import publish
 from experiments.ray_study import run_study_on_ray
 from experiments.study import Agenda, Seldom, run_study
 from experiments.study_budget import as_markdown, measure_budget, write_budget
+from experiments.study_command import names, run_command
 from sparse_repr.devices import available_cores, resolve_device
-from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.registry import lookup
 from sparse_repr.variations import parse_seeds
 from sparse_repr.vgg_weights import load_vgg16
@@ -94,11 +91,6 @@ class StudyConfig:
         if self.processes is not None:
             return self.processes
         return max(1, available_cores() // self.threads) if self.scale == "cpu" else 1
-
-
-def names(text: str) -> tuple[str, ...]:
-    """The names in a list separated by commas."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def cells_of(config: StudyConfig) -> list[Cell]:
@@ -190,20 +182,7 @@ def _show(config: StudyConfig, command: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
-    program = "python -m experiments.reproduce_paper"
-    try:
-        config = tyro.cli(StudyConfig, args=words, prog=program, description=__doc__)
-        failures = run(config, shlex.join([*program.split(), *words]))
-    except TrainingInterrupted as stopped:
-        print(f"stopped; the same command goes on in {stopped.folder}", file=sys.stderr)
-        return 128 + stopped.signal_number
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for folder, message in failures.items():
-        print(f"error: {folder}: {message}", file=sys.stderr)
-    return 1 if failures else 0
+    return run_command("python -m experiments.reproduce_paper", __doc__, StudyConfig, run, arguments)
 
 
 if __name__ == "__main__":
