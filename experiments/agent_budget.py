@@ -1,4 +1,4 @@
-"""What a study of agents will take: every kind of cell is run for a moment, and its time scaled up."""
+"""What a study of agents will take: steps of every kind of cell are timed, and scaled up."""
 
 from __future__ import annotations
 
@@ -11,21 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from experiments import agent_encoders, agent_training
-from experiments.agent_cells import AgentCell, AgentScale, EncoderCell, encoder_cells, recording_of
+from experiments.agent_arms import UNTRAINED
+from experiments.agent_cells import (
+    TRAIN_FRAMES,
+    AgentCell,
+    AgentScale,
+    EncoderCell,
+    encoder_cell,
+    encoder_cells,
+)
 from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
+from experiments.step_costs import time_steps
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import torch_threads
+from sparse_repr.training import Trainer
 
 _ROLLOUTS = 2
 _SAC_STEPS = 400
-_FRAMES = 400
-_ENCODER_STEPS = 20
 _EPISODES = 20
 
 
 def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: int) -> dict[str, Any]:
-    """Run one cell of every kind for a moment.
+    """Time steps of every kind of training, one scoring of codes per task, and agents of every kind for a moment.
 
-    What an agent costs does not depend on what its encoder has learned, so that these are all but untrained.
+    What an agent costs does not depend on what its encoder has learned, so that all have the untrained one.
 
     Args:
         scale: entry of `SCALES`.
@@ -37,9 +47,10 @@ def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: in
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        brief = dataclasses.replace(scale, frames=dict.fromkeys(scale.frames, _FRAMES), metrics="mig_histogram")
-        agent_encoders.record_frames(brief, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=False)
-        rows = _encoder_rows(scale, agents, out) + _agent_rows(agents, out)
+        tasks = list(dict.fromkeys(cell.task_name for cell in agents))
+        agent_encoders.record_frames(scale, tasks, out, progress=False)
+        scorings = {task: _seconds_of_scoring(encoder_cell(scale, task, UNTRAINED, 0, out)) for task in tasks}
+        rows = _encoder_rows(encoder_cells(scale, agents, out), scorings) + _agent_rows(scale, agents, out)
     seconds = sum(row["cells"] * row["seconds"] for row in rows)
     return {
         "rows": rows,
@@ -50,36 +61,35 @@ def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: in
     }
 
 
-def _encoder_rows(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[dict[str, Any]]:
-    cells = encoder_cells(scale, agents, out)
-    counts = Counter((cell.task_name, cell.encoder) for cell in cells)
+def _seconds_of_scoring(cell: EncoderCell) -> float:
+    """Of an untrained encoder's codes; a trained one also has reconstructions, which take little beside it."""
+    agent_encoders.complete_encoders([cell], lambda _: None)
+    return float(json.loads((cell.folder / agent_encoders.RECORD).read_text())["seconds"]["evaluation"])
+
+
+def _encoder_rows(cells: Sequence[EncoderCell], scorings: dict[str, float]) -> list[dict[str, Any]]:
+    kinds = {(cell.task_name, cell.encoder): cell for cell in reversed(cells)}
+    trained = {kind: cell for kind, cell in kinds.items() if cell.training is not None}
+    data = {cell.frames[TRAIN_FRAMES]: load_dataset("h5", cell.frames[TRAIN_FRAMES]) for cell in trained.values()}
+    with torch_threads(cells[0].threads if cells else None):
+        steps = time_steps({kind: _trainer(cell, data[cell.frames[TRAIN_FRAMES]]) for kind, cell in trained.items()})
     rows = []
-    for (task, encoder), count in counts.items():
-        first = next(cell for cell in cells if (cell.task_name, cell.encoder) == (task, encoder))
-        seconds = _seconds_of_encoder(first, out)
+    for (task, encoder), count in Counter((cell.task_name, cell.encoder) for cell in cells).items():
+        seconds = scorings[task]
+        if (task, encoder) in steps:
+            seconds += kinds[task, encoder].steps * steps[task, encoder]["median"]
         rows.append({"cell": f"encoder {encoder}, {task}", "cells": count, "seconds": seconds})
     return rows
 
 
-def _seconds_of_encoder(cell: EncoderCell, out: Path) -> float:
-    """Training to its last step, and scoring, which takes its time whatever the number of steps."""
-    brief = dataclasses.replace(cell, folder=out / "encoders" / cell.name)
-    frames = {part: recording_of(out, cell.task_name, part) for part in cell.frames}
-    training = cell.training
-    if training is not None:
-        training = dataclasses.replace(
-            training,
-            steps=_ENCODER_STEPS,
-            run_dir=str(brief.folder),
-            data_path=str(frames[agent_encoders.TRAIN_FRAMES]),
-        )
-    brief = dataclasses.replace(brief, training=training, frames=frames, metrics="mig_histogram", image_items=64)
-    agent_encoders.complete_encoders([brief], lambda _: None)
-    seconds = json.loads((brief.folder / agent_encoders.RECORD).read_text())["seconds"]
-    return float(seconds["training"] * max(cell.steps, 1) / max(brief.steps, 1) + seconds["evaluation"])
+def _trainer(cell: EncoderCell, data: FactorDataset) -> Trainer:
+    assert cell.training is not None
+    trainer = Trainer(cell.training.resolve(), data)
+    trainer.prepare()
+    return trainer
 
 
-def _agent_rows(agents: Sequence[AgentCell], out: Path) -> list[dict[str, Any]]:
+def _agent_rows(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[dict[str, Any]]:
     kinds = [(cell.task_name, cell.arm_name, cell.algorithm_name) for cell in agents]
     rows = []
     for kind, count in Counter(kinds).items():
@@ -90,7 +100,9 @@ def _agent_rows(agents: Sequence[AgentCell], out: Path) -> list[dict[str, Any]]:
             settings = dict(algorithm.settings)
         else:
             steps, settings = _SAC_STEPS, {**algorithm.settings, "learning_starts": 50}
-        encoder = None if cell.encoder_folder is None else out / "encoders" / cell.encoder_folder.name
+        encoder = None
+        if cell.encoder_folder is not None:
+            encoder = encoder_cell(scale, cell.task_name, UNTRAINED, 0, out).folder
         brief = dataclasses.replace(
             cell,
             folder=out / "agents" / cell.name,

@@ -101,7 +101,7 @@ SCALES = {
         seeds=5,
         algorithms={
             "ppo": Algorithm(
-                153_600,
+                102_400,
                 16,
                 _PPO,
                 ("random_policy", "factors", "pixels", *_FROZEN, "vae_tuned", "sparse_tuned"),

@@ -21,6 +21,18 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "least": min(values), "greatest": max(values)}
 
 
+def steady_clock(device: torch.device, threads: int | None) -> Callable[[], float]:
+    """Seconds that a busy machine does not stretch: processor time on a CPU; the clock on the wall on other devices.
+
+    Args:
+        device: where the work is done.
+        threads: how many share it on the CPU; None counts as one.
+    """
+    if device.type != "cpu":
+        return time.perf_counter
+    return lambda: time.process_time() / (threads or 1)
+
+
 def seconds_of(
     works: Mapping[str, Callable[[], Any]], *, repeats: int = 7, inner: int = 1
 ) -> dict[str, dict[str, float]]:

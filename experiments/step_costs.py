@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
 
-from experiments.measuring import summary
+from experiments.measuring import steady_clock, summary
 from sparse_repr import PretrainConfig
 from sparse_repr.data import FactorDataset
 from sparse_repr.devices import autocast_for
@@ -14,6 +14,12 @@ from sparse_repr.training import Trainer
 
 Costs = Mapping[str, Mapping[str, float]]
 """Kind of step (objective, batch, averaging) -> seconds: median, least and greatest."""
+
+
+Kind = TypeVar("Kind", bound=Hashable)
+
+SECONDS_PER_ROUND = 0.5
+_MOST_STEPS = 50
 
 
 def stages(run: PretrainConfig, steps: int) -> list[tuple[int, int]]:
@@ -33,13 +39,9 @@ def kind_of_step(run: PretrainConfig, size: int) -> str:
 
 
 def measure_step_costs(
-    runs: Iterable[PretrainConfig], data: FactorDataset, *, rounds: int, images: int = 640
+    runs: Iterable[PretrainConfig], data: FactorDataset, *, rounds: int, seconds: float = SECONDS_PER_ROUND
 ) -> dict[str, dict[str, float]]:
-    """Seconds of processor time of every kind of step in `runs`, measured in turns on the CPU.
-
-    Processor time: on shared cores the clock on the wall also counts what others do. A round takes as many steps of
-    each kind as need `images`.
-    """
+    """Seconds of every kind of step in `runs`, as `time_steps` measures them."""
     kinds = {
         kind_of_step(run, size): dataclasses.replace(
             run, batch_size=size, first_batch_size=None, batch_growth_steps=None
@@ -48,17 +50,42 @@ def measure_step_costs(
         for size, _ in stages(run, run.steps)
     }
     trainers = {name: Trainer(run.resolve(), data) for name, run in kinds.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in trainers}
-    for measured in range(-1, rounds):  # a first round warms up and does not count
-        for name, trainer in trainers.items():
-            autocast = autocast_for(trainer.device, trainer.config.precision)
-            steps = max(1, images // trainer.config.batch_size)
-            started = time.process_time()
-            for _ in range(steps):
-                trainer.train_step(autocast)
-            if measured >= 0:
-                seconds[name].append((time.process_time() - started) / steps)
-    return {name: summary(times) for name, times in seconds.items()}
+    return time_steps(trainers, rounds=rounds, seconds=seconds)
+
+
+def time_steps(
+    trainers: Mapping[Kind, Trainer], *, rounds: int = 3, seconds: float = SECONDS_PER_ROUND
+) -> dict[Kind, dict[str, float]]:
+    """Seconds of one training step of each trainer, in turns so that a busy moment of the machine hits all.
+
+    Args:
+        trainers: what is measured; they are trained by it.
+        rounds: turns of each.
+        seconds: about how long a turn takes, at least one step and at most `_MOST_STEPS`.
+
+    Returns:
+        Median, least and greatest over the rounds, by `steady_clock`.
+    """
+    counts = {}
+    for kind, trainer in trainers.items():
+        _take(trainer, 1)  # optimiser state, kernels chosen for these shapes
+        counts[kind] = min(_MOST_STEPS, max(1, round(seconds / _take(trainer, 1))))
+    times: dict[Kind, list[float]] = {kind: [] for kind in trainers}
+    for _ in range(rounds):
+        for kind, trainer in trainers.items():
+            times[kind].append(_take(trainer, counts[kind]) / counts[kind])
+    return {kind: summary(taken) for kind, taken in times.items()}
+
+
+def _take(trainer: Trainer, steps: int) -> float:
+    """Seconds of some steps."""
+    autocast = autocast_for(trainer.device, trainer.config.precision)
+    now: Callable[[], float] = steady_clock(trainer.device, trainer.config.threads)
+    started = now()
+    for _ in range(steps):
+        terms = trainer.train_step(autocast)
+    float(terms["loss"])  # waits for the device
+    return now() - started
 
 
 def cost_of(run: PretrainConfig, steps: float, costs: Costs) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,19 @@ import numpy as np
 import torch
 
 from experiments.committed import markdown_table
-from experiments.measuring import machine_facts
+from experiments.measuring import machine_facts, steady_clock
 from experiments.paper_cells import METHODS, Cell, Stop
+from experiments.step_costs import time_steps
 from sparse_repr import load_encoder, pretrain_encoder
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import torch_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import lpips, ssim
 from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.training import Trainer
 
-_SECONDS_PER_ROUND = 0.5
-_ROUNDS = 3
-_MOST_STEPS = 50
 # enough items for every score that draws 10,000; what grows with the number of items is timed by itself
 _SAMPLE = 20_000
 _IMAGES = 64
@@ -53,7 +50,8 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
     for cell in cells:
         kinds.setdefault((cell.dataset, cell.method), []).append(cell)
     data = {dataset: load_dataset(dataset) for dataset in dict.fromkeys(dataset for dataset, _ in kinds)}
-    steps = _step_seconds({kind: members[0] for kind, members in kinds.items()}, data)
+    with torch_threads(cells[0].training.threads):
+        steps = time_steps({kind: _trainer(members[0], data[kind[0]]) for kind, members in kinds.items()})
     evaluations: dict[tuple[str, str], Evaluation] = {}
     rows: list[dict[str, Any]] = []
     for (dataset, method), members in kinds.items():
@@ -61,7 +59,7 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
         for stop in cell.stops:
             if (dataset, stop.metrics) not in evaluations:
                 evaluations[dataset, stop.metrics] = _time_evaluation(cell, stop, data[dataset])
-        median, least, greatest = steps[dataset, method]
+        seconds = steps[dataset, method]
         evaluation = sum(evaluations[dataset, stop.metrics].seconds(stop, data[dataset]) for stop in cell.stops)
         rows.append(
             {
@@ -69,8 +67,8 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
                 "method": method,
                 "cells": len(members),
                 "steps": cell.training.steps,
-                "step_s": {"median": median, "least": least, "greatest": greatest},
-                "training_hours": len(members) * cell.training.steps * median / 3600,
+                "step_s": seconds,
+                "training_hours": len(members) * cell.training.steps * seconds["median"] / 3600,
                 "evaluation_hours": len(members) * evaluation / 3600,
             }
         )
@@ -89,41 +87,10 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
     }
 
 
-def _step_seconds(
-    kinds: dict[tuple[str, str], Cell], data: dict[str, FactorDataset]
-) -> dict[tuple[str, str], tuple[float, float, float]]:
-    """Median, least and greatest seconds of one training step, in turns so that a busy moment hits all alike."""
-    times: dict[tuple[str, str], list[float]] = {kind: [] for kind in kinds}
-    trainers, counts = {}, {}
-    threads = next(iter(kinds.values())).training.threads
-    with torch_threads(threads):
-        for kind, cell in kinds.items():
-            trainer = trainers[kind] = Trainer(dataclasses.replace(cell.training, dae_steps=1).resolve(), data[kind[0]])
-            trainer.prepare()
-            _take(trainer, 1)  # optimiser state, kernels chosen for these shapes
-            counts[kind] = min(_MOST_STEPS, max(1, round(_SECONDS_PER_ROUND / _take(trainer, 1))))
-        for _ in range(_ROUNDS):
-            for kind, trainer in trainers.items():
-                times[kind].append(_take(trainer, counts[kind]) / counts[kind])
-    return {kind: (float(np.median(values)), min(values), max(values)) for kind, values in times.items()}
-
-
-def _clock(device: torch.device, threads: int | None) -> Callable[[], float]:
-    """Seconds that a busy machine does not stretch: CPU time on a CPU, where the device is another one the clock."""
-    if device.type != "cpu":
-        return time.perf_counter
-    return lambda: time.process_time() / (threads or 1)
-
-
-def _take(trainer: Trainer, steps: int) -> float:
-    """Seconds of some steps."""
-    autocast = autocast_for(trainer.device, trainer.config.precision)
-    now = _clock(trainer.device, trainer.config.threads)
-    started = now()
-    for _ in range(steps):
-        terms = trainer.train_step(autocast)
-    float(terms["loss"])  # waits for the device
-    return now() - started
+def _trainer(cell: Cell, data: FactorDataset) -> Trainer:
+    trainer = Trainer(dataclasses.replace(cell.training, dae_steps=1).resolve(), data)
+    trainer.prepare()
+    return trainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +135,7 @@ def _time_evaluation(cell: Cell, stop: Stop, data: FactorDataset) -> Evaluation:
             ),
             data=data,
         )
-        now = _clock(torch.device(training.device), training.threads)
+        now = steady_clock(torch.device(training.device), training.threads)
         started = now()
         evaluate_run(
             EvaluateConfig(

@@ -50,7 +50,7 @@ def test_costs_by_hand() -> None:
 def test_step_costs_are_measured_by_kind(small_study: PretrainConfig) -> None:
     data = load_dataset(small_study.dataset, small_study.data_path)
     growing = dataclasses.replace(small_study, first_batch_size=4, batch_growth_steps=2, weight_averaging=0.5)
-    costs = measure_step_costs([small_study, growing], data, rounds=2, images=8)
+    costs = measure_step_costs([small_study, growing], data, rounds=2, seconds=0.01)
     assert list(costs) == ["sparse, batch 8", "sparse, batch 4, average", "sparse, batch 8, average"]
     assert all(0 < cost["least"] <= cost["median"] <= cost["greatest"] for cost in costs.values())
 
