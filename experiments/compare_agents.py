@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from experiments.agent_arms import ARMS, TASKS
-from experiments.agent_budget import budget_as_markdown, measure_budget
-from experiments.agent_cells import SCALES, EncoderCell, agent_cells, encoder_cells
-from experiments.agent_encoders import ENCODER_CELLS, record_frames
-from experiments.agent_files import publish_study
-from experiments.agent_films import draw_films
-from experiments.agent_report import publish_agent_report, write_agent_report
-from experiments.agent_training import AGENT_CELLS
+from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.budget import budget_as_markdown, measure_budget
+from experiments.agents.cells import SCALES, EncoderCell, agent_cells, encoder_cells
+from experiments.agents.encoders import ENCODER_CELLS, record_frames
+from experiments.agents.files import publish_study
+from experiments.agents.films import draw_films
+from experiments.agents.report import publish_agent_report, write_agent_report
+from experiments.agents.training import AGENT_CELLS
 from experiments.procedure import check_cells
 from experiments.study import Agenda, Seldom, run_study
 from experiments.study_command import names, run_command

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.agent_pages import TABLES as AGENT_TABLES
+from experiments.agents.pages import TABLES as AGENT_TABLES
 from experiments.committed import ROOT, markdown_table, read_results
 from experiments.compare_objectives import COLUMNS
-from experiments.paper_pages import TABLES as PAPER_TABLES
-from experiments.paper_pages import paper_table
+from experiments.paper.pages import TABLES as PAPER_TABLES
+from experiments.paper.pages import paper_table
 from experiments.report import replace_between
 from experiments.speed_tables import agents_table, measured_table, training_table
 from sparse_repr.files import write_bytes
@@ -142,8 +142,8 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "training": training_table,
         "measured": measured_table,
     },
-    ROOT / "experiments" / "README.md": PAPER_TABLES,
-    ROOT / "experiments" / "agents.md": AGENT_TABLES,
+    ROOT / "experiments" / "paper" / "README.md": PAPER_TABLES,
+    ROOT / "experiments" / "agents" / "README.md": AGENT_TABLES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
     ROOT / "sparse_repr" / "objectives" / "README.md": {
         "costs": costs_table,

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from experiments.cell_runs import PAPER_CELLS
-from experiments.paper_cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
-from experiments.paper_report import publish_figures, write_study_report
-from experiments.paper_sweep import fresh_cells, sweep_cells
-from experiments.published_cells import publish
+from experiments.paper.budget import as_markdown, measure_budget, write_budget
+from experiments.paper.cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
+from experiments.paper.published import publish
+from experiments.paper.report import publish_figures, write_study_report
+from experiments.paper.runs import PAPER_CELLS
+from experiments.paper.sweep import fresh_cells, sweep_cells
 from experiments.ray_study import run_study_on_ray
 from experiments.study import Agenda, Seldom, run_study
-from experiments.study_budget import as_markdown, measure_budget, write_budget
 from experiments.study_command import names, run_command
 from sparse_repr.devices import available_cores, resolve_device
 from sparse_repr.registry import lookup

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from envs.domains import TARGETS
-from experiments.agent_arms import ARMS, TASKS
-from experiments.agent_results import AgentResult, AgentStudy, EncoderResult
+from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
 
 MACHINE = {"processor": "P", "cores": 2, "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"}
 Curve = Sequence[tuple[int, float, float, int]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from experiments.cell_runs import Finished
-from experiments.study_results import StudyResults
+from experiments.paper.results import StudyResults
+from experiments.paper.runs import Finished
 
 FACTORS = ["shape", "scale", "orientation", "position_x", "position_y"]
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from envs.domains import TARGETS
-from experiments.agent_analysis import (
+from experiments.agents.analysis import (
     best_frozen,
     compared_pairs,
     improvement,
@@ -19,12 +19,12 @@ from experiments.agent_analysis import (
     iqm_of_arms,
     performance_profiles,
 )
-from experiments.agent_correlations import correlations, spearman
-from experiments.agent_curves import curves_of, final_level, learned_return, mean_over_training, steps_to
-from experiments.agent_findings import comparison_words, findings, ground_truth_order, order_sentence
-from experiments.agent_results import AgentResult
-from experiments.agent_scores import Scores, anchors_of, clear_difference, mean_returns, normalised_scores
-from experiments.agent_transfer import mean_share_kept, mean_target_return, share_kept, zero_shot
+from experiments.agents.correlations import correlations, spearman
+from experiments.agents.curves import curves_of, final_level, learned_return, mean_over_training, steps_to
+from experiments.agents.findings import comparison_words, findings, ground_truth_order, order_sentence
+from experiments.agents.results import AgentResult
+from experiments.agents.scores import Scores, anchors_of, clear_difference, mean_returns, normalised_scores
+from experiments.agents.transfer import mean_share_kept, mean_target_return, share_kept, zero_shot
 from tests.agent_studies import agent, encoder, study, whole_study
 
 REPETITIONS = 50

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from envs.domains import TARGETS
-from experiments.agent_arms import ARMS
-from experiments.agent_encoder_tables import all_tables, correlations_table, encoders_table, objects_table
-from experiments.agent_figures import figures_of
-from experiments.agent_palette import colour_of, panels_of
-from experiments.agent_results import AgentStudy
-from experiments.agent_tables import (
+from experiments.agents.arms import ARMS
+from experiments.agents.encoder_tables import all_tables, correlations_table, encoders_table, objects_table
+from experiments.agents.figures import figures_of
+from experiments.agents.palette import colour_of, panels_of
+from experiments.agents.results import AgentStudy
+from experiments.agents.tables import (
     agent_tables,
     cost_table,
     efficiency_table,
@@ -20,7 +20,7 @@ from experiments.agent_tables import (
     overall_table,
     transfer_table,
 )
-from experiments.study_tables import Table
+from experiments.tables import Table
 from tests.agent_studies import MACHINE, agent, encoder, study, whole_study
 
 REPETITIONS = 10

@@ -13,9 +13,10 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import VecTransposeImage
 
-from experiments import agent_encoders, agent_training
-from experiments.agent_arms import ARMS, TASKS, UNTRAINED
-from experiments.agent_cells import (
+from experiments.agents import encoders as agent_encoders
+from experiments.agents import training as agent_training
+from experiments.agents.arms import ARMS, TASKS, UNTRAINED
+from experiments.agents.cells import (
     SCALES,
     AgentCell,
     AgentScale,
@@ -25,8 +26,8 @@ from experiments.agent_cells import (
     encoder_cell,
     encoder_cells,
 )
-from experiments.agent_encoders import ENCODER_CELLS, complete_encoders, record_frames
-from experiments.agent_training import AGENT_CELLS, complete_agents, make_agent, make_environments
+from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames
+from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from sparse_repr import load_encoder
@@ -75,7 +76,7 @@ def test_the_study_at_cpu_scale_has_five_seeds_of_every_arm_on_both_tasks(tmp_pa
     assert len(ppo) == 2 * 11 * 5
     assert len(cells) - len(ppo) == 5 * 5
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
-    assert {cell.algorithm.steps for cell in ppo} == {153_600}
+    assert {cell.algorithm.steps for cell in ppo} == {102_400}
     # five trained encoders and an untrained one for every seed and task, shared by frozen and fine-tuned agents
     encoders = encoder_cells(scale, cells, tmp_path)
     assert len(encoders) == 2 * 6 * 5

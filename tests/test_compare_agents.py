@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import agent_encoders, agent_training, compare_agents
-from experiments.agent_cells import SCALES, Algorithm
-from experiments.agent_files import live_study, published_study
+from experiments import compare_agents
+from experiments.agents import encoders as agent_encoders
+from experiments.agents import training as agent_training
+from experiments.agents.cells import SCALES, Algorithm
+from experiments.agents.files import live_study, published_study
 from experiments.compare_agents import CompareConfig, main
 from sparse_repr.term_sums import NonFiniteLossError
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cell_runs import RECORD, stop_is_finished
-from experiments.paper_cells import (
+from experiments.paper.cells import (
     METHODS,
     PARTS,
     SCALES,
@@ -19,7 +18,8 @@ from experiments.paper_cells import (
     paper_cells,
     present_or_stand_in,
 )
-from experiments.paper_sweep import FAMILIES, fresh_cells, marks_of, read_selection, select, sweep_cell, sweep_cells
+from experiments.paper.runs import RECORD, stop_is_finished
+from experiments.paper.sweep import FAMILIES, fresh_cells, marks_of, read_selection, select, sweep_cell, sweep_cells
 from experiments.reproduce_paper import StudyConfig, cells_of, main
 from sparse_repr.files import write_json
 
@@ -125,7 +125,7 @@ def test_the_choice_needs_a_whole_family(tmp_path: Path) -> None:
 def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments import paper_sweep
+    from experiments.paper import sweep as paper_sweep
 
     here, published = tmp_path / "here", tmp_path / "published"
     monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
@@ -168,7 +168,7 @@ def test_a_record_from_before_a_setting_of_the_evaluation_was_done_by_its_defaul
 
 
 def test_the_choice_sees_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments import paper_sweep
+    from experiments.paper import sweep as paper_sweep
 
     monkeypatch.setattr(paper_sweep, "is_finished", lambda _: True)
     # the last configuration of each family agrees best

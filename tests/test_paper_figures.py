@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import paper_figures
-from experiments.cell_runs import Finished
-from experiments.paper_figures import (
+from experiments.paper import figures as paper_figures
+from experiments.paper.figures import (
     Informed,
     blocks_figure,
     draw_into,
@@ -23,8 +22,9 @@ from experiments.paper_figures import (
     side_by_side_figure,
     used_units,
 )
-from experiments.paper_report import publish_figures, write_study_report
-from experiments.published_cells import publish
+from experiments.paper.published import publish
+from experiments.paper.report import publish_figures, write_study_report
+from experiments.paper.runs import Finished
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.files import write_json
 from tests.finished_cells import FACTORS, finished, study

@@ -9,8 +9,10 @@ from statistics import fmean
 import pytest
 import scipy.stats
 
-from experiments.paper_choices import choices_table
-from experiments.paper_tables import (
+from experiments.paper.choices import choices_table
+from experiments.paper.results import as_csv, scores_of
+from experiments.paper.table_parts import NOTHING, Score, cells_of
+from experiments.paper.tables import (
     all_tables,
     compact_table,
     disentanglement_table,
@@ -20,9 +22,8 @@ from experiments.paper_tables import (
     reconstruction_table,
     sparsity_table,
 )
-from experiments.paper_values import TABLES, true_psnr_db
-from experiments.study_results import as_csv, scores_of
-from experiments.study_tables import NOTHING, Score, Table, cells_of, spread
+from experiments.paper.values import TABLES, true_psnr_db
+from experiments.tables import Table, spread
 from tests.finished_cells import finished, study
 
 # as printed in the paper, column by column

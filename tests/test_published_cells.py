@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.cell_runs import Finished
-from experiments.paper_pages import RESULTS, pictures, shown
-from experiments.paper_tables import all_tables, disentanglement_table
-from experiments.published_cells import (
+from experiments.paper.pages import RESULTS, pictures, shown
+from experiments.paper.published import (
     all_published,
     command_of,
     portable,
@@ -19,8 +17,10 @@ from experiments.published_cells import (
     published_name,
     published_results,
 )
-from experiments.study_results import as_csv, live_results
-from experiments.study_tables import NOTHING
+from experiments.paper.results import as_csv, live_results
+from experiments.paper.runs import Finished
+from experiments.paper.table_parts import NOTHING
+from experiments.paper.tables import all_tables, disentanglement_table
 from sparse_repr.files import write_json
 from tests.finished_cells import finished
 

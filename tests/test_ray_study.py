@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from experiments import ray_study
-from experiments.cell_runs import complete_cells, is_finished
-from experiments.paper_cells import Stop
+from experiments.paper.cells import Stop
+from experiments.paper.runs import complete_cells, is_finished
 from experiments.ray_study import run_study_on_ray
 from sparse_repr import PretrainConfig
 from tests.test_study import agenda_of, out_of, small_cells

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.agent_arms import TASKS
-from experiments.small_objects import (
+from experiments.agents.arms import TASKS
+from experiments.agents.small_objects import (
     magnified,
     places_of,
     small_object_figure,

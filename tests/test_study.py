@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from experiments import cell_runs
-from experiments.cell_runs import PAPER_CELLS, complete_cells, describe, finished_cells, is_finished, steps_taken
-from experiments.paper_cells import Cell, Stop
+from experiments.paper import runs as cell_runs
+from experiments.paper.cells import Cell, Stop
+from experiments.paper.runs import PAPER_CELLS, complete_cells, describe, finished_cells, is_finished, steps_taken
 from experiments.procedure import claimed
 from experiments.reproduce_paper import StudyConfig, main
 from experiments.study import Agenda, Seldom, run_study
@@ -223,7 +223,7 @@ def test_seeds_of_a_method_train_together_where_that_is_asked_for(
 
 _SCRIPT = """
 import pickle, sys
-from experiments.cell_runs import PAPER_CELLS
+from experiments.paper.runs import PAPER_CELLS
 from experiments.study import Agenda, run_study
 from pathlib import Path
 if __name__ == "__main__":

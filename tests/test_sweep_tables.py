@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from experiments.paper_cells import SCALES
-from experiments.sweep_tables import configurations, fresh_table, sweep_figure, sweep_table
+from experiments.paper.cells import SCALES
+from experiments.paper.sweep_tables import configurations, fresh_table, sweep_figure, sweep_table
 from tests.finished_cells import finished, study
 
 # UDR of two configurations of one family, as sweep-selection.json holds it

@@ -1,0 +1,1 @@
+"""The study of agents on codes: its cells, their analysis, tables, figures and report."""

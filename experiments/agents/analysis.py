@@ -1,0 +1,254 @@
+"""Aggregates of agents over tasks and seeds: interquartile mean, probability of improvement, performance profiles.
+
+The aggregates and their stratified bootstrap are those of Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, by
+their package rliable. Every resampling starts from the same random state: the same data give the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.agents.arms import ARMS, TASKS, UNTRAINED
+from experiments.agents.results import AgentStudy
+from experiments.agents.scores import Matrix, Scores, mean_returns, normalised_scores
+
+REPETITIONS = 2000
+"""Resamplings of a bootstrap."""
+MIN_SEEDS = 3
+"""Fewer seeds have no bootstrap interval: resampling them shows next to nothing of what other seeds would give."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """An aggregate and its 95 % interval."""
+
+    value: float
+    low: float | None
+    """None with fewer than `MIN_SEEDS` seeds."""
+    high: float | None
+    seeds: int
+    """Of the arm with the fewest."""
+    tasks: tuple[str, ...]
+    """What it is over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Improvement:
+    """How probable it is that an agent of the first arm does better than one of the second."""
+
+    first: str
+    second: str
+    probability: Estimate
+    """Over tasks; 0.5 where neither is better, equal returns counting half."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """Share of an arm's runs above each threshold, with its 95 % band."""
+
+    share: Matrix
+    """(thresholds,) in 0..1."""
+    low: Matrix | None
+    """None with fewer than `MIN_SEEDS` seeds."""
+    high: Matrix | None
+
+
+def _library() -> Any:
+    try:
+        from rliable import library
+    except ImportError as error:
+        raise ImportError(
+            "the analysis of agents takes its intervals from rliable, which is not installed: "
+            "pip install 'sparse-repr[agents]'"
+        ) from error
+    return library
+
+
+@contextlib.contextmanager
+def _fixed_random_state() -> Iterator[None]:
+    # rliable draws from NumPy's global state; its own argument random_state only warns and changes nothing
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def _interval(statistic: Callable[..., Matrix], *scores: Matrix, repetitions: int) -> Matrix:
+    """(2, ...): bounds of a statistic of arrays (seeds, tasks) of which seeds are drawn anew, each task for itself."""
+    library = _library()
+    given = scores[0] if len(scores) == 1 else list(scores)
+    with _fixed_random_state():
+        _, bounds = library.get_interval_estimates({"": given}, statistic, reps=repetitions)
+    return np.asarray(bounds[""])
+
+
+def interquartile_mean(values: Matrix) -> float:
+    """Mean without the lowest and the highest quarter, rounded down, of all values; `rliable.metrics.aggregate_iqm`.
+
+    A few times as fast as that: a bootstrap calls it thousands of times.
+    """
+    cut = values.size // 4
+    return float(np.sort(values, axis=None)[cut : values.size - cut].mean())
+
+
+def iqm(scores: Scores, *, repetitions: int = REPETITIONS) -> Estimate:
+    """Interquartile mean over seeds and tasks.
+
+    Raises:
+        ImportError: rliable is not installed.
+    """
+    value, count = interquartile_mean(scores.values), len(scores.seeds)
+    if count < MIN_SEEDS:
+        return Estimate(value, None, None, count, scores.tasks)
+    bounds = _interval(lambda values: np.array([interquartile_mean(values)]), scores.values, repetitions=repetitions)
+    return Estimate(value, float(bounds[0, 0]), float(bounds[1, 0]), count, scores.tasks)
+
+
+def iqm_of_arms(
+    study: AgentStudy,
+    tasks: Sequence[str] = tuple(TASKS),
+    *,
+    algorithm: str = "ppo",
+    domain: str = "source",
+    repetitions: int = REPETITIONS,
+) -> dict[str, Estimate]:
+    """IQM of the normalised scores of every arm that has some, in the order of `ARMS`; arguments as above."""
+    found = {arm: normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain) for arm in ARMS}
+    return {arm: iqm(scores, repetitions=repetitions) for arm, scores in found.items() if scores is not None}
+
+
+def improvement_probability(first: Matrix, second: Matrix) -> float:
+    """Mean over tasks of the share of pairs of seeds in which the first is above, `probability_of_improvement`.
+
+    Args:
+        first: (n, tasks).
+        second: (m, tasks).
+    """
+    above = (first[:, None] > second[None]) + 0.5 * (first[:, None] == second[None])
+    return float(above.mean())
+
+
+def improvement(
+    study: AgentStudy,
+    first: str,
+    second: str,
+    tasks: Sequence[str] = tuple(TASKS),
+    *,
+    algorithm: str = "ppo",
+    domain: str = "source",
+    repetitions: int = REPETITIONS,
+) -> Improvement | None:
+    """Probability that a run of one arm has a higher mean return than one of another, over the tasks that both have.
+
+    Returns:
+        None where an arm has fewer than `MIN_SEEDS` seeds, or no task is common.
+
+    Raises:
+        ImportError: rliable is not installed.
+    """
+    common = [task for task in tasks if {first, second} <= set(study.of(task, algorithm))]
+    found = [mean_returns(study, arm, common, algorithm=algorithm, domain=domain) for arm in (first, second)]
+    one, other = found
+    if one is None or other is None or one.tasks != other.tasks:
+        return None
+    count = min(len(one.seeds), len(other.seeds))
+    if count < MIN_SEEDS:
+        return None
+    bounds = _interval(
+        lambda x, y: np.array([improvement_probability(x, y)]), one.values, other.values, repetitions=repetitions
+    )
+    value = improvement_probability(one.values, other.values)
+    return Improvement(first, second, Estimate(value, float(bounds[0, 0]), float(bounds[1, 0]), count, one.tasks))
+
+
+def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo") -> str | None:
+    """The arm with a frozen, pretrained encoder that does best in the source.
+
+    By its mean return on a single task, else by the IQM of its normalised scores; only arms that have all those of the
+    tasks that any of them has. It is chosen by the numbers that it is then compared with, which favours it.
+    """
+    frozen = [arm for arm, settings in ARMS.items() if settings.frozen and settings.encoder != UNTRAINED]
+    begun = [task for task in tasks if any(arm in study.of(task, algorithm) for arm in frozen)]
+    take = mean_returns if len(begun) == 1 else normalised_scores
+    found = {arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen}
+    most = max((len(scores.tasks) for scores in found.values() if scores is not None), default=0)
+    means = {
+        arm: float(scores.values.mean()) if len(begun) == 1 else interquartile_mean(scores.values)
+        for arm, scores in found.items()
+        if scores is not None and len(scores.tasks) == most
+    }
+    return max(means, key=means.__getitem__, default=None)
+
+
+def compared_pairs(
+    study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo"
+) -> list[tuple[str, str]]:
+    """The pairs of arms that answer the study's questions, whether or not they are finished.
+
+    Every pretrained encoder against the untrained one, sparse against VAE and β-VAE, with perceptual loss against
+    without, every fine-tuned encoder against itself frozen, and the frozen one that is best on these tasks against
+    pixels.
+    """
+    frozen = {str(arm.encoder): name for name, arm in ARMS.items() if arm.frozen}
+    pairs = [(name, frozen[UNTRAINED]) for encoder, name in frozen.items() if encoder != UNTRAINED]
+    pairs += [("sparse", "vae"), ("sparse", "beta_vae"), ("sparse_perceptual", "sparse")]
+    pairs += [(name, frozen[str(arm.encoder)]) for name, arm in ARMS.items() if arm.fine_tuned]
+    best = best_frozen(study, tasks, algorithm=algorithm)
+    return pairs if best is None else [*pairs, (best, "pixels")]
+
+
+def improvements(
+    study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo", repetitions: int = REPETITIONS
+) -> list[Improvement]:
+    """The probability of improvement of those of `compared_pairs` that have enough seeds."""
+    found = [
+        improvement(study, first, second, tasks, algorithm=algorithm, repetitions=repetitions)
+        for first, second in compared_pairs(study, tasks, algorithm=algorithm)
+    ]
+    return [one for one in found if one is not None]
+
+
+def performance_profiles(
+    study: AgentStudy,
+    thresholds: Matrix,
+    tasks: Sequence[str] = tuple(TASKS),
+    *,
+    algorithm: str = "ppo",
+    domain: str = "source",
+    repetitions: int = REPETITIONS,
+) -> dict[str, Profile]:
+    """Share of the runs, over seeds and tasks, whose normalised score is above each threshold, by arm.
+
+    Args:
+        study: what is finished.
+        thresholds: (k,), normalised scores.
+        tasks: keys of `TASKS`.
+        algorithm: ppo or sac.
+        domain: where the agents were evaluated.
+        repetitions: of the bootstrap.
+
+    Raises:
+        ImportError: rliable is not installed.
+    """
+
+    def shares(values: Matrix) -> Matrix:
+        ordered = np.sort(values, axis=None)
+        return 1 - np.searchsorted(ordered, thresholds, side="right") / values.size
+
+    profiles = {}
+    for arm in ARMS:
+        scores = normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain)
+        if scores is None:
+            continue
+        bounds = None
+        if len(scores.seeds) >= MIN_SEEDS:
+            bounds = _interval(shares, scores.values, repetitions=repetitions)
+        profiles[arm] = Profile(shares(scores.values), *((None, None) if bounds is None else (bounds[0], bounds[1])))
+    return profiles

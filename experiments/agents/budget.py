@@ -1,0 +1,133 @@
+"""What a study of agents will take: steps of every kind of cell are timed, and scaled up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.agents import encoders as agent_encoders
+from experiments.agents import training as agent_training
+from experiments.agents.arms import UNTRAINED
+from experiments.agents.cells import (
+    TRAIN_FRAMES,
+    AgentCell,
+    AgentScale,
+    EncoderCell,
+    encoder_cell,
+    encoder_cells,
+)
+from experiments.committed import markdown_table
+from experiments.measuring import machine_facts
+from experiments.step_costs import time_steps
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import torch_threads
+from sparse_repr.training import Trainer
+
+_ROLLOUTS = 2
+_SAC_STEPS = 400
+_EPISODES = 20
+
+
+def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: int) -> dict[str, Any]:
+    """Time steps of every kind of training, one scoring of codes per task, and agents of every kind for a moment.
+
+    What an agent costs does not depend on what its encoder has learned, so that all have the untrained one.
+
+    Args:
+        scale: entry of `SCALES`.
+        agents: the cells to be computed.
+        processes: how many will run at a time; one alone is timed, so that the estimate is low where they share memory.
+
+    Returns:
+        "rows", "hours" of one process in all, "hours_with_processes" and "machine".
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        tasks = list(dict.fromkeys(cell.task_name for cell in agents))
+        agent_encoders.record_frames(scale, tasks, out, progress=False)
+        scorings = {task: _seconds_of_scoring(encoder_cell(scale, task, UNTRAINED, 0, out)) for task in tasks}
+        rows = _encoder_rows(encoder_cells(scale, agents, out), scorings) + _agent_rows(scale, agents, out)
+    seconds = sum(row["cells"] * row["seconds"] for row in rows)
+    return {
+        "rows": rows,
+        "hours": seconds / 3600,
+        "processes": processes,
+        "hours_with_processes": seconds / 3600 / processes,
+        "machine": machine_facts(),
+    }
+
+
+def _seconds_of_scoring(cell: EncoderCell) -> float:
+    """Of an untrained encoder's codes; a trained one also has reconstructions, which take little beside it."""
+    agent_encoders.complete_encoders([cell], lambda _: None)
+    return float(json.loads((cell.folder / agent_encoders.RECORD).read_text())["seconds"]["evaluation"])
+
+
+def _encoder_rows(cells: Sequence[EncoderCell], scorings: dict[str, float]) -> list[dict[str, Any]]:
+    kinds = {(cell.task_name, cell.encoder): cell for cell in reversed(cells)}
+    trained = {kind: cell for kind, cell in kinds.items() if cell.training is not None}
+    data = {cell.frames[TRAIN_FRAMES]: load_dataset("h5", cell.frames[TRAIN_FRAMES]) for cell in trained.values()}
+    with torch_threads(cells[0].threads if cells else None):
+        steps = time_steps({kind: _trainer(cell, data[cell.frames[TRAIN_FRAMES]]) for kind, cell in trained.items()})
+    rows = []
+    for (task, encoder), count in Counter((cell.task_name, cell.encoder) for cell in cells).items():
+        seconds = scorings[task]
+        if (task, encoder) in steps:
+            seconds += kinds[task, encoder].steps * steps[task, encoder]["median"]
+        rows.append({"cell": f"encoder {encoder}, {task}", "cells": count, "seconds": seconds})
+    return rows
+
+
+def _trainer(cell: EncoderCell, data: FactorDataset) -> Trainer:
+    assert cell.training is not None
+    trainer = Trainer(cell.training.resolve(), data)
+    trainer.prepare()
+    return trainer
+
+
+def _agent_rows(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[dict[str, Any]]:
+    kinds = [(cell.task_name, cell.arm_name, cell.algorithm_name) for cell in agents]
+    rows = []
+    for kind, count in Counter(kinds).items():
+        cell = agents[kinds.index(kind)]
+        algorithm = cell.algorithm
+        if cell.algorithm_name == "ppo":
+            steps = _ROLLOUTS * algorithm.environments * algorithm.settings["n_steps"]
+            settings = dict(algorithm.settings)
+        else:
+            steps, settings = _SAC_STEPS, {**algorithm.settings, "learning_starts": 50}
+        encoder = None
+        if cell.encoder_folder is not None:
+            encoder = encoder_cell(scale, cell.task_name, UNTRAINED, 0, out).folder
+        brief = dataclasses.replace(
+            cell,
+            folder=out / "agents" / cell.name,
+            algorithm=dataclasses.replace(algorithm, steps=steps, settings=settings),
+            encoder_folder=encoder,
+            episodes=_EPISODES,
+        )
+        agent_training.complete_agents([brief], lambda _: None)
+        seconds = json.loads((brief.folder / agent_training.RECORD).read_text())["seconds"]
+        total = seconds["training"] * cell.steps / steps + seconds["evaluation"] * cell.episodes / _EPISODES
+        rows.append({"cell": f"{kind[2]} {cell.arm.title}, {kind[0]}", "cells": count, "seconds": total})
+    return rows
+
+
+def budget_as_markdown(budget: dict[str, Any]) -> str:
+    """The budget as a table."""
+    rows = [
+        [row["cell"], str(row["cells"]), f"{row['seconds']:.0f}", f"{row['cells'] * row['seconds'] / 60:.0f}"]
+        for row in budget["rows"]
+    ]
+    machine = budget["machine"]
+    return (
+        f"{markdown_table(('cell', 'cells', 'seconds each', 'minutes in all'), rows)}\n\n"
+        f"Estimated from a few steps of every kind: {budget['hours']:.1f} hours of one process, "
+        f"{budget['hours_with_processes']:.1f} with {budget['processes']}. `{budget['command']}`; "
+        f"{machine['processor']}, torch {machine['torch']}, {machine['date']}, git {machine['git_revision']}.\n"
+    )

@@ -1,0 +1,125 @@
+"""The tables of the study's encoders: their scores, what they see of small sprites, and what that says of agents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.agents.analysis import REPETITIONS
+from experiments.agents.arms import ENCODERS, TASKS, UNTRAINED
+from experiments.agents.correlations import MIN_POINTS, OUTCOMES, Correlation, correlations, points_of, score_names
+from experiments.agents.results import AgentStudy, EncoderResult
+from experiments.agents.tables import agent_tables, note_of
+from experiments.tables import EMPTY, Table, laid_out, spread
+
+TITLES = {UNTRAINED: "untrained", "autoencoder": "autoencoder", "vae": "VAE", "beta_vae": "β-VAE"}
+_UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}
+_INTERVAL = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
+
+
+def encoder_title(encoder: str) -> str:
+    """What tables and figures call an encoder."""
+    return TITLES.get(encoder, encoder.replace("sparse_", "sparse + ").replace("_", " "))
+
+
+def score_title(score: str) -> str:
+    """What tables and figures call a score of an encoder."""
+    return _UNITS[score][0] if score in _UNITS else score.replace("_r2", " R²").replace("dci", "DCI").replace("_", " ")
+
+
+def _by_encoder(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
+    of_task = [entry for entry in study.encoders if entry.task == task]
+    found = {name: [entry for entry in of_task if entry.encoder == name] for name in (UNTRAINED, *ENCODERS)}
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _encoders_table(
+    study: AgentStudy, task: str, title: str, columns: Sequence[tuple[str, str, int]], *sentences: str, objects: bool
+) -> Table | None:
+    found = _by_encoder(study, task)
+    rows = []
+    for name, entries in found.items():
+        cells = []
+        for key, _, digits in columns:
+            values = [(entry.position_r2 if objects else entry.scores).get(key) for entry in entries]
+            cells.append(spread([float(value) for value in values if value is not None], digits))
+        rows.append([encoder_title(name), str(len(entries)), *cells])
+    if not any(cell != EMPTY for row in rows for cell in row[2:]):
+        return None
+    header = ["encoder", "seeds", *(words for _, words, _ in columns)]
+    entries = [entry for members in found.values() for entry in members]
+    return laid_out(title, header, rows, note_of(study, entries, _INTERVAL, *sentences))
+
+
+def encoders_table(study: AgentStudy, task: str) -> Table | None:
+    """All scores of the encoders of a task; None where none is finished."""
+    names = score_names(entry for entry in study.encoders if entry.task == task)
+    columns = [(name, score_title(name), _UNITS[name][1] if name in _UNITS else 3) for name in names]
+    return _encoders_table(study, task, f"Encoders of {task}", columns, objects=False)
+
+
+def objects_table(study: AgentStudy, task: str) -> Table | None:
+    """How well the place of each sprite can be read from the codes; None where no encoder is finished."""
+    columns = [(sprite, sprite.replace("_", " "), 3) for sprite in TASKS[task].positions]
+    words = (
+        "R² on held-out pictures of a probe that reads the sprite's place from the code, mean of across and down: a "
+        "sprite near 0 is not encoded, and no agent can act on it."
+    )
+    return _encoders_table(study, task, f"Small sprites in the codes of {task}", columns, words, objects=True)
+
+
+def shown_correlation(one: Correlation) -> str:
+    """A rank correlation, its interval and its number of points as the text of a cell."""
+    return EMPTY if one.rho is None else f"{one.rho:+.2f} [{one.low:+.2f}, {one.high:+.2f}] ({one.count})"
+
+
+def correlations_table(
+    study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS
+) -> Table | None:
+    """Which score of an encoder goes with what an agent on its frozen codes reaches.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo or sac.
+        repetitions: of the bootstrap.
+
+    Returns:
+        None where no score has enough points.
+    """
+    found = correlations(study, task, algorithm, repetitions=repetitions)
+    by_score: dict[str, list[str]] = {}
+    for one in found:
+        of_means = EMPTY if one.rho_of_means is None else f"{one.rho_of_means:+.2f} ({one.kinds})"
+        by_score.setdefault(one.score, []).extend((shown_correlation(one), of_means))
+    rows = [[score_title(score), *cells] for score, cells in by_score.items()]
+    rows = [row for row in rows if any(cell != EMPTY for cell in row[1:])]
+    if not rows:
+        return None
+    tested = sum(one.rho is not None for one in found)
+    words = (
+        "Spearman's ρ over the encoders with an agent on their frozen codes, the untrained one among them: 95 % "
+        f"bootstrap interval, points in brackets; {EMPTY} with fewer than {MIN_POINTS} or without differences. A point "
+        "is an encoder and a seed; points of the same kind of encoder are not independent, which makes the intervals "
+        "too narrow, so that ρ over the means per kind stands beside, kinds in brackets. "
+        f"Of {tested} correlations about {0.05 * tested:.0f} intervals leave 0 out by chance alone."
+    )
+    header = ["score", *(text for outcome in OUTCOMES.values() for text in (outcome, "means per kind"))]
+    note = note_of(study, [point.encoder for point in points_of(study, task, algorithm)], words)
+    return laid_out(f"Which score foretells return on {task} ({algorithm.upper()})", header, rows, note)
+
+
+def all_tables(study: AgentStudy, *, repetitions: int = REPETITIONS) -> list[Table]:
+    """Every table of the study that has a row: the arms per algorithm, the encoders, and how they go together.
+
+    Args:
+        study: what is finished.
+        repetitions: of the bootstraps.
+    """
+    algorithms = dict.fromkeys(agent.algorithm for agent in study.agents if agent.arm != "random_policy")
+    found: list[Table | None] = []
+    for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
+        found += agent_tables(study, algorithm, repetitions=repetitions)
+    for task in TASKS:
+        found += [encoders_table(study, task), objects_table(study, task)]
+        found += [correlations_table(study, task, algorithm, repetitions=repetitions) for algorithm in algorithms]
+    return [table for table in found if table is not None]

@@ -1,0 +1,213 @@
+"""The encoders of the study of agents: frames to train on, training, and what their codes hold of each task."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from experiments.agents.arms import TASKS
+from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
+from experiments.agents.small_objects import small_object_scores
+from experiments.measuring import machine_facts
+from experiments.procedure import Procedure, claimed
+from rl.record import RecordConfig, record
+from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
+from sparse_repr.config import PretrainConfig
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import torch_threads
+from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.files import write_json
+from sparse_repr.run_folder import differing_settings, open_run_folder
+from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
+from sparse_repr.trained_vae import encode_dataset, kl_per_unit
+from sparse_repr.training import pretrain_encoder
+
+RECORD = "encoder-cell.json"
+"""File of an encoder's folder that is written last: what it is, its scores, seconds and machine."""
+# how exact a score is
+_NO_SCORES = ("mutual_information_error_nats",)
+# recordings of a task have seeds of their own
+_SEEDS = {TRAIN_FRAMES: 0, TEST_FRAMES: 1_000_000}
+
+
+def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progress: bool = True) -> None:
+    """Record what a random policy sees in the source domain of each task, where that has not been done.
+
+    Args:
+        scale: entry of `SCALES`.
+        tasks: keys of `TASKS`.
+        out: folder of the study; several processes may call this at once, one records.
+        progress: show bars.
+
+    Raises:
+        OSError: the folder cannot be written or has no room.
+        ValueError: what is there was recorded with other settings.
+    """
+    for task in tasks:
+        for part, frames in scale.frames.items():
+            path = recording_of(out, task, part)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(f"{path}.lock"):
+                if path.is_file():
+                    found = len(load_dataset("h5", path))
+                    if found != frames:
+                        raise ValueError(f"{path} holds {found} frames, expected {frames}: choose another --out")
+                    continue
+                record(
+                    RecordConfig(
+                        f"envs:{TASKS[task].environment}",
+                        str(path),
+                        frames=frames,
+                        env_kwargs=json.dumps({"domain": "source"}),
+                        seed=_SEEDS[part],
+                        resume=path.with_name(f"{path.name}.partial").is_file(),
+                        progress=progress,
+                    )
+                )
+
+
+def encoder_is_finished(cell: EncoderCell) -> bool:
+    """Whether the encoder and its scores are there."""
+    return (cell.folder / RECORD).is_file()
+
+
+def _steps_taken(cell: EncoderCell) -> int:
+    if cell.training is None or not _begun(cell):
+        return 0
+    config = cell.training.resolve()
+    different = differing_settings(cell.folder, config)
+    if different:
+        raise ValueError(
+            f"{cell.folder} was trained with other settings ({'; '.join(different)}); what is computed is never "
+            "overwritten: choose another folder with --out"
+        )
+    state = open_run_folder(dataclasses.replace(config, resume=True))
+    return 0 if state is None else int(state["step"])
+
+
+def _begun(cell: EncoderCell) -> bool:
+    return (cell.folder / "config.json").is_file()
+
+
+def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], None]) -> None:
+    """Train and score encoders that are neither finished nor claimed; a run goes on from its last save.
+
+    Args:
+        cells: the encoders.
+        on_steps: called with the number of steps taken since its last call.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite.
+        TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
+        ValueError, OSError: the settings, the frames or a folder cannot be used.
+    """
+    with claimed([cell for cell in cells if not encoder_is_finished(cell)]) as held:
+        for cell in held:
+            if not encoder_is_finished(cell):
+                _complete(cell, on_steps)
+
+
+def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
+    started = time.perf_counter()
+    with torch_threads(cell.threads):
+        train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
+        if cell.training is None:
+            channels, size, _ = train.image_shape
+            made = untrained_encoder(
+                channels,
+                size=size,
+                code_size=cell.task.code_size,
+                seed=cell.seed,
+                data=train,
+                initialisation=cell.initialisation,
+            )
+            save_encoder(made, cell.folder / "encoder.safetensors")
+        else:
+            pretrain_encoder(dataclasses.replace(cell.training, resume=_begun(cell)), on_steps=on_steps)
+        trained = time.perf_counter()
+        encoder = load_encoder(cell.folder)
+        test = load_dataset("h5", cell.frames[TEST_FRAMES])
+        scores = _scores_of_run(cell, cell.training) if cell.training else _scores_of_codes(cell, encoder, test)
+        objects = small_object_scores(encoder, train, test, cell.task)
+        write_json(
+            cell.folder / RECORD,
+            {
+                "task": cell.task_name,
+                "encoder": cell.encoder,
+                "seed": cell.seed,
+                "fingerprint": encoder.fingerprint,
+                "training": None if cell.training is None else cell.training.resolve().to_json(),
+                "frames": {part: len(load_dataset("h5", path)) for part, path in cell.frames.items()},
+                "scores": scores,
+                "small_objects": objects,
+                "seconds": {
+                    "training": round(trained - started, 2),
+                    "evaluation": round(time.perf_counter() - trained, 2),
+                },
+                "machine": machine_facts(),
+            },
+        )
+
+
+def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, float | None]:
+    """Every scalar score of a trained one on the test frames, reconstructions included."""
+    report = evaluate_run(
+        EvaluateConfig(
+            run=str(cell.folder),
+            metrics=cell.metrics,
+            image_items=cell.image_items,
+            lpips_items=0,
+            data_path=str(cell.frames[TEST_FRAMES]),
+            device=training.device,
+            threads=cell.threads,
+            progress=False,
+        )
+    )
+    images = next(part for name, part in report["images"].items() if name != "protocol")
+    return {
+        **{name: images["model"][name] for name in ("psnr_db", "ssim")},
+        **_scalars(report["codes"]),
+        **_scalars(report.get("disentanglement", {})),
+    }
+
+
+def _scores_of_codes(cell: EncoderCell, encoder: FrozenEncoder, data: FactorDataset) -> dict[str, float | None]:
+    """The same but for reconstructions, which an encoder alone has none of."""
+    items = np.arange(len(data))
+    mean, log_variance = encode_dataset(encoder, data, items)
+    kl = kl_per_unit(encoder, data, items, mean, log_variance)
+    found = disentanglement_scores(mean, log_variance, data, items, choose_metrics(cell.metrics))
+    return {**_scalars(code_scores(mean, kl)), **_scalars(found or {})}
+
+
+def _scalars(part: dict[str, Any]) -> dict[str, float | None]:
+    return {
+        name: value
+        for name, value in part.items()
+        if name not in _NO_SCORES and (value is None or isinstance(value, int | float))
+    }
+
+
+def describe_encoder(cell: EncoderCell) -> str:
+    """One line about a finished encoder."""
+    content = json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))
+    places = ", ".join(f"{name} {value:.2f}" for name, value in content["small_objects"]["position_r2"].items())
+    return f"{cell.name}: {content['scores']['active_units']} active units, R² of places: {places}"
+
+
+ENCODER_CELLS = Procedure(
+    complete=complete_encoders,
+    steps=lambda cell: cell.steps,
+    steps_taken=_steps_taken,
+    is_finished=encoder_is_finished,
+    describe=describe_encoder,
+    arm=lambda cell: (cell.task_name, cell.encoder),
+)
+"""How the encoders of `experiments.agents.cells` are computed."""

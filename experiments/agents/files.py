@@ -1,0 +1,134 @@
+"""Reading what the study of agents has finished, from its folder or from the published files, and publishing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.agents import encoders as agent_encoders
+from experiments.agents import training as agent_training
+from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
+from experiments.agents.cells import SCALES
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
+from experiments.committed import PLACES, portable
+from sparse_repr.files import write_json
+
+_KINDS = {"agents": agent_training.RECORD, "encoders": agent_encoders.RECORD}
+
+
+def live_study(out: Path, scale_name: str) -> AgentStudy:
+    """What is finished in the folder of a study."""
+    records = {kind: [_read(path) for path in sorted((out / kind).glob(f"*/{name}"))] for kind, name in _KINDS.items()}
+    return _study(scale_name, records["agents"], records["encoders"])
+
+
+def published_study(folder: Path, scale_name: str) -> AgentStudy:
+    """What is published of a scale; a folder that is not there holds nothing.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    records = {kind: [_read(path) for path in sorted((folder / kind).glob("*.json"))] for kind in _KINDS}
+    return _study(scale_name, records["agents"], records["encoders"])
+
+
+def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
+    """Write what is finished in the folder of a study into that of its published files, and return all that is there.
+
+    Adds and replaces: what another machine published stays.
+
+    Args:
+        out: folder of the study.
+        folder: of the scale's published files: one of each agent in `agents`, one of each encoder in `encoders`.
+        scale_name: key of `SCALES`.
+
+    Raises:
+        ValueError: nothing is finished in `out`.
+    """
+    live = live_study(out, scale_name)
+    if not live.agents and not live.encoders:
+        raise ValueError(f"nothing to publish: no cell of {out} is finished")
+    for kind, name in _KINDS.items():
+        for path in sorted((out / kind).glob(f"*/{name}")):
+            content = _read(path)
+            if content.get("training"):
+                content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
+            settings = content.get("settings", content)
+            command = command_of(scale_name, kind, settings)
+            write_json(folder / kind / f"{path.parent.name}.json", portable({"command": command, **content}))
+    return published_study(folder, scale_name)
+
+
+def command_of(scale_name: str, kind: str, settings: dict[str, Any]) -> str:
+    """The command that computes a cell, beside what it needs."""
+    program = f"python -m experiments.compare_agents --scale {scale_name} --task {settings['task']}"
+    if kind == "encoders":
+        arm = next(name for name, arm in ARMS.items() if arm.encoder == settings["encoder"])
+        return f"{program} --arm {arm} --seeds {settings['seed']}"
+    return f"{program} --arm {settings['arm']} --algorithm {settings['algorithm']} --seeds {settings['seed']}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it and compute that cell again") from error
+
+
+def _study(scale_name: str, agents: Iterable[dict[str, Any]], encoders: Iterable[dict[str, Any]]) -> AgentStudy:
+    tasks, arms = list(TASKS), list(ARMS)
+    kinds = [UNTRAINED, *ENCODERS]
+    algorithms = list(SCALES[scale_name].algorithms)
+    found = [_agent(content, scale_name) for content in agents]
+    codes = [_encoder(content) for content in encoders]
+    return AgentStudy(
+        scale_name,
+        sorted(
+            found,
+            key=lambda agent: (
+                tasks.index(agent.task),
+                algorithms.index(agent.algorithm),
+                arms.index(agent.arm),
+                agent.seed,
+            ),
+        ),
+        sorted(codes, key=lambda code: (tasks.index(code.task), kinds.index(code.encoder), code.seed)),
+    )
+
+
+def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
+    settings, evaluation = content["settings"], content["evaluation"]
+    return AgentResult(
+        task=settings["task"],
+        arm=settings["arm"],
+        algorithm=settings["algorithm"],
+        seed=settings["seed"],
+        steps=settings["steps"] or SCALES[scale_name].algorithms[settings["algorithm"]].steps,
+        curve=[(int(step), value, success, int(count)) for step, value, success, count in content["curve"]],
+        returns={domain: part["returns"] for domain, part in evaluation.items()},
+        successes={domain: part["successes"] for domain, part in evaluation.items()},
+        seconds=content["seconds"],
+        peak_memory_mb=content["peak_memory_mb"],
+        machine=content["machine"],
+    )
+
+
+def _encoder(content: dict[str, Any]) -> EncoderResult:
+    objects = content["small_objects"]
+    accuracies = list(objects["class_accuracy"].values())
+    places = list(objects["position_r2"].values())
+    return EncoderResult(
+        task=content["task"],
+        encoder=content["encoder"],
+        seed=content["seed"],
+        scores={
+            **content["scores"],
+            "position_r2": sum(places) / len(places),
+            "class_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
+        },
+        position_r2=objects["position_r2"],
+        seconds=content["seconds"],
+        machine=content["machine"],
+    )

@@ -1,0 +1,102 @@
+"""What does an agent see? One film per task and arm, strips of all arms, and what codes hold of the small objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from experiments.agents.cells import TEST_FRAMES, AgentCell, AgentScale, encoder_cells
+from experiments.agents.encoders import encoder_is_finished
+from experiments.agents.small_objects import small_object_figure
+from experiments.agents.training import act_of, agent_is_finished, load_trained, make_environments, scaling_of
+from experiments.film import Film, play, write_film, write_strip
+from experiments.film_views import See, see_codes, see_factors, see_tuned
+from rl import LatentExtractor
+from sparse_repr import load_encoder
+from sparse_repr.data import load_dataset
+from sparse_repr.models import VAE
+from sparse_repr.trained_vae import load_vae
+
+FILMS = "films"
+"""Folder of the pictures, in that of a study and in that of its published files."""
+OBJECTS = "-objects"
+"""How names of pictures of small objects end."""
+_STEPS = 100
+_SEED = 2_000_000
+_SHOWN_FRAMES = 4
+
+
+def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[Path]:
+    """Film the finished agents of the first seed, and show the small objects as their encoders do.
+
+    All arms of a task play the same first episode, in the source domain.
+
+    Args:
+        scale: entry of `SCALES`.
+        agents: cells; those of other seeds and unfinished ones are passed over.
+        out: folder of the study.
+
+    Returns:
+        The files in `films`: TASK-ARM-ALGORITHM.gif, TASK-ALGORITHM.png and TASK-ENCODER-objects.png.
+    """
+    folder = out / FILMS
+    folder.mkdir(parents=True, exist_ok=True)
+    first = min((cell.seed for cell in agents), default=0)
+    finished = [cell for cell in agents if cell.seed == first and agent_is_finished(cell)]
+    written: list[Path] = []
+    strips: dict[tuple[str, str], list[Film]] = {}
+    for cell in finished:
+        film = film_of(cell)
+        strips.setdefault((cell.task_name, cell.algorithm_name), []).append(film)
+        name = f"{cell.task_name}-{cell.arm_name}-{cell.algorithm_name}.gif"
+        written.append(write_film(film, folder / name, fps=10))
+    written += [write_strip(films, folder / f"{'-'.join(key)}.png") for key, films in strips.items()]
+    return written + _draw_objects(scale, finished, out)
+
+
+def film_of(cell: AgentCell) -> Film:
+    """Let the agent of a finished cell play."""
+    venv = make_environments(cell, "source", 1, _SEED, keep_pictures=True)
+    try:
+        agent = None if cell.arm.observes == "nothing" else load_trained(cell)
+        extractor = None if agent is None else agent.policy.features_extractor
+        see = _see(cell, venv, extractor if isinstance(extractor, LatentExtractor) else None)
+        act = act_of(agent, venv, cell.seed)
+        return play(venv, act, see=see, caption=cell.arm.title, steps=_STEPS, seed=_SEED)
+    finally:
+        venv.close()
+
+
+def _see(cell: AgentCell, venv: VecEnv, extractor: LatentExtractor | None) -> See | None:
+    if cell.arm.observes == "factors":
+        return see_factors(venv.get_attr("factor_names")[0], dict(cell.task.one_hot))
+    if cell.encoder_folder is None:
+        return None
+    encoder = load_encoder(cell.encoder_folder)
+    if extractor is not None:
+        return see_tuned(extractor, _decoder(cell.encoder_folder), code_scaling=scaling_of(encoder))
+    return see_codes(encoder, _decoder(cell.encoder_folder), code_scaling=scaling_of(encoder))
+
+
+def _decoder(folder: Path) -> VAE | None:
+    """What the encoder was trained in; the untrained one has none."""
+    return load_vae(folder)[0] if (folder / "vae.safetensors").is_file() else None
+
+
+def _draw_objects(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[Path]:
+    written = []
+    for cell in encoder_cells(scale, agents, out):
+        vae = _decoder(cell.folder) if encoder_is_finished(cell) else None
+        if vae is None:
+            continue
+        data = load_dataset("h5", cell.frames[TEST_FRAMES])
+        frames = np.linspace(0, len(data) - 1, _SHOWN_FRAMES).astype(int)
+        path = out / FILMS / f"{cell.task_name}-{cell.encoder}{OBJECTS}.png"
+        preprocessing = load_encoder(cell.folder).preprocessing
+        title = f"{cell.encoder}, {cell.task_name}"
+        small_object_figure(vae, preprocessing, data, cell.task, path, frames=frames.tolist(), title=title)
+        written.append(path)
+    return written

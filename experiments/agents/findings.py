@@ -1,0 +1,208 @@
+"""What the study of agents says, in words: no claim without 95 % intervals that do not overlap."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from experiments.agents.analysis import REPETITIONS, best_frozen, compared_pairs
+from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.correlations import OUTCOMES, correlations
+from experiments.agents.curves import SHARE, learned_return, mean_over_training, steps_to
+from experiments.agents.encoder_tables import score_title
+from experiments.agents.results import AgentResult, AgentStudy
+from experiments.agents.scores import FACTORS, RANDOM, anchors_of
+from experiments.agents.transfer import mean_share_kept, mean_target_return
+from experiments.statistics import Interval, t_interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Whether ground-truth factors are above the best frozen encoder, and that above the random policy, on a task."""
+
+    task: str
+    best: str | None
+    """Arm of `analysis.best_frozen` on this task."""
+    intervals: Mapping[str, Interval]
+    """Of the mean return in the source over seeds, of those of the three arms that have at least 2."""
+    holds: bool | None
+    """Whether each interval lies above the next; None while one is missing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """An answer."""
+
+    question: str
+    """order, final return, sample efficiency, transfer, cost or prediction."""
+    task: str
+    """Key of `TASKS`."""
+    sentence: str
+    """Plain words, with the numbers."""
+
+
+def apart(first: Interval, second: Interval) -> int:
+    """1 where the first interval lies above the second, -1 where below, 0 where they overlap."""
+    if first.centre - first.half > second.centre + second.half:
+        return 1
+    return -1 if first.centre + first.half < second.centre - second.half else 0
+
+
+def ground_truth_order(study: AgentStudy, task: str, algorithm: str = "ppo") -> Order:
+    """Whether ground truth > best frozen encoder > random policy in the source, with t-intervals over seeds apart."""
+    arms, best = study.of(task, algorithm), best_frozen(study, [task], algorithm=algorithm)
+    returns = {arm: [agent.mean_return() for agent in arms.get(arm, ())] for arm in (FACTORS, best, RANDOM) if arm}
+    intervals = {arm: t_interval(values) for arm, values in returns.items() if len(values) > 1}
+    if best is None or len(intervals) < 3:
+        return Order(task, best, intervals, None)
+    holds = apart(intervals[FACTORS], intervals[best]) == apart(intervals[best], intervals[RANDOM]) == 1
+    return Order(task, best, intervals, holds)
+
+
+def order_sentence(order: Order) -> str:
+    """The order in words."""
+    shown = {arm: f"{ARMS[arm].title} {_shown(interval)}" for arm, interval in order.intervals.items()}
+    if order.holds is None or order.best is None:
+        missing = [ARMS[arm].title for arm in (FACTORS, order.best, RANDOM) if arm and arm not in shown]
+        missing += [] if order.best else ["a frozen encoder"]
+        return f"Not enough seeds yet of {', '.join(missing)}."
+    names = (FACTORS, order.best, RANDOM)
+    if order.holds:
+        return f"{' > '.join(shown[arm] for arm in names)}: the 95 % intervals do not overlap."
+    sides = {1: "is above", -1: "is below", 0: "cannot be told apart from"}
+    words = [
+        f"{ARMS[first].title} {sides[apart(order.intervals[first], order.intervals[second])]} {ARMS[second].title}"
+        for first, second in itertools.pairwise(names)
+    ]
+    return f"{', '.join(shown[arm] for arm in names)}: {'; '.join(words)}."
+
+
+def _shown(interval: Interval, digits: int = 2) -> str:
+    return f"{interval.centre:,.{digits}f} ± {interval.half:,.{digits}f}"
+
+
+def comparison_words(values: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str]], digits: int = 2) -> str:
+    """Which arms are above which, which below, and which cannot be told apart.
+
+    Args:
+        values: arm -> one value per seed; an arm with fewer than 2 is left out.
+        pairs: the arms to compare.
+        digits: shown.
+
+    Returns:
+        Sentences; empty where no pair has enough seeds.
+    """
+    intervals = {arm: t_interval(found) for arm, found in values.items() if len(found) > 1}
+    groups: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    for first, second in pairs:
+        if first in intervals and second in intervals:
+            numbers = f"{_shown(intervals[first], digits)} and {_shown(intervals[second], digits)}"
+            side = apart(intervals[first], intervals[second])
+            groups[side].append(f"{ARMS[first].title} {'/' if not side else 'than'} {ARMS[second].title} ({numbers})")
+    names = {1: "Higher", -1: "Lower", 0: "Cannot be told apart"}
+    return " ".join(f"{names[side]}: {'; '.join(found)}." for side, found in groups.items() if found)
+
+
+def _known(
+    arms: Mapping[str, Sequence[AgentResult]], value: Callable[[AgentResult], float | None]
+) -> dict[str, list[float]]:
+    found = {arm: [value(agent) for agent in agents] for arm, agents in arms.items()}
+    return {arm: [one for one in values if one is not None] for arm, values in found.items()}
+
+
+def reached_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
+    """After how many steps the seeds of each arm reach 80 % of ground truth; empty without ground truth."""
+    level = learned_return(study, task, algorithm)
+    if level is None:
+        return ""
+    words = []
+    for arm, agents in study.of(task, algorithm).items():
+        if arm == RANDOM:
+            continue
+        found = [steps for agent in agents if (steps := steps_to(agent, level)) is not None]
+        after = f" after {fmean(found):,.0f} steps on average" if found else ""
+        words.append(f"{ARMS[arm].title} {len(found)} of {len(agents)} seeds{after}")
+    if not words:
+        return ""
+    return f"{100 * SHARE:.0f} % of ground truth (a return of {level:.2f}) is reached by {'; '.join(words)}."
+
+
+def prediction_words(study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> str:
+    """Which scores of the encoders go with the agents' return; empty where there are too few points."""
+    found = correlations(study, task, algorithm, repetitions=repetitions)
+    words = []
+    for outcome, title in OUTCOMES.items():
+        known = [one for one in found if one.outcome == outcome and one.rho is not None]
+        clear = [one for one in known if one.low is not None and one.high is not None and one.low * one.high > 0]
+        clear.sort(key=lambda one: -abs(one.rho or 0))
+        if not known:
+            continue
+        if not clear:
+            words.append(f"None of {len(known)} scores has a rank correlation with the {title} that leaves 0 out.")
+            continue
+        named = "; ".join(
+            f"{score_title(one.score)} {one.rho:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
+            + ("" if one.rho_of_means is None else f", {one.rho_of_means:+.2f} over the means per kind of encoder")
+            for one in clear[:3]
+        )
+        words.append(
+            f"{len(clear)} of {len(known)} scores have a rank correlation with the {title} that leaves 0 out, seeds of "
+            f"a kind taken as independent, which they are not; the strongest: {named}."
+        )
+    return " ".join(words)
+
+
+def findings(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> list[Finding]:
+    """The study's answers, as far as it is finished, by task and question.
+
+    Args:
+        study: what is finished.
+        algorithm: ppo or sac.
+        repetitions: of the bootstrap.
+    """
+    found = []
+    for task in TASKS:
+        arms = study.of(task, algorithm)
+        if not arms:
+            continue
+        randoms, anchors = arms.get(RANDOM, []), anchors_of(study, task, algorithm)
+        learning = {arm: agents for arm, agents in arms.items() if arm != RANDOM}
+        pairs = compared_pairs(study, [task], algorithm=algorithm)
+        kept = comparison_words(_known(learning, lambda agent: mean_share_kept(agent, randoms)), pairs)  # noqa: B023
+        targets = comparison_words(_known(arms, mean_target_return), pairs)
+        training = comparison_words(_known(learning, mean_over_training), pairs)
+        seconds = _known(learning, lambda agent: agent.seconds["training"] / agent.steps * 1e6)
+        answers = {
+            "order": order_sentence(ground_truth_order(study, task, algorithm)),
+            "final return": comparison_words(_known(arms, lambda agent: agent.mean_return()), pairs),
+            "sample efficiency": " ".join(
+                part
+                for part in (
+                    reached_words(study, task, algorithm),
+                    training and f"Mean return while training. {training}",
+                )
+                if part
+            ),
+            "transfer": " ".join(
+                part
+                for part in (
+                    targets and f"Mean return over the target domains. {targets}",
+                    kept and f"Share kept, where the agent learned anything. {kept}",
+                    "" if anchors else "Without clearly better ground truth nothing is normalised.",
+                )
+                if part
+            ),
+            "cost": comparison_words(seconds, _cost_pairs(pairs), 0),
+            "prediction": prediction_words(study, task, algorithm, repetitions=repetitions),
+        }
+        if answers["cost"]:
+            answers["cost"] = f"Training seconds per million steps. {answers['cost']}"
+        found += [Finding(question, task, words) for question, words in answers.items() if words]
+    return found
+
+
+def _cost_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A frozen encoder costs about what any other does: with fine-tuning against without, and against pixels."""
+    return [(first, second) for first, second in pairs if ARMS[first].fine_tuned or second == "pixels"]

@@ -1,0 +1,114 @@
+"""The tables and figures of the study of agents on the pages of the repository, from its published files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments import committed
+from experiments.agents.arms import TASKS
+from experiments.agents.cells import SCALES
+from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
+from experiments.agents.files import published_study
+from experiments.agents.findings import findings
+from experiments.agents.report import CAPTIONS
+from experiments.agents.results import AgentStudy
+from experiments.agents.tables import (
+    cost_table,
+    efficiency_table,
+    final_table,
+    improvement_table,
+    kept_table,
+    overall_table,
+    transfer_table,
+)
+from experiments.committed import markdown_table
+from experiments.tables import Table
+
+RESULTS = committed.RESULTS / "agents"
+"""Published files, one folder per scale."""
+_NOTHING = "No agent of this table is published yet."
+
+
+def published(results: Path = RESULTS) -> list[AgentStudy]:
+    """What is published of every scale but the smoke test's, the longest first; scales without an agent left out."""
+    scales = sorted((name for name in SCALES if name != "smoke"), key=lambda name: -SCALES[name].seeds)
+    found = [published_study(results / name, name) for name in scales]
+    return [study for study in found if study.agents]
+
+
+def shown(
+    table: Callable[..., Table | None], *, tasks: Sequence[str] = (), algorithms: bool = True, results: Path = RESULTS
+) -> str:
+    """A table as Markdown, one per scale, task and algorithm that has any published agent.
+
+    Args:
+        table: takes the study and, where they are given, a task and an algorithm.
+        tasks: those to show; none where the table is of all tasks.
+        algorithms: whether it is of one algorithm.
+        results: folder of the published files.
+    """
+    found = [
+        table(study, *task, *algorithm)
+        for study in published(results)
+        for task in _each(tasks)
+        for algorithm in _each(study.learned_by() if algorithms else ())
+    ]
+    return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or _NOTHING
+
+
+def _each(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The arguments to call a table with: every name by itself; none once where there are no names."""
+    return [(name,) for name in names] or [()]
+
+
+def answers(results: Path = RESULTS) -> str:
+    """What was found, in words, as Markdown."""
+    rows = [
+        (finding.question, f"{finding.task}, {algorithm.upper()}", finding.sentence)
+        for study in published(results)
+        for algorithm in study.learned_by()
+        for finding in findings(study, algorithm)
+    ]
+    return markdown_table(("question", "task", "answer"), rows) if rows else _NOTHING
+
+
+def pictures(results: Path = RESULTS, linked: str = "../results/agents") -> str:
+    """The published figures and films with their captions, as Markdown.
+
+    Args:
+        results: folder of the published files.
+        linked: the same, from the page.
+    """
+    found: list[str] = []
+    for study in published(results):
+        path = results / study.scale_name / CAPTIONS
+        listed = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        found += [
+            f"**{entry['title']}**\n\n![{entry['title']}]({linked}/{study.scale_name}/{entry['file']})\n\n{entry['caption']}"
+            for entry in listed
+        ]
+    return "\n\n".join(found) or "No figure is published yet."
+
+
+def agents_summary(results: Path = RESULTS) -> str:
+    """The study in the one table that the README has room for."""
+    return shown(overall_table, results=results)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "agents-answers": answers,
+    "agents-overall": agents_summary,
+    "agents-final": lambda: shown(final_table, tasks=tuple(TASKS)),
+    "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
+    "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),
+    "agents-kept": lambda: shown(kept_table, tasks=tuple(TASKS)),
+    "agents-improvement": lambda: shown(improvement_table),
+    "agents-cost": lambda: shown(cost_table, tasks=tuple(TASKS)),
+    "agents-encoders": lambda: shown(encoders_table, tasks=tuple(TASKS), algorithms=False),
+    "agents-objects": lambda: shown(objects_table, tasks=tuple(TASKS), algorithms=False),
+    "agents-correlations": lambda: shown(correlations_table, tasks=tuple(TASKS)),
+    "agents-figures": pictures,
+}
+"""Name of the marks in experiments/agents/README.md -> what stands between them."""

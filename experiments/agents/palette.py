@@ -1,0 +1,80 @@
+"""How the figures of the study of agents draw its arms: colours, lines, marks, panels and legends.
+
+An arm has one colour everywhere, from the palette of Okabe and Ito, https://jfly.uni-koeln.de/color/, that people with
+any colour vision tell apart; a fine-tuned encoder has that of the frozen one, dashed and with an open mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.agents.arms import ARMS, UNTRAINED
+from experiments.agents.scores import FACTORS, RANDOM
+
+_COLOURS = {
+    RANDOM: "#000000",
+    FACTORS: "#000000",
+    "pixels": "#E69F00",
+    UNTRAINED: "#8C8C8C",
+    "autoencoder": "#009E73",
+    "vae": "#56B4E9",
+    "beta_vae": "#0072B2",
+    "sparse": "#D55E00",
+    "sparse_perceptual": "#CC79A7",
+}
+_MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
+_MARKS |= {"beta_vae": "P", "sparse": "o", "sparse_perceptual": "^"}
+
+
+def colour_of(arm: str) -> str:
+    """Colour of an arm, or of an encoder."""
+    return _COLOURS[arm.removesuffix("_tuned")]
+
+
+def line_style(arm: str) -> dict[str, Any]:
+    """How the lines of an arm are drawn."""
+    line = ":" if arm == RANDOM else "--" if ARMS[arm].fine_tuned else "-"
+    return {"color": colour_of(arm), "linestyle": line}
+
+
+def mark_style(arm: str) -> dict[str, Any]:
+    """How the dots of an arm are drawn."""
+    face = "white" if ARMS[arm].fine_tuned else colour_of(arm)
+    return {
+        "marker": _MARKS[arm.removesuffix("_tuned")],
+        "markeredgecolor": colour_of(arm),
+        "markerfacecolor": face,
+        "color": colour_of(arm),
+        "linestyle": "none",
+    }
+
+
+def panels_of(arms: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Title and arms of two panels, the references in both: too many arms to be told apart in one."""
+    references = [arm for arm in arms if ARMS[arm].encoder in (None, UNTRAINED)]
+    frozen = [arm for arm in arms if ARMS[arm].frozen and arm not in references]
+    tuned = [arm for arm in arms if ARMS[arm].fine_tuned]
+    order = list(ARMS)
+    groups = [("frozen encoders", frozen), ("fine-tuned encoders", tuned)]
+    found = [(title, sorted(references + own, key=order.index)) for title, own in groups if own]
+    return found or [("", references)]
+
+
+def add_legend(figure: Any, handles: Mapping[str, Any]) -> None:
+    """One legend for all panels, to the right of them, in the order of `ARMS`, others last."""
+    order = [ARMS[arm].title for arm in ARMS]
+    titles = sorted(handles, key=lambda title: order.index(title) if title in order else len(order))
+    figure.legend([handles[title] for title in titles], titles, loc="outside right upper", fontsize=9, frameon=False)
+
+
+def new_figure(across: int, down: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure of panels (down, across) of so many inches each, with room for a legend on the right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(across * width + 2.6, down * height), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False)
+    for axes in panels.flat:
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+    return figure, panels

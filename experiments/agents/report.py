@@ -1,0 +1,124 @@
+"""One page about the study of agents, from what is finished: findings, tables, figures and films."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.agents.analysis import REPETITIONS
+from experiments.agents.cells import SCALES
+from experiments.agents.encoder_tables import all_tables
+from experiments.agents.figures import AgentFigure, figures_of
+from experiments.agents.files import live_study, published_study
+from experiments.agents.films import FILMS, OBJECTS
+from experiments.agents.findings import findings
+from experiments.agents.results import AgentStudy
+from experiments.measuring import machine_facts
+from experiments.report import embed_figure, write_report
+from sparse_repr.figures import save_figure
+from sparse_repr.files import write_bytes, write_json
+
+REPORT = "report.html"
+CAPTIONS = "figures.json"
+"""File among the published ones: file, title and caption of every picture."""
+_TEMPLATE = "agents.html"
+_SMOKE_REPETITIONS = 20
+
+
+def write_agent_report(out: Path, scale_name: str, command: str) -> Path:
+    """Write `report.html`, self-contained, into the folder of a study, from what is finished there.
+
+    It is replaced as a whole, so that several processes may write at once: the last one stands.
+
+    Args:
+        out: folder of the study.
+        scale_name: key of `SCALES`.
+        command: what was called, for the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        ImportError: rliable is not installed.
+    """
+    study = live_study(out, scale_name)
+    write_report(out / REPORT, _TEMPLATE, _values(study, all_figures(study), out, command))
+    return out / REPORT
+
+
+def publish_agent_report(out: Path, folder: Path, scale_name: str) -> list[Path]:
+    """Draw the figures of what is published into its folder, copy the films there, and write what all of them show.
+
+    Args:
+        out: folder of the study.
+        folder: of the scale's published files, after `publish_study`.
+        scale_name: key of `SCALES`.
+
+    Returns:
+        The files.
+    """
+    listed = []
+    for figure in all_figures(published_study(folder, scale_name)):
+        listed.append({"file": f"{figure.name}.png", "title": figure.title, "caption": figure.caption})
+        save_figure(figure.figure, folder / listed[-1]["file"])
+    for film in _films(out):
+        write_bytes(folder / FILMS / film.name, film.read_bytes())
+    # those of another machine too
+    listed += [
+        {"file": f"{FILMS}/{film.name}", "title": film.stem, "caption": _caption(film)} for film in _films(folder)
+    ]
+    write_json(folder / CAPTIONS, listed)
+    return [folder / entry["file"] for entry in listed]
+
+
+def _films(folder: Path) -> list[Path]:
+    return [path for kind in ("png", "gif") for path in sorted((folder / FILMS).glob(f"*.{kind}"))]
+
+
+def _caption(film: Path) -> str:
+    if film.suffix == ".gif":
+        return "The frame, what the decoder makes of the code where there is one, and what the agent goes by."
+    if film.stem.endswith(OBJECTS):
+        return "Frames of the second recording above their reconstructions, and around each sprite four times larger."
+    return "The same first episode of every arm, from its start to its end, above what the decoder makes of the codes."
+
+
+def all_figures(study: AgentStudy) -> list[AgentFigure]:
+    """The figures of every algorithm that some agent has learned by."""
+    repetitions = _repetitions(study)
+    return [
+        figure for algorithm in study.learned_by() for figure in figures_of(study, algorithm, repetitions=repetitions)
+    ]
+
+
+def _repetitions(study: AgentStudy) -> int:
+    """Of the bootstraps: few where the numbers mean nothing anyway."""
+    return _SMOKE_REPETITIONS if study.scale_name == "smoke" else REPETITIONS
+
+
+def _as_url(path: Path) -> str:
+    return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, command: str) -> dict[str, Any]:
+    return {
+        "scale": study.scale_name,
+        "summary": SCALES[study.scale_name].summary,
+        "command": command,
+        "machine": machine_facts(),
+        "agents": len(study.agents),
+        "encoders": len(study.encoders),
+        "findings": [
+            {"algorithm": algorithm.upper(), **vars(finding)}
+            for algorithm in study.learned_by()
+            for finding in findings(study, algorithm, repetitions=_repetitions(study))
+        ],
+        "tables": all_tables(study, repetitions=_repetitions(study)),
+        "figures": [
+            {"title": figure.title, "caption": figure.caption, "picture": embed_figure(figure.figure)}
+            for figure in figures
+        ],
+        "films": [{"name": path.stem, "picture": _as_url(path), "caption": _caption(path)} for path in _films(out)],
+    }

@@ -1,0 +1,86 @@
+"""What the study of agents has found so far: one entry per trained agent and one per encoder, as tables need them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentResult:
+    """One finished cell: an agent of one arm on one task with one seed."""
+
+    task: str
+    """Key of `TASKS`."""
+    arm: str
+    """Key of `ARMS`."""
+    algorithm: str
+    """ppo or sac."""
+    seed: int
+    """Of the agent and of its encoder."""
+    steps: int
+    """Environment steps it learned from; those of its arm's siblings for the random policy, which does not learn."""
+    curve: Sequence[tuple[int, float, float, int]]
+    """While learning: steps at the end of each of equal windows, mean return and share of successes of the episodes
+    that ended in the window, and their number; a window in which none ended is left out."""
+    returns: Mapping[str, Sequence[float]]
+    """Domain -> return of every episode of the evaluation, the policy deterministic."""
+    successes: Mapping[str, Sequence[bool]]
+    """Domain -> whether each of them succeeded."""
+    seconds: Mapping[str, float]
+    """training and evaluation."""
+    peak_memory_mb: float
+    """Largest resident memory of the process that trained it."""
+    machine: Mapping[str, Any]
+    """As `measuring.machine_facts`."""
+
+    def mean_return(self, domain: str = "source") -> float:
+        """Mean return in a domain."""
+        values = self.returns[domain]
+        return float(sum(values) / len(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderResult:
+    """One finished encoder of the study."""
+
+    task: str
+    """Key of `TASKS`: what its frames show."""
+    encoder: str
+    """Key of `ENCODERS`, or `UNTRAINED`."""
+    seed: int
+    """Of its training."""
+    scores: Mapping[str, float | None]
+    """Name -> score, higher being better but for active_units and dead ones: psnr_db, ssim, mig, dci_histogram, ...,
+    linear_probe, boosted_probe, hoyer_sparsity, exact_zero_fraction, active_units, position_r2, class_accuracy."""
+    position_r2: Mapping[str, float]
+    """Sprite -> held-out R² of a probe that reads its place, mean of across and down, 0..1."""
+    seconds: Mapping[str, float]
+    """training and evaluation."""
+    machine: Mapping[str, Any]
+    """As `measuring.machine_facts`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentStudy:
+    """All that is finished of one scale."""
+
+    scale_name: str
+    """Key of `cells.SCALES`."""
+    agents: Sequence[AgentResult]
+    """By task, algorithm, arm (in the order of `ARMS`) and seed."""
+    encoders: Sequence[EncoderResult]
+    """By task, encoder and seed."""
+
+    def of(self, task: str, algorithm: str = "ppo") -> dict[str, list[AgentResult]]:
+        """The agents on a task by arm, in the order of `ARMS`, then by seed; the random policy is every algorithm's."""
+        found: dict[str, list[AgentResult]] = {}
+        for agent in self.agents:
+            if agent.task == task and (agent.algorithm == algorithm or agent.arm == "random_policy"):
+                found.setdefault(agent.arm, []).append(agent)
+        return found
+
+    def learned_by(self) -> list[str]:
+        """Algorithms that some agent has learned by."""
+        return list(dict.fromkeys(agent.algorithm for agent in self.agents if agent.curve))

@@ -1,0 +1,296 @@
+"""The tables of the study of agents, from what is finished: scores, sample efficiency, transfer and cost of the arms.
+
+Returns are means over the seeds with their 95 % t-interval, every value beside it with fewer than 5 seeds; aggregates
+over tasks are interquartile means with a bootstrap interval, from 3 seeds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from envs.domains import DOMAINS, TARGETS
+from experiments.agents.analysis import REPETITIONS, Estimate, compared_pairs, improvement, iqm_of_arms
+from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
+from experiments.agents.scores import anchors_of
+from experiments.agents.transfer import DomainScores, zero_shot
+from experiments.tables import EMPTY, Table, laid_out, spread
+
+NORMALISED = (
+    "Normalised: 0 is the random policy in the same domain, 1 as far above it as the agents on ground-truth factors "
+    "are in the source."
+)
+_INTERVAL = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
+_IQM = (
+    "IQM: interquartile mean over seeds and tasks, with the 95 % interval of a bootstrap of the seeds of every task; "
+    "fewer than 3 seeds have none."
+)
+
+
+def note_of(
+    study: AgentStudy, entries: Sequence[AgentResult] | Sequence[EncoderResult], *sentences: str, steps: str = ""
+) -> str:
+    """What stands below every table: the scale, what its numbers are, and where they were computed."""
+    machines = [entry.machine for entry in entries]
+    processors = sorted({machine.get("gpu") or f"{machine['processor']}" for machine in machines})
+    dates = sorted({machine["date"] for machine in machines})
+    seeds = sorted({entry.seed for entry in entries})
+    return " ".join(
+        [
+            f"Scale `{study.scale_name}`{steps}; seeds {', '.join(map(str, seeds))}.",
+            *(sentence for sentence in sentences if sentence),
+            f"{', '.join(processors)}; torch {', '.join(sorted({machine['torch'] for machine in machines}))}; "
+            f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; "
+            f"git {', '.join(sorted({machine['git_revision'] for machine in machines}))}.",
+        ]
+    )
+
+
+def _note(study: AgentStudy, arms: Mapping[str, Sequence[AgentResult]], *sentences: str) -> str:
+    entries = [agent for agents in arms.values() for agent in agents]
+    steps = sorted({agent.steps for agent in entries if agent.arm != "random_policy"})
+    words = f"; {', '.join(f'{count:,}' for count in steps)} steps of learning" if steps else ""
+    return note_of(study, entries, *sentences, steps=words)
+
+
+def shown(estimate: Estimate | None) -> str:
+    """An aggregate and its interval as the text of a cell."""
+    if estimate is None:
+        return EMPTY
+    if estimate.low is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _titled(words: str, algorithm: str) -> str:
+    return f"{words} ({algorithm.upper()})"
+
+
+def _every_arm(study: AgentStudy, algorithm: str) -> dict[str, list[AgentResult]]:
+    found: dict[str, list[AgentResult]] = {}
+    for arm in ARMS:
+        agents = [agent for task in TASKS for agent in study.of(task, algorithm).get(arm, ())]
+        if agents:
+            found[arm] = agents
+    return found
+
+
+def overall_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:
+    """IQM of the normalised return of every arm over all tasks, and on each; None where no score is normalised.
+
+    Args:
+        study: what is finished.
+        algorithm: ppo or sac.
+        repetitions: of the bootstrap.
+    """
+    overall = iqm_of_arms(study, algorithm=algorithm, repetitions=repetitions)
+    each = {task: iqm_of_arms(study, [task], algorithm=algorithm, repetitions=repetitions) for task in TASKS}
+    targets = {
+        domain: iqm_of_arms(study, algorithm=algorithm, domain=domain, repetitions=repetitions) for domain in TARGETS
+    }
+    rows = []
+    for arm in ARMS:
+        if any(arm in found for found in (overall, *each.values())):
+            over = overall.get(arm)
+            cells = [shown(found.get(arm)) for found in (overall, *each.values(), *targets.values())]
+            named = EMPTY if over is None else ", ".join(over.tasks)
+            rows.append([ARMS[arm].title, EMPTY if over is None else str(over.seeds), named, *cells])
+    if not rows:
+        return None
+    header = ["arm", "seeds", "tasks", "IQM in the source", *each, *(name.replace("_", " ") for name in targets)]
+    words = "Columns of a task are in its source, those of a domain over the tasks of the row."
+    arms = _every_arm(study, algorithm)
+    return laid_out(
+        _titled("Normalised return over tasks", algorithm), header, rows, _note(study, arms, NORMALISED, _IQM, words)
+    )
+
+
+def final_table(
+    study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS
+) -> Table | None:
+    """Return, successes and normalised return in the source after training; None where no agent is finished.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo or sac.
+        repetitions: of the bootstrap.
+    """
+    arms = study.of(task, algorithm)
+    if not arms:
+        return None
+    aggregates = iqm_of_arms(study, [task], algorithm=algorithm, repetitions=repetitions)
+    rows = []
+    for arm, agents in arms.items():
+        steps = EMPTY if arm == "random_policy" else ", ".join(f"{one:,}" for one in sorted({a.steps for a in agents}))
+        returns = spread([agent.mean_return() for agent in agents if agent.returns.get("source")], 3)
+        successes = [100 * fmean(agent.successes["source"]) for agent in agents if agent.successes.get("source")]
+        rows.append(
+            [ARMS[arm].title, steps, str(len(agents)), returns, spread(successes, 1), shown(aggregates.get(arm))]
+        )
+    header = ["arm", "steps", "seeds", "return", "success (%)", "normalised, IQM"]
+    episodes = sorted({len(agent.returns["source"]) for agents in arms.values() for agent in agents})
+    words = f"{' or '.join(map(str, episodes))} episodes per seed in the source, the policy deterministic."
+    title = _titled(f"Return after training on {task}", algorithm)
+    return laid_out(title, header, rows, _note(study, arms, _INTERVAL, words, NORMALISED, _IQM))
+
+
+def _thousands(found: Sequence[int], count: int, steps: int) -> str:
+    """Steps of the seeds that got there, in thousands."""
+    if not found:
+        return f"> {steps / 1000:,.0f}"
+    if len(found) == count:
+        return spread([one / 1000 for one in found], 0)
+    return f"{len(found)} of {count} ({', '.join(f'{one / 1000:,.0f}' for one in sorted(found))})"
+
+
+def efficiency_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """How fast the arms learn a task; None where no learning agent is finished."""
+    arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != "random_policy"}
+    if not arms:
+        return None
+    level, anchors = learned_return(study, task, algorithm), anchors_of(study, task, algorithm)
+    rows = []
+    for arm, agents in arms.items():
+        reached = EMPTY
+        if level is not None:
+            found = [steps for agent in agents if (steps := steps_to(agent, level)) is not None]
+            reached = _thousands(found, len(agents), max(agent.steps for agent in agents))
+        means = [mean for agent in agents if (mean := mean_over_training(agent)) is not None]
+        normalised = [anchors.normalised(mean) for mean in means] if anchors else []
+        rows.append([ARMS[arm].title, str(len(agents)), reached, spread(means, 3), spread(normalised, 2)])
+    percent = f"{100 * SHARE:.0f} %"
+    header = ["arm", "seeds", f"thousand steps to {percent}", "mean return while training", "normalised"]
+    words = "Ground truth is not clearly above the random policy yet."
+    if level is not None:
+        words = (
+            f"{percent}: a mean return of {level:.3f} over three windows of the curve, which is {percent} of the way "
+            "from the random policy to where the agents on ground-truth factors end; > means that no seed gets there, "
+            "“3 of 5” that only those do whose steps follow."
+        )
+    windows = {len(curve.steps) for agents in arms.values() if (curve := curves_of(agents)) is not None}
+    if windows:
+        words += f" Curves have {max(windows)} windows; mean return while training is the mean over them."
+    title = _titled(f"Sample efficiency on {task}", algorithm)
+    return laid_out(title, header, rows, _note(study, arms, _INTERVAL, words, NORMALISED if anchors else ""))
+
+
+def _domains_table(
+    study: AgentStudy,
+    task: str,
+    algorithm: str,
+    title: str,
+    listed: Sequence[str],
+    cell: Callable[[DomainScores], str],
+    *sentences: str,
+) -> Table | None:
+    found = zero_shot(study, task, algorithm)
+    domains = [name for name in listed if any(name in scores for scores in found.values())]
+    rows = []
+    for arm, scores in found.items():
+        cells = [cell(scores[name]) if name in scores else EMPTY for name in domains]
+        if any(text != EMPTY for text in cells):
+            rows.append([ARMS[arm].title, str(max(len(one.returns) for one in scores.values())), *cells])
+    if not rows:
+        return None
+    header = ["arm", "seeds", *(name.replace("_", " ") for name in domains)]
+    note = _note(study, study.of(task, algorithm), _INTERVAL, *sentences)
+    return laid_out(_titled(f"{title} {task}", algorithm), header, rows, note)
+
+
+def transfer_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """Return in every domain; None where no agent is finished."""
+    words = "All domains but the source are new to encoder and agent."
+    return _domains_table(
+        study, task, algorithm, "Zero-shot return on", list(DOMAINS), lambda scores: spread(scores.returns, 3), words
+    )
+
+
+def kept_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """Share of what was learned that is left in every target; None where nothing was clearly learned."""
+    words = (
+        "Percent of the source's return above the random policy's that is left: 100 keeps everything, 0 is as good as "
+        "acting at random. Seeds that are not clearly better than random in the source are left out."
+    )
+    return _domains_table(
+        study,
+        task,
+        algorithm,
+        "Share of the return kept in unseen domains of",
+        TARGETS,
+        lambda scores: spread([100 * share for share in scores.kept], 0),
+        words,
+    )
+
+
+def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """Time and memory of training; None where no learning agent is finished."""
+    arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != "random_policy"}
+    if not arms:
+        return None
+    per_step = {arm: fmean(agent.seconds["training"] / agent.steps for agent in agents) for arm, agents in arms.items()}
+    encoders: dict[str, list[float]] = {}
+    for encoder in study.encoders:
+        if encoder.task == task and encoder.seconds.get("training"):
+            encoders.setdefault(encoder.encoder, []).append(encoder.seconds["training"])
+    rows = [
+        [
+            ARMS[arm].title,
+            str(len(agents)),
+            spread([agent.seconds["training"] for agent in agents], 0),
+            spread([agent.steps / agent.seconds["training"] for agent in agents], 0),
+            f"{per_step[arm] / per_step['pixels']:.2f}" if "pixels" in per_step else EMPTY,
+            spread([agent.seconds["evaluation"] for agent in agents], 0),
+            spread([agent.peak_memory_mb for agent in agents], 0),
+            spread(encoders.get(ARMS[arm].encoder or "", []), 0),
+        ]
+        for arm, agents in arms.items()
+    ]
+    header = ["arm", "seeds", "training (s)", "steps per s", "time against pixels", "evaluation (s)", "memory (MB)"]
+    header.append("encoder's training (s)")
+    words = "Time against pixels is per step. Memory is the largest resident memory of the process that trained."
+    title = _titled(f"Cost of training on {task}", algorithm)
+    return laid_out(title, header, rows, _note(study, arms, _INTERVAL, words))
+
+
+def improvement_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:
+    """Probability that one arm does better than another, for the pairs that matter; None where none has enough seeds.
+
+    Args:
+        study: what is finished.
+        algorithm: ppo or sac.
+        repetitions: of the bootstrap.
+    """
+    rows = []
+    for first, second in compared_pairs(study, algorithm=algorithm):
+        found = [
+            improvement(study, first, second, tasks, algorithm=algorithm, repetitions=repetitions)
+            for tasks in (list(TASKS), *([task] for task in TASKS))
+        ]
+        cells = [shown(one.probability if one else None) for one in found]
+        if any(cell != EMPTY for cell in cells):
+            rows.append([ARMS[first].title, ARMS[second].title, *cells])
+    if not rows:
+        return None
+    words = (
+        "Share of the pairs of seeds in which the first arm has the higher return in the source, 0.5 being none, with "
+        "the 95 % interval of a bootstrap. The last pair is the frozen encoder that does best against pixels: chosen "
+        "by the same numbers, which favours it."
+    )
+    header = ["arm", "against", "all tasks", *TASKS]
+    note = _note(study, _every_arm(study, algorithm), words)
+    return laid_out(_titled("Probability of improvement", algorithm), header, rows, note)
+
+
+def agent_tables(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> list[Table]:
+    """Every table of the arms that has a row: over tasks, then of each task."""
+    found = [
+        overall_table(study, algorithm, repetitions=repetitions),
+        improvement_table(study, algorithm, repetitions=repetitions),
+    ]
+    for task in TASKS:
+        found.append(final_table(study, task, algorithm, repetitions=repetitions))
+        found += [table(study, task, algorithm) for table in (efficiency_table, transfer_table, kept_table, cost_table)]
+    return [table for table in found if table is not None]

@@ -1,0 +1,289 @@
+"""Training one agent of the study and judging it in every domain."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv
+
+import envs  # noqa: F401 (registers the environments)
+from envs.domains import TARGETS
+from experiments.agents.cells import HEADS, AgentCell
+from experiments.film import KeepPicture
+from experiments.judging import judge
+from experiments.measuring import machine_facts
+from experiments.procedure import Procedure, claimed
+from rl import FactorObservation, LatentExtractor, make_latent_vec_env
+from rl.code_scaling import Scaling
+from sparse_repr import FrozenEncoder, load_encoder
+from sparse_repr.devices import torch_threads
+from sparse_repr.files import write_json
+
+RECORD = "agent-cell.json"
+"""File of an agent's folder that is written last: settings, curve, evaluation, seconds, memory and machine."""
+AGENT = "agent.zip"
+"""File of the trained agent, by Stable-Baselines3; the random policy has none."""
+DOMAINS = ("source", *TARGETS)
+"""Domains of the evaluation; agents and encoders know the first alone."""
+_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
+_WINDOWS = 40
+_EVALUATION_SEED = 1_000_000
+# a divisor of the episodes at every scale: each environment plays as many
+_JUDGED_TOGETHER = 20
+
+
+def agent_is_finished(cell: AgentCell) -> bool:
+    """Whether all of an agent's cell is there."""
+    return (cell.folder / RECORD).is_file()
+
+
+def _steps_taken(cell: AgentCell) -> int:
+    if not agent_is_finished(cell):
+        return 0
+    found = json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))["settings"]
+    wanted = json.loads(json.dumps(cell.settings()))
+    different = [
+        f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"{cell.folder} was computed with other settings ({'; '.join(different)}); what is computed is never "
+            "overwritten: choose another folder with --out"
+        )
+    return cell.steps
+
+
+def scaling_of(encoder: FrozenEncoder) -> Scaling:
+    """How codes are scaled for agents: to zero mean and unit variance, so that no arm suffers from its units' sizes.
+
+    An encoder without an active unit has nothing to scale by; its codes are shown as they are.
+    """
+    return "standardize" if any(encoder.spec.units.active) else "none"
+
+
+def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, keep_pictures: bool = False) -> VecEnv:
+    """Environments of a cell's task as its arm observes them, each with a Monitor.
+
+    Args:
+        cell: the agent; its encoder's folder must be finished.
+        domain: name of a domain.
+        count: how many environments.
+        seed: of the first; the others count on from it.
+        keep_pictures: keep every picture in the infos, for films.
+    """
+    task, arm = cell.task, cell.arm
+    arguments: dict[str, Any] = {"domain": domain}
+    kept = KeepPicture if keep_pictures else None
+    if arm.frozen:
+        encoder = load_encoder(_encoder_folder(cell))
+        return make_latent_vec_env(
+            task.environment,
+            encoder,
+            n_envs=count,
+            seed=seed,
+            env_kwargs=arguments,
+            wrapper_class=kept,
+            code_scaling=scaling_of(encoder),
+        )
+    if arm.observes == "factors":
+
+        def shown(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+            return FactorObservation(env if kept is None else kept(env), one_hot=dict(task.one_hot))
+
+        return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=shown)
+    return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=kept)
+
+
+def _encoder_folder(cell: AgentCell) -> Path:
+    assert cell.encoder_folder is not None
+    return cell.encoder_folder
+
+
+def load_trained(cell: AgentCell) -> BaseAlgorithm:
+    """The agent of a finished cell; the file is Stable-Baselines3's and holds pickles: it is the study's own."""
+    return _ALGORITHMS[cell.algorithm_name].load(cell.folder / AGENT, device="cpu")
+
+
+def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
+    """The agent before it has learned anything; its heads are those of every arm."""
+    policy_kwargs: dict[str, Any] = {"net_arch": HEADS[cell.algorithm_name]}
+    policy = "MlpPolicy"
+    if cell.arm.observes == "pixels":
+        policy = "CnnPolicy"  # features by Mnih et al. 2015's network, as Stable-Baselines3 has it
+    elif cell.arm.fine_tuned:
+        encoder = load_encoder(_encoder_folder(cell))
+        policy_kwargs["features_extractor_class"] = LatentExtractor
+        policy_kwargs["features_extractor_kwargs"] = {
+            "encoder": encoder,
+            "trainable": True,
+            "code_scaling": scaling_of(encoder),
+        }
+    algorithm: Any = _ALGORITHMS[cell.algorithm_name]
+    settings = dict(cell.algorithm.settings)
+    return algorithm(policy, venv, seed=cell.seed, device="cpu", policy_kwargs=policy_kwargs, **settings)
+
+
+class _Curve(BaseCallback):
+    """Returns and successes of the episodes that end while an agent learns, in equal windows of steps."""
+
+    def __init__(self, total: int, on_steps: Callable[[int], None]) -> None:
+        super().__init__()
+        self._total, self._on_steps, self._told = total, on_steps, 0
+        self._episodes: list[list[tuple[float, bool]]] = [[] for _ in range(_WINDOWS)]
+
+    def _on_step(self) -> bool:
+        window = min((self.num_timesteps - 1) * _WINDOWS // self._total, _WINDOWS - 1)
+        self._episodes[window] += [
+            (info["episode"]["r"], bool(info["is_success"])) for info in self.locals["infos"] if "episode" in info
+        ]
+        done = min(self.num_timesteps, self._total)
+        self._on_steps(done - self._told)
+        self._told = done
+        return True
+
+    def windows(self) -> list[tuple[int, float, float, int]]:
+        """Steps at the end, mean return, share of successes and number of episodes of each window that has any."""
+        return [
+            (
+                (place + 1) * self._total // _WINDOWS,
+                float(np.mean([episode[0] for episode in episodes])),
+                float(np.mean([episode[1] for episode in episodes])),
+                len(episodes),
+            )
+            for place, episodes in enumerate(self._episodes)
+            if episodes
+        ]
+
+
+def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None]) -> None:
+    """Train and judge agents that are neither finished nor claimed.
+
+    One that was interrupted is trained anew, so that every result is that of one undisturbed run with its seed.
+
+    Args:
+        cells: the agents; their encoders must be finished.
+        on_steps: called with the number of steps taken since its last call.
+
+    Raises:
+        FileNotFoundError: an encoder is not there.
+        ValueError, OSError: a folder cannot be used.
+    """
+    with claimed([cell for cell in cells if not agent_is_finished(cell)]) as held:
+        for cell in held:
+            if not agent_is_finished(cell):
+                with torch_threads(cell.threads):
+                    _complete(cell, on_steps)
+
+
+def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
+    _forget_peak_memory()
+    started = time.perf_counter()
+    agent, curve = (None, []) if cell.arm.observes == "nothing" else _train(cell, on_steps)
+    trained, memory = time.perf_counter(), _peak_memory_mb()
+    evaluation = {domain: _judge(cell, agent, domain) for domain in DOMAINS}
+    record = {
+        "settings": cell.settings(),
+        "encoder": None if cell.encoder_folder is None else load_encoder(cell.encoder_folder).fingerprint,
+        "curve": curve,
+        "evaluation": evaluation,
+        "seconds": {
+            "training": round(trained - started, 2),
+            "evaluation": round(time.perf_counter() - trained, 2),
+        },
+        "peak_memory_mb": memory,
+        "parameters": 0 if agent is None else _trained_parameters(agent),
+        "machine": machine_facts(),
+    }
+    write_json(cell.folder / RECORD, record)
+
+
+def _train(cell: AgentCell, on_steps: Callable[[int], None]) -> tuple[BaseAlgorithm, list[Any]]:
+    # seeds of the environments are far apart, so that no two agents see the same episodes
+    venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
+    try:
+        agent = make_agent(cell, venv)
+        callback = _Curve(cell.steps, on_steps)
+        agent.learn(cell.steps, callback=callback)
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        agent.save(cell.folder / AGENT)
+        return agent, callback.windows()
+    finally:
+        venv.close()
+
+
+def _trained_parameters(agent: BaseAlgorithm) -> int:
+    return sum(parameter.numel() for parameter in agent.policy.parameters() if parameter.requires_grad)
+
+
+def act_of(agent: BaseAlgorithm | None, venv: VecEnv, seed: int) -> Callable[[Any], Any]:
+    """Observations -> the most probable actions of an agent; without one, uniformly random actions."""
+    if agent is None:
+        space = venv.action_space
+        space.seed(seed)
+        return lambda observations: np.stack([space.sample() for _ in observations])
+    return lambda observations: agent.predict(observations, deterministic=True)[0]
+
+
+def _judge(cell: AgentCell, agent: BaseAlgorithm | None, domain: str) -> dict[str, list[Any]]:
+    """Every arm and seed plays the same episodes."""
+    venv = make_environments(cell, domain, min(_JUDGED_TOGETHER, cell.episodes), _EVALUATION_SEED)
+    try:
+        episodes = judge(venv, cell.episodes, act_of(agent, venv, cell.seed), seed=_EVALUATION_SEED)
+    finally:
+        venv.close()
+    return {
+        "returns": [round(float(episode["return"]), 6) for episode in episodes],
+        "successes": [bool(episode["success"]) for episode in episodes],
+        "steps": [int(episode["steps"]) for episode in episodes],
+    }
+
+
+def _forget_peak_memory() -> None:
+    """Begin a new peak, where the system can: several cells may be computed in one process."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident memory of this process, in 10^6 bytes."""
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def describe_agent(cell: AgentCell) -> str:
+    """One line about a finished agent."""
+    content = json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))
+    source = content["evaluation"]["source"]
+    return (
+        f"{cell.name}: return {np.mean(source['returns']):.2f}, success {100 * np.mean(source['successes']):.0f} % "
+        f"({content['seconds']['training']:.0f} s)"
+    )
+
+
+AGENT_CELLS = Procedure(
+    complete=complete_agents,
+    steps=lambda cell: cell.steps,
+    steps_taken=_steps_taken,
+    is_finished=agent_is_finished,
+    describe=describe_agent,
+    arm=lambda cell: (cell.task_name, cell.arm_name, cell.algorithm_name),
+)
+"""How the agents of `experiments.agents.cells` are computed."""

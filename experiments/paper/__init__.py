@@ -1,0 +1,1 @@
+"""The paper's study: its cells, the sweep, tables, figures and report."""

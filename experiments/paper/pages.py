@@ -1,0 +1,82 @@
+"""The tables of the paper's study on the pages of the repository, from its published cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments import committed
+from experiments.paper.choices import choices_table
+from experiments.paper.figures import figures_of
+from experiments.paper.published import all_published
+from experiments.paper.report import SWEEP_CAPTION, SWEEP_FIGURE
+from experiments.paper.sweep_tables import fresh_table, sweep_table
+from experiments.paper.table_parts import NOTHING
+from experiments.paper.tables import (
+    compact_table,
+    disentanglement_table,
+    equal_steps_table,
+    further_table,
+    other_scores_table,
+    reconstruction_table,
+    sparsity_table,
+)
+from experiments.tables import Table
+
+RESULTS = committed.RESULTS / "paper"
+"""Published cells, one folder per scale."""
+
+
+def shown(table: Callable[..., Table | None], *datasets: str, results: Path = RESULTS) -> str:
+    """A table as Markdown, one per scale and data set that has any published cell.
+
+    Args:
+        table: takes the results and, where `datasets` are given, a data set.
+        datasets: those to show.
+        results: folder of the published cells.
+    """
+    calls: list[tuple[str, ...]] = [(dataset,) for dataset in datasets] or [()]
+    found = [table(study, *arguments) for study in all_published(results) for arguments in calls]
+    return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or NOTHING
+
+
+def pictures(results: Path = RESULTS, linked: str = "../results/paper") -> str:
+    """The published figures with their captions, as Markdown.
+
+    Args:
+        results: folder of the published cells.
+        linked: the same, from the page.
+    """
+    found = []
+    for study in all_published(results):
+        listed = [(figure.name, figure.title, figure.caption) for figure in figures_of(study)]
+        listed.append((Path(SWEEP_FIGURE).stem, "The sweep", SWEEP_CAPTION))
+        for name, title, caption in listed:
+            if (results / study.scale_name / f"{name}.png").is_file():
+                place = f"{linked}/{study.scale_name}/{name}.png"
+                words = f"Scale `{study.scale_name}`: {study.scale.summary}."
+                found.append(f"**{title}**\n\n![{title}]({place})\n\n{caption} {words}")
+    return "\n\n".join(found) or "No figure is published yet."
+
+
+def paper_table() -> str:
+    """The paper's study in the few columns that the README has room for."""
+    return shown(compact_table)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "choices": lambda: choices_table().as_markdown(),
+    "paper-table1": lambda: shown(reconstruction_table, "dsprites"),
+    "paper-table2": lambda: shown(reconstruction_table, "celeba", "faces"),
+    "paper-table3": lambda: shown(disentanglement_table, "dsprites"),
+    "paper-chairs": lambda: shown(reconstruction_table, "chairs", "chairs3d"),
+    "paper-factors": lambda: shown(disentanglement_table, "celeba", "faces", "chairs", "chairs3d"),
+    "paper-equal-steps": lambda: shown(equal_steps_table, "dsprites"),
+    "paper-further": lambda: shown(further_table, "dsprites"),
+    "paper-other-scores": lambda: shown(other_scores_table, "dsprites"),
+    "paper-sparsity": lambda: shown(sparsity_table, "dsprites", "celeba", "faces", "chairs", "chairs3d"),
+    "paper-sweep": lambda: shown(sweep_table),
+    "paper-fresh": lambda: shown(fresh_table),
+    "paper-figures": pictures,
+}
+"""Name of the marks in experiments/paper/README.md -> what stands between them."""
