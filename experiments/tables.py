@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from experiments.committed import markdown_table
 from experiments.statistics import t_interval
@@ -49,3 +50,14 @@ def without_empty_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) 
     """A table without the columns that no row has anything in."""
     kept = [k for k in range(len(header)) if any(row[k] != EMPTY for row in rows)]
     return [header[k] for k in kept], [[row[k] for k in kept] for row in rows]
+
+
+def origin(machines: Sequence[Mapping[str, Any]]) -> str:
+    """Where and when numbers were computed, in words, from the `machine_facts` in their records."""
+    processors = sorted({machine.get("gpu") or str(machine["processor"]) for machine in machines})
+    dates = sorted({machine["date"] for machine in machines})
+    return (
+        f"{', '.join(processors)}; torch {', '.join(sorted({machine['torch'] for machine in machines}))}; "
+        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; "
+        f"git {', '.join(sorted({machine['git_revision'] for machine in machines}))}."
+    )

@@ -16,7 +16,7 @@ from experiments.agents.curves import SHARE, curves_of, learned_return, mean_ove
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
 from experiments.agents.scores import anchors_of
 from experiments.agents.transfer import DomainScores, zero_shot
-from experiments.tables import EMPTY, Table, laid_out, spread
+from experiments.tables import EMPTY, Table, laid_out, origin, spread
 
 NORMALISED = (
     "Normalised: 0 is the random policy in the same domain, 1 as far above it as the agents on ground-truth factors "
@@ -33,17 +33,12 @@ def note_of(
     study: AgentStudy, entries: Sequence[AgentResult] | Sequence[EncoderResult], *sentences: str, steps: str = ""
 ) -> str:
     """What stands below every table: the scale, what its numbers are, and where they were computed."""
-    machines = [entry.machine for entry in entries]
-    processors = sorted({machine.get("gpu") or f"{machine['processor']}" for machine in machines})
-    dates = sorted({machine["date"] for machine in machines})
     seeds = sorted({entry.seed for entry in entries})
     return " ".join(
         [
             f"Scale `{study.scale_name}`{steps}; seeds {', '.join(map(str, seeds))}.",
             *(sentence for sentence in sentences if sentence),
-            f"{', '.join(processors)}; torch {', '.join(sorted({machine['torch'] for machine in machines}))}; "
-            f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; "
-            f"git {', '.join(sorted({machine['git_revision'] for machine in machines}))}.",
+            origin([entry.machine for entry in entries]),
         ]
     )
 

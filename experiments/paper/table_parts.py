@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
-from experiments.tables import spread
+from experiments.tables import origin, spread
 
 NOTHING = "No cell of this table is finished yet."
 """What stands in the place of a table without rows."""
@@ -45,17 +45,12 @@ def method_row(method: str, entries: Sequence[Finished]) -> list[str]:
 
 def note_of(results: StudyResults, entries: Sequence[Finished], *sentences: str) -> str:
     """What stands below every table: the scale, what its numbers are, and where they were computed."""
-    machines = [entry.record["machine"] for entry in entries]
-    processors = sorted({machine.get("gpu") or f"{machine['processor']}" for machine in machines})
-    dates = sorted({machine["date"] for machine in machines})
-    revisions = sorted({machine["git_revision"] for machine in machines})
     return " ".join(
         [
             f"Scale `{results.scale_name}`: {results.scale.summary}.",
             "Mean ± half of the 95 % t-interval over the seeds; one seed has none.",
             *(sentence for sentence in sentences if sentence),
-            f"{', '.join(processors)}; torch {', '.join(sorted({machine['torch'] for machine in machines}))}; "
-            f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}; git {', '.join(revisions)}.",
+            origin([entry.record["machine"] for entry in entries]),
         ]
     )
 
