@@ -202,8 +202,12 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def build_encoder(architecture: str, arguments: dict[str, Any]) -> nn.Module:
-    """An encoder by its name in `ARCHITECTURES`; arguments are `channels`, `size` and `code_size`."""
-    return lookup(ARCHITECTURES, architecture, "architecture").encoder(**arguments)
+    """An encoder by its name in `ARCHITECTURES`; arguments are `channels`, `size` and `code_size`.
+
+    Its weights are arbitrary and are meant to be replaced; the global random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return lookup(ARCHITECTURES, architecture, "architecture").encoder(**arguments)
 
 
 def build_vae(architecture: str, arguments: dict[str, Any], *, seed: int) -> VAE:

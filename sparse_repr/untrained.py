@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
-
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics
 from sparse_repr.initialisation import initialise
@@ -55,26 +53,24 @@ def untrained_encoder(
         preprocessing.layout_of(data.image_shape)
     elif initialisation != "default":
         raise ValueError(f"untrained_encoder: initialisation={initialisation!r} needs data: it suits the weights to it")
-    # every network is built with random weights before it gets its own
-    with torch.random.fork_rng(devices=[]):
-        vae = build_vae(_ARCHITECTURE, arguments, seed=seed)
-        if data is not None:
-            initialise(vae, initialisation, data, preprocessing, seed=seed)
-        zeros, ones = (0.0,) * code_size, (1.0,) * code_size
-        spec = EncoderSpec(
-            architecture=_ARCHITECTURE,
-            arguments=arguments,
-            preprocessing=preprocessing,
-            objective={"name": "untrained", "initialisation": initialisation, "steps": 0, "seed": seed},
-            dataset={"name": "none", "factor_names": []}
-            if data is None
-            else {"name": data.name, "factor_names": list(data.factor_names)},
-            units=UnitStatistics(kl_nats=zeros, mean=zeros, std=ones, active=(True,) * code_size),
-            package_version=package_version(),
-        )
-        encoder = FrozenEncoder(spec, vae.encoder.state_dict())
-        if data is None:
-            return encoder
-        measured = unit_statistics(encoder, data)
-        units = dataclasses.replace(measured, active=tuple(deviation > 0 for deviation in measured.std))
-        return FrozenEncoder(dataclasses.replace(spec, units=units), vae.encoder.state_dict())
+    vae = build_vae(_ARCHITECTURE, arguments, seed=seed)
+    if data is not None:
+        initialise(vae, initialisation, data, preprocessing, seed=seed)
+    zeros, ones = (0.0,) * code_size, (1.0,) * code_size
+    spec = EncoderSpec(
+        architecture=_ARCHITECTURE,
+        arguments=arguments,
+        preprocessing=preprocessing,
+        objective={"name": "untrained", "initialisation": initialisation, "steps": 0, "seed": seed},
+        dataset={"name": "none", "factor_names": []}
+        if data is None
+        else {"name": data.name, "factor_names": list(data.factor_names)},
+        units=UnitStatistics(kl_nats=zeros, mean=zeros, std=ones, active=(True,) * code_size),
+        package_version=package_version(),
+    )
+    encoder = FrozenEncoder(spec, vae.encoder.state_dict())
+    if data is None:
+        return encoder
+    measured = unit_statistics(encoder, data)
+    units = dataclasses.replace(measured, active=tuple(deviation > 0 for deviation in measured.std))
+    return FrozenEncoder(dataclasses.replace(spec, units=units), vae.encoder.state_dict())

@@ -219,6 +219,13 @@ def test_images_of_another_source_size_are_resized() -> None:
     np.testing.assert_allclose(encoder.encode(grey), encoder.encode(grey[:, :64, :64]), atol=1e-5)
 
 
+def test_loading_draws_no_random_numbers(tiny_encoder: FrozenEncoder) -> None:
+    tensors, _ = parse(tiny_encoder.to_bytes(), "bytes", "encoder")
+    before = torch.random.get_rng_state()
+    FrozenEncoder(tiny_encoder.spec, tensors)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_threads_may_encode_at_once(images: npt.NDArray[np.uint8]) -> None:
     encoder = make_encoder()
     expected, results = encoder.encode(images), []
