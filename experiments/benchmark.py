@@ -30,7 +30,7 @@ from sparse_repr.data import load_dataset
 from sparse_repr.data.chairs3d import render_chairs
 from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.data.faces import render_faces
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.files import write_json
 from sparse_repr.metrics import (
     FAMILIES,
@@ -175,7 +175,7 @@ def measure_envs(_: BenchmarkConfig) -> dict[str, Any]:
                 if terminated or truncated:
                     env.reset()
 
-        with torch_threads(1):
+        with cpu_threads(1):
             seconds = _seconds(play)
         results[name] = {"steps_per_s": len(actions) / seconds["median"], "seconds_per_4000_steps": seconds}
     return results

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparse_repr import PretrainConfig
 from sparse_repr.data import FactorDataset
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.files import write_json
 from sparse_repr.models import VAE
 from sparse_repr.objectives import kl_divergence
@@ -95,7 +95,7 @@ def train_with_curve(
 
     if points and ended():
         return points
-    with torch_threads(config.threads), locked_run_folder(folder):
+    with cpu_threads(config.threads), locked_run_folder(folder):
         state: dict[str, Any] | None = open_run_folder(config)
         trainer = Trainer(config, data)
         if state is not None and points:

@@ -18,7 +18,7 @@ from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.models import VAE
@@ -247,7 +247,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         "arms": dict(earlier.get("arms", {})),
         "costs": earlier.get("costs", {}),
     }
-    with torch_threads(config.threads):
+    with cpu_threads(config.threads):
         if config.cost_steps and not set(config.objectives) <= set(results["costs"]):
             results["costs"] = measure_costs(config, data)
         for arm in config.objectives:

@@ -16,7 +16,7 @@ from torch import Tensor
 from experiments.measuring import seconds_of
 from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
-from sparse_repr.devices import resolve_precision, torch_threads
+from sparse_repr.devices import cpu_threads, resolve_precision
 from sparse_repr.models import build_encoder
 from sparse_repr.trained_vae import encode_dataset
 
@@ -56,12 +56,12 @@ def measure_encoding(encoder: FrozenEncoder, data: FactorDataset, *, pictures: i
         "bf16_native": resolve_precision("auto", images.device) == "bf16",
     }
     for threads in sorted({1, cores}):
-        with torch_threads(threads):
+        with cpu_threads(threads):
             results[f"large_batch_{threads}_threads"] = _measure_large_batch(encoder, images)
-    with torch_threads(cores):
+    with cpu_threads(cores):
         best = results[f"large_batch_{cores}_threads"]["best_eager_chunk"]
         results["whole_data_set"] = _measure_data_set(encoder, data, best)
-    with torch_threads(1):
+    with cpu_threads(1):
         results["latency"] = {str(batch): _measure_latency(encoder, images[:batch]) for batch in _BATCHES}
     results["bf16_deviation"] = bf16_deviation(encoder, images)
     return results

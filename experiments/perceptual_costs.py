@@ -21,7 +21,7 @@ from experiments.committed import markdown_table
 from experiments.measuring import machine_facts, summary
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import lpips, psnr
 from sparse_repr.perceptual import PerceptualDistance, VGGFeatures, parse_layers
@@ -54,11 +54,11 @@ _EARLIER = """
 import json, sys, time
 from sparse_repr import PretrainConfig
 from sparse_repr.data import load_dataset
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.training import Trainer
 
 config = PretrainConfig(**json.loads(sys.argv[1])).resolve()
-with torch_threads(1):
+with cpu_threads(1):
     trainer = Trainer(config, load_dataset(config.dataset, config.data_path))
     autocast = autocast_for(trainer.device, config.precision)
     for _ in sys.stdin:
@@ -330,7 +330,7 @@ def compare(config: CostsConfig) -> dict[str, Any]:
         "variants": earlier.get("variants", {}),
     }
     out.mkdir(parents=True, exist_ok=True)
-    with torch_threads(1):
+    with cpu_threads(1):
         results["machine"]["threads"] = 1
         for batch_size in config.cost_batch_sizes:
             if str(batch_size) not in results["costs"]:

@@ -22,7 +22,7 @@ from rl import make_latent_vec_env, save_agent
 from rl.code_scaling import Scaling
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
 from sparse_repr.trained_vae import load_vae
@@ -132,7 +132,7 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
     run = _pretrained(config, out, frames)
     timed("pretraining", started)
     images = evaluate_run(EvaluateConfig(run=str(run), threads=config.threads, progress=config.progress))["images"]
-    with torch_threads(config.threads):
+    with cpu_threads(config.threads):
         started = time.perf_counter()
         venv = make_latent_vec_env(
             config.env,

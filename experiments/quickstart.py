@@ -27,7 +27,7 @@ from experiments.shape_probe import shape_accuracies
 from experiments.statistics import wilson_interval
 from rl import FactorObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run, summary
 from sparse_repr.files import write_json
 
@@ -214,7 +214,7 @@ def run_quickstart(config: QuickstartConfig) -> Path:
     """Run everything and write `report.html` and `results.json`; returns the report's path."""
     out = Path(config.out)
     started = time.perf_counter()
-    with torch_threads(config.threads):
+    with cpu_threads(config.threads):
         run = out / "sparse"
         pretrained = pretrain_encoder(
             PretrainConfig(

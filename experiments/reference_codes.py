@@ -21,7 +21,7 @@ import sklearn
 import tyro
 
 from experiments.report import git_revision, replace_between
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import FAMILIES, aam_score, mig_score, mutual_information_matrix
 from sparse_repr.metrics.suite import SLOW
@@ -119,7 +119,7 @@ def run_reference_codes(config: ReferenceConfig) -> dict[str, dict[str, Any]]:
         "git_revision": git_revision(),
     }
     results: dict[str, dict[str, Any]] = {}
-    with torch_threads(1):
+    with cpu_threads(1):
         for name, codes in reference_codes(factors, config.seed + 1).items():
             results[name] = score_code(codes, factors, config)
             write_json(Path(config.out) / f"{name}.json", {"code": name, **facts, **results[name]})

@@ -28,7 +28,7 @@ from experiments.step_costs import cost_of, measure_step_costs, steps_worth
 from experiments.time_to_quality_report import as_markdown, draw_curves
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import aam_score, active_units, mig_score, mutual_information_matrix, psnr
 from sparse_repr.trained_vae import encode_dataset, load_vae
@@ -301,7 +301,7 @@ class Study:
 def measure(config: TimeToQualityConfig) -> dict[str, Any]:
     """Run all stages and write the results."""
     out = Path(config.out)
-    with torch_threads(1):
+    with cpu_threads(1):
         study = Study(config, load_dataset("dsprites"))
         study.sweep()
         chosen = study.choose()

@@ -36,7 +36,7 @@ from experiments.training_arms import (
     has_pythae,
     usual_loss,
 )
-from sparse_repr.devices import resolve_precision, torch_threads
+from sparse_repr.devices import cpu_threads, resolve_precision
 
 _STEPS = 30
 _ROUNDS = 5
@@ -277,7 +277,7 @@ def measure_training(*, steps: int = _STEPS, rounds: int = _ROUNDS) -> dict[str,
         results["left_out"] = MISSING_PEER
         print(MISSING_PEER, file=sys.stderr)
     for threads in sorted({1, os.cpu_count() or 1}):
-        with torch_threads(threads):
+        with cpu_threads(threads):
             ceiling = matrix_product_ceiling()
         arms = measure_arms(names, threads, steps=steps, rounds=rounds)
         for name, result in arms.items():

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -76,12 +78,26 @@ def available_cores() -> int:
 
 
 @contextlib.contextmanager
-def torch_threads(count: int | None) -> Iterator[int]:
-    """Compute with `count` CPU threads inside the block (None keeps the present number), then restore."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
+def cpu_threads(count: int | None) -> Iterator[int]:
+    """Compute with `count` CPU threads inside the block (None keeps the present number), then restore.
+
+    They are those of torch and those of BLAS and OpenMP in other libraries, which would otherwise start one per core
+    in each of several processes and wait for each other. A library that is first loaded inside the block keeps them.
+    """
+    if count is None:
         yield torch.get_num_threads()
+        return
+    before = torch.get_num_threads()
+    environment = {name: os.environ.get(name) for name in _THREAD_COUNTS}
+    os.environ.update(dict.fromkeys(_THREAD_COUNTS, str(count)))  # for libraries that are loaded later
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

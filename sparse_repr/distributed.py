@@ -19,7 +19,7 @@ import torch
 import torch.distributed
 
 from sparse_repr.config import PretrainConfig
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.objectives import WeightedLoss, choose_objective
 from sparse_repr.shares import Shares
 from sparse_repr.training import opened_run
@@ -71,7 +71,7 @@ def pretrain_distributed(config: PretrainConfig) -> Path:
     with _joined_processes() as shares:
         check_distributed(config, shares.count)
         config = dataclasses.replace(config, step_graph="none").resolve()
-        with torch_threads(config.threads), opened_run(config, shares=shares) as (trainer, writer):
+        with cpu_threads(config.threads), opened_run(config, shares=shares) as (trainer, writer):
             shares.copy_from_first(trainer.objective.vae)
             shares.average_gradients(cast(WeightedLoss, trainer.objective).optimiser)
             trainer.run(writer)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import available_cores, resolve_device, torch_threads
+from sparse_repr.devices import available_cores, cpu_threads, resolve_device
 from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.run_folder import open_run_folder
 from sparse_repr.stacked import train_stacked, why_not_stacked
@@ -131,7 +131,7 @@ def _started(configs: list[PretrainConfig]) -> list[PretrainConfig]:
 def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
     first = configs[0]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch_threads(first.threads))
+        stack.enter_context(cpu_threads(first.threads))
         data = load_dataset(first.dataset, first.data_path)
         runs = []
         for config in configs:

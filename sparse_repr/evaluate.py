@@ -21,7 +21,7 @@ from tqdm import tqdm
 from sparse_repr import comparison
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import IntArray
-from sparse_repr.devices import resolve_device, torch_threads
+from sparse_repr.devices import cpu_threads, resolve_device
 from sparse_repr.encoder import load_encoder
 from sparse_repr.files import write_json
 from sparse_repr.metrics import lpips, ssim
@@ -122,7 +122,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
         )
     device = resolve_device(config.device)
     started = time.perf_counter()
-    with torch_threads(config.threads):
+    with cpu_threads(config.threads):
         items = _chosen_items(len(data), config)
         with tqdm(total=len(items), desc="encoding", unit="img", disable=not config.progress) as bar:
             mean, log_variance = encode_dataset(encoder, data, items, device=device, on_slab=bar.update)

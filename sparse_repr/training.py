@@ -21,7 +21,7 @@ from sparse_repr.batches import EVERYTHING, BatchOrder, choose_batches
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
-from sparse_repr.devices import autocast_for, torch_threads
+from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
 from sparse_repr.freed_memory import keep_freed_memory
 from sparse_repr.initialisation import initialise
@@ -103,7 +103,7 @@ def pretrain_encoder(
         TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
     """
     config = config.resolve()
-    with torch_threads(config.threads), opened_run(config, data) as (trainer, writer):
+    with cpu_threads(config.threads), opened_run(config, data) as (trainer, writer):
         trainer.run(writer, on_steps)
         return trainer.folder
 

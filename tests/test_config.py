@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 import torch
 
 import sparse_repr.config
 from sparse_repr import PretrainConfig
 from sparse_repr.data import DATASETS
-from sparse_repr.devices import resolve_device, resolve_precision
+from sparse_repr.devices import cpu_threads, resolve_device, resolve_precision
 from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.reconstruction import RECONSTRUCTIONS
@@ -119,3 +121,24 @@ def test_devices_and_precisions() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device 'cuda' is not available here"):
             resolve_device("cuda")
+
+
+def test_threads_are_those_of_every_library_and_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+
+    def blas() -> set[int]:
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    with cpu_threads(2) as count:
+        assert (count, torch.get_num_threads(), blas()) == (2, 2, {2})
+        with pytest.raises(ZeroDivisionError), cpu_threads(1):
+            assert (torch.get_num_threads(), blas()) == (1, {1})
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+            _ = 1 / 0
+        assert (torch.get_num_threads(), blas()) == (2, {2})
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    with cpu_threads(None) as count:
+        assert count == torch.get_num_threads()
+        assert os.environ["OMP_NUM_THREADS"] == "3"

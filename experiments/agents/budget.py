@@ -25,7 +25,7 @@ from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
 from experiments.step_costs import time_steps
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.training import Trainer
 
 _ROLLOUTS = 2
@@ -72,7 +72,7 @@ def _encoder_rows(cells: Sequence[EncoderCell], scorings: dict[str, float]) -> l
     kinds = {(cell.task_name, cell.encoder): cell for cell in reversed(cells)}
     trained = {kind: cell for kind, cell in kinds.items() if cell.training is not None}
     data = {cell.frames[TRAIN_FRAMES]: load_dataset("h5", cell.frames[TRAIN_FRAMES]) for cell in trained.values()}
-    with torch_threads(cells[0].threads if cells else None):
+    with cpu_threads(cells[0].threads if cells else None):
         steps = time_steps({kind: _trainer(cell, data[cell.frames[TRAIN_FRAMES]]) for kind, cell in trained.items()})
     rows = []
     for (task, encoder), count in Counter((cell.task_name, cell.encoder) for cell in cells).items():

@@ -21,7 +21,7 @@ from rl.record import RecordConfig, record
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
 from sparse_repr.run_folder import differing_settings, open_run_folder
@@ -116,7 +116,7 @@ def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], No
 
 def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
     started = time.perf_counter()
-    with torch_threads(cell.threads):
+    with cpu_threads(cell.threads):
         train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
         if cell.training is None:
             channels, size, _ = train.image_shape

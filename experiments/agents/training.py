@@ -27,7 +27,7 @@ from experiments.procedure import Procedure, claimed
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
 from sparse_repr import FrozenEncoder, load_encoder
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
 
 RECORD = "agent-cell.json"
@@ -184,7 +184,7 @@ def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None])
     with claimed([cell for cell in cells if not agent_is_finished(cell)]) as held:
         for cell in held:
             if not agent_is_finished(cell):
-                with torch_threads(cell.threads):
+                with cpu_threads(cell.threads):
                     _complete(cell, on_steps)
 
 

@@ -19,7 +19,7 @@ from experiments.step_costs import time_steps
 from sparse_repr import load_encoder, pretrain_encoder
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import lpips, ssim
@@ -50,7 +50,7 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
     for cell in cells:
         kinds.setdefault((cell.dataset, cell.method), []).append(cell)
     data = {dataset: load_dataset(dataset) for dataset in dict.fromkeys(dataset for dataset, _ in kinds)}
-    with torch_threads(cells[0].training.threads):
+    with cpu_threads(cells[0].training.threads):
         steps = time_steps({kind: _trainer(members[0], data[kind[0]]) for kind, members in kinds.items()})
     evaluations: dict[tuple[str, str], Evaluation] = {}
     rows: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ class Evaluation:
 def _time_evaluation(cell: Cell, stop: Stop, data: FactorDataset) -> Evaluation:
     """Time the evaluation of an untrained encoder on few items, and what grows with their number."""
     training = cell.training
-    with tempfile.TemporaryDirectory() as folder, torch_threads(training.threads):
+    with tempfile.TemporaryDirectory() as folder, cpu_threads(training.threads):
         run = pretrain_encoder(
             PretrainConfig(
                 dataset=cell.dataset,

@@ -13,7 +13,7 @@ from experiments.paper.results import CSV, as_csv, live_results
 from experiments.paper.sweep_tables import fresh_table, sweep_figure, sweep_table
 from experiments.paper.tables import all_tables
 from experiments.report import embed_png, write_report
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.figures import save_figure
 from sparse_repr.files import write_bytes
 
@@ -44,7 +44,7 @@ def write_study_report(out: Path, scale_name: str, command: str, *, threads: int
     """
     results = live_results(out, scale_name)
     figures = figures_of(results)
-    with torch_threads(threads):
+    with cpu_threads(threads):
         problems = draw_into(figures, out / FIGURES, anew=anew)
     sweep = sweep_figure(results)
     if sweep is not None:
@@ -110,7 +110,7 @@ def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 
             kept[figure.name] = f"stays as it is: {', '.join(sorted(missing))} was computed elsewhere"
             continue
         wanted.append(figure)
-    with torch_threads(threads):
+    with cpu_threads(threads):
         kept.update(draw_into(wanted, folder, anew=True))
     sweep = sweep_figure(published)
     if sweep is not None:

@@ -13,7 +13,7 @@ from experiments.measuring import machine_facts
 from experiments.paper.cells import METHODS, Cell, Stop
 from experiments.procedure import Procedure, claimed
 from sparse_repr.config import PretrainConfig
-from sparse_repr.devices import torch_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.ensemble import pretrain_encoders
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
@@ -136,7 +136,7 @@ def _evaluate(cell: Cell, stop: Stop, seconds: dict[str, Any]) -> None:
             write_bytes(folder / name, (cell.folder / name).read_bytes())
     threads = cell.training.threads
     started = time.perf_counter()
-    with torch_threads(threads):
+    with cpu_threads(threads):
         evaluate_run(
             EvaluateConfig(
                 run=str(folder),
