@@ -11,13 +11,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.budget import budget_as_markdown, measure_budget
-from experiments.agents.cells import SCALES, EncoderCell, agent_cells, encoder_cells
+from experiments.agents.cells import SCALES, agent_cells, encoder_cells
 from experiments.agents.encoders import ENCODER_CELLS, record_frames
 from experiments.agents.files import publish_study
 from experiments.agents.films import draw_films
@@ -25,12 +24,11 @@ from experiments.agents.report import publish_agent_report, write_agent_report
 from experiments.agents.training import AGENT_CELLS
 from experiments.procedure import check_cells
 from experiments.study import Agenda, Seldom, run_study
-from experiments.study_command import names, run_command
-from sparse_repr.devices import available_cores, resolve_device
+from experiments.study_command import check_means, names, run_command
+from sparse_repr.devices import available_cores
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.registry import lookup
 from sparse_repr.variations import parse_seeds
-from sparse_repr.vgg_weights import load_vgg16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +123,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
         threads=config.threads,
     )
     encoders = encoder_cells(scale, agents, out, threads=config.threads)
-    _check_means(config, encoders)
+    check_means(config.scale, scale.device, [cell.training for cell in encoders if cell.training is not None])
     if config.budget:
         budget = {"command": command, "scale": config.scale, **measure_budget(scale, agents, config.process_count())}
         path = Path(config.results) / f"budget-{config.scale}.json"
@@ -151,17 +149,6 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     run_study(learning, out, processes=config.process_count())
     print(f"report: {report()}")
     return {**training.failures, **learning.failures}
-
-
-def _check_means(config: CompareConfig, encoders: Sequence[EncoderCell]) -> None:
-    """Say what is missing for any cell before the first is computed."""
-    try:
-        resolve_device(SCALES[config.scale].device)
-    except ValueError as error:
-        raise ValueError(f"--scale {config.scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
-    trained = [cell.training for cell in encoders if cell.training is not None]
-    if any(training.perceptual_weight and training.perceptual_features == "vgg16" for training in trained):
-        load_vgg16()
 
 
 def main(arguments: list[str] | None = None) -> int:

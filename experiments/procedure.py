@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from sparse_repr.run_folder import RunFolderHeldError, locked_run_folder
+from sparse_repr.config import PretrainConfig
+from sparse_repr.run_folder import RunFolderHeldError, differing_settings, locked_run_folder, open_run_folder
 
 
 class StudyCell(Protocol):
@@ -64,6 +65,46 @@ def _steps_or_problem(cell: AnyCell, procedure: Procedure[AnyCell]) -> int | str
         return procedure.steps_taken(cell)
     except ValueError as error:
         return str(error)
+
+
+def run_steps(folder: Path, config: PretrainConfig) -> int:
+    """Steps that a run has saved in its folder; 0 where none has begun.
+
+    Args:
+        folder: of the run.
+        config: its settings.
+
+    Raises:
+        ValueError: the folder holds a run with other settings or with more steps than are asked for.
+    """
+    if not run_has_begun(folder):
+        return 0
+    resolved = config.resolve()
+    refuse_other_settings(folder, differing_settings(folder, resolved))
+    state = open_run_folder(dataclasses.replace(resolved, resume=True))
+    return 0 if state is None else int(state["step"])
+
+
+def run_has_begun(folder: Path) -> bool:
+    """Whether there is a run to go on with in a folder."""
+    return (folder / "config.json").is_file()
+
+
+def refuse_other_settings(folder: Path, different: Sequence[str]) -> None:
+    """Refuse to go on in a folder that was computed with other settings.
+
+    Args:
+        folder: of a cell.
+        different: a few words per setting that differs; none where all are the same.
+
+    Raises:
+        ValueError: some differ.
+    """
+    if different:
+        raise ValueError(
+            f"{folder} was computed with other settings ({'; '.join(different)}); what is computed is never "
+            "overwritten: choose another folder with --out, or give the same settings"
+        )
 
 
 @contextlib.contextmanager

@@ -22,11 +22,10 @@ from experiments.paper.runs import PAPER_CELLS
 from experiments.paper.sweep import fresh_cells, sweep_cells
 from experiments.ray_study import run_study_on_ray
 from experiments.study import Agenda, Seldom, run_study
-from experiments.study_command import names, run_command
-from sparse_repr.devices import available_cores, resolve_device
+from experiments.study_command import check_means, names, run_command
+from sparse_repr.devices import available_cores
 from sparse_repr.registry import lookup
 from sparse_repr.variations import parse_seeds
-from sparse_repr.vgg_weights import load_vgg16
 
 _SWEEP = ("sweep", "fresh")
 
@@ -121,16 +120,6 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     return list({cell.name: cell for cell in cells}.values())
 
 
-def _check_means(config: StudyConfig, cells: Sequence[Cell]) -> None:
-    """Say what is missing for any cell before the first is computed."""
-    try:
-        resolve_device(SCALES[config.scale].device)
-    except ValueError as error:
-        raise ValueError(f"--scale {config.scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
-    if any(cell.training.perceptual_weight and cell.training.perceptual_features == "vgg16" for cell in cells):
-        load_vgg16()
-
-
 def run(config: StudyConfig, command: str) -> dict[str, str]:
     """Compute what a command asks for; returns the messages of what failed by folder.
 
@@ -141,7 +130,7 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         _show(config, command)
         return {}
     cells = cells_of(config)
-    _check_means(config, cells)
+    check_means(config.scale, SCALES[config.scale].device, [cell.training for cell in cells])
     if config.budget:
         budget = {"command": command, "scale": config.scale, **measure_budget(cells, config.process_count())}
         path = Path(config.results) / f"{'-'.join(('budget', config.scale, *names(config.only)))}.json"

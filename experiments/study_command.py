@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import tyro
 
+from sparse_repr.config import PretrainConfig
+from sparse_repr.devices import resolve_device
 from sparse_repr.interruption import TrainingInterrupted
+from sparse_repr.vgg_weights import load_vgg16
 
 Config = TypeVar("Config")
 
@@ -17,6 +20,26 @@ Config = TypeVar("Config")
 def names(text: str) -> tuple[str, ...]:
     """The names in a list separated by commas."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def check_means(scale: str, device: str, runs: Iterable[PretrainConfig]) -> None:
+    """Say what is missing for any run of a study before the first is computed.
+
+    Args:
+        scale: name, for the message.
+        device: that of the scale.
+        runs: what is to be trained.
+
+    Raises:
+        ValueError: the device is not there.
+        FileNotFoundError: VGG16's weights are needed and not there.
+    """
+    try:
+        resolve_device(device)
+    except ValueError as error:
+        raise ValueError(f"--scale {scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
+    if any(run.perceptual_weight and run.perceptual_features == "vgg16" for run in runs):
+        load_vgg16()
 
 
 def run_command(

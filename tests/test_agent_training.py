@@ -234,7 +234,7 @@ def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:
             assert check_cells([cell], ENCODER_CELLS) == {cell.name: 2 if name == "vae" else 0}
             if cell.training is not None:
                 longer = dataclasses.replace(cell, training=dataclasses.replace(cell.training, code_size=4))
-                with pytest.raises(ValueError, match="was trained with other settings .*code_size"):
+                with pytest.raises(ValueError, match="was computed with other settings .*code_size"):
                     check_cells([longer], ENCODER_CELLS)
 
 

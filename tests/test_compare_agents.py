@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compare_agents
+from experiments import study_command
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.cells import SCALES, Algorithm
@@ -152,7 +152,7 @@ def test_missing_means_are_told_before_anything_is_computed(
     def missing() -> None:
         raise FileNotFoundError("no VGG16")
 
-    monkeypatch.setattr(compare_agents, "load_vgg16", missing)
+    monkeypatch.setattr(study_command, "load_vgg16", missing)
     assert main(["--scale", "cpu", "--arm", "sparse_perceptual", "--out", str(tmp_path)]) == 2
     assert "no VGG16" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

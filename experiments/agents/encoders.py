@@ -16,7 +16,7 @@ from experiments.agents.arms import TASKS
 from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
 from experiments.agents.small_objects import small_object_scores
 from experiments.measuring import machine_facts
-from experiments.procedure import Procedure, claimed
+from experiments.procedure import Procedure, claimed, run_has_begun, run_steps
 from rl.record import RecordConfig, record
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
 from sparse_repr.config import PretrainConfig
@@ -24,7 +24,6 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
-from sparse_repr.run_folder import differing_settings, open_run_folder
 from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
 from sparse_repr.trained_vae import encode_dataset, kl_per_unit
 from sparse_repr.training import pretrain_encoder
@@ -79,21 +78,7 @@ def encoder_is_finished(cell: EncoderCell) -> bool:
 
 
 def _steps_taken(cell: EncoderCell) -> int:
-    if cell.training is None or not _begun(cell):
-        return 0
-    config = cell.training.resolve()
-    different = differing_settings(cell.folder, config)
-    if different:
-        raise ValueError(
-            f"{cell.folder} was trained with other settings ({'; '.join(different)}); what is computed is never "
-            "overwritten: choose another folder with --out"
-        )
-    state = open_run_folder(dataclasses.replace(config, resume=True))
-    return 0 if state is None else int(state["step"])
-
-
-def _begun(cell: EncoderCell) -> bool:
-    return (cell.folder / "config.json").is_file()
+    return 0 if cell.training is None else run_steps(cell.folder, cell.training)
 
 
 def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], None]) -> None:
@@ -130,7 +115,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
             )
             save_encoder(made, cell.folder / "encoder.safetensors")
         else:
-            pretrain_encoder(dataclasses.replace(cell.training, resume=_begun(cell)), on_steps=on_steps)
+            pretrain_encoder(dataclasses.replace(cell.training, resume=run_has_begun(cell.folder)), on_steps=on_steps)
         trained = time.perf_counter()
         encoder = load_encoder(cell.folder)
         test = load_dataset("h5", cell.frames[TEST_FRAMES])

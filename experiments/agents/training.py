@@ -23,7 +23,7 @@ from experiments.agents.cells import HEADS, AgentCell
 from experiments.film import KeepPicture
 from experiments.judging import judge
 from experiments.measuring import machine_facts
-from experiments.procedure import Procedure, claimed
+from experiments.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
 from sparse_repr import FrozenEncoder, load_encoder
@@ -58,11 +58,7 @@ def _steps_taken(cell: AgentCell) -> int:
         for name in sorted(found.keys() | wanted.keys())
         if found.get(name) != wanted.get(name)
     ]
-    if different:
-        raise ValueError(
-            f"{cell.folder} was computed with other settings ({'; '.join(different)}); what is computed is never "
-            "overwritten: choose another folder with --out"
-        )
+    refuse_other_settings(cell.folder, different)
     return cell.steps
 
 

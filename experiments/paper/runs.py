@@ -11,13 +11,12 @@ from typing import Any
 
 from experiments.measuring import machine_facts
 from experiments.paper.cells import METHODS, Cell, Stop
-from experiments.procedure import Procedure, claimed
+from experiments.procedure import Procedure, claimed, run_has_begun, run_steps
 from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import cpu_threads
 from sparse_repr.ensemble import pretrain_encoders
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.run_folder import differing_settings, open_run_folder
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 
@@ -44,17 +43,7 @@ def steps_taken(cell: Cell) -> int:
     Raises:
         ValueError: the folder holds a run with other settings or with more steps than the cell has.
     """
-    if not _begun(cell):
-        return 0
-    config = cell.training.resolve()
-    different = differing_settings(cell.folder, config)
-    if different:
-        raise ValueError(
-            f"{cell.folder} was computed with other settings ({'; '.join(different)}); what is computed is never "
-            "overwritten: choose another folder with --out, or give the same settings"
-        )
-    state = open_run_folder(dataclasses.replace(config, resume=True))
-    return 0 if state is None else int(state["step"])
+    return run_steps(cell.folder, cell.training)
 
 
 def complete_cells(cells: Sequence[Cell], on_steps: Callable[[int], None]) -> None:
@@ -117,11 +106,7 @@ def _train(
 
 
 def _config(cell: Cell, stop: Stop) -> PretrainConfig:
-    return dataclasses.replace(cell.training, steps=stop.steps, resume=_begun(cell))
-
-
-def _begun(cell: Cell) -> bool:
-    return (cell.folder / "config.json").is_file()
+    return dataclasses.replace(cell.training, steps=stop.steps, resume=run_has_begun(cell.folder))
 
 
 def _has_artefacts(cell: Cell, stop: Stop) -> bool:
