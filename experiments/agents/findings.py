@@ -84,7 +84,7 @@ def _shown(interval: Interval, digits: int = 2) -> str:
 
 
 def comparison_words(values: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str]], digits: int = 2) -> str:
-    """Which arms are above which, which below, and which cannot be told apart.
+    """What each arm reaches, which arms are above which, and which cannot be told apart.
 
     Args:
         values: arm -> one value per seed; an arm with fewer than 2 is left out.
@@ -95,14 +95,25 @@ def comparison_words(values: Mapping[str, Sequence[float]], pairs: Sequence[tupl
         Sentences; empty where no pair has enough seeds.
     """
     intervals = {arm: t_interval(found) for arm, found in values.items() if len(found) > 1}
-    groups: dict[int, list[str]] = {1: [], -1: [], 0: []}
-    for first, second in pairs:
-        if first in intervals and second in intervals:
-            numbers = f"{_shown(intervals[first], digits)} and {_shown(intervals[second], digits)}"
-            side = apart(intervals[first], intervals[second])
-            groups[side].append(f"{ARMS[first].title} {'/' if not side else 'than'} {ARMS[second].title} ({numbers})")
-    names = {1: "Higher", -1: "Lower", 0: "Cannot be told apart"}
-    return " ".join(f"{names[side]}: {'; '.join(found)}." for side, found in groups.items() if found)
+    known = [pair for pair in pairs if set(pair) <= intervals.keys()]
+    if not known:
+        return ""
+    named = {arm for pair in known for arm in pair}
+    ranked = sorted(named, key=lambda arm: -intervals[arm].centre)
+    above: dict[str, list[str]] = {}
+    level: dict[str, list[str]] = {}
+    for first, second in known:
+        side = apart(intervals[first], intervals[second])
+        higher, lower = (second, first) if side < 0 else (first, second)
+        group = above if side else level
+        group.setdefault(higher, []).append(ARMS[lower].title)
+    sentences = [f"{'; '.join(f'{ARMS[arm].title} {_shown(intervals[arm], digits)}' for arm in ranked)}."]
+    for words, groups in (("Above, with intervals apart", above), ("Cannot be told apart", level)):
+        between = "over" if groups is above else "from"
+        found = [f"{ARMS[arm].title} {between} {', '.join(others)}" for arm, others in groups.items()]
+        if found:
+            sentences.append(f"{words}: {'; '.join(found)}.")
+    return " ".join(sentences)
 
 
 def _known(
