@@ -344,10 +344,13 @@ def test_words_claim_only_what_intervals_separate() -> None:
     values = {"sparse": [0.9, 0.91, 0.92], "vae": [0.1, 0.11, 0.12], "beta_vae": [0.2, 0.9, 1.5], "pixels": [1.0]}
     pairs = [("sparse", "vae"), ("sparse", "beta_vae"), ("vae", "beta_vae"), ("sparse", "pixels")]
     assert comparison_words(values, pairs) == (
-        "sparse 0.91 ± 0.02; β-VAE 0.87 ± 1.62; VAE 0.11 ± 0.02. Above, with intervals apart: sparse over VAE. "
-        "Cannot be told apart: sparse from β-VAE; VAE from β-VAE."
+        "With intervals apart: sparse 0.91 ± 0.02 over VAE 0.11 ± 0.02. "
+        "2 of the 3 pairs that were to be compared cannot be told apart."
     )
-    assert comparison_words(values, [("vae", "sparse")]).endswith("Above, with intervals apart: sparse over VAE.")
+    alone = "With intervals apart: sparse 0.91 ± 0.02 over VAE 0.11 ± 0.02."
+    assert comparison_words(values, [("vae", "sparse")]) == alone
+    none = "No intervals are apart in any of the 1 compared pairs of arms."
+    assert comparison_words(values, [("vae", "beta_vae")]) == none
     assert comparison_words({}, [("sparse", "vae")]) == ""
 
 

@@ -84,7 +84,7 @@ def _shown(interval: Interval, digits: int = 2) -> str:
 
 
 def comparison_words(values: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str]], digits: int = 2) -> str:
-    """What each arm reaches, which arms are above which, and which cannot be told apart.
+    """Which arms are above which, with their numbers, and how many pairs cannot be told apart; tables list the rest.
 
     Args:
         values: arm -> one value per seed; an arm with fewer than 2 is left out.
@@ -98,22 +98,19 @@ def comparison_words(values: Mapping[str, Sequence[float]], pairs: Sequence[tupl
     known = [pair for pair in pairs if set(pair) <= intervals.keys()]
     if not known:
         return ""
-    named = {arm for pair in known for arm in pair}
-    ranked = sorted(named, key=lambda arm: -intervals[arm].centre)
-    above: dict[str, list[str]] = {}
-    level: dict[str, list[str]] = {}
-    for first, second in known:
-        side = apart(intervals[first], intervals[second])
-        higher, lower = (second, first) if side < 0 else (first, second)
-        group = above if side else level
-        group.setdefault(higher, []).append(ARMS[lower].title)
-    sentences = [f"{'; '.join(f'{ARMS[arm].title} {_shown(intervals[arm], digits)}' for arm in ranked)}."]
-    for words, groups in (("Above, with intervals apart", above), ("Cannot be told apart", level)):
-        between = "over" if groups is above else "from"
-        found = [f"{ARMS[arm].title} {between} {', '.join(others)}" for arm, others in groups.items()]
-        if found:
-            sentences.append(f"{words}: {'; '.join(found)}.")
-    return " ".join(sentences)
+    sides = [apart(intervals[first], intervals[second]) for first, second in known]
+    ordered = [
+        (first, second) if side > 0 else (second, first)
+        for (first, second), side in zip(known, sides, strict=True)
+        if side
+    ]
+    if not ordered:
+        return f"No intervals are apart in any of the {len(known)} compared pairs of arms."
+    shown = {arm: f"{ARMS[arm].title} {_shown(interval, digits)}" for arm, interval in intervals.items()}
+    claims = "; ".join(f"{shown[higher]} over {shown[lower]}" for higher, lower in ordered)
+    rest = len(known) - len(ordered)
+    others = f" {rest} of the {len(known)} pairs that were to be compared cannot be told apart." if rest else ""
+    return f"With intervals apart: {claims}.{others}"
 
 
 def _known(
