@@ -37,6 +37,9 @@ class RecordConfig:
     """HDF5 file to write; pretrain on it with --dataset h5 --data-path FILE."""
     frames: int = 10_000
     """Number of frames."""
+    every: int = 1
+    """Record one of so many steps of each environment: neighbouring frames show nearly the same, and a score of codes on
+    them counts the same picture many times."""
     envs: int = 8
     """Environments stepped together."""
     parallel: bool = False
@@ -59,7 +62,7 @@ class RecordConfig:
     """Show a progress bar."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "envs"):
+        for name in ("frames", "every", "envs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} needs at least 1, got {getattr(self, name)}")
         if self.resume and self.overwrite:
@@ -144,7 +147,7 @@ def _settings(config: RecordConfig) -> str:
     """What must be the same for a recording to be continued."""
     kept = ["env", "frames", "render", "key", "policy", "seed"]
     # left out where it is not given: recordings of earlier versions can be continued
-    kept += ["env_kwargs"] * (config.env_kwargs is not None)
+    kept += ["env_kwargs"] * (config.env_kwargs is not None) + ["every"] * (config.every != 1)
     return json.dumps({name: getattr(config, name) for name in kept}, sort_keys=True)
 
 
@@ -183,8 +186,9 @@ def _record(config: RecordConfig, venv: _Venv, partial: Path, done: int, act: Po
                     file.attrs["frames_done"] = done
                     file.flush()
                 if done < config.frames:
-                    actions = venv.action_space.sample() if act is None else act(observations)
-                    observations, _, _, _, infos = venv.step(actions)
+                    for _ in range(config.every):
+                        actions = venv.action_space.sample() if act is None else act(observations)
+                        observations, _, _, _, infos = venv.step(actions)
                     images = _images(config, venv, observations)
 
 

@@ -44,6 +44,15 @@ def test_recordings_repeat_by_seed(tmp_path: Path) -> None:
     assert not np.array_equal(images[0], images[2])
 
 
+def test_one_of_several_steps_is_recorded(tmp_path: Path) -> None:
+    every_step = load_dataset("h5", _record(tmp_path / "a.h5", frames=4 * 13)).images(np.arange(4 * 13))
+    thinned = load_dataset("h5", _record(tmp_path / "b.h5", frames=4 * 5, every=3)).images(np.arange(4 * 5))
+    # (steps, environments, ...): the first frame is that of the reset
+    assert np.array_equal(thinned.reshape(5, 4, -1), every_step.reshape(13, 4, -1)[::3])
+    with pytest.raises(ValueError, match="every needs at least 1, got 0"):
+        RecordConfig(ENV, "f.h5", every=0)
+
+
 def test_folders_are_made(tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder" / "a.h5"
     assert record(RecordConfig(ENV, str(out), frames=8, progress=False)) == out

@@ -48,6 +48,9 @@ class AgentScale:
     """ppo, and perhaps sac."""
     frames: Mapping[str, int]
     """Frames of the recordings `TRAIN_FRAMES` and `TEST_FRAMES`."""
+    spacing: Mapping[str, int]
+    """Of how many environment steps one is recorded. Within an episode neighbouring frames are nearly the same: encoders
+    learn less from them, and a probe that has seen one need not read the other."""
     pretraining_steps: Mapping[str, int]
     """Task -> optimisation steps of every encoder on its frames."""
     pretraining: Mapping[str, Any]
@@ -71,6 +74,8 @@ _SAC: dict[str, Any] = {"buffer_size": 100_000, "learning_starts": 1_000, "train
 HEADS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 """Algorithm -> widths of the dense layers of policy and value on top of what an arm observes, the same for all."""
 
+# episodes have at most 100 steps: about one test frame of each; primes, so that no phase of an episode is left out
+_SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
 _FROZEN = tuple(name for name, arm in ARMS.items() if arm.frozen)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe,boosted_probe"
 
@@ -88,6 +93,7 @@ SCALES = {
             )
         },
         frames={TRAIN_FRAMES: 600, TEST_FRAMES: 400},
+        spacing={TRAIN_FRAMES: 2, TEST_FRAMES: 3},
         pretraining_steps=dict.fromkeys(TASKS, 20),
         pretraining={"batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
         perceptual={"perceptual_features": "dae", "dae_steps": 5},
@@ -110,6 +116,7 @@ SCALES = {
             "sac": Algorithm(20_000, 8, _SAC, ("factors", "untrained", "vae", "beta_vae", "sparse"), ("SpriteReach",)),
         },
         frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
+        spacing=_SPACING,
         # five sprites in colour take longer than one in white
         pretraining_steps={"SpriteReach": 3_000, "SpriteChase": 6_000, "SpritePose": 6_000},
         # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
@@ -133,6 +140,7 @@ SCALES = {
             "sac": Algorithm(100_000, 8, _SAC, ("factors", *_FROZEN), ("SpriteReach",)),
         },
         frames={TRAIN_FRAMES: 100_000, TEST_FRAMES: 20_000},
+        spacing=_SPACING,
         pretraining_steps=dict.fromkeys(TASKS, 50_000),
         pretraining={
             "batch_size": 64,

@@ -64,6 +64,7 @@ def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progres
                         f"envs:{TASKS[task].environment}",
                         str(path),
                         frames=frames,
+                        every=scale.spacing[part],
                         env_kwargs=json.dumps({"domain": "source"}),
                         seed=_SEEDS[part],
                         resume=path.with_name(f"{path.name}.partial").is_file(),
