@@ -38,8 +38,8 @@ class RecordConfig:
     frames: int = 10_000
     """Number of frames."""
     every: int = 1
-    """Record one of so many steps of each environment: neighbouring frames show nearly the same, and a score of codes on
-    them counts the same picture many times."""
+    """Record one of so many steps of each environment: neighbouring frames show nearly the same, and a score of codes
+    on them counts the same picture many times."""
     envs: int = 8
     """Environments stepped together."""
     parallel: bool = False

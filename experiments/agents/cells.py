@@ -49,8 +49,8 @@ class AgentScale:
     frames: Mapping[str, int]
     """Frames of the recordings `TRAIN_FRAMES` and `TEST_FRAMES`."""
     spacing: Mapping[str, int]
-    """Of how many environment steps one is recorded. Within an episode neighbouring frames are nearly the same: encoders
-    learn less from them, and a probe that has seen one need not read the other."""
+    """Of how many environment steps one is recorded. Within an episode neighbouring frames are nearly the same:
+    encoders learn less from them, and a probe that has seen one need not read the other."""
     pretraining_steps: Mapping[str, int]
     """Task -> optimisation steps of every encoder on its frames."""
     pretraining: Mapping[str, Any]
