@@ -21,7 +21,14 @@ from experiments.agents.analysis import (
 )
 from experiments.agents.correlations import correlations, spearman
 from experiments.agents.curves import curves_of, final_level, learned_return, mean_over_training, steps_to
-from experiments.agents.findings import comparison_words, findings, ground_truth_order, order_sentence
+from experiments.agents.encoder_tables import score_title, shown_correlation
+from experiments.agents.findings import (
+    comparison_words,
+    findings,
+    ground_truth_order,
+    order_sentence,
+    prediction_words,
+)
 from experiments.agents.results import AgentResult
 from experiments.agents.scores import Scores, anchors_of, clear_difference, mean_returns, normalised_scores
 from experiments.agents.transfer import mean_share_kept, mean_target_return, share_kept, zero_shot
@@ -301,6 +308,22 @@ def test_scores_foretell_return() -> None:
     # the share kept is (value / 2 + 1) / (value + 1): the better, the less
     assert found["mig", "kept"].rho == pytest.approx(-1)
     assert correlations(study(agent()), "SpriteReach") == []
+
+
+def test_few_points_have_no_interval_and_no_word_is_said_of_them() -> None:
+    kinds = ("untrained", "autoencoder", "vae", "beta_vae", "sparse", "sparse_perceptual")
+    made = [entry for k, kind in enumerate(kinds) for entry in (agent(kind, 0, float(k)), encoder(kind, 0, mig=k))]
+    (one,) = (found for found in correlations(study(*made), "SpriteReach", repetitions=9) if found.outcome == "source")
+    assert (one.rho, one.low, one.high, one.count) == (pytest.approx(1), None, None, 6)
+    assert shown_correlation(one) == "+1.00 (6)"
+    assert prediction_words(study(*made), "SpriteReach", repetitions=9) == ""
+
+
+def test_scores_have_the_names_of_the_field() -> None:
+    titles = [
+        score_title(name) for name in ("aam", "mig_histogram", "dci_histogram_completeness", "position_r2", "sap")
+    ]
+    assert titles == ["AAM", "MIG histogram", "DCI histogram completeness", "position R²", "SAP"]
 
 
 def test_seeds_of_a_kind_and_their_means_may_disagree() -> None:

@@ -16,6 +16,8 @@ from experiments.agents.scores import RANDOM, Matrix
 from experiments.agents.transfer import mean_share_kept, mean_target_return
 
 MIN_POINTS = 5
+MIN_POINTS_OF_INTERVAL = 10
+"""A bootstrap of fewer points, many of them drawn twice, has intervals that say nothing."""
 """Fewer give no rank correlation."""
 OUTCOMES = {
     "source": "return in the source",
@@ -47,7 +49,7 @@ class Correlation:
     """-1..1 over the points, each an encoder and a seed; None with fewer than `MIN_POINTS`, or a constant column."""
     low: float | None
     """95 % bootstrap interval, the points drawn anew as if they were independent. Seeds of one kind of encoder are
-    not, so that it is too narrow."""
+    not, so that it is too narrow. None with fewer than `MIN_POINTS_OF_INTERVAL`."""
     high: float | None
     count: int
     """Points that have both."""
@@ -131,7 +133,7 @@ def _with_interval(values: Matrix, repetitions: int) -> tuple[float | None, floa
     if len(values) < MIN_POINTS or not (np.ptp(values, axis=0) > 0).all():
         return None, None, None
     rho = float(spearman(values[:, 0], values[:, 1]))
-    if not repetitions:
+    if not repetitions or len(values) < MIN_POINTS_OF_INTERVAL:
         return rho, None, None
     drawn = values[np.random.default_rng(0).integers(len(values), size=(repetitions, len(values)))]
     found = spearman(drawn[..., 0], drawn[..., 1])

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 
 from experiments.agents.analysis import REPETITIONS
 from experiments.agents.arms import ENCODERS, TASKS, UNTRAINED
-from experiments.agents.correlations import MIN_POINTS, OUTCOMES, Correlation, correlations, points_of, score_names
+from experiments.agents.correlations import (
+    MIN_POINTS,
+    MIN_POINTS_OF_INTERVAL,
+    OUTCOMES,
+    Correlation,
+    correlations,
+    points_of,
+    score_names,
+)
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.tables import agent_tables, note_of
 from experiments.tables import EMPTY, Table, laid_out, spread
 
 TITLES = {UNTRAINED: "untrained", "autoencoder": "autoencoder", "vae": "VAE", "beta_vae": "β-VAE"}
 _UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}
+_ACRONYMS = ("aam", "dci", "mig", "sap")
 _INTERVAL = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
 
 
@@ -23,7 +32,10 @@ def encoder_title(encoder: str) -> str:
 
 def score_title(score: str) -> str:
     """What tables and figures call a score of an encoder."""
-    return _UNITS[score][0] if score in _UNITS else score.replace("_r2", " R²").replace("dci", "DCI").replace("_", " ")
+    if score in _UNITS:
+        return _UNITS[score][0]
+    words = score.replace("_r2", " R²").split("_")
+    return " ".join(word.upper() if word in _ACRONYMS else word for word in words)
 
 
 def _by_encoder(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
@@ -69,7 +81,10 @@ def objects_table(study: AgentStudy, task: str) -> Table | None:
 
 def shown_correlation(one: Correlation) -> str:
     """A rank correlation, its interval and its number of points as the text of a cell."""
-    return EMPTY if one.rho is None else f"{one.rho:+.2f} [{one.low:+.2f}, {one.high:+.2f}] ({one.count})"
+    if one.rho is None:
+        return EMPTY
+    interval = "" if one.low is None else f" [{one.low:+.2f}, {one.high:+.2f}]"
+    return f"{one.rho:+.2f}{interval} ({one.count})"
 
 
 def correlations_table(
@@ -98,7 +113,8 @@ def correlations_table(
     tested = sum(one.rho is not None for one in found)
     words = (
         "Spearman's ρ over the encoders with an agent on their frozen codes, the untrained one among them: 95 % "
-        f"bootstrap interval, points in brackets; {EMPTY} with fewer than {MIN_POINTS} or without differences. A point "
+        f"bootstrap interval from {MIN_POINTS_OF_INTERVAL} points on, points in brackets; {EMPTY} with fewer than "
+        f"{MIN_POINTS} or without differences. A point "
         "is an encoder and a seed; points of the same kind of encoder are not independent, which makes the intervals "
         "too narrow, so that ρ over the means per kind stands beside, kinds in brackets. "
         f"Of {tested} correlations about {0.05 * tested:.0f} intervals leave 0 out by chance alone."

@@ -142,8 +142,8 @@ def prediction_words(study: AgentStudy, task: str, algorithm: str = "ppo", *, re
     found = correlations(study, task, algorithm, repetitions=repetitions)
     words = []
     for outcome, title in OUTCOMES.items():
-        known = [one for one in found if one.outcome == outcome and one.rho is not None]
-        clear = [one for one in known if one.low is not None and one.high is not None and one.low * one.high > 0]
+        known = [one for one in found if one.outcome == outcome and one.low is not None and one.high is not None]
+        clear = [one for one in known if (one.low or 0) * (one.high or 0) > 0]
         clear.sort(key=lambda one: -abs(one.rho or 0))
         if not known:
             continue
