@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -30,7 +31,7 @@ from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
-from sparse_repr import load_encoder
+from sparse_repr import load_encoder, pretrain_encoder
 
 PPO_SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
 SAC_SETTINGS = {"buffer_size": 200, "learning_starts": 20, "train_freq": 1, "gradient_steps": 1}
@@ -236,6 +237,26 @@ def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:
                 longer = dataclasses.replace(cell, training=dataclasses.replace(cell.training, code_size=4))
                 with pytest.raises(ValueError, match="was computed with other settings .*code_size"):
                     check_cells([longer], ENCODER_CELLS)
+
+
+def test_the_time_of_an_interrupted_encoder_is_that_of_all_its_steps(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = encoder_cell(TINY, "SpriteReach", "beta_vae", 0, study)
+    assert cell.training is not None
+    folder = tmp_path / "beta"
+    training = dataclasses.replace(cell.training, steps=4, run_dir=str(folder))
+    cell = dataclasses.replace(cell, training=training, folder=folder)
+    pretrain_encoder(dataclasses.replace(training, steps=3))
+    monkeypatch.setattr(agent_encoders, "_scores_of_run", lambda *_: {})
+    monkeypatch.setattr(agent_encoders, "time", SimpleNamespace(perf_counter=iter([10.0, 12.5, 13.0]).__next__))
+    complete_encoders([cell], lambda _: None)
+    # one of four steps took 2.5 seconds
+    assert json.loads((folder / agent_encoders.RECORD).read_text())["seconds"] == {"training": 10.0, "evaluation": 0.5}
+    (folder / agent_encoders.RECORD).unlink()
+    monkeypatch.setattr(agent_encoders, "time", SimpleNamespace(perf_counter=iter([0.0, 1.0, 2.0]).__next__))
+    complete_encoders([cell], lambda _: None)
+    assert json.loads((folder / agent_encoders.RECORD).read_text())["seconds"] == {"training": None, "evaluation": 1.0}
 
 
 def test_an_untrained_encoder_shows_every_unit_that_varies(study: Path) -> None:

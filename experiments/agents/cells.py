@@ -77,7 +77,7 @@ HEADS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 # episodes have at most 100 steps: about one test frame of each; primes, so that no phase of an episode is left out
 _SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
 _FROZEN = tuple(name for name, arm in ARMS.items() if arm.frozen)
-_SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe,boosted_probe"
+_SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 
 SCALES = {
     "smoke": AgentScale(

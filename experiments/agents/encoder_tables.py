@@ -21,6 +21,21 @@ from experiments.tables import EMPTY, Table, laid_out, spread
 
 TITLES = {UNTRAINED: "untrained", "autoencoder": "autoencoder", "vae": "VAE", "beta_vae": "β-VAE"}
 _UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}
+MAIN_SCORES = (
+    "psnr_db",
+    "ssim",
+    "mig",
+    "aam",
+    "dci_histogram_disentanglement",
+    "dci_histogram_informativeness",
+    "linear_probe",
+    "position_r2",
+    "class_accuracy",
+    "hoyer_sparsity",
+    "exact_zero_fraction",
+    "active_units",
+)
+"""Scores of encoders that tables and figures show; all of them are among the correlations and in the files."""
 _ACRONYMS = ("aam", "dci", "mig", "sap")
 _INTERVAL = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
 
@@ -63,8 +78,9 @@ def _encoders_table(
 
 
 def encoders_table(study: AgentStudy, task: str) -> Table | None:
-    """All scores of the encoders of a task; None where none is finished."""
-    names = score_names(entry for entry in study.encoders if entry.task == task)
+    """The main scores of the encoders of a task; None where none is finished."""
+    known = score_names(entry for entry in study.encoders if entry.task == task)
+    names = [name for name in MAIN_SCORES if name in known]
     columns = [(name, score_title(name), _UNITS[name][1] if name in _UNITS else 3) for name in names]
     return _encoders_table(study, task, f"Encoders of {task}", columns, objects=False)
 

@@ -101,7 +101,7 @@ def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], No
 
 
 def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
-    started = time.perf_counter()
+    begun, started = _steps_taken(cell), time.perf_counter()
     with cpu_threads(cell.threads):
         train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
         if cell.training is None:
@@ -134,12 +134,19 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
                 "scores": scores,
                 "small_objects": objects,
                 "seconds": {
-                    "training": round(trained - started, 2),
+                    "training": _seconds_of_all_steps(cell, begun, trained - started),
                     "evaluation": round(time.perf_counter() - trained, 2),
                 },
                 "machine": machine_facts(),
             },
         )
+
+
+def _seconds_of_all_steps(cell: EncoderCell, begun: int, seconds: float) -> float | None:
+    """Of an interrupted run the time of the whole at the rate of its last part; None where that had no step."""
+    if cell.training is None:
+        return round(seconds, 2)
+    return round(seconds * cell.steps / (cell.steps - begun), 2) if begun < cell.steps else None
 
 
 def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from experiments.agents.analysis import REPETITIONS, Estimate, iqm_of_arms, perf
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.correlations import Point, correlations, points_of
 from experiments.agents.curves import SHARE, curves_of, learned_return
-from experiments.agents.encoder_tables import score_title
+from experiments.agents.encoder_tables import MAIN_SCORES, score_title
 from experiments.agents.palette import add_legend, colour_of, line_style, mark_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, episodes_of
@@ -23,21 +23,6 @@ from experiments.statistics import t_interval
 
 MANY = 5
 """With fewer seeds every one is drawn, without an interval."""
-_SCATTERED = (
-    "psnr_db",
-    "ssim",
-    "mig",
-    "aam",
-    "dci_histogram_disentanglement",
-    "linear_probe",
-    "boosted_probe",
-    "position_r2",
-    "class_accuracy",
-    "hoyer_sparsity",
-    "exact_zero_fraction",
-    "active_units",
-)
-"""Scores of encoders that are drawn, those that differ."""
 _PROFILE = np.linspace(-0.2, 1.3, 151)
 _SHIFT = 0.8
 """Of the distance of two domains: how far their dots are spread."""
@@ -191,7 +176,7 @@ def scatter_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any 
     """Scores of the encoders against what agents reach on their frozen codes; None where no score differs."""
     points = points_of(study, task, algorithm)
     found = {one.score: one for one in correlations(study, task, algorithm, repetitions=0) if one.outcome == "source"}
-    drawn = [name for name in _SCATTERED if len({point.encoder.scores.get(name) for point in points} - {None}) > 1]
+    drawn = [name for name in MAIN_SCORES if len({point.encoder.scores.get(name) for point in points} - {None}) > 1]
     if not drawn:
         return None
     across = min(4, len(drawn))

@@ -53,11 +53,11 @@ class EncoderResult:
     """Of its training."""
     scores: Mapping[str, float | None]
     """Name -> score, higher being better but for active_units and dead ones: psnr_db, ssim, mig, dci_histogram, ...,
-    linear_probe, boosted_probe, hoyer_sparsity, exact_zero_fraction, active_units, position_r2, class_accuracy."""
+    linear_probe, hoyer_sparsity, exact_zero_fraction, active_units, position_r2, class_accuracy."""
     position_r2: Mapping[str, float]
     """Sprite -> held-out R² of a probe that reads its place, mean of across and down, 0..1."""
-    seconds: Mapping[str, float]
-    """training and evaluation."""
+    seconds: Mapping[str, float | None]
+    """training and evaluation; training is None where it ended before the scores were interrupted."""
     machine: Mapping[str, Any]
     """As `measuring.machine_facts`."""
 

@@ -228,8 +228,9 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     per_step = {arm: fmean(agent.seconds["training"] / agent.steps for agent in agents) for arm, agents in arms.items()}
     encoders: dict[str, list[float]] = {}
     for encoder in study.encoders:
-        if encoder.task == task and encoder.seconds.get("training"):
-            encoders.setdefault(encoder.encoder, []).append(encoder.seconds["training"])
+        seconds = encoder.seconds.get("training")
+        if encoder.task == task and seconds:
+            encoders.setdefault(encoder.encoder, []).append(seconds)
     rows = [
         [
             ARMS[arm].title,
