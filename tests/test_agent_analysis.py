@@ -372,7 +372,7 @@ def test_words_claim_only_what_intervals_separate() -> None:
     )
     alone = "With intervals apart: sparse 0.91 ± 0.02 over VAE 0.11 ± 0.02."
     assert comparison_words(values, [("vae", "sparse")]) == alone
-    none = "No intervals are apart in any of the 1 compared pairs of arms."
+    none = "No intervals are apart in the one compared pair of arms."
     assert comparison_words(values, [("vae", "beta_vae")]) == none
     assert comparison_words({}, [("sparse", "vae")]) == ""
 

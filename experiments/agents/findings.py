@@ -105,7 +105,10 @@ def comparison_words(values: Mapping[str, Sequence[float]], pairs: Sequence[tupl
         if side
     ]
     if not ordered:
-        return f"No intervals are apart in any of the {len(known)} compared pairs of arms."
+        pairs_in_words = (
+            f"any of the {len(known)} compared pairs of arms" if len(known) > 1 else "the one compared pair of arms"
+        )
+        return f"No intervals are apart in {pairs_in_words}."
     shown = {arm: f"{ARMS[arm].title} {_shown(interval, digits)}" for arm, interval in intervals.items()}
     claims = "; ".join(f"{shown[higher]} over {shown[lower]}" for higher, lower in ordered)
     rest = len(known) - len(ordered)
