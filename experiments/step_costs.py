@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from experiments.measuring import steady_clock, summary
@@ -49,8 +49,15 @@ def measure_step_costs(
         for run in runs
         for size, _ in stages(run, run.steps)
     }
-    trainers = {name: Trainer(run.resolve(), data) for name, run in kinds.items()}
+    trainers = {name: prepared_trainer(run, data) for name, run in kinds.items()}
     return time_steps(trainers, rounds=rounds, seconds=seconds)
+
+
+def prepared_trainer(run: PretrainConfig, data: FactorDataset) -> Trainer:
+    """A trainer whose steps cost what those of the run do; features that it learns first are learned for a moment."""
+    trainer = Trainer(dataclasses.replace(run, dae_steps=1).resolve(), data)
+    trainer.prepare()
+    return trainer
 
 
 def time_steps(
@@ -80,7 +87,7 @@ def time_steps(
 def _take(trainer: Trainer, steps: int) -> float:
     """Seconds of some steps."""
     autocast = autocast_for(trainer.device, trainer.config.precision)
-    now: Callable[[], float] = steady_clock(trainer.device, trainer.config.threads)
+    now = steady_clock(trainer.device, trainer.config.threads)
     started = now()
     for _ in range(steps):
         terms = trainer.train_step(autocast)

@@ -64,7 +64,7 @@ class TrainableEncoder(nn.Module):
         if self._preprocessing.layout_of(tuple(images.shape[1:])) == "HWC":
             images = images.permute(0, 3, 1, 2)
         weight = next(self.network.parameters())
-        # in this order a step takes three quarters of the time; weights stay as they are, which torch.export asks for
+        # the order in which convolutions are fastest; weights stay in theirs, which torch.export asks for
         pixels = self._preprocessing(images).to(weight.dtype).contiguous(memory_format=torch.channels_last)
         posterior: Posterior = self.network(pixels)
         return posterior

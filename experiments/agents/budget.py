@@ -23,10 +23,9 @@ from experiments.agents.cells import (
 )
 from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
-from experiments.step_costs import time_steps
-from sparse_repr.data import FactorDataset, load_dataset
+from experiments.step_costs import prepared_trainer, time_steps
+from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.training import Trainer
 
 _ROLLOUTS = 2
 _SAC_STEPS = 400
@@ -70,24 +69,17 @@ def _seconds_of_scoring(cell: EncoderCell) -> float:
 
 def _encoder_rows(cells: Sequence[EncoderCell], scorings: dict[str, float]) -> list[dict[str, Any]]:
     kinds = {(cell.task_name, cell.encoder): cell for cell in reversed(cells)}
-    trained = {kind: cell for kind, cell in kinds.items() if cell.training is not None}
-    data = {cell.frames[TRAIN_FRAMES]: load_dataset("h5", cell.frames[TRAIN_FRAMES]) for cell in trained.values()}
+    runs = {kind: cell.training for kind, cell in kinds.items() if cell.training is not None}
+    data = {task: load_dataset("h5", kinds[task, encoder].frames[TRAIN_FRAMES]) for task, encoder in runs}
     with cpu_threads(cells[0].threads if cells else None):
-        steps = time_steps({kind: _trainer(cell, data[cell.frames[TRAIN_FRAMES]]) for kind, cell in trained.items()})
+        steps = time_steps({kind: prepared_trainer(run, data[kind[0]]) for kind, run in runs.items()})
     rows = []
     for (task, encoder), count in Counter((cell.task_name, cell.encoder) for cell in cells).items():
         seconds = scorings[task]
         if (task, encoder) in steps:
-            seconds += kinds[task, encoder].steps * steps[task, encoder]["median"]
+            seconds += runs[task, encoder].steps * steps[task, encoder]["median"]
         rows.append({"cell": f"encoder {encoder}, {task}", "cells": count, "seconds": seconds})
     return rows
-
-
-def _trainer(cell: EncoderCell, data: FactorDataset) -> Trainer:
-    assert cell.training is not None
-    trainer = Trainer(cell.training.resolve(), data)
-    trainer.prepare()
-    return trainer
 
 
 def _agent_rows(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[dict[str, Any]]:

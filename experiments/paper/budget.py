@@ -15,7 +15,7 @@ import torch
 from experiments.committed import markdown_table
 from experiments.measuring import machine_facts, steady_clock
 from experiments.paper.cells import METHODS, Cell, Stop
-from experiments.step_costs import time_steps
+from experiments.step_costs import prepared_trainer, time_steps
 from sparse_repr import load_encoder, pretrain_encoder
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
@@ -24,7 +24,6 @@ from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import lpips, ssim
 from sparse_repr.metrics.lpips import default_weights_path
-from sparse_repr.training import Trainer
 
 # enough items for every score that draws 10,000; what grows with the number of items is timed by itself
 _SAMPLE = 20_000
@@ -51,7 +50,9 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
         kinds.setdefault((cell.dataset, cell.method), []).append(cell)
     data = {dataset: load_dataset(dataset) for dataset in dict.fromkeys(dataset for dataset, _ in kinds)}
     with cpu_threads(cells[0].training.threads):
-        steps = time_steps({kind: _trainer(members[0], data[kind[0]]) for kind, members in kinds.items()})
+        steps = time_steps(
+            {kind: prepared_trainer(members[0].training, data[kind[0]]) for kind, members in kinds.items()}
+        )
     evaluations: dict[tuple[str, str], Evaluation] = {}
     rows: list[dict[str, Any]] = []
     for (dataset, method), members in kinds.items():
@@ -85,12 +86,6 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
         "process_hours": hours,
         "hours": hours / processes,
     }
-
-
-def _trainer(cell: Cell, data: FactorDataset) -> Trainer:
-    trainer = Trainer(dataclasses.replace(cell.training, dae_steps=1).resolve(), data)
-    trainer.prepare()
-    return trainer
 
 
 @dataclasses.dataclass(frozen=True)
