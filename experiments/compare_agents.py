@@ -18,6 +18,7 @@ from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.budget import budget_as_markdown, measure_budget
 from experiments.agents.cells import SCALES, agent_cells, encoder_cells
 from experiments.agents.encoders import ENCODER_CELLS, record_frames
+from experiments.agents.ends import play_again
 from experiments.agents.files import publish_study
 from experiments.agents.films import draw_films
 from experiments.agents.report import publish_agent_report, write_agent_report
@@ -61,6 +62,8 @@ class CompareConfig:
     films: bool = False
     """Compute nothing, only film the finished agents of the first seed, and draw what their encoders show of the small
     objects."""
+    ends: bool = False
+    """Train nothing, only play every finished agent again, and count how its episodes end by what they ask for."""
     report: bool = False
     """Compute nothing, only write report.html from what is finished."""
     publish: bool = False
@@ -81,7 +84,8 @@ class CompareConfig:
             lookup(ARMS, arm, "arm")
         if self.seeds:
             parse_seeds(self.seeds)
-        modes = [name for name in ("budget", "films", "report", "publish", "encoders_only") if getattr(self, name)]
+        known = ("budget", "films", "ends", "report", "publish", "encoders_only")
+        modes = [name for name in known if getattr(self, name)]
         if len(modes) > 1:
             raise ValueError(f"give one of --{' and --'.join(mode.replace('_', '-') for mode in modes)}")
 
@@ -136,6 +140,9 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     if config.films:
         for path in draw_films(scale, agents, out):
             print(path)
+        return {}
+    if config.ends:
+        print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
         return {}
     training = Agenda(encoders, ENCODER_CELLS, progress=config.progress)
     record_frames(scale, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=config.progress)

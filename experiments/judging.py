@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 
-def judge(venv: VecEnv, episodes: int, act: Callable[[Any], Any], *, seed: int) -> list[dict[str, float]]:
+def judge(
+    venv: VecEnv,
+    episodes: int,
+    act: Callable[[Any], Any],
+    *,
+    seed: int,
+    more: Callable[[Mapping[str, Any]], dict[str, float]] | None = None,
+) -> list[dict[str, float]]:
     """Return, length and success of the first `episodes` episodes, the same number from every environment.
 
     Args:
@@ -17,9 +24,10 @@ def judge(venv: VecEnv, episodes: int, act: Callable[[Any], Any], *, seed: int) 
         episodes: how many.
         act: observations of all environments -> actions.
         seed: of the first environment's first episode; the others count on from it.
+        more: infos of an episode's last step -> what else to tell of it.
 
     Returns:
-        Per episode "return", "steps" and "success".
+        Per episode "return", "steps" and "success", and what `more` tells.
     """
     venv.seed(seed)
     observations = venv.reset()
@@ -33,5 +41,6 @@ def judge(venv: VecEnv, episodes: int, act: Callable[[Any], Any], *, seed: int) 
             if counts[i] < per_env:
                 counts[i] += 1
                 episode = infos[i]["episode"]
-                finished.append({"return": episode["r"], "steps": episode["l"], "success": infos[i]["is_success"]})
+                told = {"return": episode["r"], "steps": episode["l"], "success": infos[i]["is_success"]}
+                finished.append(told if more is None else {**told, **more(infos[i])})
     return finished[:episodes]

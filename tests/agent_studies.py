@@ -9,7 +9,8 @@ import numpy as np
 
 from envs.domains import TARGETS
 from experiments.agents.arms import ARMS, TASKS
-from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
+from experiments.agents.ends import OUTCOMES
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 
 MACHINE = {"processor": "P", "cores": 2, "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"}
 Curve = Sequence[tuple[int, float, float, int]]
@@ -48,11 +49,19 @@ def encoder(
     return EncoderResult(task, name, seed, scores, positions, {"training": 100.0, "evaluation": 5.0}, MACHINE)
 
 
-def study(*found: AgentResult | EncoderResult, scale: str = "tiny") -> AgentStudy:
+def ends(
+    arm: str = "vae", seed: int = 0, *, task: str = "SpriteReach", algorithm: str = "ppo", **kinds: Sequence[int]
+) -> EpisodeEnds:
+    """Ends of an agent's episodes: kind -> number of successes, failures and time limits."""
+    named = {kind: dict(zip(OUTCOMES, counts, strict=True)) for kind, counts in kinds.items()}
+    return EpisodeEnds(task, arm, algorithm, seed, named, MACHINE)
+
+
+def study(*found: AgentResult | EncoderResult | EpisodeEnds, scale: str = "tiny") -> AgentStudy:
     """A study of what is given, in its order."""
     agents = [entry for entry in found if isinstance(entry, AgentResult)]
     encoders = [entry for entry in found if isinstance(entry, EncoderResult)]
-    return AgentStudy(scale, agents, encoders)
+    return AgentStudy(scale, agents, encoders, [entry for entry in found if isinstance(entry, EpisodeEnds)])
 
 
 def _end(arm: str) -> float:

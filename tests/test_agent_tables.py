@@ -14,6 +14,7 @@ from experiments.agents.tables import (
     agent_tables,
     cost_table,
     efficiency_table,
+    ends_table,
     final_table,
     improvement_table,
     kept_table,
@@ -21,7 +22,7 @@ from experiments.agents.tables import (
     transfer_table,
 )
 from experiments.tables import Table
-from tests.agent_studies import MACHINE, agent, encoder, study, whole_study
+from tests.agent_studies import MACHINE, agent, encoder, ends, study, whole_study
 
 REPETITIONS = 10
 
@@ -105,6 +106,29 @@ def test_sample_efficiency_says_how_many_seeds_get_there() -> None:
     assert "Ground truth is not clearly above the random policy yet." in table.note
     assert "Curves have 2 windows" in table.note
     assert efficiency_table(study(agent("random_policy")), "SpriteReach") is None
+
+
+def test_the_table_of_ends_has_every_kind_of_episode() -> None:
+    found = study(
+        ends("random_policy", square=(0, 1, 3), ellipse=(0, 4, 0), heart=(0, 2, 0)),
+        ends("vae", 0, square=(4, 0, 0), ellipse=(0, 0, 4), heart=(1, 1, 0)),
+        ends("vae", 1, square=(2, 0, 0), ellipse=(0, 0, 0), heart=(0, 2, 0)),
+        ends("vae", 0, algorithm="sac", square=(0, 1, 0), ellipse=(0, 1, 0), heart=(0, 1, 0)),
+        ends("vae", 0, task="SpriteChase", all=(1, 2, 1)),
+    )
+    table = ends_table(found, "SpriteReach")
+    assert column(table, "square: success (%)") == {"random policy": "0", "VAE": "100 ± 0 (100, 100)"}
+    # the second seed had no ellipse
+    assert column(table, "ellipse: success (%)") == {"random policy": "0", "VAE": "0"}
+    assert column(table, "success (%)")["VAE"].startswith("50 ± 0")
+    assert column(table, "failure (%)")["random policy"] == "70"
+    assert column(table, "time limit (%)")["VAE"].endswith("(40, 0)")
+    assert list(column(ends_table(found, "SpriteReach", "sac"), "success (%)")) == ["random policy", "VAE"]
+    chase = ends_table(found, "SpriteChase")
+    assert chase is not None
+    assert chase.header == ("arm", "seeds", "success (%)", "failure (%)", "time limit (%)")
+    assert column(chase, "failure (%)") == {"VAE": "50"}
+    assert ends_table(study(agent()), "SpriteReach") is None
 
 
 def test_transfer_tables_show_the_domains_that_were_evaluated() -> None:

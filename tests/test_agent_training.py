@@ -28,6 +28,7 @@ from experiments.agents.cells import (
     encoder_cells,
 )
 from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames
+from experiments.agents.ends import ENDS, OUTCOMES, counted, play_again
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
@@ -101,13 +102,16 @@ def test_tasks_name_factors_of_their_environments(name: str) -> None:
     env.close()
     asked = {*task.one_hot, *task.classes, *(factor for pair in task.positions.values() for factor in pair)}
     assert asked <= names
+    if task.decided_by is not None:
+        factor, kinds = task.decided_by
+        assert len(kinds) == task.one_hot[factor]
     # fewer units than factors could not hold them all
     assert task.code_size >= len(names)
 
 
 @pytest.mark.parametrize("scale", SCALES.values())
 def test_episodes_are_shared_equally_by_the_environments_they_are_played_in(scale: AgentScale) -> None:
-    assert scale.episodes % min(agent_training._JUDGED_TOGETHER, scale.episodes) == 0
+    assert scale.episodes % min(agent_training.JUDGED_TOGETHER, scale.episodes) == 0
 
 
 @pytest.mark.parametrize("name", ["pixels", "factors", "vae", "untrained", "vae_tuned"])
@@ -288,3 +292,50 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         encoder_cell(TINY, "SpriteReech", "vae", 0, tmp_path)
     with pytest.raises(ValueError, match="unknown algorithm of this scale 'dqn'"):
         agent_cell(TINY, "SpriteReach", "vae", "dqn", 0, tmp_path)
+
+
+def test_episodes_are_counted_by_how_they_end() -> None:
+    episodes = [
+        {"success": 1.0, "truncated": 0.0},
+        {"success": 1.0, "truncated": 1.0},  # in the last step allowed
+        {"success": 0.0, "truncated": 1.0},
+        {"success": 0.0, "truncated": 0.0},
+        {"success": 0.0, "truncated": 0.0},
+    ]
+    assert counted(episodes) == {"success": 2, "failure": 2, "time limit": 1}
+
+
+@pytest.mark.parametrize("task", ["SpriteReach", "SpriteChase"])
+def test_finished_agents_are_played_again_once(
+    study: Path, tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [cell_of(study, arm, task=task, into=tmp_path) for arm in ("random_policy", "factors", "vae")]
+    complete_agents(cells[::2], lambda _: None)
+    assert play_again(cells, progress=False) == 2
+    assert not (cells[1].folder / ENDS).exists()
+    for cell in cells[::2]:
+        content = json.loads((cell.folder / ENDS).read_text())
+        kinds = ["square", "ellipse", "heart"] if task == "SpriteReach" else ["all"]
+        assert list(content["kinds"]) == kinds
+        assert all(tuple(counts) == OUTCOMES for counts in content["kinds"].values())
+        assert sum(sum(counts.values()) for counts in content["kinds"].values()) == TINY.episodes
+        assert content["settings"] == record_of(cell)["settings"]
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.agents.ends.judge", lambda *_, **__: pytest.fail("played again"))
+        assert play_again(cells, progress=False) == 2
+
+
+def test_kinds_of_episodes_are_those_of_the_environment(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def goes_to_the_square_s_corner(agent: Any, venv: Any, seed: int) -> Any:
+        return lambda observations: np.full((len(observations), 2), -1.0, np.float32)
+
+    cell = dataclasses.replace(cell_of(study, "random_policy", into=tmp_path), episodes=20)
+    complete_agents([cell], lambda _: None)
+    monkeypatch.setattr("experiments.agents.ends.act_of", goes_to_the_square_s_corner)
+    play_again([cell], progress=False)
+    kinds = json.loads((cell.folder / ENDS).read_text())["kinds"]
+    assert kinds["square"]["success"] == sum(kinds["square"].values()) > 0
+    for other in ("ellipse", "heart"):
+        assert kinds[other]["failure"] == sum(kinds[other].values()) > 0

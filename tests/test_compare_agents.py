@@ -69,7 +69,10 @@ def test_a_study_is_computed_once_reported_and_published(
         "SpriteReach-ppo.png",
         "SpriteReach-vae-objects.png",
     }
+    assert main([*words, "--ends"]) == 0
+    assert "8 agents know how their episodes end" in capsys.readouterr().out
     assert main([*words, "--report"]) == 0
+    assert "How episodes of SpriteReach end" in (tmp_path / "study" / "report.html").read_text()
     assert "data:image/gif;base64," in (tmp_path / "study" / "report.html").read_text()
 
     assert main([*words, "--publish"]) == 0
@@ -77,6 +80,7 @@ def test_a_study_is_computed_once_reported_and_published(
     published = published_study(folder, "smoke")
     assert len(published.agents) == 8
     assert len(published.encoders) == 4
+    assert len(published.ends) == 8
     assert published.agents[3].returns.keys() == study.agents[3].returns.keys()
     assert published.agents[3].mean_return() == pytest.approx(study.agents[3].mean_return(), rel=1e-5)
     assert (folder / "learning-SpriteReach-ppo.png").is_file()

@@ -95,9 +95,12 @@ def test_judging_counts_every_environment_equally() -> None:
             infos = [{"episode": {"r": i, "l": 1}, "is_success": bool(i)} for i in range(2)]
             return np.zeros(2), np.zeros(2), done, infos
 
-    episodes = judge(Venv(), 8, lambda observations: observations, seed=0)  # type: ignore[arg-type]
+    venv: Any = Venv()
+    episodes = judge(venv, 8, lambda observations: observations, seed=0)
     assert len(episodes) == 8
     assert sum(episode["success"] for episode in episodes) == 4
+    told = judge(venv, 2, lambda codes: codes, seed=0, more=lambda info: {"twice": 2 * info["is_success"]})
+    assert [(episode["success"], episode["twice"]) for episode in told] == [(False, 0), (True, 2)]
 
 
 def test_a_report_with_a_missing_value_is_an_error(tmp_path: Path) -> None:

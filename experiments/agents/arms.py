@@ -21,13 +21,20 @@ class Task:
     """Sprite -> its factors across and down: the small things that must be encoded."""
     classes: tuple[str, ...]
     """Factors that are names, which a code must tell apart."""
+    decided_by: tuple[str, tuple[str, ...]] | None = None
+    """The factor that says what to do, with the names of its values; None where every episode asks for the same."""
 
 
 _CHASE = ("player", "heart", "square", "ellipse_1", "ellipse_2")
 _CHASE_COLORS = tuple(f"{name}_color" for name in _CHASE[1:])
 TASKS = {
     "SpriteReach": Task(
-        "SparseRepr/SpriteReach-v0", 10, {"shape": 3}, {"sprite": ("position_x", "position_y")}, ("shape",)
+        "SparseRepr/SpriteReach-v0",
+        10,
+        {"shape": 3},
+        {"sprite": ("position_x", "position_y")},
+        ("shape",),
+        ("shape", ("square", "ellipse", "heart")),
     ),
     "SpriteChase": Task(
         "SparseRepr/SpriteChase-v0",

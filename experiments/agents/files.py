@@ -11,17 +11,25 @@ from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
 from experiments.agents.cells import SCALES
-from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
+from experiments.agents.ends import ENDS
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.committed import PLACES, portable
 from sparse_repr.files import write_json
 
-_KINDS = {"agents": agent_training.RECORD, "encoders": agent_encoders.RECORD}
+# published folder -> folder of the runs and name of the file in each
+_KINDS = {
+    "agents": ("agents", agent_training.RECORD),
+    "encoders": ("encoders", agent_encoders.RECORD),
+    "ends": ("agents", ENDS),
+}
 
 
 def live_study(out: Path, scale_name: str) -> AgentStudy:
     """What is finished in the folder of a study."""
-    records = {kind: [_read(path) for path in sorted((out / kind).glob(f"*/{name}"))] for kind, name in _KINDS.items()}
-    return _study(scale_name, records["agents"], records["encoders"])
+    records = {
+        kind: [_read(path) for path in sorted((out / runs).glob(f"*/{name}"))] for kind, (runs, name) in _KINDS.items()
+    }
+    return _study(scale_name, **records)
 
 
 def published_study(folder: Path, scale_name: str) -> AgentStudy:
@@ -31,7 +39,7 @@ def published_study(folder: Path, scale_name: str) -> AgentStudy:
         ValueError: a file is damaged.
     """
     records = {kind: [_read(path) for path in sorted((folder / kind).glob("*.json"))] for kind in _KINDS}
-    return _study(scale_name, records["agents"], records["encoders"])
+    return _study(scale_name, **records)
 
 
 def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
@@ -41,7 +49,8 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
 
     Args:
         out: folder of the study.
-        folder: of the scale's published files: one of each agent in `agents`, one of each encoder in `encoders`.
+        folder: of the scale's published files: one of each agent in `agents`, one of each encoder in `encoders`, and
+            how episodes end in `ends`.
         scale_name: key of `SCALES`.
 
     Raises:
@@ -50,8 +59,8 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     live = live_study(out, scale_name)
     if not live.agents and not live.encoders:
         raise ValueError(f"nothing to publish: no cell of {out} is finished")
-    for kind, name in _KINDS.items():
-        for path in sorted((out / kind).glob(f"*/{name}")):
+    for kind, (runs, name) in _KINDS.items():
+        for path in sorted((out / runs).glob(f"*/{name}")):
             content = _read(path)
             if content.get("training"):
                 content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
@@ -67,7 +76,8 @@ def command_of(scale_name: str, kind: str, settings: dict[str, Any]) -> str:
     if kind == "encoders":
         arm = next(name for name, arm in ARMS.items() if arm.encoder == settings["encoder"])
         return f"{program} --arm {arm} --seeds {settings['seed']}"
-    return f"{program} --arm {settings['arm']} --algorithm {settings['algorithm']} --seeds {settings['seed']}"
+    agent = f"{program} --arm {settings['arm']} --algorithm {settings['algorithm']} --seeds {settings['seed']}"
+    return f"{agent} --ends" if kind == "ends" else agent
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -77,24 +87,26 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}): remove it and compute that cell again") from error
 
 
-def _study(scale_name: str, agents: Iterable[dict[str, Any]], encoders: Iterable[dict[str, Any]]) -> AgentStudy:
+def _study(
+    scale_name: str,
+    agents: Iterable[dict[str, Any]],
+    encoders: Iterable[dict[str, Any]],
+    ends: Iterable[dict[str, Any]],
+) -> AgentStudy:
     tasks, arms = list(TASKS), list(ARMS)
     kinds = [UNTRAINED, *ENCODERS]
     algorithms = list(SCALES[scale_name].algorithms)
     found = [_agent(content, scale_name) for content in agents]
     codes = [_encoder(content) for content in encoders]
+
+    def place(agent: AgentResult | EpisodeEnds) -> tuple[int, ...]:
+        return tasks.index(agent.task), algorithms.index(agent.algorithm), arms.index(agent.arm), agent.seed
+
     return AgentStudy(
         scale_name,
-        sorted(
-            found,
-            key=lambda agent: (
-                tasks.index(agent.task),
-                algorithms.index(agent.algorithm),
-                arms.index(agent.arm),
-                agent.seed,
-            ),
-        ),
+        sorted(found, key=place),
         sorted(codes, key=lambda code: (tasks.index(code.task), kinds.index(code.encoder), code.seed)),
+        sorted((_ends(content) for content in ends), key=place),
     )
 
 
@@ -113,6 +125,12 @@ def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
         peak_memory_mb=content["peak_memory_mb"],
         machine=content["machine"],
     )
+
+
+def _ends(content: dict[str, Any]) -> EpisodeEnds:
+    settings = content["settings"]
+    who = {key: settings[key] for key in ("task", "arm", "algorithm", "seed")}
+    return EpisodeEnds(**who, kinds=content["kinds"], machine=content["machine"])
 
 
 def _encoder(content: dict[str, Any]) -> EncoderResult:

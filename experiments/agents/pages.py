@@ -17,6 +17,7 @@ from experiments.agents.results import AgentStudy
 from experiments.agents.tables import (
     cost_table,
     efficiency_table,
+    ends_table,
     final_table,
     improvement_table,
     kept_table,
@@ -101,6 +102,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-answers": answers,
     "agents-overall": agents_summary,
     "agents-final": lambda: shown(final_table, tasks=tuple(TASKS)),
+    "agents-ends": lambda: shown(ends_table, tasks=tuple(TASKS)),
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),
     "agents-kept": lambda: shown(kept_table, tasks=tuple(TASKS)),

@@ -63,6 +63,25 @@ class EncoderResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class EpisodeEnds:
+    """How the episodes of one agent end in the source."""
+
+    task: str
+    """Key of `TASKS`."""
+    arm: str
+    """Key of `ARMS`."""
+    algorithm: str
+    """ppo or sac."""
+    seed: int
+    """Of the agent and of its encoder."""
+    kinds: Mapping[str, Mapping[str, int]]
+    """Value of the task's `decided_by`, or "all" -> number of episodes that end in success, in failure and by the time
+    limit."""
+    machine: Mapping[str, Any]
+    """As `measuring.machine_facts`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AgentStudy:
     """All that is finished of one scale."""
 
@@ -72,6 +91,8 @@ class AgentStudy:
     """By task, algorithm, arm (in the order of `ARMS`) and seed."""
     encoders: Sequence[EncoderResult]
     """By task, encoder and seed."""
+    ends: Sequence[EpisodeEnds] = ()
+    """Of agents that were played again for it, ordered as these."""
 
     def of(self, task: str, algorithm: str = "ppo") -> dict[str, list[AgentResult]]:
         """The agents on a task by arm, in the order of `ARMS`, then by seed; the random policy is every algorithm's."""

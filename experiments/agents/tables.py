@@ -13,8 +13,9 @@ from envs.domains import DOMAINS, TARGETS
 from experiments.agents.analysis import REPETITIONS, Estimate, compared_pairs, improvement, iqm_of_arms
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
-from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
-from experiments.agents.scores import anchors_of
+from experiments.agents.ends import OUTCOMES
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.scores import RANDOM, anchors_of
 from experiments.agents.transfer import DomainScores, zero_shot
 from experiments.tables import EMPTY, Table, laid_out, origin, spread
 
@@ -30,7 +31,10 @@ _IQM = (
 
 
 def note_of(
-    study: AgentStudy, entries: Sequence[AgentResult] | Sequence[EncoderResult], *sentences: str, steps: str = ""
+    study: AgentStudy,
+    entries: Sequence[AgentResult] | Sequence[EncoderResult] | Sequence[EpisodeEnds],
+    *sentences: str,
+    steps: str = "",
 ) -> str:
     """What stands below every table: the scale, what its numbers are, and where they were computed."""
     seeds = sorted({entry.seed for entry in entries})
@@ -220,6 +224,40 @@ def kept_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     )
 
 
+def ends_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """How episodes end in the source, and how often each kind succeeds; None where no agent was played again."""
+    arms: dict[str, list[EpisodeEnds]] = {}
+    for one in study.ends:
+        if one.task == task and (one.algorithm == algorithm or one.arm == RANDOM):
+            arms.setdefault(one.arm, []).append(one)
+    if not arms:
+        return None
+    decided_by = TASKS[task].decided_by
+    kinds = decided_by[1] if decided_by else ()
+    rows = []
+    for arm, agents in arms.items():
+        shares = [[_percent(one, [kind], "success") for one in agents] for kind in kinds]
+        shares += [[_percent(one, list(one.kinds), outcome) for one in agents] for outcome in OUTCOMES]
+        cells = [spread([value for value in values if value is not None], 0) for values in shares]
+        rows.append([ARMS[arm].title, str(len(agents)), *cells])
+    header = ["arm", "seeds", *(f"{kind}: success (%)" for kind in kinds), *(f"{outcome} (%)" for outcome in OUTCOMES)]
+    episodes = sorted({sum(sum(counts.values()) for counts in one.kinds.values()) for one in study.ends})
+    words = (
+        f"{' or '.join(map(str, episodes))} new episodes per seed in the source, the policy deterministic. Failure: "
+        "an end that is none of success, such as a wrong corner or being caught; time limit: no end at all."
+    )
+    found = [one for agents in arms.values() for one in agents]
+    return laid_out(
+        _titled(f"How episodes of {task} end", algorithm), header, rows, note_of(study, found, _INTERVAL, words)
+    )
+
+
+def _percent(one: EpisodeEnds, kinds: Sequence[str], outcome: str) -> float | None:
+    """Share of some kinds of episodes with an outcome; None where there were none."""
+    count = sum(sum(one.kinds[kind].values()) for kind in kinds)
+    return 100 * sum(one.kinds[kind][outcome] for kind in kinds) / count if count else None
+
+
 def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
     """Time and memory of training; None where no learning agent is finished."""
     arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != "random_policy"}
@@ -288,5 +326,6 @@ def agent_tables(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int 
     ]
     for task in TASKS:
         found.append(final_table(study, task, algorithm, repetitions=repetitions))
-        found += [table(study, task, algorithm) for table in (efficiency_table, transfer_table, kept_table, cost_table)]
+        rest = (ends_table, efficiency_table, transfer_table, kept_table, cost_table)
+        found += [table(study, task, algorithm) for table in rest]
     return [table for table in found if table is not None]

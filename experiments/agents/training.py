@@ -39,8 +39,8 @@ DOMAINS = ("source", *TARGETS)
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 _WINDOWS = 40
 _EVALUATION_SEED = 1_000_000
-# a divisor of the episodes at every scale: each environment plays as many
-_JUDGED_TOGETHER = 20
+JUDGED_TOGETHER = 20
+"""Environments of an evaluation: a divisor of the episodes at every scale, so that each plays as many."""
 
 
 def agent_is_finished(cell: AgentCell) -> bool:
@@ -235,7 +235,7 @@ def act_of(agent: BaseAlgorithm | None, venv: VecEnv, seed: int) -> Callable[[An
 
 def _judge(cell: AgentCell, agent: BaseAlgorithm | None, domain: str) -> dict[str, list[Any]]:
     """Every arm and seed plays the same episodes."""
-    venv = make_environments(cell, domain, min(_JUDGED_TOGETHER, cell.episodes), _EVALUATION_SEED)
+    venv = make_environments(cell, domain, min(JUDGED_TOGETHER, cell.episodes), _EVALUATION_SEED)
     try:
         episodes = judge(venv, cell.episodes, act_of(agent, venv, cell.seed), seed=_EVALUATION_SEED)
     finally:
