@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.agents.pages import TABLES as AGENT_TABLES
+from experiments.agents.pages import agents_summary
 from experiments.committed import ROOT, markdown_table, read_results
 from experiments.compare_objectives import COLUMNS
 from experiments.paper.pages import TABLES as PAPER_TABLES
@@ -139,6 +140,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "quickstart": quickstart_table,
         "long": long_table,
         "paper": paper_table,
+        "agents": agents_summary,
         "training": training_table,
         "measured": measured_table,
     },

@@ -31,7 +31,7 @@ from experiments.agents.findings import (
 )
 from experiments.agents.results import AgentResult
 from experiments.agents.scores import Scores, anchors_of, clear_difference, mean_returns, normalised_scores
-from experiments.agents.transfer import mean_share_kept, mean_target_return, share_kept, zero_shot
+from experiments.agents.transfer import mean_share_kept, mean_target_return, share_kept, unseen_scores, zero_shot
 from tests.agent_studies import agent, encoder, study, whole_study
 
 REPETITIONS = 50
@@ -275,6 +275,23 @@ def test_the_mean_over_targets_needs_all_of_them() -> None:
     del targets["noise"]
     assert mean_target_return(agent(targets=targets)) is None
     assert mean_share_kept(agent(source=0.5, targets=targets), [random]) is None
+
+
+def test_scores_of_unseen_domains_are_means_over_them() -> None:
+    at_random = dict.fromkeys(TARGETS, 0.0) | {"noise": 1.0}
+    found = study(
+        agent("random_policy", source=0.0, targets=at_random),
+        agent("factors", source=2.0),
+        agent("vae", 0, source=2.0, targets=dict.fromkeys(TARGETS, 1.0)),
+        agent("vae", 1, source=2.0, targets=dict.fromkeys(TARGETS, 2.0)),
+        agent("vae", 2, source=2.0, targets={"noise": 2.0}),
+    )
+    scores = unseen_scores(found, "vae")
+    assert scores is not None
+    assert (scores.seeds, scores.tasks) == ((0, 1), ("SpriteReach",))
+    # halves of the span of 2, but for the noise, whose random policy is at 1 itself
+    assert scores.values == pytest.approx(np.array([[(4 * 0.5 + 0) / 5], [(4 * 1 + 0.5) / 5]]))
+    assert unseen_scores(found, "factors") is None
 
 
 def test_rank_correlations_are_scipys() -> None:

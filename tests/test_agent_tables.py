@@ -19,6 +19,7 @@ from experiments.agents.tables import (
     improvement_table,
     kept_table,
     overall_table,
+    summary_table,
     transfer_table,
 )
 from experiments.tables import Table
@@ -92,6 +93,31 @@ def test_the_overall_table_says_which_tasks_are_in() -> None:
     assert table is not None
     assert "SpriteChase" not in table.header
     assert overall_table(study(agent()), repetitions=REPETITIONS) is None
+
+
+def test_the_study_in_brief_has_both_sides_of_transfer_and_the_time() -> None:
+    unseen = {"targets": dict.fromkeys(TARGETS, 0.2)}
+    found = study(
+        agent("random_policy", source=0.0, targets=dict.fromkeys(TARGETS, 0.0)),
+        agent("factors", source=1.0, seconds={"training": 4.0}),
+        agent("pixels", source=0.25, seconds={"training": 40.0}),
+        agent("vae", 0, 0.6, **unseen),
+        agent("vae", 1, 0.8, **unseen),
+        agent("vae", 0, 0.6, task="SpriteChase"),
+    )
+    table = summary_table(found, repetitions=REPETITIONS)
+    assert table is not None
+    assert table.header == ("agent sees", "seeds", "SpriteReach", "SpriteReach, unseen", "time against pixels")
+    assert column(table, "SpriteReach")["VAE"] == "0.70"
+    assert column(table, "SpriteReach, unseen")["VAE"] == "0.20"
+    assert column(table, "seeds") == {
+        "random policy": "1",
+        "ground-truth factors": "1",
+        "pixels, end to end": "1",
+        "VAE": "2",
+    }
+    assert list(column(table, "time against pixels").values()) == ["–", "0.10", "1.00", "0.50"]
+    assert summary_table(study(agent()), repetitions=REPETITIONS) is None
 
 
 def test_sample_efficiency_says_how_many_seeds_get_there() -> None:
@@ -219,7 +245,7 @@ def test_every_table_has_a_cell_for_every_column(whole: AgentStudy) -> None:
             assert len({line.count("|") for line in lines}) == 1
             assert "nan" not in table.as_markdown()
     titles = [table.title for table in all_tables(whole, repetitions=REPETITIONS)]
-    assert len(set(titles)) == len(titles) == 2 + 5 * 2 + 3 * 2
+    assert len(set(titles)) == len(titles) == 3 + 5 * 2 + 3 * 2
 
 
 def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:

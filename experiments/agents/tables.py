@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from envs.domains import DOMAINS, TARGETS
-from experiments.agents.analysis import REPETITIONS, Estimate, compared_pairs, improvement, iqm_of_arms
+from experiments.agents.analysis import REPETITIONS, Estimate, compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.ends import OUTCOMES
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scores import RANDOM, anchors_of
-from experiments.agents.transfer import DomainScores, zero_shot
+from experiments.agents.transfer import DomainScores, unseen_scores, zero_shot
 from experiments.tables import EMPTY, Table, laid_out, origin, spread
 
 NORMALISED = (
@@ -49,7 +49,7 @@ def note_of(
 
 def _note(study: AgentStudy, arms: Mapping[str, Sequence[AgentResult]], *sentences: str) -> str:
     entries = [agent for agents in arms.values() for agent in agents]
-    steps = sorted({agent.steps for agent in entries if agent.arm != "random_policy"})
+    steps = sorted({agent.steps for agent in entries if agent.arm != RANDOM})
     words = f"; {', '.join(f'{count:,}' for count in steps)} steps of learning" if steps else ""
     return note_of(study, entries, *sentences, steps=words)
 
@@ -106,6 +106,43 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int
     )
 
 
+def summary_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:
+    """The study in brief: normalised returns in the source and in domains that no agent has seen, and the time it took.
+
+    Args:
+        study: what is finished.
+        algorithm: ppo or sac.
+        repetitions: of the bootstrap.
+
+    Returns:
+        None where no score is normalised.
+    """
+    tasks = [task for task in TASKS if anchors_of(study, task, algorithm) is not None]
+    source = {task: iqm_of_arms(study, [task], algorithm=algorithm, repetitions=repetitions) for task in tasks}
+    times = [_time_against_pixels(study.of(task, algorithm)) for task in tasks]
+    rows = []
+    for arm in ARMS:
+        if not any(arm in found for found in source.values()):
+            continue
+        cells = [shown(source[task].get(arm)) for task in tasks]
+        for task in tasks:
+            unseen = unseen_scores(study, arm, [task], algorithm=algorithm)
+            cells.append(shown(None if unseen is None else iqm(unseen, repetitions=repetitions)))
+        known = [found[arm] for found in times if arm in found]
+        seeds = {source[task][arm].seeds for task in tasks if arm in source[task]}
+        counted = "–".join(str(count) for count in dict.fromkeys((min(seeds), max(seeds))))
+        rows.append([ARMS[arm].title, counted, *cells, f"{fmean(known):.2f}" if known else EMPTY])
+    if not rows:
+        return None
+    header = ["agent sees", "seeds", *tasks, *(f"{task}, unseen" for task in tasks), "time against pixels"]
+    words = (
+        f"Unseen: the mean over the domains {', '.join(TARGETS)}, new to encoder and agent. Time is that of a step of "
+        "training, mean over the tasks."
+    )
+    note = _note(study, _every_arm(study, algorithm), NORMALISED, _IQM, words)
+    return laid_out(_titled("Normalised return in brief", algorithm), header, rows, note)
+
+
 def final_table(
     study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS
 ) -> Table | None:
@@ -147,7 +184,7 @@ def _thousands(found: Sequence[int], count: int, steps: int) -> str:
 
 def efficiency_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
     """How fast the arms learn a task; None where no learning agent is finished."""
-    arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != "random_policy"}
+    arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != RANDOM}
     if not arms:
         return None
     level, anchors = learned_return(study, task, algorithm), anchors_of(study, task, algorithm)
@@ -258,12 +295,21 @@ def _percent(one: EpisodeEnds, kinds: Sequence[str], outcome: str) -> float | No
     return 100 * sum(one.kinds[kind][outcome] for kind in kinds) / count if count else None
 
 
+def _time_against_pixels(arms: Mapping[str, Sequence[AgentResult]]) -> dict[str, float]:
+    """Arm that learns -> seconds of a step of its training over those of pixels end to end; empty without these."""
+    learns = {arm: agents for arm, agents in arms.items() if arm != RANDOM}
+    per_step = {
+        arm: fmean(agent.seconds["training"] / agent.steps for agent in agents) for arm, agents in learns.items()
+    }
+    return {arm: seconds / per_step["pixels"] for arm, seconds in per_step.items()} if "pixels" in per_step else {}
+
+
 def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
     """Time and memory of training; None where no learning agent is finished."""
-    arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != "random_policy"}
+    arms = {arm: agents for arm, agents in study.of(task, algorithm).items() if arm != RANDOM}
     if not arms:
         return None
-    per_step = {arm: fmean(agent.seconds["training"] / agent.steps for agent in agents) for arm, agents in arms.items()}
+    against_pixels = _time_against_pixels(arms)
     encoders: dict[str, list[float]] = {}
     for encoder in study.encoders:
         seconds = encoder.seconds.get("training")
@@ -275,7 +321,7 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
             str(len(agents)),
             spread([agent.seconds["training"] for agent in agents], 0),
             spread([agent.steps / agent.seconds["training"] for agent in agents], 0),
-            f"{per_step[arm] / per_step['pixels']:.2f}" if "pixels" in per_step else EMPTY,
+            f"{against_pixels[arm]:.2f}" if against_pixels else EMPTY,
             spread([agent.seconds["evaluation"] for agent in agents], 0),
             spread([agent.peak_memory_mb for agent in agents], 0),
             spread(encoders.get(ARMS[arm].encoder or "", []), 0),
@@ -321,6 +367,7 @@ def improvement_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions:
 def agent_tables(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> list[Table]:
     """Every table of the arms that has a row: over tasks, then of each task."""
     found = [
+        summary_table(study, algorithm, repetitions=repetitions),
         overall_table(study, algorithm, repetitions=repetitions),
         improvement_table(study, algorithm, repetitions=repetitions),
     ]

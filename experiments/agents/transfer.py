@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
+
 from envs.domains import DOMAINS, TARGETS
+from experiments.agents.arms import TASKS
 from experiments.agents.results import AgentResult, AgentStudy
-from experiments.agents.scores import RANDOM, anchors_of, clear_difference, episodes_of
+from experiments.agents.scores import RANDOM, Scores, anchors_of, clear_difference, episodes_of, normalised_scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,25 @@ def mean_target_return(agent: AgentResult) -> float | None:
     if not all(agent.returns.get(domain) for domain in TARGETS):
         return None
     return fmean(agent.mean_return(domain) for domain in TARGETS)
+
+
+def unseen_scores(
+    study: AgentStudy, arm: str, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo"
+) -> Scores | None:
+    """Mean of an arm's `normalised_scores` over the domains of `TARGETS`, of the seeds that have all of them.
+
+    Returns:
+        None where some domain has none, or not on the same tasks.
+    """
+    found = [normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain) for domain in TARGETS]
+    known = [scores for scores in found if scores is not None]
+    if len(known) < len(TARGETS) or len({scores.tasks for scores in known}) > 1:
+        return None
+    seeds = sorted(set.intersection(*(set(scores.seeds) for scores in known)))
+    if not seeds:
+        return None
+    values = [scores.values[[scores.seeds.index(seed) for seed in seeds]] for scores in known]
+    return Scores(arm, known[0].tasks, tuple(seeds), np.mean(values, axis=0))
 
 
 def zero_shot(study: AgentStudy, task: str, algorithm: str = "ppo") -> dict[str, dict[str, DomainScores]]:
