@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -56,9 +58,10 @@ def named_panel(values: npt.NDArray[np.float32], limits: npt.NDArray[np.float32]
     return image
 
 
-def text_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
-    return ImageFont.load_default(11)
+@functools.cache
+def text_font() -> ImageFont.FreeTypeFont:
+    """The font of matplotlib's figures: Pillow's own has no Greek letters, and "β-VAE" needs one."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 10)
 
 
 def with_titles(panels: Sequence[Image.Image], titles: Sequence[str], left: str, right: str) -> Image.Image:

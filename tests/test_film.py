@@ -14,8 +14,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 
+from experiments.agents.arms import ARMS
 from experiments.film import Film, KeepPicture, film_agent, play, write_film, write_strip
-from experiments.film_drawing import column_panel, named_panel, palette_of
+from experiments.film_drawing import column_panel, named_panel, palette_of, text_font
 from experiments.film_views import Seen, decode, see_codes, see_factors, see_tuned, tuned_codes
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from sparse_repr import load_encoder, untrained_encoder
@@ -284,3 +285,9 @@ def test_what_cannot_be_filmed_is_refused(tmp_path: Path) -> None:
         write_film(_drawn("a", 3), tmp_path / "a.gif", fps=60)
     with pytest.raises(ValueError, match="at least 1 film, 2 moments"):
         write_strip([], tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("letter", sorted({letter for arm in ARMS.values() for letter in arm.title}))
+def test_the_font_has_every_letter_of_the_arms(letter: str) -> None:
+    missing = bytes(text_font().getmask("\uffff"))
+    assert bytes(text_font().getmask(letter)) != missing
