@@ -126,6 +126,13 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
         seeds=parse_seeds(config.seeds) if config.seeds else (),
         threads=config.threads,
     )
+    if config.films or config.ends:
+        check_cells(agents, AGENT_CELLS)
+        if config.films:
+            print(*draw_films(scale, agents, out), sep="\n")
+        else:
+            print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
+        return {}
     encoders = encoder_cells(scale, agents, out, threads=config.threads)
     check_means(config.scale, scale.device, [cell.training for cell in encoders if cell.training is not None])
     if config.budget:
@@ -137,13 +144,6 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
         return {}
     # before anything is computed, so that what is wrong with a folder is said at once
     check_cells(agents, AGENT_CELLS)
-    if config.films:
-        for path in draw_films(scale, agents, out):
-            print(path)
-        return {}
-    if config.ends:
-        print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
-        return {}
     training = Agenda(encoders, ENCODER_CELLS, progress=config.progress)
     record_frames(scale, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=config.progress)
     run_study(training, out, processes=config.process_count())

@@ -152,6 +152,9 @@ def test_missing_means_are_told_before_anything_is_computed(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["--scale", "gpu", "--out", str(tmp_path)]) == 2
     assert "--scale gpu needs a CUDA GPU" in capsys.readouterr().err
+    # nor are they needed to look at what there is
+    assert main(["--scale", "gpu", "--out", str(tmp_path), "--ends", "--no-progress"]) == 0
+    assert "0 agents know how their episodes end" in capsys.readouterr().out
 
     def missing() -> None:
         raise FileNotFoundError("no VGG16")
