@@ -12,6 +12,8 @@ from experiments.statistics import t_interval
 _MANY = 5
 EMPTY = "–"
 """What stands in a cell without a value."""
+SPREAD_NOTE = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
+"""What `spread` shows, for the note below a table."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,7 @@ import numpy as np
 
 from envs.domains import TARGETS
 from experiments.agents.arms import ARMS, TASKS
-from experiments.agents.ends import OUTCOMES
-from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 
 MACHINE = {"processor": "P", "cores": 2, "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"}
 Curve = Sequence[tuple[int, float, float, int]]

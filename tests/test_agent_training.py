@@ -28,7 +28,8 @@ from experiments.agents.cells import (
     encoder_cells,
 )
 from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames
-from experiments.agents.ends import ENDS, OUTCOMES, counted, play_again
+from experiments.agents.ends import ENDS, counted, play_again
+from experiments.agents.results import OUTCOMES
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation

@@ -16,9 +16,9 @@ from experiments.agents.scores import RANDOM, Matrix
 from experiments.agents.transfer import mean_share_kept, mean_target_return
 
 MIN_POINTS = 5
+"""Fewer give no rank correlation."""
 MIN_POINTS_OF_INTERVAL = 10
 """A bootstrap of fewer points, many of them drawn twice, has intervals that say nothing."""
-"""Fewer give no rank correlation."""
 OUTCOMES = {
     "source": "return in the source",
     "targets": "mean return over the target domains",

@@ -17,7 +17,7 @@ from experiments.agents.correlations import (
 )
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.tables import agent_tables, note_of
-from experiments.tables import EMPTY, Table, laid_out, spread
+from experiments.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
 TITLES = {UNTRAINED: "untrained", "autoencoder": "autoencoder", "vae": "VAE", "beta_vae": "β-VAE"}
 _UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}
@@ -37,7 +37,6 @@ MAIN_SCORES = (
 )
 """Scores of encoders that tables and figures show; all of them are among the correlations and in the files."""
 _ACRONYMS = ("aam", "dci", "mig", "sap")
-_INTERVAL = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
 
 
 def encoder_title(encoder: str) -> str:
@@ -74,7 +73,7 @@ def _encoders_table(
         return None
     header = ["encoder", "seeds", *(words for _, words, _ in columns)]
     entries = [entry for members in found.values() for entry in members]
-    return laid_out(title, header, rows, note_of(study, entries, _INTERVAL, *sentences))
+    return laid_out(title, header, rows, note_of(study, entries, SPREAD_NOTE, *sentences))
 
 
 def encoders_table(study: AgentStudy, task: str) -> Table | None:

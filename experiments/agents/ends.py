@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.agents.cells import AgentCell
+from experiments.agents.results import OUTCOMES
 from experiments.agents.training import JUDGED_TOGETHER, act_of, agent_is_finished, load_trained, make_environments
 from experiments.judging import judge
 from experiments.measuring import machine_facts
@@ -16,10 +17,8 @@ from sparse_repr.files import write_json
 
 ENDS = "ends.json"
 """File in an agent's folder."""
-OUTCOMES = ("success", "failure", "time limit")
-"""How an episode ends: the task's success, a state that ends it otherwise, or too many steps."""
-ALL = "all"
-"""The kind of every episode of a task where none asks for anything else."""
+# the kind of every episode of a task where none asks for anything else
+_ALL = "all"
 _SEED = 3_000_000
 
 
@@ -55,7 +54,7 @@ def _record(cell: AgentCell) -> dict[str, Any]:
         episodes = judge(venv, cell.episodes, act_of(agent, venv, cell.seed), seed=_SEED, more=more)
     finally:
         venv.close()
-    names = (ALL,) if decided_by is None else decided_by[1]
+    names = (_ALL,) if decided_by is None else decided_by[1]
     return {
         "settings": cell.settings(),
         "kinds": {

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+OUTCOMES = ("success", "failure", "time limit")
+"""How an episode ends: the task's success, a state that ends it otherwise, or too many steps."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AgentResult:
@@ -75,8 +78,7 @@ class EpisodeEnds:
     seed: int
     """Of the agent and of its encoder."""
     kinds: Mapping[str, Mapping[str, int]]
-    """Value of the task's `decided_by`, or "all" -> number of episodes that end in success, in failure and by the time
-    limit."""
+    """Value of the task's `decided_by`, or "all" -> outcome of `OUTCOMES` -> number of episodes that end so."""
     machine: Mapping[str, Any]
     """As `measuring.machine_facts`."""
 

@@ -13,17 +13,15 @@ from envs.domains import DOMAINS, TARGETS
 from experiments.agents.analysis import REPETITIONS, Estimate, compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
-from experiments.agents.ends import OUTCOMES
-from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scores import RANDOM, anchors_of
 from experiments.agents.transfer import DomainScores, unseen_scores, zero_shot
-from experiments.tables import EMPTY, Table, laid_out, origin, spread
+from experiments.tables import EMPTY, SPREAD_NOTE, Table, laid_out, origin, spread
 
 NORMALISED = (
     "Normalised: 0 is the random policy in the same domain, 1 as far above it as the agents on ground-truth factors "
     "are in the source."
 )
-_INTERVAL = "Mean ± half of the 95 % t-interval over the seeds; one seed has none."
 _IQM = (
     "IQM: interquartile mean over seeds and tasks, with the 95 % interval of a bootstrap of the seeds of every task; "
     "fewer than 3 seeds have none."
@@ -170,7 +168,7 @@ def final_table(
     episodes = sorted({len(agent.returns["source"]) for agents in arms.values() for agent in agents})
     words = f"{' or '.join(map(str, episodes))} episodes per seed in the source, the policy deterministic."
     title = _titled(f"Return after training on {task}", algorithm)
-    return laid_out(title, header, rows, _note(study, arms, _INTERVAL, words, NORMALISED, _IQM))
+    return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words, NORMALISED, _IQM))
 
 
 def _thousands(found: Sequence[int], count: int, steps: int) -> str:
@@ -210,7 +208,7 @@ def efficiency_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Ta
     if windows:
         words += f" Curves have {max(windows)} windows; mean return while training is the mean over them."
     title = _titled(f"Sample efficiency on {task}", algorithm)
-    return laid_out(title, header, rows, _note(study, arms, _INTERVAL, words, NORMALISED if anchors else ""))
+    return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words, NORMALISED if anchors else ""))
 
 
 def _domains_table(
@@ -232,7 +230,7 @@ def _domains_table(
     if not rows:
         return None
     header = ["arm", "seeds", *(name.replace("_", " ") for name in domains)]
-    note = _note(study, study.of(task, algorithm), _INTERVAL, *sentences)
+    note = _note(study, study.of(task, algorithm), SPREAD_NOTE, *sentences)
     return laid_out(_titled(f"{title} {task}", algorithm), header, rows, note)
 
 
@@ -278,14 +276,14 @@ def ends_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
         cells = [spread([value for value in values if value is not None], 0) for values in shares]
         rows.append([ARMS[arm].title, str(len(agents)), *cells])
     header = ["arm", "seeds", *(f"{kind}: success (%)" for kind in kinds), *(f"{outcome} (%)" for outcome in OUTCOMES)]
-    episodes = sorted({sum(sum(counts.values()) for counts in one.kinds.values()) for one in study.ends})
+    found = [one for agents in arms.values() for one in agents]
+    episodes = sorted({sum(sum(counts.values()) for counts in one.kinds.values()) for one in found})
     words = (
         f"{' or '.join(map(str, episodes))} new episodes per seed in the source, the policy deterministic. Failure: "
         "an end that is none of success, such as a wrong corner or being caught; time limit: no end at all."
     )
-    found = [one for agents in arms.values() for one in agents]
     return laid_out(
-        _titled(f"How episodes of {task} end", algorithm), header, rows, note_of(study, found, _INTERVAL, words)
+        _titled(f"How episodes of {task} end", algorithm), header, rows, note_of(study, found, SPREAD_NOTE, words)
     )
 
 
@@ -332,7 +330,7 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     header.append("encoder's training (s)")
     words = "Time against pixels is per step. Memory is the largest resident memory of the process that trained."
     title = _titled(f"Cost of training on {task}", algorithm)
-    return laid_out(title, header, rows, _note(study, arms, _INTERVAL, words))
+    return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words))
 
 
 def improvement_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
-from experiments.tables import origin, spread
+from experiments.tables import SPREAD_NOTE, origin, spread
 
 NOTHING = "No cell of this table is finished yet."
 """What stands in the place of a table without rows."""
@@ -48,7 +48,7 @@ def note_of(results: StudyResults, entries: Sequence[Finished], *sentences: str)
     return " ".join(
         [
             f"Scale `{results.scale_name}`: {results.scale.summary}.",
-            "Mean ± half of the 95 % t-interval over the seeds; one seed has none.",
+            SPREAD_NOTE,
             *(sentence for sentence in sentences if sentence),
             origin([entry.record["machine"] for entry in entries]),
         ]
