@@ -42,8 +42,9 @@ class CompareConfig:
     task: str = ""
     """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; by default those of the scale."""
     arm: str = ""
-    """Arms, separated by commas: random_policy, factors, pixels, untrained, autoencoder, vae, beta_vae, sparse,
-    sparse_perceptual, and with _tuned behind an encoder's name its fine-tuned one; by default those of the scale."""
+    """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
+    sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
+    by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""
     seeds: str = ""

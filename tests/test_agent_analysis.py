@@ -196,7 +196,8 @@ def test_the_best_frozen_encoder_is_a_pretrained_one() -> None:
     pairs = compared_pairs(study())
     assert ("sparse_perceptual", "sparse") in pairs
     assert ("vae_tuned", "vae") in pairs
-    assert len(pairs) == 5 + 3 + 5
+    assert ("sparse_16", "sparse") in pairs
+    assert len(pairs) == 7 + 3 + 4 + 5
 
 
 def test_profiles_are_shares_of_runs_above() -> None:

@@ -196,7 +196,7 @@ def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
     assert table is not None
     assert table.header == ("arm", "against", "all tasks", "SpriteReach", "SpriteChase")
     assert table.rows[-1][1] == "pixels, end to end"
-    assert len(table.rows) == 14
+    assert len(table.rows) == 20
 
 
 def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
@@ -220,8 +220,8 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
 
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
     table = correlations_table(whole, "SpriteReach", repetitions=REPETITIONS)
-    assert column(table, "return in the source")["PSNR (dB)"].endswith("(18)")
-    assert column(table, "means per kind")["position R²"] == "+1.00 (6)"
+    assert column(table, "return in the source")["PSNR (dB)"].endswith("(24)")
+    assert column(table, "means per kind")["position R²"] == "+1.00 (8)"
     assert table is not None
     names = [row[0] for row in table.rows]
     assert "class accuracy" not in names  # never computed
@@ -283,4 +283,4 @@ def test_an_arm_keeps_its_colour_and_stands_in_one_panel_or_in_both() -> None:
     assert colour_of("sparse") == colour_of("sparse_tuned") != colour_of("vae")
     assert panels_of(list(ARMS))[1][1][:4] == ["random_policy", "factors", "pixels", "untrained"]
     assert panels_of(["factors"]) == [("", ["factors"])]
-    assert [len(names) for _, names in panels_of(list(ARMS))] == [9, 9]
+    assert [len(names) for _, names in panels_of(list(ARMS))] == [11, 9]

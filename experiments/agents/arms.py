@@ -83,6 +83,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "vae": {"objective": "vae"},
     "beta_vae": {"objective": "beta_vae", "beta": 4.0},
     "sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
+    "sparse_4": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 4.0},
+    "sparse_16": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 16.0},
     # in place of the pixels, as the paper has it, the perceptual loss leaves no active unit in runs as short as these
     "sparse_perceptual": {
         "objective": "sparse",
@@ -96,6 +98,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
 
+`sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong.
+
 `UNTRAINED` is none of them.
 """
 
@@ -108,6 +112,8 @@ ARMS = {
     "vae": Arm("VAE", "code", "vae"),
     "beta_vae": Arm("β-VAE", "code", "beta_vae"),
     "sparse": Arm("sparse", "code", "sparse"),
+    "sparse_4": Arm("sparse, weight 4", "code", "sparse_4"),
+    "sparse_16": Arm("sparse, weight 16", "code", "sparse_16"),
     "sparse_perceptual": Arm("sparse + perceptual", "code", "sparse_perceptual"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),
     "vae_tuned": Arm("VAE, fine-tuned", "code", "vae", fine_tuned=True),

@@ -1,7 +1,8 @@
 """How the figures of the study of agents draw its arms: colours, lines, marks, panels and legends.
 
 An arm has one colour everywhere, from the palette of Okabe and Ito, https://jfly.uni-koeln.de/color/, that people with
-any colour vision tell apart; a fine-tuned encoder has that of the frozen one, dashed and with an open mark.
+any colour vision tell apart; a stronger L1 penalty has a darker shade of it, a fine-tuned encoder the colour of the
+frozen one, dashed and with an open mark.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ _COLOURS = {
     "vae": "#56B4E9",
     "beta_vae": "#0072B2",
     "sparse": "#D55E00",
+    "sparse_4": "#9C4500",
+    "sparse_16": "#5C2800",
     "sparse_perceptual": "#CC79A7",
 }
 _MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
-_MARKS |= {"beta_vae": "P", "sparse": "o", "sparse_perceptual": "^"}
+_MARKS |= {"beta_vae": "P", "sparse": "o", "sparse_4": "p", "sparse_16": "h", "sparse_perceptual": "^"}
 
 
 def colour_of(arm: str) -> str:
