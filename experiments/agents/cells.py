@@ -70,8 +70,8 @@ class AgentScale:
 # Stable-Baselines3's defaults but for shorter rollouts of more environments, batches of 256 and 4 instead of 10 epochs,
 # as is usual for pixels. Tuned for no arm.
 _PPO: dict[str, Any] = {"n_steps": 128, "batch_size": 256, "n_epochs": 4}
-# The entropy coefficient starts at 0.01: from its default of 1 the entropy outweighs rewards of at most 0.06 a step until
-# 20,000 steps are over, and on ground-truth factors nothing is learned.
+# The entropy coefficient starts at 0.01. From its default of 1 entropy outweighs rewards of less than 0.1 a step: an
+# agent on ground-truth factors had learned nothing after 20,000 steps, and from 0.01 succeeds after 4,000.
 _SAC: dict[str, Any] = {
     "buffer_size": 100_000,
     "learning_starts": 1_000,
