@@ -155,6 +155,10 @@ def test_the_table_of_ends_has_every_kind_of_episode() -> None:
     assert chase.header == ("arm", "seeds", "success (%)", "failure (%)", "time limit (%)")
     assert column(chase, "failure (%)") == {"VAE": "50"}
     assert ends_table(study(agent()), "SpriteReach") is None
+    # the random policy alone makes no table of an algorithm that nothing has learned by
+    alone = study(ends("random_policy", task="SpriteChase", all=(0, 1, 0)))
+    assert ends_table(alone, "SpriteChase", "sac") is None
+    assert ends_table(alone, "SpriteChase") is not None
 
 
 def test_transfer_tables_show_the_domains_that_were_evaluated() -> None:
@@ -204,11 +208,17 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
         encoder("untrained", mig=0.0, aam=None),
         encoder("sparse_perceptual", psnr_db=21.5, mig=0.25, exact_zero_fraction=0.125),
         encoder("sparse_perceptual", 1, psnr_db=22.5, mig=0.35),
+        encoder("sparse_16", mig=0.25),
         encoder("vae", task="SpriteChase", sprites=0.875, mig=0.5),
     )
     table = encoders_table(found, "SpriteReach")
-    assert column(table, "MIG") == {"untrained": "0.000", "sparse + perceptual": "0.300 ± 0.635 (0.250, 0.350)"}
-    assert column(table, "exact zero fraction") == {"untrained": "–", "sparse + perceptual": "0.125"}
+    assert column(table, "MIG") == {
+        "untrained": "0.000",
+        "sparse, weight 16": "0.250",
+        "sparse + perceptual": "0.300 ± 0.635 (0.250, 0.350)",
+    }
+    assert column(table, "exact zero fraction")["untrained"] == "–"
+    assert column(table, "exact zero fraction")["sparse + perceptual"] == "0.125"
     assert table is not None
     assert table.header == ("encoder", "seeds", "PSNR (dB)", "MIG", "exact zero fraction")
     objects = objects_table(found, "SpriteChase")
@@ -250,7 +260,9 @@ def test_every_table_has_a_cell_for_every_column(whole: AgentStudy) -> None:
 
 def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:
     sac = agent("vae", source=0.9, algorithm="sac", machine={**MACHINE, "gpu": "G", "date": "2026-02-01"})
-    tables = all_tables(study(*begun().agents, sac), repetitions=REPETITIONS)
+    elsewhere = agent("random_policy", task="SpriteChase")
+    tables = all_tables(study(*begun().agents, sac, elsewhere), repetitions=REPETITIONS)
+    assert not [one.title for one in tables if "SpriteChase (SAC)" in one.title]
     (table,) = (one for one in tables if one.title == "Return after training on SpriteReach (SAC)")
     assert [row[0] for row in table.rows] == ["random policy", "VAE"]
     assert "G, P; torch 2.9; 2026-01-02 to 2026-02-01" in table.note

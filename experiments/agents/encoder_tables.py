@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.agents.analysis import REPETITIONS
-from experiments.agents.arms import ENCODERS, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
 from experiments.agents.correlations import (
     MIN_POINTS,
     MIN_POINTS_OF_INTERVAL,
@@ -19,7 +19,7 @@ from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.tables import agent_tables, note_of
 from experiments.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
-TITLES = {UNTRAINED: "untrained", "autoencoder": "autoencoder", "vae": "VAE", "beta_vae": "β-VAE"}
+_TITLES = {str(arm.encoder): arm.title for arm in ARMS.values() if arm.frozen} | {UNTRAINED: "untrained"}
 _UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}
 MAIN_SCORES = (
     "psnr_db",
@@ -41,7 +41,7 @@ _ACRONYMS = ("aam", "dci", "mig", "sap")
 
 def encoder_title(encoder: str) -> str:
     """What tables and figures call an encoder."""
-    return TITLES.get(encoder, encoder.replace("sparse_", "sparse + ").replace("_", " "))
+    return _TITLES[encoder]
 
 
 def score_title(score: str) -> str:

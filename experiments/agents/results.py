@@ -97,12 +97,15 @@ class AgentStudy:
     """Of agents that were played again for it, ordered as these."""
 
     def of(self, task: str, algorithm: str = "ppo") -> dict[str, list[AgentResult]]:
-        """The agents on a task by arm, in the order of `ARMS`, then by seed; the random policy is every algorithm's."""
+        """The agents on a task by arm, in the order of `ARMS`, then by seed.
+
+        The random policy is every algorithm's; a task without any agent of the algorithm has none.
+        """
         found: dict[str, list[AgentResult]] = {}
         for agent in self.agents:
             if agent.task == task and (agent.algorithm == algorithm or agent.arm == "random_policy"):
                 found.setdefault(agent.arm, []).append(agent)
-        return found
+        return found if any(agent.algorithm == algorithm for agents in found.values() for agent in agents) else {}
 
     def learned_by(self) -> list[str]:
         """Algorithms that some agent has learned by."""

@@ -265,7 +265,7 @@ def ends_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     for one in study.ends:
         if one.task == task and (one.algorithm == algorithm or one.arm == RANDOM):
             arms.setdefault(one.arm, []).append(one)
-    if not arms:
+    if not any(one.algorithm == algorithm for agents in arms.values() for one in agents):
         return None
     decided_by = TASKS[task].decided_by
     kinds = decided_by[1] if decided_by else ()
