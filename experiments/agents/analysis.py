@@ -193,14 +193,15 @@ def compared_pairs(
     """The pairs of arms that answer the study's questions, whether or not they are finished.
 
     Every pretrained encoder against the untrained one, sparse against VAE and β-VAE, with perceptual loss against
-    without, stronger L1 penalties against VAE and the usual one, every fine-tuned encoder against itself frozen, and
-    the frozen one that is best on these tasks against pixels.
+    without, stronger L1 penalties against VAE and the usual one, every fine-tuned encoder against itself frozen and
+    against pixels, and the frozen one that is best on these tasks against pixels.
     """
     frozen = {str(arm.encoder): name for name, arm in ARMS.items() if arm.frozen}
     pairs = [(name, frozen[UNTRAINED]) for encoder, name in frozen.items() if encoder != UNTRAINED]
     pairs += [("sparse", "vae"), ("sparse", "beta_vae"), ("sparse_perceptual", "sparse")]
     pairs += [(stronger, weaker) for stronger in ("sparse_4", "sparse_16") for weaker in ("vae", "sparse")]
-    pairs += [(name, frozen[str(arm.encoder)]) for name, arm in ARMS.items() if arm.fine_tuned]
+    tuned = {name: frozen[str(arm.encoder)] for name, arm in ARMS.items() if arm.fine_tuned}
+    pairs += [(name, other) for name, itself in tuned.items() for other in (itself, "pixels")]
     best = best_frozen(study, tasks, algorithm=algorithm)
     return pairs if best is None else [*pairs, (best, "pixels")]
 
