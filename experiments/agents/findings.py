@@ -158,9 +158,10 @@ def prediction_words(study: AgentStudy, task: str, algorithm: str = "ppo", *, re
             + ("" if one.rho_of_means is None else f", {one.rho_of_means:+.2f} over the means per kind of encoder")
             for one in clear[:3]
         )
+        have = "has" if len(clear) == 1 else "have"
         words.append(
-            f"{len(clear)} of {len(known)} scores have a rank correlation with the {title} that leaves 0 out, seeds of "
-            f"a kind taken as independent, which they are not; the strongest: {named}."
+            f"{len(clear)} of {len(known)} scores {have} a rank correlation with the {title} that leaves 0 out, seeds "
+            f"of a kind taken as independent, which they are not; the strongest: {named}."
         )
     return " ".join(words)
 
