@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from envs.domains import TARGETS
+from experiments.agents.analysis import performance_profiles
 from experiments.agents.arms import ARMS
 from experiments.agents.encoder_tables import all_tables, correlations_table, encoders_table, objects_table
 from experiments.agents.figures import figures_of
@@ -93,6 +95,23 @@ def test_the_overall_table_says_which_tasks_are_in() -> None:
     assert table is not None
     assert "SpriteChase" not in table.header
     assert overall_table(study(agent()), repetitions=REPETITIONS) is None
+
+
+def test_an_arm_that_lacks_a_task_is_compared_on_the_others_alone(whole: AgentStudy) -> None:
+    agents = [one for one in whole.agents if (one.arm, one.task) != ("sparse_16", "SpriteChase")]
+    table = overall_table(study(*agents), repetitions=REPETITIONS)
+    names = ("tasks", "IQM in the source", "SpriteReach", "SpriteChase", "noise")
+    cells = {name: column(table, name) for name in names}
+    assert {name: found["sparse, weight 16"] for name, found in cells.items() if name != "SpriteReach"} == {
+        "tasks": "SpriteReach",
+        "IQM in the source": "–",
+        "SpriteChase": "–",
+        "noise": "–",
+    }
+    assert cells["SpriteReach"]["sparse, weight 16"].endswith("]")
+    assert cells["IQM in the source"]["sparse, weight 4"].endswith("]")
+    profiles = performance_profiles(study(*agents), np.array([0.5]), repetitions=REPETITIONS)
+    assert set(ARMS) - set(profiles) == {"sparse_16"}
 
 
 def test_the_study_in_brief_has_both_sides_of_transfer_and_the_time() -> None:

@@ -119,9 +119,21 @@ def iqm_of_arms(
     domain: str = "source",
     repetitions: int = REPETITIONS,
 ) -> dict[str, Estimate]:
-    """IQM of the normalised scores of every arm that has some, in the order of `ARMS`; arguments as above."""
-    found = {arm: normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain) for arm in ARMS}
-    return {arm: iqm(scores, repetitions=repetitions) for arm, scores in found.items() if scores is not None}
+    """IQM of the normalised scores of the arms that can be compared over these tasks, in the order of `ARMS`.
+
+    Arguments as above. An arm that lacks a task which others have is left out: its mean is that of an easier or harder
+    study.
+    """
+    found = _comparable_scores(study, tasks, algorithm, domain)
+    return {arm: iqm(scores, repetitions=repetitions) for arm, scores in found.items()}
+
+
+def _comparable_scores(study: AgentStudy, tasks: Sequence[str], algorithm: str, domain: str) -> dict[str, Scores]:
+    """The normalised scores of the arms that have all those of the tasks that any arm has."""
+    scores = {arm: normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain) for arm in ARMS}
+    found = {arm: one for arm, one in scores.items() if one is not None}
+    most = max((len(one.tasks) for one in found.values()), default=0)
+    return {arm: one for arm, one in found.items() if len(one.tasks) == most}
 
 
 def improvement_probability(first: Matrix, second: Matrix) -> float:
@@ -228,6 +240,8 @@ def performance_profiles(
 ) -> dict[str, Profile]:
     """Share of the runs, over seeds and tasks, whose normalised score is above each threshold, by arm.
 
+    An arm that lacks a task which others have is left out.
+
     Args:
         study: what is finished.
         thresholds: (k,), normalised scores.
@@ -245,10 +259,7 @@ def performance_profiles(
         return 1 - np.searchsorted(ordered, thresholds, side="right") / values.size
 
     profiles = {}
-    for arm in ARMS:
-        scores = normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain)
-        if scores is None:
-            continue
+    for arm, scores in _comparable_scores(study, tasks, algorithm, domain).items():
         bounds = None
         if len(scores.seeds) >= MIN_SEEDS:
             bounds = _interval(shares, scores.values, repetitions=repetitions)

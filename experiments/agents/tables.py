@@ -92,12 +92,16 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int
         if any(arm in found for found in (overall, *each.values())):
             over = overall.get(arm)
             cells = [shown(found.get(arm)) for found in (overall, *each.values(), *targets.values())]
-            named = EMPTY if over is None else ", ".join(over.tasks)
-            rows.append([ARMS[arm].title, EMPTY if over is None else str(over.seeds), named, *cells])
+            done = [task for task in TASKS if arm in each[task]]
+            seeds = over.seeds if over is not None else min(each[task][arm].seeds for task in done)
+            rows.append([ARMS[arm].title, str(seeds), ", ".join(done), *cells])
     if not rows:
         return None
     header = ["arm", "seeds", "tasks", "IQM in the source", *each, *(name.replace("_", " ") for name in targets)]
-    words = "Columns of a task are in its source, those of a domain over the tasks of the row."
+    words = (
+        "Columns of a task are in its source, the others over all tasks: an arm that lacks one which others have is in "
+        "none of them."
+    )
     arms = _every_arm(study, algorithm)
     return laid_out(
         _titled("Normalised return over tasks", algorithm), header, rows, _note(study, arms, NORMALISED, _IQM, words)
