@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,11 @@ def iqm_of_arms(
 def _comparable_scores(study: AgentStudy, tasks: Sequence[str], algorithm: str, domain: str) -> dict[str, Scores]:
     """The normalised scores of the arms that have all those of the tasks that any arm has."""
     scores = {arm: normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain) for arm in ARMS}
+    return _of_most_tasks(scores)
+
+
+def _of_most_tasks(scores: Mapping[str, Scores | None]) -> dict[str, Scores]:
+    """Those that have all tasks that any of them has."""
     found = {arm: one for arm, one in scores.items() if one is not None}
     most = max((len(one.tasks) for one in found.values()), default=0)
     return {arm: one for arm, one in found.items() if len(one.tasks) == most}
@@ -189,12 +194,10 @@ def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algor
     frozen = [arm for arm, settings in ARMS.items() if settings.frozen and settings.encoder != UNTRAINED]
     begun = [task for task in tasks if any(arm in study.of(task, algorithm) for arm in frozen)]
     take = mean_returns if len(begun) == 1 else normalised_scores
-    found = {arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen}
-    most = max((len(scores.tasks) for scores in found.values() if scores is not None), default=0)
+    found = _of_most_tasks({arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen})
     means = {
         arm: float(scores.values.mean()) if len(begun) == 1 else interquartile_mean(scores.values)
         for arm, scores in found.items()
-        if scores is not None and len(scores.tasks) == most
     }
     return max(means, key=means.__getitem__, default=None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 OUTCOMES = ("success", "failure", "time limit")
 """How an episode ends: the task's success, a state that ends it otherwise, or too many steps."""
@@ -83,6 +83,9 @@ class EpisodeEnds:
     """As `measuring.machine_facts`."""
 
 
+_Entry = TypeVar("_Entry", AgentResult, EpisodeEnds)
+
+
 @dataclasses.dataclass(frozen=True)
 class AgentStudy:
     """All that is finished of one scale."""
@@ -101,12 +104,20 @@ class AgentStudy:
 
         The random policy is every algorithm's; a task without any agent of the algorithm has none.
         """
-        found: dict[str, list[AgentResult]] = {}
-        for agent in self.agents:
-            if agent.task == task and (agent.algorithm == algorithm or agent.arm == "random_policy"):
-                found.setdefault(agent.arm, []).append(agent)
-        return found if any(agent.algorithm == algorithm for agents in found.values() for agent in agents) else {}
+        return _by_arm(self.agents, task, algorithm)
+
+    def ends_of(self, task: str, algorithm: str = "ppo") -> dict[str, list[EpisodeEnds]]:
+        """How the episodes of these agents end, as `of`."""
+        return _by_arm(self.ends, task, algorithm)
 
     def learned_by(self) -> list[str]:
         """Algorithms that some agent has learned by."""
         return list(dict.fromkeys(agent.algorithm for agent in self.agents if agent.curve))
+
+
+def _by_arm(entries: Sequence[_Entry], task: str, algorithm: str) -> dict[str, list[_Entry]]:
+    found: dict[str, list[_Entry]] = {}
+    for one in entries:
+        if one.task == task and (one.algorithm == algorithm or one.arm == "random_policy"):
+            found.setdefault(one.arm, []).append(one)
+    return found if any(one.algorithm == algorithm for same in found.values() for one in same) else {}

@@ -265,11 +265,8 @@ def kept_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
 
 def ends_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
     """How episodes end in the source, and how often each kind succeeds; None where no agent was played again."""
-    arms: dict[str, list[EpisodeEnds]] = {}
-    for one in study.ends:
-        if one.task == task and (one.algorithm == algorithm or one.arm == RANDOM):
-            arms.setdefault(one.arm, []).append(one)
-    if not any(one.algorithm == algorithm for agents in arms.values() for one in agents):
+    arms = study.ends_of(task, algorithm)
+    if not arms:
         return None
     decided_by = TASKS[task].decided_by
     kinds = decided_by[1] if decided_by else ()
