@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 
 def cache_folder() -> Path:
@@ -23,22 +27,73 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed over `path`, else removed."""
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed over `path`, else removed.
+
+    What killed writers of `path` left is removed first: a living one holds the lock beside its temporary file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    remove_abandoned(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    with contextlib.ExitStack() as stack:
+        # a file system without locks: nothing can be told about the leftovers there, so they stay
+        with contextlib.suppress(NotImplementedError):
+            stack.enter_context(held_lock(_lock_of(temporary)))
+        # a file of our own: it must not exist, so that no link that lies there is followed
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            replace_synced(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        NotImplementedError: the file system has no locks.
+    """
+    lock = filelock.FileLock(path, timeout=0)
+    lock.acquire()
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes the file private; give it the permissions a plain open() would have
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        # unlinked while still held, so that no other process can be holding it; Windows refuses that, and keeps it
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers were killed too hard to clean up."""
+    found = {*path.parent.glob(f".{glob.escape(path.name)}.*.partial*")}
+    for temporary in {file.with_name(file.name.removesuffix(".lock")) for file in found}:
+        # another process may be writing to it, or removing it too
+        with (
+            contextlib.suppress(filelock.Timeout, NotImplementedError, OSError),
+            held_lock(_lock_of(temporary)),
+        ):
+            temporary.unlink(missing_ok=True)
+
+
+def _lock_of(temporary: Path) -> Path:
+    return temporary.with_name(f"{temporary.name}.lock")
+
+
+def replace_synced(temporary: Path, path: Path) -> None:
+    """Rename `temporary` over `path` so that after a power cut there is the old file or the whole new one."""
+    with temporary.open("rb+") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
+    # Windows opens no folders
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -60,7 +115,8 @@ def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test.") as probe:
+        # without a name where the system can: a kill leaves nothing
+        with tempfile.TemporaryFile(dir=folder, prefix=".write-test.") as probe:
             probe.write(b"x" * 4096)
             probe.flush()
     except OSError as error:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,82 @@ def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> No
         raise OSError("disk full")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def _half_written(target: Path) -> tuple[int, Path]:
+    """A process that never ends while it writes to `target`, and its temporary file."""
+    receive, send = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"half")
+            os.write(send, str(temporary).encode())
+            while True:
+                signal.pause()
+    os.close(send)
+    name = os.read(receive, 1000).decode()
+    os.close(receive)
+    return writer, Path(name)
+
+
+def _kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+
+
+# Python 3.12 warns of forking beside other threads, for locks that they may hold; the child here waits for none
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_leftovers_of_killed_writers_go_at_the_next_write_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    target = tmp_path / "state[1].pt"  # a name with a pattern's signs
+    dead, left = _half_written(target)
+    _kill(dead)
+    assert left.read_bytes() == b"half"
+    living, kept = _half_written(target)
+    try:
+        assert not left.exists()
+        os.utime(kept, (0, 0))  # a clock that goes wrong deletes nothing
+        foreign = tmp_path / ".other.pt.0a.partial"
+        foreign.write_bytes(b"x")
+        write_bytes(target, b"new")
+        assert kept.read_bytes() == b"half"
+    finally:
+        _kill(living)
+    write_bytes(target, b"newer")
+    assert {path.name for path in tmp_path.iterdir()} == {target.name, foreign.name}
+
+
+def test_a_link_under_the_name_of_a_file_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (tmp_path / "file").symlink_to(victim)
+    write_bytes(tmp_path / "file", b"new")
+    assert victim.read_bytes() == b"mine"
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_a_write_reaches_the_disk_before_its_name_does_and_then_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        done.append("folder" if os.path.sameopenfile(handle, folder) else "file")
+        sync(handle)
+
+    def rename(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        write_bytes(tmp_path / "file", b"x")
+    finally:
+        os.close(folder)
+    assert done == ["file", "rename", "folder"]
 
 
 def test_write_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:
