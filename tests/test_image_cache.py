@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import tarfile
-import time
 import types
 import warnings
 from pathlib import Path
@@ -21,6 +20,7 @@ from sparse_repr.data.file_images import FileImages
 from sparse_repr.data.image_cache import CachedImages
 from sparse_repr.data.picture_cache import cached_pictures
 from sparse_repr.data.pictures import fingerprint, open_pictures
+from sparse_repr.files import held_lock
 from tests.small_pictures import encode, noise, plain, write_folder, write_tar, write_zip
 
 
@@ -231,7 +231,7 @@ def test_hidden_files_and_mac_resource_forks_are_no_pictures(tmp_path: Path) -> 
 
 def test_a_full_disk_leaves_nothing_behind(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(300))
-    append, calls = image_cache._append, []
+    append, calls = image_cache.write_array, []
 
     def fails_at_the_second(file, images) -> None:
         calls.append(len(images))
@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_nothing_behind(cache: Path, tmp_path: Path, monkeypa
         append(file, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_cache, "_append", fails_at_the_second)
+        patch.setattr(image_cache, "write_array", fails_at_the_second)
         with pytest.raises(OSError, match=r"cache of decoded test images .*No space left on device.*nothing was left"):
             load(place)
     assert len(calls) == 2
@@ -270,7 +270,9 @@ def test_too_little_space_is_said_before_any_work(tmp_path: Path, monkeypatch: p
         load(place)
 
 
-def test_leftovers_of_killed_builds_are_removed_but_not_those_of_living_ones(cache: Path, tmp_path: Path) -> None:
+def test_leftovers_of_killed_builds_are_removed_but_not_those_of_living_ones(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(5))
     load(place)
     (file,) = cache.glob("*.h5")
@@ -278,9 +280,38 @@ def test_leftovers_of_killed_builds_are_removed_but_not_those_of_living_ones(cac
     dead, living = cache / f".{file.name}.aa.partial", cache / f".{file.name}.bb.partial"
     dead.write_bytes(b"x")
     living.write_bytes(b"x")
-    os.utime(dead, (time.time() - 7200,) * 2)
-    load(place)
-    assert sorted(path.name for path in cache.iterdir()) == sorted([file.name, living.name])
+    os.utime(living, (0, 0))  # as a machine whose clock is hours behind leaves it
+    # the room is measured when they are gone: they may be what fills the disk
+    left = []
+    monkeypatch.setattr(image_cache, "require_space", lambda folder, *_: left.extend(folder.glob(".*.partial")))
+    with held_lock(cache / f"{living.name}.lock"):
+        load(place)
+        assert left == [living]
+        assert {path.name for path in cache.iterdir()} == {file.name, living.name, f"{living.name}.lock"}
+
+
+def test_a_disk_that_fills_at_the_end_leaves_nothing_behind(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    place = write_zip(tmp_path / "a.zip", pictures_of(200))
+    before, lowered = resource.getrlimit(resource.RLIMIT_FSIZE), []
+    write = image_cache.write_array
+
+    def leaves_no_room(file, images) -> None:
+        write(file, images)
+        lowered.append(len(images))
+        if sum(lowered) == 200:
+            size = os.fstat(file.fileno()).st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    monkeypatch.setattr(image_cache, "write_array", leaves_no_room)
+    try:
+        with pytest.raises(OSError, match=r"cache of decoded test images .*File too large.*nothing was left"):
+            load(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(cache.iterdir()) == []
 
 
 def _build(place: str, cache: str, barrier, results) -> None:

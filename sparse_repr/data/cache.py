@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from sparse_repr.files import atomic_path, cache_folder, require_space
+from sparse_repr.files import atomic_path, cache_folder, remove_abandoned, require_space
 
 _Bytes = npt.NDArray[np.uint8]
 
@@ -45,6 +45,7 @@ def cached_array(
     if stored is not None:
         return stored
     size = int(np.prod(shape, dtype=np.int64))
+    remove_abandoned(path)
     require_space(path.parent, int(1.05 * size), f"{purpose} (folder: SPARSE_REPR_CACHE)")
     slabs = []
     with atomic_path(path) as temporary, temporary.open("wb") as file:

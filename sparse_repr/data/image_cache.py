@@ -12,9 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from io import RawIOBase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +20,15 @@ import h5py
 import numpy as np
 
 from sparse_repr.data.base import ArrayImages, ImageArray, ImageStore
+from sparse_repr.data.contiguous import Layout, create_contiguous, prove_room, write_array
 from sparse_repr.data.file_images import stored_images
-from sparse_repr.files import atomic_path, cache_folder, require_space
+from sparse_repr.files import atomic_path, cache_folder, remove_abandoned, require_space
 
 # Part of every cache's key: raise it whenever a decoded pixel or the file's layout changes.
 _CACHE_VERSION = 1
 # Up to here a data set is not worth reading from the disk again and again. Larger ones gain too little in memory: a
 # batch of 64 colour images takes 0.2 ms from the system's page cache, against 0.1 ms in memory and 30 ms for a step.
 _IN_MEMORY_BYTES = 32 * 1024**2
-_ABANDONED_S = 3600
 
 
 class CacheKey(NamedTuple):
@@ -148,19 +146,12 @@ def _write(key: CacheKey, stream: ImageStream) -> None:
     with contextlib.closing(stream.slabs):
         if stream.most == 0:
             raise ValueError(f"{key.source}: holds no image")
-        _remove_abandoned(key.path)
+        # before the room is measured: the leftovers of a killed build may be what fills the disk
+        remove_abandoned(key.path)
         require_space(key.path.parent, int(1.02 * needed) + 1024**2, _purpose(key))
         with atomic_path(key.path) as temporary:
             if _fill(temporary, key, stream) == 0:
                 raise ValueError(f"{key.source}: holds no image that can be read")
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what a build left that was killed too hard to clean up; a living one has written to its file lately."""
-    for partial in path.parent.glob(f".{path.name}.*.partial"):
-        with contextlib.suppress(OSError):  # another process may be removing it too
-            if time.time() - partial.stat().st_mtime > _ABANDONED_S:
-                partial.unlink()
 
 
 def _purpose(key: CacheKey) -> str:
@@ -183,38 +174,22 @@ def _explained(key: CacheKey) -> Iterator[None]:
 def _fill(path: Path, key: CacheKey, stream: ImageStream) -> int:
     """Write the whole stream to `path`; returns the number of images."""
     with _explained(key):
-        offset = _create(path, (stream.most, *stream.image_shape))
+        offset = create_contiguous(path, {"images": Layout((stream.most, *stream.image_shape), np.uint8)})["images"]
     names: list[str] = []
     done = 0
-    # Pixels go through a plain file: after a failed write, on a full disk, HDF5 can no longer close its own and would
-    # keep the space of the removed file until the process ends.
     with path.open("r+b", buffering=0) as file:
         file.seek(offset)
         for slab in stream.slabs:
             with _explained(key):
-                _append(file, slab.images)
+                write_array(file, slab.images)
             done += len(slab.images)
             names += slab.names
-    with _explained(key), h5py.File(path, "r+") as cache:
-        if names:
-            cache["names"] = np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), dtype=np.uint8)
-        cache.attrs["count"] = done
-        cache.attrs["key"] = key.describe()
+    joined = np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), dtype=np.uint8)
+    with _explained(key):
+        prove_room(path, len(joined))
+        with h5py.File(path, "r+") as cache:
+            if names:
+                cache["names"] = joined
+            cache.attrs["count"] = done
+            cache.attrs["key"] = key.describe()
     return done
-
-
-def _create(path: Path, shape: tuple[int, ...]) -> int:
-    """An HDF5 file with an unwritten data set ``images`` in one piece; returns the offset of its first byte."""
-    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_layout(h5py.h5d.CONTIGUOUS)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    with h5py.File(path, "w") as file:
-        images = h5py.h5d.create(file.id, b"images", h5py.h5t.NATIVE_UINT8, h5py.h5s.create_simple(shape), layout)
-        return int(images.get_offset())
-
-
-def _append(file: RawIOBase, images: ImageArray) -> None:
-    rest = memoryview(images.tobytes())
-    while len(rest):
-        rest = rest[file.write(rest) or 0 :]
