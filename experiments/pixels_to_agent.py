@@ -69,7 +69,6 @@ class PixelsToAgentConfig:
 def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
     frames = out / "frames.h5"
     if not frames.is_file():
-        partial = frames.with_name(f"{frames.name}.partial")
         record(
             RecordConfig(
                 env=config.env,
@@ -78,7 +77,7 @@ def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
                 envs=config.environments,
                 parallel=config.parallel,
                 seed=config.seed,
-                resume=partial.is_file(),
+                resume=True,
                 progress=config.progress,
             )
         )

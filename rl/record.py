@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
+import itertools
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +24,33 @@ import numpy.typing as npt
 import tyro
 from tqdm import tqdm
 
+from rl.episodes import Moment, Players, Policy, VectorEnv, close_players, make_players
+from rl.recording import (
+    Factors,
+    Recording,
+    compare_settings,
+    create_recording,
+    open_recording,
+    partial_path,
+    progress_path,
+    recording_lock,
+)
 from sparse_repr.files import require_space
+from sparse_repr.interruption import stop_on_signal
 
-Policy = Callable[[Any], Any]
-"""Batched observations of all environments -> batched actions."""
+# Between two moments at which a killed recording can be continued: what is done again then.
+_SAVE_S = 5.0
+# Brightest pixel of pictures that are black to everyone: values 0..1 or classes that were never stretched to 0..255.
+_DARK = 16
+_MOST = {"frames": 10**12, "every": 10**9, "envs": 10**4, "seed": 2**63 - 1}
 
-_Venv = gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv
-# Frames between two moments at which an interrupted recording can be continued.
-_FLUSH_FRAMES = 512
+
+class RecordingInterrupted(KeyboardInterrupt):
+    """A signal stopped a recording; what it had is saved, and `resume` continues it."""
+
+    def __init__(self, path: Path, frames: int, signal_number: int) -> None:
+        super().__init__(f"stopped after {frames} frames; they are in {path}")
+        self.signal_number = signal_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +81,23 @@ class RecordConfig:
     seed: int = 0
     """Seed of the environments and of the random actions."""
     resume: bool = False
-    """Continue an interrupted recording; its frames so far are kept."""
+    """Continue an interrupted recording as if nothing had happened; where there is none, start one."""
     overwrite: bool = False
     """Replace an existing file, or an interrupted recording."""
     progress: bool = True
     """Show a progress bar."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "every", "envs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} needs at least 1, got {getattr(self, name)}")
+        for name, most in _MOST.items():
+            value, least = getattr(self, name), 0 if name == "seed" else 1
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} needs a whole number in {least}..{most}, got {value!r}")
+        if not Path(self.out).name or Path(self.out).is_dir():
+            raise ValueError(f"out needs the name of a file, got {self.out!r}; for example frames.h5")
         if self.resume and self.overwrite:
             raise ValueError("resume keeps the frames recorded so far and overwrite drops them: give one of the two")
+        if self.render and self.key is not None:
+            raise ValueError("render records what the environment draws and key a part of what it observes: give one")
         _keyword_arguments(self)
 
 
@@ -87,47 +118,87 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
 
     Where the environment reports `info["factors"]` (float32 (K,)) and has `unwrapped.factor_names`, the factor values
     are recorded beside the images, and the bins of `unwrapped.factor_bins` where it states them. While it records, the
-    frames lie in FILE.partial; an interrupted recording is continued from there with fresh episodes.
+    frames lie in FILE.partial; an interrupted recording goes on from there: the episodes it was in are played again up
+    to where they were, so that it ends as one that nobody interrupted. That holds for environments and policies that
+    repeat by seed and observation; others go on from another state.
 
     Args:
         config: what to record.
         policy: batched observations -> batched actions, in place of `config.policy`.
 
     Returns:
-        The file written.
+        The file written. With `resume` a file that is finished stays as it is.
 
     Raises:
-        FileExistsError: the file or an interrupted recording exists, and neither `overwrite` nor `resume` is on.
-        FileNotFoundError: `resume` is on and there is nothing to resume.
+        FileExistsError: the file or an interrupted recording exists, and neither `overwrite` nor `resume` is on, or
+            another process records it.
+        RecordingInterrupted: SIGINT or SIGTERM; the frames so far are saved.
         TypeError: the environment gives no uint8 images.
-        ValueError: the interrupted recording has other settings; the policy cannot be imported.
-        OSError: the folder cannot be written or has no room.
+        ValueError: the recording there has other settings or is damaged; the policy cannot be imported; the environment
+            cannot be made, declares pixels too dark for an image or reports no factors where it did.
+        OSError: the folder cannot be written or has no room; the frames so far are saved.
     """
     out = Path(config.out)
-    partial = out.with_name(f"{out.name}.partial")
-    _check_files(config, out, partial)
-    act = policy or _import_policy(config.policy)
-    done = _done_so_far(config, partial) if config.resume else 0
-    # not passed unless asked for: some environments do not take it
-    options = {**_keyword_arguments(config), **({"render_mode": "rgb_array"} if config.render else {})}
-    vectorization = "async" if config.parallel else "sync"
-    venv = gym.make_vec(config.env, num_envs=config.envs, vectorization_mode=vectorization, **options)
-    assert isinstance(venv, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv)
-    try:
-        _record(config, venv, partial, done, act)
-    finally:
-        venv.close()
-    partial.replace(out)
+    with stop_on_signal() as signals, contextlib.ExitStack() as stack:
+        if _is_finished(config, out):
+            return out
+        act = policy or _import_policy(config.policy)
+        recording = None
+        continued = config.resume and os.path.lexists(partial_path(out))
+        if continued:
+            stack.enter_context(recording_lock(out))
+            recording = open_recording(out, _settings(config), frames=config.frames, environments=config.envs)
+        # not passed unless asked for: some environments do not take it
+        options = {**_keyword_arguments(config), **({"render_mode": "rgb_array"} if config.render else {})}
+        venv = make_players(config.env, config.envs, parallel=config.parallel, options=options)
+        broken = finished = False
+        try:
+            _check_bounds(config, venv)
+            moment = Moment.at_start(config.envs) if recording is None else recording.moment
+            players = Players(venv, seed=config.seed, moment=moment, act=act)
+            if recording is None:
+                images, factors = _first_images(config, players, out)
+                if not continued:
+                    stack.enter_context(recording_lock(out))
+                recording = _begin(config, out, images, factors)
+            finished = _record(config, players, recording, signals)
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            # from Gymnasium's pipes to the processes of the environments
+            broken = True
+            # a scheduler ends all processes of a job together
+            if not signals:
+                raise OSError(
+                    f"a process of {config.env} ended, killed or out of memory; the same command plus --resume "
+                    "continues"
+                ) from error
+        finally:
+            close_players(venv, broken=broken)
+            if recording is not None:
+                recording.close()
+        if not finished and recording is not None:
+            raise RecordingInterrupted(partial_path(out), recording.moment.frames, signals[0])
     return out
 
 
-def _check_files(config: RecordConfig, out: Path, partial: Path) -> None:
-    if out.exists() and not config.overwrite:
-        raise FileExistsError(f"{out} exists; give --overwrite, or another --out")
-    if config.resume and not partial.exists():
-        raise FileNotFoundError(f"nothing to resume: no interrupted recording at {partial}; leave --resume out")
-    if partial.exists() and not (config.resume or config.overwrite):
+def _is_finished(config: RecordConfig, out: Path) -> bool:
+    """Whether there is nothing left to do, after the checks of what lies there."""
+    partial = partial_path(out)
+    unfinished = partial.exists() or partial.is_symlink()
+    if unfinished and not (config.resume or config.overwrite):
         raise FileExistsError(f"an interrupted recording is at {partial}: continue it with --resume, or --overwrite it")
+    # an unfinished one beside it was to replace it
+    if not out.exists() or config.overwrite or (config.resume and unfinished):
+        return False
+    if not config.resume:
+        raise FileExistsError(f"{out} exists; give --overwrite, or another --out")
+    try:
+        with h5py.File(out, "r") as file:
+            found = json.loads(file.attrs["settings"])
+    except Exception as error:  # h5py raises nearly any type on a damaged file
+        raise FileExistsError(f"{out} exists, and is no recording; give --overwrite, or another --out") from error
+    compare_settings(out, found, _settings(config))
+    progress_path(out).unlink(missing_ok=True)
+    return True
 
 
 def _import_policy(name: str | None) -> Policy | None:
@@ -136,131 +207,206 @@ def _import_policy(name: str | None) -> Policy | None:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing runs the user's code
         raise ValueError(f"policy needs MODULE:FUNCTION that can be imported, got {name!r} ({error})") from error
     if not callable(found):
         raise ValueError(f"policy needs a function (observations -> actions), {name!r} is {type(found).__name__}")
     return found
 
 
-def _settings(config: RecordConfig) -> str:
+def _settings(config: RecordConfig) -> dict[str, Any]:
     """What must be the same for a recording to be continued."""
     kept = ["env", "frames", "render", "key", "policy", "seed"]
     # left out where it is not given: recordings of earlier versions can be continued
     kept += ["env_kwargs"] * (config.env_kwargs is not None) + ["every"] * (config.every != 1)
-    return json.dumps({name: getattr(config, name) for name in kept}, sort_keys=True)
+    return {name: getattr(config, name) for name in kept}
 
 
-def _done_so_far(config: RecordConfig, partial: Path) -> int:
-    try:
-        with h5py.File(partial, "r") as file:
-            found, done = str(file.attrs["settings"]), int(file.attrs["frames_done"])
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{partial}: cannot be continued ({error}); start again with --overwrite") from error
-    if found != _settings(config):
-        raise ValueError(f"{partial} was recorded with other settings: {found} there, {_settings(config)} asked for")
-    return done
+def _first_images(config: RecordConfig, players: Players, out: Path) -> tuple[npt.NDArray[np.uint8], Factors | None]:
+    """The pictures at the start and what is recorded beside them, after the check that there is room for all."""
+    images = _images(config, players.venv, players.observations)
+    declared = players.venv.call("declared_factors")[0]
+    factors = Factors(*declared) if declared is not None and "factors" in players.infos else None
+    needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
+    require_space(out.parent, int(1.05 * config.frames * needed), "the recording")
+    return images, factors
 
 
-def _record(config: RecordConfig, venv: _Venv, partial: Path, done: int, act: Policy | None) -> None:
-    # a continued recording starts fresh episodes: repeating the first ones would record the same frames again
-    observations, infos = venv.reset(seed=config.seed + done)
-    venv.action_space.seed(config.seed + done)
-    images = _images(config, venv, observations)
-    # before the file is opened: it may be the first in its folder
-    require_space(partial.parent, int(1.05 * (config.frames - done) * images[0].nbytes), "the recording")
-    with h5py.File(partial, "r+" if done else "w") as file:
-        if not done:
-            _create(config, venv, file, images, infos)
-        values = file.get("factor_values")
-        bar = tqdm(total=config.frames, initial=done, desc=config.env, unit="frame", disable=not config.progress)
-        with bar:
-            while done < config.frames:
-                count = min(config.envs, config.frames - done)
-                file["images"][done : done + count] = images[:count]
-                if values is not None:
-                    values[done : done + count] = np.stack(list(infos["factors"]))[:count]
-                done += count
-                bar.update(count)
-                if done // _FLUSH_FRAMES != (done - count) // _FLUSH_FRAMES or done == config.frames:
-                    file.attrs["frames_done"] = done
-                    file.flush()
-                if done < config.frames:
-                    for _ in range(config.every):
-                        actions = venv.action_space.sample() if act is None else act(observations)
-                        observations, _, _, _, infos = venv.step(actions)
-                    images = _images(config, venv, observations)
-
-
-def _create(
-    config: RecordConfig,
-    venv: _Venv,
-    file: Any,
-    images: npt.NDArray[np.uint8],
-    infos: dict[str, Any],
-) -> None:
-    # contiguous, so that large recordings are read through a memory map
-    file.create_dataset("images", (config.frames, *images.shape[1:]), np.uint8)
-    file.attrs["environment"] = config.env
-    file.attrs["settings"] = _settings(config)
-    file.attrs["frames_done"] = 0
-    if "factors" not in infos:
-        return
-    # through get_attr it works in other processes too
-    names = [str(name) for name in venv.get_attr("factor_names")[0]]
-    file.create_dataset("factor_values", (config.frames, len(names)), np.float32)
-    file.attrs["factor_names"] = names
-    try:
-        bins = venv.get_attr("factor_bins")[0]
-    except AttributeError:
-        return
-    for name, edges in zip(names, bins, strict=True):
-        file.create_dataset(f"factor_bins/{name}", data=np.asarray(edges, dtype=np.float64))
-
-
-def _images(config: RecordConfig, venv: _Venv, observations: Any) -> npt.NDArray[np.uint8]:
-    """The pictures of all environments, uint8 (n, C, H, W)."""
-    frames = np.asarray(venv.render()) if config.render else observations
-    if isinstance(frames, dict):
-        if config.key not in frames:
-            raise TypeError(
-                f"{config.env} has Dict observations: name the picture with --key, one of {sorted(frames)}, or record "
-                "what it draws with --render"
-            )
-        frames = frames[config.key]
-    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
-        found = frames.dtype if isinstance(frames, np.ndarray) else type(frames).__name__
-        raise TypeError(f"{config.env} needs uint8 image observations, got {found}; record its pictures with --render")
-    if frames.ndim == 3:
-        frames = frames[..., None]
-    if frames.ndim == 4 and frames.shape[3] in (1, 3):
-        return frames.transpose(0, 3, 1, 2)
-    if frames.ndim == 4 and frames.shape[1] in (1, 3):
-        return frames
-    raise TypeError(
-        f"{config.env} needs images (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels, got {frames.shape[1:]}; "
-        "record its pictures with --render"
+def _begin(config: RecordConfig, out: Path, images: npt.NDArray[np.uint8], factors: Factors | None) -> Recording:
+    return create_recording(
+        out,
+        shape=(config.frames, *images.shape[1:]),
+        attributes={"environment": config.env, "settings": json.dumps(_settings(config), sort_keys=True)},
+        factors=factors,
+        moment=Moment.at_start(config.envs),
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def _record(config: RecordConfig, players: Players, recording: Recording, signals: list[int]) -> bool:
+    """Record until all frames are there, or a signal came; returns whether they are."""
+    start = recording.moment.frames
+    with tqdm(total=config.frames, initial=start, desc=config.env, unit="frame", disable=not config.progress) as bar:
+        try:
+            while players.step < recording.moment.step and not signals:
+                players.advance()
+            _fill(config, players, recording, signals, bar)
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                _save(recording)
+            # schedulers send two signals together
+            if not (signals and isinstance(error, KeyboardInterrupt)):
+                raise
+    if recording.moment.frames < config.frames:
+        _save(recording)
+        return False
+    recording.finish()
+    if recording.moment.brightest < _DARK:
+        warnings.warn(
+            f"{config.out}: the brightest pixel of {config.frames:,} frames is {recording.moment.brightest}, and 255 "
+            f"is taken for white, so all of them are nearly black; let {config.env} show 0..255, or record what it "
+            "draws with --render",
+            stacklevel=3,
+        )
+    return True
+
+
+def _save(recording: Recording) -> None:
+    """Save, whatever further signals come meanwhile: they ask for the same."""
+    with stop_on_signal():
+        recording.save()
+
+
+def _fill(config: RecordConfig, players: Players, recording: Recording, signals: list[int], bar: Any) -> None:
+    saved = time.monotonic()
+    while recording.moment.frames < config.frames:
+        moment = recording.moment
+        if moment.frames > moment.stream:
+            for _ in range(config.every):
+                if signals:
+                    return
+                players.advance()
+        count = min(config.envs, config.frames - moment.frames)
+        images = _images(config, players.venv, players.observations)[:count]
+        values = _factor_values(config, players.infos, recording.factors)[:count] if recording.factors else None
+        brightest = max(moment.brightest, int(images.max()))
+        recording.write(
+            images,
+            values,
+            Moment(moment.frames + count, players.step, players.episodes(), moment.stream, brightest),
+        )
+        bar.update(count)
+        if time.monotonic() - saved >= _SAVE_S:
+            recording.save()
+            saved = time.monotonic()
+
+
+def _factor_values(config: RecordConfig, infos: Mapping[str, Any], count: int) -> npt.NDArray[np.float32]:
+    """The factors of all environments, float32 (n, K)."""
+    reported = np.asarray(infos.get("_factors", False))
+    if reported.shape != (config.envs,) or not reported.all():
+        raise ValueError(
+            f"{config.env} reported factors at first, and then none: info['factors'] is needed at each step"
+        )
+    try:
+        values = np.stack(list(infos["factors"])).astype(np.float32)
+    except (TypeError, ValueError):
+        values = np.empty(0, dtype=np.float32)
+    if values.shape != (config.envs, count):
+        found = np.shape(infos["factors"][0])
+        raise ValueError(f"{config.env} needs info['factors'] of {count} numbers, as factor_names says, got {found}")
+    return values
+
+
+def _check_bounds(config: RecordConfig, venv: VectorEnv) -> None:
+    """Refuse pictures whose declared pixels reach no brightness, such as 0..1 kept in uint8."""
+    space = venv.single_observation_space
+    if config.render:
+        return
+    if isinstance(space, gym.spaces.Dict):
+        space = space.spaces.get(config.key or "", space)
+    elif config.key is not None:
+        raise ValueError(f"key names a part of Dict observations, and {config.env} observes {space}; leave --key out")
+    if isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and space.high.max() < _DARK:
+        raise ValueError(
+            f"{config.env} declares pixels in {space.low.min()}..{space.high.max()}, and 255 is taken for white: all "
+            "would be nearly black; leave out what scales its pictures, or record what it draws with --render"
+        )
+
+
+def _images(config: RecordConfig, venv: VectorEnv, observations: Any) -> npt.NDArray[np.uint8]:
+    """The pictures of all environments, uint8 (n, C, H, W)."""
+    found: Any = _drawn(config, venv) if config.render else observations
+    advice = "" if config.render else "; record what it draws with --render"
+    if isinstance(found, dict):
+        if config.key not in found:
+            raise TypeError(
+                f"{config.env} has Dict observations: name the picture with --key, one of {sorted(found)}, or record "
+                "what it draws with --render"
+            )
+        found = found[config.key]
+    if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
+        kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
+        what = "to draw uint8 pictures" if config.render else "uint8 image observations"
+        raise TypeError(f"{config.env} needs {what}, got {kind}{advice}")
+    if found.ndim == 3:
+        found = found[..., None]
+    if found.ndim == 4 and found.shape[3] in (1, 3):
+        return found.transpose(0, 3, 1, 2)
+    if found.ndim == 4 and found.shape[1] in (1, 3):
+        return found
+    raise TypeError(
+        f"{config.env} needs images (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels, got {found.shape[1:]}{advice}"
+    )
+
+
+def _drawn(config: RecordConfig, venv: VectorEnv) -> npt.NDArray[Any]:
+    frames = [np.asarray(frame) for frame in venv.render() or ()]
+    if len(frames) != config.envs or len({frame.shape for frame in frames}) != 1:
+        shapes = sorted({str(frame.shape) for frame in frames})
+        raise TypeError(f"{config.env} needs to draw one picture of one size per environment, got {', '.join(shapes)}")
+    return np.stack(frames)
+
+
+def _options(arguments: list[str] | None) -> RecordConfig:
+    """The options of the command line; a ValueError says in one line what tyro says in a box."""
     description = (
         "Record frames of an image environment under a random (or your) policy into an HDF5 file. Ctrl-C keeps the "
         "frames so far; the same command plus --resume continues."
     )
+    said = io.StringIO()
     try:
-        config = tyro.cli(RecordConfig, args=arguments, prog="python -m rl.record", description=description)
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(RecordConfig, args=arguments, prog="python -m rl.record", description=description)
+    except SystemExit as refused:
+        if not refused.code:
+            raise
+        lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()]
+        # the title, then the message, between rulers
+        parts = [" ".join(part) for ruler, part in itertools.groupby(lines, lambda line: not line) if not ruler]
+        message = " ".join(parts[1:2] or parts).removeprefix("Error parsing RecordConfig: ")
+        raise ValueError(f"{message} (all options: python -m rl.record --help)") from refused
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        config = _options(arguments)
         out = record(config)
+    except RecordingInterrupted as stopped:
+        advice = "--resume in place of --overwrite" if config.overwrite else "--resume"
+        return _end(f"{stopped}; the same command plus {advice} continues", 128 + stopped.signal_number)
     except KeyboardInterrupt:
-        print("interrupted; the same command plus --resume continues", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, OSError, gym.error.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _end("stopped; the same command plus --resume goes on", 128 + signal.SIGINT)
+    except (ValueError, TypeError, OSError, ImportError, gym.error.Error) as error:
+        return _end(f"error: {error}", 2)
     print(f"recorded: {out}")
     print(f"next:     python -m sparse_repr.pretrain --dataset h5 --data-path {out}")
     return 0
+
+
+def _end(line: str, code: int) -> int:
+    print(" ".join(line.split()), file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_one_of_several_steps_is_recorded(tmp_path: Path) -> None:
     thinned = load_dataset("h5", _record(tmp_path / "b.h5", frames=4 * 5, every=3)).images(np.arange(4 * 5))
     # (steps, environments, ...): the first frame is that of the reset
     assert np.array_equal(thinned.reshape(5, 4, -1), every_step.reshape(13, 4, -1)[::3])
-    with pytest.raises(ValueError, match="every needs at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"every needs a whole number in 1\.\.1000000000, got 0"):
         RecordConfig(ENV, "f.h5", every=0)
 
 
@@ -89,52 +89,6 @@ def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
     assert (tmp_path / "f.h5").read_bytes() == b"mine"
     _record(tmp_path / "f.h5", overwrite=True, frames=5)
     assert len(load_dataset("h5", tmp_path / "f.h5")) == 5
-
-
-@pytest.fixture
-def interrupt_at_frame_44(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, step = 0, gym.vector.SyncVectorEnv.step
-
-    def fail(self: Any, actions: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 11:
-            raise KeyboardInterrupt
-        return step(self, actions)
-
-    monkeypatch.setattr(gym.vector.SyncVectorEnv, "step", fail)
-    monkeypatch.setattr("rl.record._FLUSH_FRAMES", 8)
-
-
-def test_an_interrupted_recording_is_continued(tmp_path: Path, interrupt_at_frame_44: None) -> None:
-    out = tmp_path / "f.h5"
-    with pytest.raises(KeyboardInterrupt):
-        _record(out)
-    assert [path.name for path in tmp_path.iterdir()] == ["f.h5.partial"]
-    with h5py.File(tmp_path / "f.h5.partial") as file:
-        assert file.attrs["frames_done"] == 40
-        first = file["images"][:40]
-    with pytest.raises(FileExistsError, match=r"interrupted recording is at .*continue it with --resume"):
-        _record(out)
-    with pytest.raises(ValueError, match="recorded with other settings"):
-        _record(out, resume=True, seed=5)
-    data = load_dataset("h5", _record(out, resume=True))
-    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
-    images = data.images(np.arange(70))
-    assert np.array_equal(images[:40], first)
-    assert all(image.any() for image in images)
-    assert not np.array_equal(images[40:44], images[:4])  # fresh episodes, not the first ones again
-
-
-def test_a_damaged_partial_recording_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        _record(tmp_path / "f.h5", resume=True)
-    (tmp_path / "f.h5.partial").write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"partial: cannot be continued .*--overwrite"):
-        _record(tmp_path / "f.h5", resume=True)
-    assert len(load_dataset("h5", _record(tmp_path / "f.h5", overwrite=True, frames=5))) == 5
-    with pytest.raises(ValueError, match="give one of the two"):
-        RecordConfig(env=ENV, out="x", resume=True, overwrite=True)
 
 
 def go_right(observations: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progres
                         every=scale.spacing[part],
                         env_kwargs=json.dumps({"domain": "source"}),
                         seed=_SEEDS[part],
-                        resume=path.with_name(f"{path.name}.partial").is_file(),
+                        resume=True,
                         progress=progress,
                     )
                 )
