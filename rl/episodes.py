@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -201,12 +200,14 @@ def make_players(name: str, environments: int, *, parallel: bool, options: dict[
 def close_players(venv: VectorEnv, *, broken: bool) -> None:
     """Close the environments; where one of their processes is gone, end the others."""
     if not broken:
-        venv.close()
-        return
+        try:
+            return venv.close()
+        except (EOFError, OSError):  # from a pipe: a signal to all processes ended this one a moment ago
+            pass
     if isinstance(venv, gym.vector.AsyncVectorEnv):
         for process in venv.processes:
-            assert isinstance(process, multiprocessing.process.BaseProcess)
             process.kill()
             process.join()
     # Gymnasium would wait for their answers
     venv.closed = True
+    return None
