@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,8 @@ import numpy.typing as npt
 import tyro
 from tqdm import tqdm
 
-from rl.episodes import Moment, Players, Policy, VectorEnv, close_players, make_players
+from rl.episodes import Moment, Players, Policy, close_players, make_players
+from rl.recorded_images import DARK, check_bounds, factor_values, images_of
 from rl.recording import (
     Factors,
     Recording,
@@ -40,8 +40,6 @@ from sparse_repr.interruption import stop_on_signal
 
 # Between two moments at which a killed recording can be continued: what is done again then.
 _SAVE_S = 5.0
-# Brightest pixel of pictures that are black to everyone: values 0..1 or classes that were never stretched to 0..255.
-_DARK = 16
 _MOST = {"frames": 10**12, "every": 10**9, "envs": 10**4, "seed": 2**63 - 1}
 
 
@@ -153,7 +151,7 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
         venv = make_players(config.env, config.envs, parallel=config.parallel, options=options)
         broken = finished = False
         try:
-            _check_bounds(config, venv)
+            check_bounds(config, venv)
             moment = Moment.at_start(config.envs) if recording is None else recording.moment
             players = Players(venv, seed=config.seed, moment=moment, act=act)
             if recording is None:
@@ -224,7 +222,7 @@ def _settings(config: RecordConfig) -> dict[str, Any]:
 
 def _first_images(config: RecordConfig, players: Players, out: Path) -> tuple[npt.NDArray[np.uint8], Factors | None]:
     """The pictures at the start and what is recorded beside them, after the check that there is room for all."""
-    images = _images(config, players.venv, players.observations)
+    images = images_of(config, players.venv, players.observations)
     declared = players.venv.call("declared_factors")[0]
     factors = Factors(*declared) if declared is not None and "factors" in players.infos else None
     needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
@@ -260,7 +258,7 @@ def _record(config: RecordConfig, players: Players, recording: Recording, signal
         _save(recording)
         return False
     recording.finish()
-    if recording.moment.brightest < _DARK:
+    if recording.moment.brightest < DARK:
         warnings.warn(
             f"{config.out}: the brightest pixel of {config.frames:,} frames is {recording.moment.brightest}, and 255 "
             f"is taken for white, so all of them are nearly black; let {config.env} show 0..255, or record what it "
@@ -286,8 +284,8 @@ def _fill(config: RecordConfig, players: Players, recording: Recording, signals:
                     return
                 players.advance()
         count = min(config.envs, config.frames - moment.frames)
-        images = _images(config, players.venv, players.observations)[:count]
-        values = _factor_values(config, players.infos, recording.factors)[:count] if recording.factors else None
+        images = images_of(config, players.venv, players.observations)[:count]
+        values = factor_values(config, players.infos, recording.factors)[:count] if recording.factors else None
         brightest = max(moment.brightest, int(images.max()))
         recording.write(
             images,
@@ -298,73 +296,6 @@ def _fill(config: RecordConfig, players: Players, recording: Recording, signals:
         if time.monotonic() - saved >= _SAVE_S:
             recording.save()
             saved = time.monotonic()
-
-
-def _factor_values(config: RecordConfig, infos: Mapping[str, Any], count: int) -> npt.NDArray[np.float32]:
-    """The factors of all environments, float32 (n, K)."""
-    reported = np.asarray(infos.get("_factors", False))
-    if reported.shape != (config.envs,) or not reported.all():
-        raise ValueError(
-            f"{config.env} reported factors at first, and then none: info['factors'] is needed at each step"
-        )
-    try:
-        values = np.stack(list(infos["factors"])).astype(np.float32)
-    except (TypeError, ValueError):
-        values = np.empty(0, dtype=np.float32)
-    if values.shape != (config.envs, count):
-        found = np.shape(infos["factors"][0])
-        raise ValueError(f"{config.env} needs info['factors'] of {count} numbers, as factor_names says, got {found}")
-    return values
-
-
-def _check_bounds(config: RecordConfig, venv: VectorEnv) -> None:
-    """Refuse pictures whose declared pixels reach no brightness, such as 0..1 kept in uint8."""
-    space = venv.single_observation_space
-    if config.render:
-        return
-    if isinstance(space, gym.spaces.Dict):
-        space = space.spaces.get(config.key or "", space)
-    elif config.key is not None:
-        raise ValueError(f"key names a part of Dict observations, and {config.env} observes {space}; leave --key out")
-    if isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and space.high.max() < _DARK:
-        raise ValueError(
-            f"{config.env} declares pixels in {space.low.min()}..{space.high.max()}, and 255 is taken for white: all "
-            "would be nearly black; leave out what scales its pictures, or record what it draws with --render"
-        )
-
-
-def _images(config: RecordConfig, venv: VectorEnv, observations: Any) -> npt.NDArray[np.uint8]:
-    """The pictures of all environments, uint8 (n, C, H, W)."""
-    found: Any = _drawn(config, venv) if config.render else observations
-    advice = "" if config.render else "; record what it draws with --render"
-    if isinstance(found, dict):
-        if config.key not in found:
-            raise TypeError(
-                f"{config.env} has Dict observations: name the picture with --key, one of {sorted(found)}, or record "
-                "what it draws with --render"
-            )
-        found = found[config.key]
-    if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
-        kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
-        what = "to draw uint8 pictures" if config.render else "uint8 image observations"
-        raise TypeError(f"{config.env} needs {what}, got {kind}{advice}")
-    if found.ndim == 3:
-        found = found[..., None]
-    if found.ndim == 4 and found.shape[3] in (1, 3):
-        return found.transpose(0, 3, 1, 2)
-    if found.ndim == 4 and found.shape[1] in (1, 3):
-        return found
-    raise TypeError(
-        f"{config.env} needs images (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels, got {found.shape[1:]}{advice}"
-    )
-
-
-def _drawn(config: RecordConfig, venv: VectorEnv) -> npt.NDArray[Any]:
-    frames = [np.asarray(frame) for frame in venv.render() or ()]
-    if len(frames) != config.envs or len({frame.shape for frame in frames}) != 1:
-        shapes = sorted({str(frame.shape) for frame in frames})
-        raise TypeError(f"{config.env} needs to draw one picture of one size per environment, got {', '.join(shapes)}")
-    return np.stack(frames)
 
 
 def _options(arguments: list[str] | None) -> RecordConfig:
