@@ -1,4 +1,4 @@
-"""Judging an agent: the same number of episodes from every environment."""
+"""Judging an agent: from every environment a number of episodes that its speed does not change."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ def judge(
     seed: int,
     more: Callable[[Mapping[str, Any]], dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
-    """Return, length and success of the first `episodes` episodes, the same number from every environment.
+    """Return, length and success of `episodes` episodes, of which every environment plays a share fixed beforehand.
+
+    The first ones to end, whoever plays them, would be the short ones: quick failures would crowd slow successes out.
 
     Args:
         venv: environments with a Monitor each, or a VecMonitor around them, and "is_success" in their infos.
-        episodes: how many.
+        episodes: how many; where the environments do not divide them, the first ones play one more.
         act: observations of all environments -> actions.
         seed: of the first environment's first episode; the others count on from it.
         more: infos of an episode's last step -> what else to tell of it.
 
     Returns:
-        Per episode "return", "steps" and "success", and what `more` tells.
+        Per episode, in the order in which they end, "return", "steps" and "success", and what `more` tells.
     """
     venv.seed(seed)
     observations = venv.reset()
-    per_env = -(-episodes // venv.num_envs)
-    counts = [0] * venv.num_envs
+    each, rest = divmod(episodes, venv.num_envs)
+    left = [each + (i < rest) for i in range(venv.num_envs)]
     finished: list[dict[str, float]] = []
-    while min(counts) < per_env:
+    while any(left):
         observations, _, dones, infos = venv.step(act(observations))
         for i in np.flatnonzero(dones):
-            # quick failures must not crowd slow successes out: each environment contributes equally
-            if counts[i] < per_env:
-                counts[i] += 1
+            if left[i]:
+                left[i] -= 1
                 episode = infos[i]["episode"]
                 told = {"return": episode["r"], "steps": episode["l"], "success": infos[i]["is_success"]}
                 finished.append(told if more is None else {**told, **more(infos[i])})
-    return finished[:episodes]
+    return finished

@@ -5,10 +5,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from experiments.judging import judge
 from experiments.quickstart import QuickstartConfig, main, verdict
 from experiments.report import write_report
 from sparse_repr.data import FactorDataset
@@ -75,32 +73,6 @@ def test_the_verdict_says_what_happened() -> None:
     assert "does not encode the shape" in failed
     slow = verdict(_arms((0.35, 0.29, 0.42), blind), {"one_size": 0.99, "all_sizes": 0.9})
     assert "needs more training steps" in slow
-
-
-def test_judging_counts_every_environment_equally() -> None:
-    class Venv:
-        """Environment 0 fails every step, environment 1 succeeds every third."""
-
-        num_envs = 2
-
-        def seed(self, _: int) -> None:
-            self.clock = 0
-
-        def reset(self) -> Any:
-            return np.zeros(2)
-
-        def step(self, _: Any) -> Any:
-            self.clock += 1
-            done = np.array([True, self.clock % 3 == 0])
-            infos = [{"episode": {"r": i, "l": 1}, "is_success": bool(i)} for i in range(2)]
-            return np.zeros(2), np.zeros(2), done, infos
-
-    venv: Any = Venv()
-    episodes = judge(venv, 8, lambda observations: observations, seed=0)
-    assert len(episodes) == 8
-    assert sum(episode["success"] for episode in episodes) == 4
-    told = judge(venv, 2, lambda codes: codes, seed=0, more=lambda info: {"twice": 2 * info["is_success"]})
-    assert [(episode["success"], episode["twice"]) for episode in told] == [(False, 0), (True, 2)]
 
 
 def test_a_report_with_a_missing_value_is_an_error(tmp_path: Path) -> None:
