@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,16 +14,15 @@ from experiments.agents.analysis import (
     best_frozen,
     compared_pairs,
     improvement,
-    improvement_probability,
-    interquartile_mean,
     iqm,
     iqm_of_arms,
     performance_profiles,
 )
-from experiments.agents.correlations import correlations, spearman
+from experiments.agents.correlations import chances, correlations, spearman
 from experiments.agents.curves import curves_of, final_level, learned_return, mean_over_training, steps_to
 from experiments.agents.encoder_tables import score_title, shown_correlation
 from experiments.agents.findings import (
+    apart,
     comparison_words,
     findings,
     ground_truth_order,
@@ -32,9 +32,8 @@ from experiments.agents.findings import (
 from experiments.agents.results import AgentResult
 from experiments.agents.scores import Scores, anchors_of, clear_difference, mean_returns, normalised_scores
 from experiments.agents.transfer import mean_share_kept, mean_target_return, share_kept, unseen_scores, zero_shot
+from experiments.statistics import interquartile_half_widths, t_interval, wilson_interval
 from tests.agent_studies import agent, encoder, study, whole_study
-
-REPETITIONS = 50
 
 
 def scores(*rows: list[float]) -> Scores:
@@ -119,34 +118,25 @@ def test_only_seeds_that_are_finished_on_every_task_of_the_arm_count() -> None:
 
 
 def test_the_iqm_leaves_a_quarter_out_on_either_side() -> None:
-    from rliable import metrics
-
-    assert interquartile_mean(np.array([[0.0, 1, 2, 3], [4, 5, 6, 100]])) == 3.5
-    assert interquartile_mean(np.array([[1.0], [2], [6]])) == 3
-    values = np.random.default_rng(0).normal(size=(5, 3))
-    assert interquartile_mean(values) == pytest.approx(metrics.aggregate_iqm(values))
+    assert iqm(scores([0.0, 1], [2, 3], [4, 5], [6, 100])).value == 3.5
+    assert iqm(scores([1.0], [2], [6])).value == 3
 
 
-def test_the_interval_of_the_iqm_is_the_same_every_time_and_leaves_numpys_state_alone() -> None:
-    known = scores([0.1, 0.2], [0.4, 0.6], [0.9, 0.3])
-    np.random.seed(7)  # noqa: NPY002
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002
-    first = iqm(known, repetitions=REPETITIONS)
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
-    np.random.seed(8)  # noqa: NPY002
-    assert iqm(known, repetitions=REPETITIONS) == first
-    assert first.low is not None
-    assert first.high is not None
-    assert 0.1 <= first.low < first.value < first.high <= 0.9
-    assert (first.seeds, first.tasks) == (3, ("SpriteReach", "SpriteChase"))
-    constant = iqm(scores([0.5], [0.5], [0.5]), repetitions=REPETITIONS)
+def test_the_interval_of_the_iqm_of_three_seeds_is_students() -> None:
+    found = iqm(scores([0.3], [0.5], [0.4]))
+    expected = scipy.stats.ttest_1samp([0.3, 0.5, 0.4], 0).confidence_interval(0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((0.4, expected.low, expected.high))
+    both = scores([0.1, 0.2], [0.4, 0.6], [0.9, 0.3])
+    assert iqm(both).high == pytest.approx(iqm(both).value + interquartile_half_widths(both.values))
+    assert (iqm(both).seeds, iqm(both).tasks) == (3, ("SpriteReach", "SpriteChase"))
+    constant = iqm(scores([0.5], [0.5], [0.5]))
     assert (constant.value, constant.low, constant.high) == (0.5, 0.5, 0.5)
 
 
 def test_few_seeds_have_an_aggregate_without_an_interval() -> None:
-    one = iqm(scores([0.25]), repetitions=REPETITIONS)
+    one = iqm(scores([0.25]))
     assert (one.value, one.low, one.high) == (0.25, None, None)
-    assert iqm(scores([0.0], [1.0]), repetitions=REPETITIONS).low is None
+    assert iqm(scores([0.0], [1.0])).low is None
 
 
 def test_without_rliable_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,33 +145,57 @@ def test_without_rliable_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch)
         iqm(scores([0.1], [0.2], [0.3]))
 
 
-def test_the_probability_of_improvement_counts_pairs() -> None:
-    from rliable import metrics
-
-    low, high = np.array([[0.0], [0.1], [0.2]]), np.array([[0.3], [0.4]])
-    assert improvement_probability(high, low) == 1
-    assert improvement_probability(low, high) == 0
-    assert improvement_probability(low, low) == 0.5
-    assert improvement_probability(np.array([[0.1], [0.3]]), low) == pytest.approx((1.5 + 3) / 6)
-    noise = np.random.default_rng(0)
-    first, second = noise.integers(0, 4, (5, 2)).astype(float), noise.integers(0, 4, (4, 2)).astype(float)
-    assert improvement_probability(first, second) == pytest.approx(metrics.probability_of_improvement(first, second))
-
-
 def test_arms_are_compared_on_the_tasks_that_both_have() -> None:
     vae = [agent("vae", seed, 0.1 * seed) for seed in range(3)]
     sparse = [agent("sparse", seed, 0.5 + 0.1 * seed) for seed in range(3)]
     elsewhere = [agent("sparse", seed, -1.0, task="SpriteChase") for seed in range(3)]
     found = study(*vae, *sparse, *elsewhere)
-    better = improvement(found, "sparse", "vae", repetitions=REPETITIONS)
-    worse = improvement(found, "vae", "sparse", repetitions=REPETITIONS)
+    better = improvement(found, "sparse", "vae")
+    worse = improvement(found, "vae", "sparse")
     assert better is not None
     assert worse is not None
-    assert (better.probability.value, better.probability.low, worse.probability.value) == (1, 1, 0)
+    assert (better.probability.value, worse.probability.value) == (1, 0)
     assert better.probability.tasks == ("SpriteReach",)
+    # of 3 against 3 seeds 1 in 20 studies has all of one arm on top by chance, and 1 in 20 all of the other
+    assert (better.probability.low, better.probability.high) == (pytest.approx(0.4385, abs=1e-4), 1)
+    assert (worse.probability.low, worse.probability.high) == (0, pytest.approx(0.5615, abs=1e-4))
     assert improvement(found, "vae", "vae").probability.value == 0.5
     assert improvement(study(*vae[:2], *sparse), "sparse", "vae") is None
     assert improvement(study(*vae, *elsewhere), "sparse", "vae") is None
+
+
+def test_the_probability_of_improvement_counts_pairs_of_all_tasks() -> None:
+    reach = [agent("vae", seed, value) for seed, value in enumerate((0.1, 0.3, 0.5, 0.7))]
+    reach += [agent("sparse", seed, value) for seed, value in enumerate((0.3, 0.6, 0.8))]
+    chase = [agent("vae", seed, float(seed), task="SpriteChase") for seed in range(4)]
+    chase += [agent("sparse", seed, -1.0, task="SpriteChase") for seed in range(3)]
+    found = improvement(study(*reach, *chase), "sparse", "vae")
+    assert found is not None
+    # 0.3 is above one and as high as another of four: (1.5 + 3 + 4) / 12 in one task, 0 in the other
+    share = (8.5 / 12 + 0) / 2
+    assert found.probability.value == pytest.approx(share)
+    assert (found.probability.low, found.probability.high) == pytest.approx(wilson_interval(6 * share, 6))
+    assert found.probability.seeds == 3
+
+
+def test_arms_are_ranked_only_on_the_same_tasks() -> None:
+    reach, chase = references(), references("SpriteChase", high=10.0)
+    pose = references("SpritePose")
+    made = [*reach, *chase, *pose]
+    made += [agent("vae", source=0.5), agent("vae", source=9.0, task="SpriteChase")]
+    made += [agent("sparse", source=0.4), agent("sparse", source=0.1, task="SpritePose")]
+    # vae and sparse have two tasks of three each, not the same
+    assert set(iqm_of_arms(study(*made))) == {"random_policy", "factors"}
+    assert best_frozen(study(*made)) is None
+    made.append(agent("sparse", source=1.0, task="SpriteChase"))
+    assert set(iqm_of_arms(study(*made))) == {"random_policy", "factors", "sparse"}
+    assert best_frozen(study(*made)) == "sparse"
+    assert set(iqm_of_arms(study(*made), ["SpriteReach", "SpriteChase"])) == {
+        "random_policy",
+        "factors",
+        "vae",
+        "sparse",
+    }
 
 
 def test_the_best_frozen_encoder_is_a_pretrained_one() -> None:
@@ -203,11 +217,9 @@ def test_the_best_frozen_encoder_is_a_pretrained_one() -> None:
 def test_profiles_are_shares_of_runs_above() -> None:
     vae = [agent("vae", seed, value) for seed, value in enumerate((0.2, 0.4, 0.6, 0.8))]
     thresholds = np.array([0.0, 0.3, 0.6, 0.9])
-    profiles = performance_profiles(study(*references(), *vae), thresholds, repetitions=REPETITIONS)
-    assert profiles["vae"].share.tolist() == [1, 0.75, 0.25, 0]
-    assert profiles["vae"].low is not None
-    assert profiles["vae"].low.shape == thresholds.shape
-    assert profiles["factors"].low is None
+    profiles = performance_profiles(study(*references(), *vae), thresholds)
+    assert profiles["vae"].tolist() == [1, 0.75, 0.25, 0]
+    assert profiles["factors"].tolist() == [1, 1, 1, 1]
 
 
 def test_steps_to_80_percent_by_hand() -> None:
@@ -314,27 +326,93 @@ def test_scores_foretell_return() -> None:
     # no frozen agent of that seed, another task, fine-tuned
     made += [encoder("sparse", 7, mig=-5.0), encoder("sparse", 0, task="SpriteChase", mig=-5.0)]
     made += [agent("sparse_tuned", 7, -5.0), *references(low=-1.0)]
-    found = {
-        (one.score, one.outcome): one for one in correlations(study(*made), "SpriteReach", repetitions=REPETITIONS)
-    }
+    found = {(one.score, one.outcome): one for one in correlations(study(*made), "SpriteReach")}
     up, down = found["mig", "source"], found["dead", "targets"]
     assert (up.rho, up.rho_of_means, up.count, up.kinds) == (pytest.approx(1), pytest.approx(1), 10, 5)
-    assert (down.rho, down.low, down.high) == (pytest.approx(-1), pytest.approx(-1), pytest.approx(-1))
+    # of 120 orders of 5 kinds two are as strong
+    assert (up.p, up.p_of_all) == (pytest.approx(2 / 120), pytest.approx(2 / 120))
+    assert (down.rho, down.p) == (pytest.approx(-1), pytest.approx(2 / 120))
     constant, rare = found["ssim", "source"], found["rare", "source"]
-    assert (constant.rho, constant.low, constant.rho_of_means, constant.count) == (None, None, None, 10)
-    assert (rare.rho, rare.count, rare.kinds) == (None, 4, 2)
+    assert (constant.rho, constant.p, constant.rho_of_means, constant.count) == (None, None, None, 10)
+    assert (rare.rho, rare.p, rare.count, rare.kinds) == (None, None, 4, 2)
     # the share kept is (value / 2 + 1) / (value + 1): the better, the less
     assert found["mig", "kept"].rho == pytest.approx(-1)
     assert correlations(study(agent()), "SpriteReach") == []
 
 
-def test_few_points_have_no_interval_and_no_word_is_said_of_them() -> None:
-    kinds = ("untrained", "autoencoder", "vae", "beta_vae", "sparse", "sparse_perceptual")
-    made = [entry for k, kind in enumerate(kinds) for entry in (agent(kind, 0, float(k)), encoder(kind, 0, mig=k))]
-    (one,) = (found for found in correlations(study(*made), "SpriteReach", repetitions=9) if found.outcome == "source")
-    assert (one.rho, one.low, one.high, one.count) == (pytest.approx(1), None, None, 6)
-    assert shown_correlation(one) == "+1.00 (6)"
-    assert prediction_words(study(*made), "SpriteReach", repetitions=9) == ""
+def _unrelated(studies: int, kinds: int, seeds: int, scores: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Means per kind of scores and of an outcome that have nothing to do with them; kinds differ more than seeds."""
+    noise = np.random.default_rng(kinds)
+    for _ in range(studies):
+        values = noise.normal(size=(scores + 1, kinds, 1)) + 0.5 * noise.normal(size=(scores + 1, kinds, seeds))
+        yield values[:-1].mean(-1), values[-1].mean(-1)
+
+
+@pytest.mark.parametrize("kinds", [6, 7])
+def test_unrelated_scores_go_with_an_outcome_in_5_percent_of_studies(kinds: int) -> None:
+    found = [chances(*one) for one in _unrelated(1_000, kinds, 5, 1)]
+    share = np.mean([alone[0] < 0.05 for alone, _ in found])
+    # of 6 kinds no order's share lies between 0.033 and 0.058
+    assert 0.02 <= share <= scipy.stats.binom.ppf(0.999, 1_000, 0.05) / 1_000
+    assert all(alone == of_all for alone, of_all in found)
+
+
+def test_the_strongest_of_many_unrelated_scores_is_clear_in_5_percent_of_studies() -> None:
+    found = [chances(*one) for one in _unrelated(500, 6, 5, 20)]
+    assert np.mean([alone.min() < 0.05 for alone, _ in found]) > 0.3
+    assert np.mean([of_all.min() < 0.05 for _, of_all in found]) <= scipy.stats.binom.ppf(0.999, 500, 0.05) / 500
+
+
+def test_chances_of_a_score_that_a_kind_lacks_and_of_more_kinds_than_can_be_dealt_out_in_every_order() -> None:
+    outcome = np.arange(6.0)
+    scores = np.array([outcome, [np.nan, 1, 2, 3, 4, 5], [1.0] * 6, [np.nan] * 2 + [0, 1, 2, 3]])
+    alone, of_all = chances(scores, outcome)
+    # 2 of 720 orders sort all six; 12 sort the last five, whichever the kind without the score is dealt
+    assert alone[:2] == pytest.approx([2 / 720, 12 / 720])
+    assert of_all[:2] == pytest.approx([12 / 720, 12 / 720])
+    assert np.isnan(alone[2:]).all()
+    assert np.isnan(of_all[2:]).all()
+    (many,), _ = chances(np.arange(10.0)[None], np.arange(10.0))
+    assert 0 < many < 0.001
+    noise = np.random.default_rng(0).normal(size=(2, 10))
+    (many,), _ = chances(noise[:1], noise[1])
+    assert many == pytest.approx(scipy.stats.spearmanr(*noise).pvalue, abs=0.02)
+
+
+def test_few_kinds_have_no_chance_to_be_clear_and_no_word_is_said_of_them() -> None:
+    kinds = ("untrained", "autoencoder", "vae", "beta_vae")
+    made = [
+        entry
+        for k, kind in enumerate(kinds)
+        for seed in range(2)
+        for entry in (agent(kind, seed, float(k)), encoder(kind, seed, mig=k))
+    ]
+    (one,) = (found for found in correlations(study(*made), "SpriteReach") if found.outcome == "source")
+    assert (one.rho, one.p, one.p_of_all, one.count) == (pytest.approx(1), None, None, 8)
+    assert shown_correlation(one) == ("+1.00 (8)", "–")
+    assert prediction_words(study(*made), "SpriteReach") == ""
+
+
+def test_words_say_what_chance_gives_among_many_scores() -> None:
+    names = ("untrained", "autoencoder", "vae", "beta_vae", "sparse", "sparse_4", "sparse_16", "sparse_perceptual")
+    noise = np.random.default_rng(1)
+    agents = [agent(name, 0, float(k)) for k, name in enumerate(names)]
+    others = [{f"s{i}": noise.normal() for i in range(19)} for _ in names]
+    both = [encoder(name, 0, mig=k, **more) for k, (name, more) in enumerate(zip(names, others, strict=True))]
+    found = [one for one in correlations(study(*agents, *both), "SpriteReach") if one.outcome == "source"]
+    clear = [one for one in found if one.p is not None and one.p < 0.05]
+    words = prediction_words(study(*agents, *both), "SpriteReach")
+    assert words.startswith(f"{len(clear)} of 20 scores go with the return in the source (p < 0.05")
+    assert "by chance alone about 1 of 20 would. The clearest: MIG ρ +1.00 over 8 kinds, p < 0.001, of any" in words
+    # what is clear by itself is not where it is the strongest of many
+    assert len(clear) > 1
+    without = [encoder(name, 0, **more) for name, more in zip(names, others, strict=True)]
+    assert "so that none is settled" in prediction_words(study(*agents, *without), "SpriteReach")
+    quiet = max(found, key=lambda one: one.p or 0).score
+    one_score = [encoder(name, 0, **{quiet: more[quiet]}) for name, more in zip(names, others, strict=True)]
+    assert prediction_words(study(*agents, *one_score), "SpriteReach") == (
+        "No score goes with the return in the source by more than chance (p < 0.05 over the kinds of encoder)."
+    )
 
 
 def test_scores_have_the_names_of_the_field() -> None:
@@ -350,11 +428,10 @@ def test_seeds_of_a_kind_and_their_means_may_disagree() -> None:
         for seed in range(2):
             # between kinds the score rises with the return, within a kind it falls
             made += [agent(name, seed, place + 0.1 * seed), encoder(name, seed, mig=place - 0.1 * seed)]
-    (one,) = (found for found in correlations(study(*made), "SpriteReach", repetitions=0) if found.outcome == "source")
+    (one,) = (found for found in correlations(study(*made), "SpriteReach") if found.outcome == "source")
     assert one.rho_of_means == pytest.approx(1)
     assert one.rho is not None
     assert 0 < one.rho < 1
-    assert (one.low, one.high) == (None, None)
 
 
 @pytest.mark.parametrize(("frozen", "holds"), [(0.5, True), (0.99, False), (0.02, False)])
@@ -381,6 +458,14 @@ def test_a_single_seed_settles_no_order() -> None:
     assert order_sentence(ground_truth_order(study(), "SpriteReach")).endswith("random policy, a frozen encoder.")
 
 
+@pytest.mark.parametrize(("seeds", "spread", "rate"), [(3, 1, 0.02), (5, 1, 0.02), (5, 20, 0.05)])
+def test_equal_arms_are_seldom_apart(seeds: int, spread: float, rate: float) -> None:
+    first, second = np.random.default_rng(0).normal(size=(2, 2_000, seeds))
+    pairs = zip(first.tolist(), (spread * second).tolist(), strict=True)
+    found = [apart(t_interval(one), t_interval(other)) != 0 for one, other in pairs]
+    assert np.mean(found) <= scipy.stats.binom.ppf(0.999, 2_000, rate) / 2_000
+
+
 def test_words_claim_only_what_intervals_separate() -> None:
     values = {"sparse": [0.9, 0.91, 0.92], "vae": [0.1, 0.11, 0.12], "beta_vae": [0.2, 0.9, 1.5], "pixels": [1.0]}
     pairs = [("sparse", "vae"), ("sparse", "beta_vae"), ("vae", "beta_vae"), ("sparse", "pixels")]
@@ -396,7 +481,7 @@ def test_words_claim_only_what_intervals_separate() -> None:
 
 
 def test_findings_answer_every_question_of_a_whole_study() -> None:
-    found = findings(whole_study(3, tasks=("SpriteReach",)), repetitions=REPETITIONS)
+    found = findings(whole_study(3, tasks=("SpriteReach",)))
     answers = {one.question: one.sentence for one in found}
     assert list(answers) == ["order", "final return", "sample efficiency", "transfer", "cost", "prediction"]
     assert answers["order"].startswith("ground-truth factors")
@@ -413,6 +498,6 @@ def test_findings_of_a_study_that_has_just_begun() -> None:
 
 
 def test_aggregates_are_in_the_order_of_the_arms() -> None:
-    found = iqm_of_arms(study(agent(source=0.5), *references()), repetitions=REPETITIONS)
+    found = iqm_of_arms(study(agent(source=0.5), *references()))
     assert {arm: one.value for arm, one in found.items()} == {"random_policy": 0, "factors": 1, "vae": 0.5}
     assert list(found) == ["random_policy", "factors", "vae"]

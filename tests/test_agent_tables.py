@@ -27,8 +27,6 @@ from experiments.agents.tables import (
 from experiments.tables import Table
 from tests.agent_studies import MACHINE, agent, encoder, ends, study, whole_study
 
-REPETITIONS = 10
-
 
 @pytest.fixture(scope="module")
 def whole() -> AgentStudy:
@@ -59,7 +57,7 @@ def begun() -> AgentStudy:
 
 
 def test_the_final_table_has_returns_successes_and_the_normalised_iqm() -> None:
-    table = final_table(begun(), "SpriteReach", repetitions=REPETITIONS)
+    table = final_table(begun(), "SpriteReach")
     assert column(table, "return")["VAE"] == "0.700 ± 1.271 (0.600, 0.800)"
     assert column(table, "success (%)")["pixels, end to end"] == "0.0"
     assert column(table, "normalised, IQM") == {
@@ -79,27 +77,27 @@ def test_the_final_table_has_returns_successes_and_the_normalised_iqm() -> None:
 
 
 def test_three_seeds_have_intervals_of_aggregates(whole: AgentStudy) -> None:
-    cells = column(overall_table(whole, repetitions=REPETITIONS), "IQM in the source")
+    cells = column(overall_table(whole), "IQM in the source")
     assert list(cells) == [arm.title for arm in ARMS.values()]
     value, low, high = (float(word.strip("[,]")) for word in cells["sparse"].split())
     assert low <= value <= high
     assert low < high
-    assert column(overall_table(whole, repetitions=REPETITIONS), "tasks")["VAE"] == "SpriteReach, SpriteChase"
+    assert column(overall_table(whole), "tasks")["VAE"] == "SpriteReach, SpriteChase"
 
 
 def test_the_overall_table_says_which_tasks_are_in() -> None:
-    table = overall_table(begun(), repetitions=REPETITIONS)
+    table = overall_table(begun())
     assert column(table, "tasks")["VAE"] == "SpriteReach"
     assert column(table, "noise")["VAE"] == "0.30"
     assert column(table, "camera")["VAE"] == "–"
     assert table is not None
     assert "SpriteChase" not in table.header
-    assert overall_table(study(agent()), repetitions=REPETITIONS) is None
+    assert overall_table(study(agent())) is None
 
 
 def test_an_arm_that_lacks_a_task_is_compared_on_the_others_alone(whole: AgentStudy) -> None:
     agents = [one for one in whole.agents if (one.arm, one.task) != ("sparse_16", "SpriteChase")]
-    table = overall_table(study(*agents), repetitions=REPETITIONS)
+    table = overall_table(study(*agents))
     names = ("tasks", "IQM in the source", "SpriteReach", "SpriteChase", "noise")
     cells = {name: column(table, name) for name in names}
     assert {name: found["sparse, weight 16"] for name, found in cells.items() if name != "SpriteReach"} == {
@@ -110,7 +108,7 @@ def test_an_arm_that_lacks_a_task_is_compared_on_the_others_alone(whole: AgentSt
     }
     assert cells["SpriteReach"]["sparse, weight 16"].endswith("]")
     assert cells["IQM in the source"]["sparse, weight 4"].endswith("]")
-    profiles = performance_profiles(study(*agents), np.array([0.5]), repetitions=REPETITIONS)
+    profiles = performance_profiles(study(*agents), np.array([0.5]))
     assert set(ARMS) - set(profiles) == {"sparse_16"}
 
 
@@ -124,7 +122,7 @@ def test_the_study_in_brief_has_both_sides_of_transfer_and_the_time() -> None:
         agent("vae", 1, 0.8, **unseen),
         agent("vae", 0, 0.6, task="SpriteChase"),
     )
-    table = summary_table(found, repetitions=REPETITIONS)
+    table = summary_table(found)
     assert table is not None
     assert table.header == ("agent sees", "seeds", "SpriteReach", "SpriteReach, unseen", "time against pixels")
     assert column(table, "SpriteReach")["VAE"] == "0.70"
@@ -136,7 +134,17 @@ def test_the_study_in_brief_has_both_sides_of_transfer_and_the_time() -> None:
         "VAE": "2",
     }
     assert list(column(table, "time against pixels").values()) == ["–", "0.10", "1.00", "0.50"]
-    assert summary_table(study(agent()), repetitions=REPETITIONS) is None
+    assert summary_table(study(agent())) is None
+
+
+def test_the_time_over_all_tasks_is_that_of_arms_that_have_them_all() -> None:
+    made = []
+    for task, seconds in (("SpriteReach", 40.0), ("SpriteChase", 10.0)):
+        made += [agent("random_policy", source=0.0, task=task), agent("factors", source=1.0, task=task)]
+        made.append(agent("pixels", source=0.25, task=task, seconds={"training": seconds}))
+    made += [agent("vae"), agent("vae", task="SpriteChase"), agent("sparse_16")]
+    cells = column(summary_table(study(*made)), "time against pixels")
+    assert (cells["VAE"], cells["sparse, weight 16"]) == ("1.25", "–")
 
 
 def test_sample_efficiency_says_how_many_seeds_get_there() -> None:
@@ -214,8 +222,8 @@ def test_costs_are_per_step_and_against_pixels() -> None:
 
 
 def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
-    assert improvement_table(begun(), repetitions=REPETITIONS) is None
-    table = improvement_table(whole, repetitions=REPETITIONS)
+    assert improvement_table(begun()) is None
+    table = improvement_table(whole)
     assert table is not None
     assert table.header == ("arm", "against", "all tasks", "SpriteReach", "SpriteChase")
     assert table.rows[-1][1] == "pixels, end to end"
@@ -251,9 +259,10 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
 
 
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
-    table = correlations_table(whole, "SpriteReach", repetitions=REPETITIONS)
+    table = correlations_table(whole, "SpriteReach")
     assert column(table, "return in the source")["PSNR (dB)"].endswith("(24)")
-    assert column(table, "means per kind")["position R²"] == "+1.00 (8)"
+    # 2 of the 40,320 orders of 8 kinds are as strong
+    assert column(table, "means per kind, p")["position R²"] == "+1.00 (8), p < 0.001, < 0.001"
     assert table is not None
     names = [row[0] for row in table.rows]
     assert "class accuracy" not in names  # never computed
@@ -270,20 +279,20 @@ def test_an_empty_study_has_no_tables_and_no_figures() -> None:
 
 def test_every_table_has_a_cell_for_every_column(whole: AgentStudy) -> None:
     for found in (whole, begun(), study(agent("random_policy")), study(encoder(mig=0.5)), study(agent())):
-        tables = all_tables(found, repetitions=REPETITIONS)
+        tables = all_tables(found)
         assert tables
         for table in tables:
             lines = [line for line in table.as_markdown().splitlines() if line.startswith("|")]
             assert len({line.count("|") for line in lines}) == 1
             assert "nan" not in table.as_markdown()
-    titles = [table.title for table in all_tables(whole, repetitions=REPETITIONS)]
+    titles = [table.title for table in all_tables(whole)]
     assert len(set(titles)) == len(titles) == 3 + 5 * 2 + 3 * 2
 
 
 def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:
     sac = agent("vae", source=0.9, algorithm="sac", machine={**MACHINE, "gpu": "G", "date": "2026-02-01"})
     elsewhere = agent("random_policy", task="SpriteChase")
-    tables = all_tables(study(*begun().agents, sac, elsewhere), repetitions=REPETITIONS)
+    tables = all_tables(study(*begun().agents, sac, elsewhere))
     assert not [one.title for one in tables if "SpriteChase (SAC)" in one.title]
     (table,) = (one for one in tables if one.title == "Return after training on SpriteReach (SAC)")
     assert [row[0] for row in table.rows] == ["random policy", "VAE"]
@@ -291,7 +300,7 @@ def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:
 
 
 def test_figures_of_a_whole_study(whole: AgentStudy) -> None:
-    figures = figures_of(whole, repetitions=REPETITIONS)
+    figures = figures_of(whole)
     assert [one.name for one in figures] == [
         "normalised-ppo",
         "profiles-ppo",
@@ -309,7 +318,7 @@ def test_figures_of_a_whole_study(whole: AgentStudy) -> None:
 
 
 def test_figures_of_a_study_that_has_just_begun() -> None:
-    names = [one.name for one in figures_of(begun(), repetitions=REPETITIONS)]
+    names = [one.name for one in figures_of(begun())]
     assert names == ["normalised-ppo", "profiles-ppo", "learning-SpriteReach-ppo", "transfer-SpriteReach-ppo"]
 
 

@@ -1,14 +1,13 @@
 """Aggregates of agents over tasks and seeds: interquartile mean, probability of improvement, performance profiles.
 
-The aggregates and their stratified bootstrap are those of Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, by
-their package rliable. Every resampling starts from the same random state: the same data give the same numbers.
+The aggregates are those of Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, by their package rliable. Their
+intervals are not: a bootstrap of so few seeds is too narrow (`experiments.statistics` has what is used instead).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,10 @@ import numpy as np
 from experiments.agents.arms import ARMS, TASKS, UNTRAINED
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import Matrix, Scores, mean_returns, normalised_scores
+from experiments.statistics import improvement_interval, interquartile_half_widths
 
-REPETITIONS = 2000
-"""Resamplings of a bootstrap."""
 MIN_SEEDS = 3
-"""Fewer seeds have no bootstrap interval: resampling them shows next to nothing of what other seeds would give."""
+"""Fewer seeds have no interval of an aggregate: that of two is as wide as nine times their standard deviation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,68 +45,28 @@ class Improvement:
     """Over tasks; 0.5 where neither is better, equal returns counting half."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """Share of an arm's runs above each threshold, with its 95 % band."""
-
-    share: Matrix
-    """(thresholds,) in 0..1."""
-    low: Matrix | None
-    """None with fewer than `MIN_SEEDS` seeds."""
-    high: Matrix | None
-
-
-def _library() -> Any:
+def _metrics() -> Any:
     try:
-        from rliable import library
+        from rliable import metrics
     except ImportError as error:
         raise ImportError(
-            "the analysis of agents takes its intervals from rliable, which is not installed: "
+            "the analysis of agents takes its aggregates from rliable, which is not installed: "
             "pip install 'sparse-repr[agents]'"
         ) from error
-    return library
+    return metrics
 
 
-@contextlib.contextmanager
-def _fixed_random_state() -> Iterator[None]:
-    # rliable draws from NumPy's global state; its own argument random_state only warns and changes nothing
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-def _interval(statistic: Callable[..., Matrix], *scores: Matrix, repetitions: int) -> Matrix:
-    """(2, ...): bounds of a statistic of arrays (seeds, tasks) of which seeds are drawn anew, each task for itself."""
-    library = _library()
-    given = scores[0] if len(scores) == 1 else list(scores)
-    with _fixed_random_state():
-        _, bounds = library.get_interval_estimates({"": given}, statistic, reps=repetitions)
-    return np.asarray(bounds[""])
-
-
-def interquartile_mean(values: Matrix) -> float:
-    """Mean without the lowest and the highest quarter, rounded down, of all values; `rliable.metrics.aggregate_iqm`.
-
-    A few times as fast as that: a bootstrap calls it thousands of times.
-    """
-    cut = values.size // 4
-    return float(np.sort(values, axis=None)[cut : values.size - cut].mean())
-
-
-def iqm(scores: Scores, *, repetitions: int = REPETITIONS) -> Estimate:
+def iqm(scores: Scores) -> Estimate:
     """Interquartile mean over seeds and tasks.
 
     Raises:
         ImportError: rliable is not installed.
     """
-    value, count = interquartile_mean(scores.values), len(scores.seeds)
+    value, count = float(_metrics().aggregate_iqm(scores.values)), len(scores.seeds)
     if count < MIN_SEEDS:
         return Estimate(value, None, None, count, scores.tasks)
-    bounds = _interval(lambda values: np.array([interquartile_mean(values)]), scores.values, repetitions=repetitions)
-    return Estimate(value, float(bounds[0, 0]), float(bounds[1, 0]), count, scores.tasks)
+    half = float(interquartile_half_widths(scores.values))
+    return Estimate(value, value - half, value + half, count, scores.tasks)
 
 
 def iqm_of_arms(
@@ -117,7 +75,6 @@ def iqm_of_arms(
     *,
     algorithm: str = "ppo",
     domain: str = "source",
-    repetitions: int = REPETITIONS,
 ) -> dict[str, Estimate]:
     """IQM of the normalised scores of the arms that can be compared over these tasks, in the order of `ARMS`.
 
@@ -125,31 +82,20 @@ def iqm_of_arms(
     study.
     """
     found = _comparable_scores(study, tasks, algorithm, domain)
-    return {arm: iqm(scores, repetitions=repetitions) for arm, scores in found.items()}
+    return {arm: iqm(scores) for arm, scores in found.items()}
 
 
 def _comparable_scores(study: AgentStudy, tasks: Sequence[str], algorithm: str, domain: str) -> dict[str, Scores]:
     """The normalised scores of the arms that have all those of the tasks that any arm has."""
     scores = {arm: normalised_scores(study, arm, tasks, algorithm=algorithm, domain=domain) for arm in ARMS}
-    return _of_most_tasks(scores)
+    return _of_all_tasks(scores)
 
 
-def _of_most_tasks(scores: Mapping[str, Scores | None]) -> dict[str, Scores]:
-    """Those that have all tasks that any of them has."""
+def _of_all_tasks(scores: Mapping[str, Scores | None]) -> dict[str, Scores]:
+    """Those that have all tasks that any of them has; none where each lacks one."""
     found = {arm: one for arm, one in scores.items() if one is not None}
-    most = max((len(one.tasks) for one in found.values()), default=0)
-    return {arm: one for arm, one in found.items() if len(one.tasks) == most}
-
-
-def improvement_probability(first: Matrix, second: Matrix) -> float:
-    """Mean over tasks of the share of pairs of seeds in which the first is above, `probability_of_improvement`.
-
-    Args:
-        first: (n, tasks).
-        second: (m, tasks).
-    """
-    above = (first[:, None] > second[None]) + 0.5 * (first[:, None] == second[None])
-    return float(above.mean())
+    begun = {task for one in found.values() for task in one.tasks}
+    return {arm: one for arm, one in found.items() if set(one.tasks) == begun}
 
 
 def improvement(
@@ -160,7 +106,6 @@ def improvement(
     *,
     algorithm: str = "ppo",
     domain: str = "source",
-    repetitions: int = REPETITIONS,
 ) -> Improvement | None:
     """Probability that a run of one arm has a higher mean return than one of another, over the tasks that both have.
 
@@ -178,11 +123,9 @@ def improvement(
     count = min(len(one.seeds), len(other.seeds))
     if count < MIN_SEEDS:
         return None
-    bounds = _interval(
-        lambda x, y: np.array([improvement_probability(x, y)]), one.values, other.values, repetitions=repetitions
-    )
-    value = improvement_probability(one.values, other.values)
-    return Improvement(first, second, Estimate(value, float(bounds[0, 0]), float(bounds[1, 0]), count, one.tasks))
+    value = min(1.0, float(_metrics().probability_of_improvement(one.values, other.values)))
+    low, high = improvement_interval(value, count, len(one.tasks))
+    return Improvement(first, second, Estimate(value, low, high, count, one.tasks))
 
 
 def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo") -> str | None:
@@ -190,13 +133,16 @@ def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algor
 
     By its mean return on a single task, else by the IQM of its normalised scores; only arms that have all those of the
     tasks that any of them has. It is chosen by the numbers that it is then compared with, which favours it.
+
+    Raises:
+        ImportError: rliable is not installed, and there are several tasks.
     """
     frozen = [arm for arm, settings in ARMS.items() if settings.frozen and settings.encoder != UNTRAINED]
     begun = [task for task in tasks if any(arm in study.of(task, algorithm) for arm in frozen)]
     take = mean_returns if len(begun) == 1 else normalised_scores
-    found = _of_most_tasks({arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen})
+    found = _of_all_tasks({arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen})
     means = {
-        arm: float(scores.values.mean()) if len(begun) == 1 else interquartile_mean(scores.values)
+        arm: float(scores.values.mean()) if len(begun) == 1 else float(_metrics().aggregate_iqm(scores.values))
         for arm, scores in found.items()
     }
     return max(means, key=means.__getitem__, default=None)
@@ -222,11 +168,11 @@ def compared_pairs(
 
 
 def improvements(
-    study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo", repetitions: int = REPETITIONS
+    study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo"
 ) -> list[Improvement]:
     """The probability of improvement of those of `compared_pairs` that have enough seeds."""
     found = [
-        improvement(study, first, second, tasks, algorithm=algorithm, repetitions=repetitions)
+        improvement(study, first, second, tasks, algorithm=algorithm)
         for first, second in compared_pairs(study, tasks, algorithm=algorithm)
     ]
     return [one for one in found if one is not None]
@@ -239,8 +185,7 @@ def performance_profiles(
     *,
     algorithm: str = "ppo",
     domain: str = "source",
-    repetitions: int = REPETITIONS,
-) -> dict[str, Profile]:
+) -> dict[str, Matrix]:
     """Share of the runs, over seeds and tasks, whose normalised score is above each threshold, by arm.
 
     An arm that lacks a task which others have is left out.
@@ -251,20 +196,14 @@ def performance_profiles(
         tasks: keys of `TASKS`.
         algorithm: ppo or sac.
         domain: where the agents were evaluated.
-        repetitions: of the bootstrap.
 
-    Raises:
-        ImportError: rliable is not installed.
+    Returns:
+        Arm -> (k,), 0..1.
     """
 
     def shares(values: Matrix) -> Matrix:
         ordered = np.sort(values, axis=None)
         return 1 - np.searchsorted(ordered, thresholds, side="right") / values.size
 
-    profiles = {}
-    for arm, scores in _comparable_scores(study, tasks, algorithm, domain).items():
-        bounds = None
-        if len(scores.seeds) >= MIN_SEEDS:
-            bounds = _interval(shares, scores.values, repetitions=repetitions)
-        profiles[arm] = Profile(shares(scores.values), *((None, None) if bounds is None else (bounds[0], bounds[1])))
-    return profiles
+    found = _comparable_scores(study, tasks, algorithm, domain)
+    return {arm: shares(scores.values) for arm, scores in found.items()}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.agents.analysis import REPETITIONS
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
 from experiments.agents.correlations import (
+    CHANCE,
     MIN_POINTS,
-    MIN_POINTS_OF_INTERVAL,
     OUTCOMES,
     Correlation,
     correlations,
@@ -94,63 +93,65 @@ def objects_table(study: AgentStudy, task: str) -> Table | None:
     return _encoders_table(study, task, f"Small sprites in the codes of {task}", columns, words, objects=True)
 
 
-def shown_correlation(one: Correlation) -> str:
-    """A rank correlation, its interval and its number of points as the text of a cell."""
-    if one.rho is None:
-        return EMPTY
-    interval = "" if one.low is None else f" [{one.low:+.2f}, {one.high:+.2f}]"
-    return f"{one.rho:+.2f}{interval} ({one.count})"
+def shown_p(p: float | None) -> str:
+    """A p-value as text."""
+    return EMPTY if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def correlations_table(
-    study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS
-) -> Table | None:
+def shown_correlation(one: Correlation) -> tuple[str, str]:
+    """A rank correlation over points, and that over the means per kind with its p-values, as the texts of two cells."""
+    of_points = EMPTY if one.rho is None else f"{one.rho:+.2f} ({one.count})"
+    if one.rho_of_means is None:
+        return of_points, EMPTY
+    return of_points, f"{one.rho_of_means:+.2f} ({one.kinds}), p {shown_p(one.p)}, {shown_p(one.p_of_all)}"
+
+
+def correlations_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
     """Which score of an encoder goes with what an agent on its frozen codes reaches.
 
     Args:
         study: what is finished.
         task: key of `TASKS`.
         algorithm: ppo or sac.
-        repetitions: of the bootstrap.
 
     Returns:
         None where no score has enough points.
     """
-    found = correlations(study, task, algorithm, repetitions=repetitions)
+    found = correlations(study, task, algorithm)
     by_score: dict[str, list[str]] = {}
     for one in found:
-        of_means = EMPTY if one.rho_of_means is None else f"{one.rho_of_means:+.2f} ({one.kinds})"
-        by_score.setdefault(one.score, []).extend((shown_correlation(one), of_means))
+        by_score.setdefault(one.score, []).extend(shown_correlation(one))
     rows = [[score_title(score), *cells] for score, cells in by_score.items()]
     rows = [row for row in rows if any(cell != EMPTY for cell in row[1:])]
     if not rows:
         return None
-    tested = sum(one.rho is not None for one in found)
+    tested = [one.p for one in found if one.p is not None]
+    clear = sum(p < CHANCE for p in tested)
     words = (
-        "Spearman's ρ over the encoders with an agent on their frozen codes, the untrained one among them: 95 % "
-        f"bootstrap interval from {MIN_POINTS_OF_INTERVAL} points on, points in brackets; {EMPTY} with fewer than "
-        f"{MIN_POINTS} or without differences. A point "
-        "is an encoder and a seed; points of the same kind of encoder are not independent, which makes the intervals "
-        "too narrow, so that ρ over the means per kind stands beside, kinds in brackets. "
-        f"Of {tested} correlations about {0.05 * tested:.0f} intervals leave 0 out by chance alone."
+        "Spearman's ρ over the encoders with an agent on their frozen codes, the untrained one among them. A point is "
+        f"an encoder and a seed, their number in brackets; {EMPTY} with fewer than {MIN_POINTS} or without "
+        "differences. Points of a kind of encoder are not independent, so only ρ over the means per kind, kinds in "
+        "brackets, has a p: the share of all ways to deal out the outcomes to the kinds that give a ρ as far from 0. "
+        "The second p is the share that gives one to any score of the column, which counts where the strongest of many "
+        f"is looked for. {clear} of {len(tested)} first p are below {CHANCE}; by chance alone about "
+        f"{CHANCE * len(tested):.0f} are."
     )
-    header = ["score", *(text for outcome in OUTCOMES.values() for text in (outcome, "means per kind"))]
+    header = ["score", *(text for outcome in OUTCOMES.values() for text in (outcome, "means per kind, p"))]
     note = note_of(study, [point.encoder for point in points_of(study, task, algorithm)], words)
     return laid_out(f"Which score foretells return on {task} ({algorithm.upper()})", header, rows, note)
 
 
-def all_tables(study: AgentStudy, *, repetitions: int = REPETITIONS) -> list[Table]:
+def all_tables(study: AgentStudy) -> list[Table]:
     """Every table of the study that has a row: the arms per algorithm, the encoders, and how they go together.
 
     Args:
         study: what is finished.
-        repetitions: of the bootstraps.
     """
     algorithms = dict.fromkeys(agent.algorithm for agent in study.agents if agent.arm != "random_policy")
     found: list[Table | None] = []
     for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
-        found += agent_tables(study, algorithm, repetitions=repetitions)
+        found += agent_tables(study, algorithm)
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task)]
-        found += [correlations_table(study, task, algorithm, repetitions=repetitions) for algorithm in algorithms]
+        found += [correlations_table(study, task, algorithm) for algorithm in algorithms]
     return [table for table in found if table is not None]

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from experiments.agents.analysis import REPETITIONS, best_frozen, compared_pairs
+from experiments.agents.analysis import best_frozen, compared_pairs
 from experiments.agents.arms import ARMS, TASKS
-from experiments.agents.correlations import OUTCOMES, correlations
+from experiments.agents.correlations import CHANCE, OUTCOMES, correlations
 from experiments.agents.curves import SHARE, learned_return, mean_over_training, steps_to
-from experiments.agents.encoder_tables import score_title
+from experiments.agents.encoder_tables import score_title, shown_p
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import FACTORS, RANDOM, anchors_of
 from experiments.agents.transfer import mean_share_kept, mean_target_return
@@ -140,39 +140,41 @@ def reached_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
     return f"{100 * SHARE:.0f} % of ground truth (a return of {level:.2f}) is reached by {'; '.join(words)}."
 
 
-def prediction_words(study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> str:
+def prediction_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
     """Which scores of the encoders go with the agents' return; empty where there are too few points."""
-    found = correlations(study, task, algorithm, repetitions=repetitions)
+    found = correlations(study, task, algorithm)
     words = []
     for outcome, title in OUTCOMES.items():
-        known = [one for one in found if one.outcome == outcome and one.low is not None and one.high is not None]
-        clear = [one for one in known if (one.low or 0) * (one.high or 0) > 0]
-        clear.sort(key=lambda one: -abs(one.rho or 0))
+        known = [one for one in found if one.outcome == outcome and one.p is not None and one.p_of_all is not None]
         if not known:
             continue
+        clear = sorted((one for one in known if (one.p or 0) < CHANCE), key=lambda one: one.p or 0)
+        many = f"by chance alone about {CHANCE * len(known):.0f} of {len(known)} would"
         if not clear:
-            words.append(f"None of {len(known)} scores has a rank correlation with the {title} that leaves 0 out.")
+            words.append(
+                f"No score goes with the {title} by more than chance (p < {CHANCE} over the kinds of encoder)."
+            )
             continue
         named = "; ".join(
-            f"{score_title(one.score)} {one.rho:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
-            + ("" if one.rho_of_means is None else f", {one.rho_of_means:+.2f} over the means per kind of encoder")
+            f"{score_title(one.score)} ρ {one.rho_of_means:+.2f} over {one.kinds} kinds, p {shown_p(one.p)}, of any "
+            f"score {shown_p(one.p_of_all)}"
             for one in clear[:3]
         )
-        have = "has" if len(clear) == 1 else "have"
+        goes = "goes" if len(clear) == 1 else "go"
+        beyond = "" if any((one.p_of_all or 0) < CHANCE for one in clear) else ", so that none is settled"
         words.append(
-            f"{len(clear)} of {len(known)} scores {have} a rank correlation with the {title} that leaves 0 out, seeds "
-            f"of a kind taken as independent, which they are not; the strongest: {named}."
+            f"{len(clear)} of {len(known)} scores {goes} with the {title} (p < {CHANCE} over the kinds of encoder); "
+            f"{many}{beyond}. The clearest: {named}."
         )
     return " ".join(words)
 
 
-def findings(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> list[Finding]:
+def findings(study: AgentStudy, algorithm: str = "ppo") -> list[Finding]:
     """The study's answers, as far as it is finished, by task and question.
 
     Args:
         study: what is finished.
         algorithm: ppo or sac.
-        repetitions: of the bootstrap.
     """
     found = []
     for task in TASKS:
@@ -207,7 +209,7 @@ def findings(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = RE
                 if part
             ),
             "cost": comparison_words(seconds, _cost_pairs(pairs), 0),
-            "prediction": prediction_words(study, task, algorithm, repetitions=repetitions),
+            "prediction": prediction_words(study, task, algorithm),
         }
         if answers["cost"]:
             answers["cost"] = f"Training seconds per million steps. {answers['cost']}"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.analysis import REPETITIONS
 from experiments.agents.cells import SCALES
 from experiments.agents.encoder_tables import all_tables
 from experiments.agents.figures import AgentFigure, figures_of
@@ -24,7 +23,6 @@ REPORT = "report.html"
 CAPTIONS = "figures.json"
 """File among the published ones: file, title and caption of every picture."""
 _TEMPLATE = "agents.html"
-_SMOKE_REPETITIONS = 20
 
 
 def write_agent_report(out: Path, scale_name: str, command: str) -> Path:
@@ -87,15 +85,7 @@ def _caption(film: Path) -> str:
 
 def all_figures(study: AgentStudy) -> list[AgentFigure]:
     """The figures of every algorithm that some agent has learned by."""
-    repetitions = _repetitions(study)
-    return [
-        figure for algorithm in study.learned_by() for figure in figures_of(study, algorithm, repetitions=repetitions)
-    ]
-
-
-def _repetitions(study: AgentStudy) -> int:
-    """Of the bootstraps: few where the numbers mean nothing anyway."""
-    return _SMOKE_REPETITIONS if study.scale_name == "smoke" else REPETITIONS
+    return [figure for algorithm in study.learned_by() for figure in figures_of(study, algorithm)]
 
 
 def _as_url(path: Path) -> str:
@@ -113,9 +103,9 @@ def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, comman
         "findings": [
             {"algorithm": algorithm.upper(), **vars(finding)}
             for algorithm in study.learned_by()
-            for finding in findings(study, algorithm, repetitions=_repetitions(study))
+            for finding in findings(study, algorithm)
         ],
-        "tables": all_tables(study, repetitions=_repetitions(study)),
+        "tables": all_tables(study),
         "figures": [
             {"title": figure.title, "caption": figure.caption, "picture": embed_figure(figure.figure)}
             for figure in figures

@@ -1,7 +1,7 @@
 """The tables of the study of agents, from what is finished: scores, sample efficiency, transfer and cost of the arms.
 
 Returns are means over the seeds with their 95 % t-interval, every value beside it with fewer than 5 seeds; aggregates
-over tasks are interquartile means with a bootstrap interval, from 3 seeds on.
+over tasks are interquartile means with an interval of the same kind, from 3 seeds on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from envs.domains import DOMAINS, TARGETS
-from experiments.agents.analysis import REPETITIONS, Estimate, compared_pairs, improvement, iqm, iqm_of_arms
+from experiments.agents.analysis import Estimate, compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
@@ -23,8 +23,8 @@ NORMALISED = (
     "are in the source."
 )
 _IQM = (
-    "IQM: interquartile mean over seeds and tasks, with the 95 % interval of a bootstrap of the seeds of every task; "
-    "fewer than 3 seeds have none."
+    "IQM: interquartile mean over seeds and tasks, with its 95 % interval (t over the seeds within tasks, the wider of "
+    "that of the mean and that of what lies between the quartiles); fewer than 3 seeds have none."
 )
 
 
@@ -74,19 +74,16 @@ def _every_arm(study: AgentStudy, algorithm: str) -> dict[str, list[AgentResult]
     return found
 
 
-def overall_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:
+def overall_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
     """IQM of the normalised return of every arm over all tasks, and on each; None where no score is normalised.
 
     Args:
         study: what is finished.
         algorithm: ppo or sac.
-        repetitions: of the bootstrap.
     """
-    overall = iqm_of_arms(study, algorithm=algorithm, repetitions=repetitions)
-    each = {task: iqm_of_arms(study, [task], algorithm=algorithm, repetitions=repetitions) for task in TASKS}
-    targets = {
-        domain: iqm_of_arms(study, algorithm=algorithm, domain=domain, repetitions=repetitions) for domain in TARGETS
-    }
+    overall = iqm_of_arms(study, algorithm=algorithm)
+    each = {task: iqm_of_arms(study, [task], algorithm=algorithm) for task in TASKS}
+    targets = {domain: iqm_of_arms(study, algorithm=algorithm, domain=domain) for domain in TARGETS}
     rows = []
     for arm in ARMS:
         if any(arm in found for found in (overall, *each.values())):
@@ -108,20 +105,20 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int
     )
 
 
-def summary_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:
+def summary_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
     """The study in brief: normalised returns in the source and in domains that no agent has seen, and the time it took.
 
     Args:
         study: what is finished.
         algorithm: ppo or sac.
-        repetitions: of the bootstrap.
 
     Returns:
         None where no score is normalised.
     """
     tasks = [task for task in TASKS if anchors_of(study, task, algorithm) is not None]
-    source = {task: iqm_of_arms(study, [task], algorithm=algorithm, repetitions=repetitions) for task in tasks}
+    source = {task: iqm_of_arms(study, [task], algorithm=algorithm) for task in tasks}
     times = [_time_against_pixels(study.of(task, algorithm)) for task in tasks]
+    timed = [found for found in times if found]
     rows = []
     for arm in ARMS:
         if not any(arm in found for found in source.values()):
@@ -129,37 +126,35 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int
         cells = [shown(source[task].get(arm)) for task in tasks]
         for task in tasks:
             unseen = unseen_scores(study, arm, [task], algorithm=algorithm)
-            cells.append(shown(None if unseen is None else iqm(unseen, repetitions=repetitions)))
+            cells.append(shown(None if unseen is None else iqm(unseen)))
         known = [found[arm] for found in times if arm in found]
+        time = f"{fmean(known):.2f}" if known and len(known) == len(timed) else EMPTY
         seeds = {source[task][arm].seeds for task in tasks if arm in source[task]}
         counted = "–".join(str(count) for count in dict.fromkeys((min(seeds), max(seeds))))
-        rows.append([ARMS[arm].title, counted, *cells, f"{fmean(known):.2f}" if known else EMPTY])
+        rows.append([ARMS[arm].title, counted, *cells, time])
     if not rows:
         return None
     header = ["agent sees", "seeds", *tasks, *(f"{task}, unseen" for task in tasks), "time against pixels"]
     words = (
         f"Unseen: the mean over the domains {', '.join(TARGETS)}, new to encoder and agent. Time is that of a step of "
-        "training, mean over the tasks."
+        "training, mean over the tasks, for arms that have all of them."
     )
     note = _note(study, _every_arm(study, algorithm), NORMALISED, _IQM, words)
     return laid_out(_titled("Normalised return in brief", algorithm), header, rows, note)
 
 
-def final_table(
-    study: AgentStudy, task: str, algorithm: str = "ppo", *, repetitions: int = REPETITIONS
-) -> Table | None:
+def final_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
     """Return, successes and normalised return in the source after training; None where no agent is finished.
 
     Args:
         study: what is finished.
         task: key of `TASKS`.
         algorithm: ppo or sac.
-        repetitions: of the bootstrap.
     """
     arms = study.of(task, algorithm)
     if not arms:
         return None
-    aggregates = iqm_of_arms(study, [task], algorithm=algorithm, repetitions=repetitions)
+    aggregates = iqm_of_arms(study, [task], algorithm=algorithm)
     rows = []
     for arm, agents in arms.items():
         steps = EMPTY if arm == "random_policy" else ", ".join(f"{one:,}" for one in sorted({a.steps for a in agents}))
@@ -334,18 +329,17 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words))
 
 
-def improvement_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> Table | None:
+def improvement_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
     """Probability that one arm does better than another, for the pairs that matter; None where none has enough seeds.
 
     Args:
         study: what is finished.
         algorithm: ppo or sac.
-        repetitions: of the bootstrap.
     """
     rows = []
     for first, second in compared_pairs(study, algorithm=algorithm):
         found = [
-            improvement(study, first, second, tasks, algorithm=algorithm, repetitions=repetitions)
+            improvement(study, first, second, tasks, algorithm=algorithm)
             for tasks in (list(TASKS), *([task] for task in TASKS))
         ]
         cells = [shown(one.probability if one else None) for one in found]
@@ -355,23 +349,23 @@ def improvement_table(study: AgentStudy, algorithm: str = "ppo", *, repetitions:
         return None
     words = (
         "Share of the pairs of seeds in which the first arm has the higher return in the source, 0.5 being none, with "
-        "the 95 % interval of a bootstrap. The last pair is the frozen encoder that does best against pixels: chosen "
-        "by the same numbers, which favours it."
+        "its 95 % interval (Wilson's, of as many trials as seeds and tasks). The last pair is the frozen encoder that "
+        "does best against pixels: chosen by the same numbers, which favours it."
     )
     header = ["arm", "against", "all tasks", *TASKS]
     note = _note(study, _every_arm(study, algorithm), words)
     return laid_out(_titled("Probability of improvement", algorithm), header, rows, note)
 
 
-def agent_tables(study: AgentStudy, algorithm: str = "ppo", *, repetitions: int = REPETITIONS) -> list[Table]:
+def agent_tables(study: AgentStudy, algorithm: str = "ppo") -> list[Table]:
     """Every table of the arms that has a row: over tasks, then of each task."""
     found = [
-        summary_table(study, algorithm, repetitions=repetitions),
-        overall_table(study, algorithm, repetitions=repetitions),
-        improvement_table(study, algorithm, repetitions=repetitions),
+        summary_table(study, algorithm),
+        overall_table(study, algorithm),
+        improvement_table(study, algorithm),
     ]
     for task in TASKS:
-        found.append(final_table(study, task, algorithm, repetitions=repetitions))
+        found.append(final_table(study, task, algorithm))
         rest = (ends_table, efficiency_table, transfer_table, kept_table, cost_table)
         found += [table(study, task, algorithm) for table in rest]
     return [table for table in found if table is not None]
