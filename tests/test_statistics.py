@@ -90,6 +90,14 @@ def test_t_intervals_hold_the_mean_of_skewed_values_in_88_percent(seeds: int) ->
     assert fmean(abs(centre - 1) <= half for centre, half in map(t_interval, values.tolist())) >= _allowed(0.88)
 
 
+def test_intervals_of_three_runs_that_collapse_or_do_not_hold_the_mean_in_three_of_four_studies() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2, (STUDIES, 3)) + 0.1 * rng.normal(size=(STUDIES, 3))
+    holds = fmean(abs(centre - 0.5) <= half for centre, half in map(t_interval, values.tolist()))
+    assert _allowed(0.75) <= holds <= 1 - _allowed(0.25)
+    assert holds == pytest.approx(fmean(np.abs(values.mean(1) - 0.5) <= interquartile_half_widths(values[..., None])))
+
+
 @pytest.mark.parametrize(("seeds", "spread", "rate"), [(3, 1, 0.95), (3, 5, 0.93), (5, 1, 0.95), (5, 5, 0.95)])
 def test_intervals_of_differences_hold_the_true_one(seeds: int, spread: float, rate: float) -> None:
     first, second = np.random.default_rng(seeds).normal(size=(2, STUDIES, seeds))
