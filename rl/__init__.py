@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from rl.agents import load_agent, save_agent
+from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_vec_env import make_latent_vec_env
 from rl.observation import FactorObservation, LatentObservation, VecLatentObservation
 
 __all__ = [
+    "CopiedObservation",
     "FactorObservation",
     "LatentExtractor",
     "LatentObservation",

@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from rl.agent_archive import AgentArchive
+from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
@@ -206,12 +207,12 @@ def _algorithm(name: str, path: Path) -> type[BaseAlgorithm]:
 
 def _vectorised(env: str | gym.Env[Any, Any] | VecEnv) -> VecEnv:
     if isinstance(env, str):
-        return make_vec_env(env)
+        return make_vec_env(env, wrapper_class=CopiedObservation)
     if isinstance(env, VecEnv):
         return env
     if not isinstance(env, gym.Env):
         raise TypeError(f"load_agent needs an environment, a VecEnv or an id, got {type(env).__name__}")
-    return DummyVecEnv([lambda: Monitor(env)])
+    return DummyVecEnv([lambda: CopiedObservation(Monitor(env))])
 
 
 def _observed(venv: VecEnv, archive: AgentArchive, path: Path, training: bool, encoder_device: str) -> VecEnv:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.spaces import ALONE, as_encoder, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
+
+Images = dict[str, npt.NDArray[np.uint8]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +89,8 @@ class LatentEncoding:
         self._device = resolve_device(options.device)
         self._scaling = CodeScaling(self.encoder, options.code_scaling)
         self._stack = CodeStack(options.n_stack)
+        self._asker = asker
+        self._doubts_finals = True
         width = self.encoder.code_size * (2 if options.include_log_variance else 1) * options.n_stack
         codes = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.space: gym.Space[Any]
@@ -99,10 +105,17 @@ class LatentEncoding:
         else:
             self.space = codes
 
-    def images(self, observation: Any) -> Any:
-        """What `keep_image` keeps of an observation, batched or not: the array, or a dict of the images alone."""
-        parts = self._images(observation)
+    def images(self, observation: Any, row: int | None = None) -> Any:
+        """What `keep_image` keeps of an observation, or of one `row` of a batch: the image, or a dict of images.
+
+        Copies: environments may draw the next picture into the same array.
+        """
+        parts = {key: np.array(part if row is None else part[row]) for key, part in self._images(observation).items()}
         return parts if self._named else parts[ALONE]
+
+    def trust_finals(self) -> None:
+        """Take final pictures for what they are, also where they equal the next episode's first one."""
+        self._doubts_finals = False
 
     def start(self, observations: Any, started: npt.NDArray[np.bool_] | None = None) -> Any:
         """Encode the first observations of episodes; where none has `started` (None: all have), stacks stay."""
@@ -128,6 +141,7 @@ class LatentEncoding:
         images = self._images(observations)
         if finals:
             last = [self._images(finals[row]) for row in rows]
+            self._warn_if_overwritten(images, {row: last[place] for place, row in enumerate(rows) if started[row]})
             images = {
                 key: np.concatenate([batch, np.stack([parts[key] for parts in last])]) for key, batch in images.items()
             }
@@ -137,7 +151,7 @@ class LatentEncoding:
         count = len(started)
         ends = self._stack.finals({key: rows_of[count:] for key, rows_of in codes.items()}, rows)
         encoded = {
-            row: self._replaced(finals[row], {key: end[place] for key, end in ends.items()})
+            row: self._replaced(finals[row], {key: end[place] for key, end in ends.items()}, copied=True)
             for place, row in enumerate(rows)
         }
         newest = {key: rows_of[:count] for key, rows_of in codes.items()}
@@ -147,19 +161,39 @@ class LatentEncoding:
         """Encode the observation of the one environment, not batched; `first`: an episode starts with it."""
         codes = self._encode({key: image[None] for key, image in self._images(observation).items()})
         stacked = self._stack.push(codes, np.array([first]))
-        return self._replaced(observation, {key: code[0] for key, code in stacked.items()})
+        return self._replaced(observation, {key: code[0] for key, code in stacked.items()}, copied=True)
 
-    def _images(self, observations: Any) -> dict[str, npt.NDArray[np.uint8]]:
+    def _warn_if_overwritten(self, newest: Images, finals: Mapping[int, Images]) -> None:
+        """Warn once where the last picture of an episode is the first one of the next, which `newest` shows."""
+        equal = (
+            np.array_equal(image, newest[key][row]) for row, parts in finals.items() for key, image in parts.items()
+        )
+        if not self._doubts_finals or not any(equal):
+            return
+        self._doubts_finals = False
+        warnings.warn(
+            f"{self._asker}: the last picture of an episode equals the first one of the next episode bit for bit. An "
+            "environment that draws into one array overwrites its last picture at reset, and agents then bootstrap on "
+            "the code of the wrong one: return copies, wrap each environment in rl.CopiedObservation or use "
+            "make_latent_vec_env, which does. If the two pictures are indeed the same, ignore this",
+            stacklevel=4,
+        )
+
+    def _images(self, observations: Any) -> Images:
         if self._named:
             return {key: np.asarray(observations[key]) for key in self._keys}
         return {ALONE: np.asarray(observations)}
 
-    def _replaced(self, observations: Any, codes: CodesByKey) -> Any:
-        if self._named:
-            return {key: codes.get(key, part) for key, part in observations.items()}
-        return codes[ALONE]
+    def _replaced(self, observations: Any, codes: CodesByKey, *, copied: bool = False) -> Any:
+        """With `copied`, what passes through cannot be overwritten by the environment while an agent holds it."""
+        if not self._named:
+            return codes[ALONE]
+        return {
+            key: codes[key] if key in codes else copy.deepcopy(part) if copied else part
+            for key, part in observations.items()
+        }
 
-    def _encode(self, images: dict[str, npt.NDArray[np.uint8]]) -> CodesByKey:
+    def _encode(self, images: Images) -> CodesByKey:
         """Images, each (n, ...) -> features, each float32 (n, F)."""
         batches = list(images.values())
         if len(batches) > 1 and len({batch.shape for batch in batches}) == 1:

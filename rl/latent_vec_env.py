@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from rl.code_scaling import Scaling
+from rl.copied_observation import CopiedObservation
 from rl.observation import VecLatentObservation
 from sparse_repr import FrozenEncoder
 
@@ -36,7 +38,7 @@ def make_latent_vec_env(
     training: bool = True,
     device: str = "cpu",
 ) -> VecEnv:
-    """Environments that show codes: env -> Monitor -> `wrapper_class` -> VecEnv -> codes -> VecNormalize.
+    """Environments that show codes: env -> Monitor -> `wrapper_class` -> copies -> VecEnv -> codes -> VecNormalize.
 
     Call it with the same arguments but `training=False` and another seed for evaluation: the wrappers are then those
     that `EvalCallback` needs, and it copies the statistics of `VecNormalize` over before each evaluation.
@@ -76,11 +78,10 @@ def make_latent_vec_env(
         n_envs=n_envs,
         seed=seed,
         monitor_dir=monitor_dir,
-        wrapper_class=wrapper_class,
+        wrapper_class=functools.partial(_copied, wrapper_class, wrapper_kwargs or {}),
         env_kwargs=env_kwargs,
         vec_env_cls=vec_env_cls,
         vec_env_kwargs=vec_env_kwargs,
-        wrapper_kwargs=wrapper_kwargs,
     )
     try:
         latent = VecLatentObservation(
@@ -102,3 +103,9 @@ def make_latent_vec_env(
     except BaseException:
         venv.close()  # the processes of a SubprocVecEnv must not outlive the refusal
         raise
+
+
+def _copied(
+    wrapper: Callable[..., gym.Env[Any, Any]] | None, arguments: Mapping[str, Any], env: gym.Env[Any, Any]
+) -> gym.Env[Any, Any]:
+    return CopiedObservation(env if wrapper is None else wrapper(env, **arguments))

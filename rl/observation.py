@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from rl.code_scaling import Scaling
 from rl.code_stack import Codes
+from rl.copied_observation import CopiedObservation
 from rl.latent_encoding import LatentEncoding, LatentOptions
 from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
@@ -131,6 +132,8 @@ class VecLatentObservation(VecEnvWrapper):
         options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
         require_images_inside(venv, "VecLatentObservation")
         self._latent = LatentEncoding(venv.observation_space, encoder, options, "VecLatentObservation")
+        if all(venv.env_is_wrapped(CopiedObservation)):
+            self._latent.trust_finals()
         super().__init__(venv, observation_space=self._latent.space)
 
     @property
@@ -167,9 +170,8 @@ class VecLatentObservation(VecEnvWrapper):
     def _keep_images(self, infos: Sequence[dict[str, Any]], observations: Any) -> None:
         if not self.latent_options.keep_image:
             return
-        images = self._latent.images(observations)
         for i, info in enumerate(infos):
-            info["image"] = {key: part[i] for key, part in images.items()} if isinstance(images, dict) else images[i]
+            info["image"] = self._latent.images(observations, i)
 
 
 class FactorObservation(gym.Wrapper[Codes, Any, npt.NDArray[np.uint8], Any], RecordConstructorArgs):

@@ -51,3 +51,23 @@ class Frames(gym.Env[Any, Any]):
         """The next picture."""
         self.clock += 1
         return self.look(), 1.0, self.clock == self.length, False, {}
+
+
+class OneBuffer(Frames):
+    """The same pictures, all drawn into one array (with `named`, into three): what `reset` draws, it draws over."""
+
+    def __init__(self, length: int = 3, **options: Any) -> None:
+        super().__init__(length, **options)
+        self._drawn: Any = None
+
+    def look(self) -> Any:
+        """The observation now, in the arrays of the first one."""
+        now = super().look()
+        if self._drawn is None:
+            self._drawn = now
+        elif self.named:
+            for key, part in now.items():
+                self._drawn[key][...] = part
+        else:
+            self._drawn[...] = now
+        return self._drawn
