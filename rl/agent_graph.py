@@ -16,11 +16,11 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage, unwrap_vec_wrapper
 from torch import Tensor, nn
 
-from rl.agents import codes_wrapping, find_latent_observation
+from rl.agents import codes_wrapping
 from rl.code_scaling import CodeScaling
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
-from rl.observation import VecLatentObservation
+from rl.observation import LatentObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder
 
 # The part of an off-policy agent that acts; critics and target networks stay behind.
@@ -66,8 +66,7 @@ class AgentGraph(nn.Module):
             found = _wrapped_shape(model.get_env())
             if image_shape is None and found is None:
                 raise ValueError(
-                    "export_agent needs image_shape=(H, W, C) or (C, H, W): the model's environment, which would tell, "
-                    "is not in this process"
+                    "export_agent needs image_shape=(H, W, C) or (C, H, W): the model has no environment that tells it"
                 )
             frame = tuple(image_shape or found or ())
             encoder.preprocessing.layout_of(frame)
@@ -211,10 +210,10 @@ def _encoder_of(
 ) -> tuple[FrozenEncoder, LatentOptions]:
     """What made the codes that the agent observes."""
     seen, env = model.observation_space.shape, model.get_env()
+    found = None if env is None else codes_wrapping(env)
     if encoder is None:
         if options is not None:
             raise TypeError("export_agent takes latent_options beside encoder; a wrapper has its own")
-        found = None if env is None else codes_wrapping(env)
         if found is None:
             raise ValueError(
                 f"export_agent: the agent observes {seen}, and no LatentObservation or VecLatentObservation was found "
@@ -222,6 +221,11 @@ def _encoder_of(
             )
         encoder, options = found
     options = options or LatentOptions()
+    if found is not None and (encoder, options.meaning()) != (found[0], found[1].meaning()):
+        raise ValueError(
+            f"export_agent: the agent's environment is wrapped in {found[0]!r} with {found[1]}, given were {encoder!r} "
+            f"with {options}: leave encoder and latent_options out"
+        )
     width = options.n_stack * encoder.code_size * (2 if options.include_log_variance else 1)
     if seen != (width,):
         raise ValueError(
@@ -232,13 +236,13 @@ def _encoder_of(
 
 
 def _wrapped_shape(env: VecEnv | None) -> tuple[int, ...] | None:
-    """The shape of one image below the observation wrapper, where the environment is in this process."""
+    """The shape of one image below the observation wrapper."""
     if env is None:
         return None
     vectorised = unwrap_vec_wrapper(env, VecLatentObservation)
     if vectorised is not None:
         return vectorised.venv.observation_space.shape
-    single, around = find_latent_observation(env)
-    if around:
-        raise ValueError(f"export_agent: {around[0]} changes the codes on their way to the agent")
-    return None if single is None else single.env.observation_space.shape
+    shape: tuple[int, ...] | None = (
+        env.get_attr("image_space")[0].shape if all(env.env_is_wrapped(LatentObservation)) else None
+    )
+    return shape

@@ -10,32 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.wrappers import FrameStackObservation, NormalizeObservation
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
-    VecCheckNan,
     VecEnv,
     VecEnvWrapper,
-    VecMonitor,
     VecNormalize,
-    VecTransposeImage,
     unwrap_vec_normalize,
 )
 
 from rl.agent_archive import AgentArchive
+from rl.around_codes import require_harmless
 from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder
-
-# What may be around the codes and is not needed to have the same observations again.
-_HARMLESS = (VecNormalize, VecMonitor, VecCheckNan, VecTransposeImage)
 
 
 def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
@@ -125,54 +119,25 @@ def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
     """Encoder and options of the wrapper in `venv` that makes codes; None where there is none.
 
     Raises:
-        ValueError: something around it, or several encoders, which could not be rebuilt.
+        ValueError: something around it that may change observations or actions, or several encoders or options: it
+            could not be rebuilt.
     """
-    around: list[str] = []
-    while isinstance(venv, VecEnvWrapper):
-        if isinstance(venv, VecLatentObservation):
-            if around:
-                raise ValueError(_cannot_rebuild(around[0]))
-            return venv.encoder, venv.latent_options
-        if not isinstance(venv, _HARMLESS):
-            around.append(type(venv).__name__)
+    around: list[VecEnvWrapper] = []
+    while isinstance(venv, VecEnvWrapper) and not isinstance(venv, VecLatentObservation):
+        around.append(venv)
         venv = venv.venv
+    if isinstance(venv, VecLatentObservation):
+        require_harmless(venv, around)
+        return venv.encoder, venv.latent_options
     if not all(venv.env_is_wrapped(LatentObservation)):
         return None
-    # refused inside of LatentObservation, so they are around it
-    around += [
-        kind.__name__ for kind in (NormalizeObservation, FrameStackObservation) if any(venv.env_is_wrapped(kind))
-    ]
-    around += find_latent_observation(venv)[1]
-    if around:
-        raise ValueError(_cannot_rebuild(around[0]))
+    require_harmless(venv, around)
     encoders: list[FrozenEncoder] = venv.get_attr("encoder")
-    if len(set(encoders)) > 1:
-        raise ValueError(f"an agent needs one encoder in all environments, got {sorted(map(repr, set(encoders)))}")
-    return encoders[0], venv.get_attr("latent_options")[0]
-
-
-def find_latent_observation(venv: VecEnv) -> tuple[LatentObservation | None, list[str]]:
-    """The `LatentObservation` of the first environment, and the names of the observation wrappers around it.
-
-    None where there is none; environments in other processes cannot be looked at.
-    """
-    base = venv.unwrapped
-    env: Any = base.envs[0] if isinstance(base, DummyVecEnv) else None
-    around: list[str] = []
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, LatentObservation):
-            return env, around
-        if isinstance(env, gym.ObservationWrapper):
-            around.append(type(env).__name__)
-        env = env.env
-    return None, []
-
-
-def _cannot_rebuild(name: str) -> str:
-    return (
-        f"{name} is around the codes, and an agent's file cannot hold its state: use n_stack, code_scaling or "
-        "VecNormalize, as in make_latent_vec_env, instead"
-    )
+    options: list[LatentOptions] = venv.get_attr("latent_options")
+    for kind, values in (("encoder", set(encoders)), ("set of options", {str(each.meaning()) for each in options})):
+        if len(values) > 1:
+            raise ValueError(f"an agent needs one {kind} in all environments, got {sorted(map(str, values))}")
+    return encoders[0], options[0]
 
 
 def _encoder_in_policy(model: BaseAlgorithm) -> FrozenEncoder | None:
@@ -244,8 +209,8 @@ def _require_same(
             f"{path}: expected an environment wrapped in {encoder!r}, on whose codes the agent was trained, found "
             f"{found[0]!r}; give the environment without wrapper"
         )
-    options = _portable(found[1])
-    differing = [name for name in options if name != "keep_image" and options[name] != wrapper.get(name)]
+    options = found[1].meaning()
+    differing = [name for name in options if options[name] != wrapper.get(name)]
     if differing:
         raise ValueError(
             f"{path}: expected an environment wrapped with "

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl.agent_graph import AgentGraph
+from rl.around_codes import changes_actions
 from rl.latent_encoding import LatentOptions
 from sparse_repr import FrozenEncoder
 from sparse_repr.files import write_bytes
@@ -41,8 +43,8 @@ def export_agent(
         path: ends in ``.pt2`` or ``.onnx``; written atomically.
         encoder: for an agent on codes whose environment is not at hand: what encoded them.
         latent_options: beside `encoder`: how they were stacked and scaled (`wrapper.latent_options`); None: not at all.
-        image_shape: (H, W, C) or (C, H, W) of a raw image; None takes what the model's environment gives (it must be in
-            this process), or what the policy itself expects.
+        image_shape: (H, W, C) or (C, H, W) of a raw image; None takes what the model's environment gives, or what the
+            policy itself expects.
         vec_normalize: whose observation statistics are baked in; None takes those of the model's environment, so a
             model trained under `VecNormalize` and loaded without its environment needs this.
 
@@ -53,8 +55,9 @@ def export_agent(
 
     Raises:
         TypeError: an agent with recurrent state, action masks or Dict observations; `encoder` for an agent on images.
-        ValueError: another ending; the encoder or the image shape is missing or does not fit; another wrapper changes
-            the codes on their way to the agent.
+        ValueError: another ending; the encoder or the image shape is missing or does not fit; a wrapper around the
+            codes may change them or the actions. (A wrapper inside that changes actions, such as `RescaleAction`, is
+            not in the graph; a warning names it.)
         ImportError: ``.onnx`` without the packages onnx and onnxscript.
     """
     target = Path(path)
@@ -67,6 +70,14 @@ def export_agent(
     agent = AgentGraph(
         model, encoder=encoder, latent_options=latent_options, image_shape=image_shape, vec_normalize=vec_normalize
     )
+    venv = model.get_env()
+    changer = None if venv is None else changes_actions(venv)
+    if changer is not None:
+        warnings.warn(
+            f"export_agent: the exported agent gives the actions of predict, in {model.action_space}; {changer} "
+            "changes them on their way to the environment, so do the same where you deploy",
+            stacklevel=2,
+        )
     description = {
         "algorithm": type(model).__name__,
         "images": {"shape": ["batch", *agent.image_shape], "dtype": str(agent.image_dtype)},

@@ -59,6 +59,10 @@ class LatentOptions:
         values = dataclasses.asdict(self)
         return {**values, "image_keys": None if self.image_keys is None else list(self.image_keys)}
 
+    def meaning(self) -> dict[str, Any]:
+        """Those of the arguments that decide what the codes are; two agents can share codes if these are equal."""
+        return {name: value for name, value in self.arguments().items() if name not in ("keep_image", "device")}
+
 
 class LatentEncoding:
     """Encodes the observations of n environments, all images in one forward pass, and stacks their codes.

@@ -85,6 +85,11 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         """How observations become codes."""
         return self._latent.options
 
+    @property
+    def image_space(self) -> gym.Space[Any]:
+        """The space of what is encoded: also told by environments in other processes."""
+        return self.env.observation_space
+
     def observation(self, observation: Any) -> Any:
         """The newest observation with its images replaced by codes: uint8 pictures -> float32 (n_stack * D,)."""
         first, self._first = self._first, False

@@ -45,6 +45,11 @@ def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any
                 raise ValueError(f"{asker} cannot be around {kind.__name__}: {reason}. " + remedy.format(asker=asker))
 
 
+def refused_inside(kind: type) -> bool:
+    """Whether a wrapper of this class spoils images, so that it cannot be inside of the codes."""
+    return issubclass(kind, tuple(_INSIDE))
+
+
 def _kinds_inside(env: Any) -> Iterator[type]:
     while isinstance(env, gym.Wrapper | gym.vector.VectorWrapper | VecEnvWrapper):
         yield type(env)
