@@ -7,12 +7,14 @@ from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_vec_env import make_latent_vec_env
 from rl.observation import FactorObservation, LatentObservation, VecLatentObservation
+from rl.same_codes import SameCodes
 
 __all__ = [
     "CopiedObservation",
     "FactorObservation",
     "LatentExtractor",
     "LatentObservation",
+    "SameCodes",
     "VecLatentObservation",
     "load_agent",
     "make_latent_vec_env",

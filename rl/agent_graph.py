@@ -226,12 +226,14 @@ def _encoder_of(
             f"export_agent: the agent's environment is wrapped in {found[0]!r} with {found[1]}, given were {encoder!r} "
             f"with {options}: leave encoder and latent_options out"
         )
-    width = options.n_stack * encoder.code_size * (2 if options.include_log_variance else 1)
-    if seen != (width,):
+    made = options.code_space(encoder)
+    if seen != made.shape:
         raise ValueError(
-            f"export_agent: the agent observes {seen}, but {encoder!r} with {options} gives ({width},): "
+            f"export_agent: the agent observes {seen}, but {encoder!r} with {options} gives {made.shape}: "
             "latent_options says what its wrapper did"
         )
+    if getattr(model.observation_space, "made_by", made.made_by) != made.made_by:
+        raise ValueError(f"export_agent: the agent observes {model.observation_space}, given was what makes {made}")
     return encoder, options
 
 

@@ -29,6 +29,7 @@ from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
+from rl.spaces import is_picture
 from sparse_repr import FrozenEncoder
 
 
@@ -228,4 +229,10 @@ def _policy_with(archive: AgentArchive) -> dict[str, Any]:
     extractor = policy.get("features_extractor_kwargs") or {}
     if "encoder" not in extractor:
         return {}
-    return {"policy_kwargs": {**policy, "features_extractor_kwargs": {**extractor, "encoder": archive.encoder}}}
+    replaced = {**extractor, "encoder": archive.encoder}
+    seen = (data or {}).get("observation_space")
+    if isinstance(seen, gym.spaces.Dict):
+        # agents of earlier versions were not asked which pictures are features as they are
+        named = extractor.get("image_keys") or ()
+        replaced["raw_keys"] = [key for key, space in seen.items() if key not in named and is_picture(space)]
+    return {"policy_kwargs": {**policy, "features_extractor_kwargs": replaced}}

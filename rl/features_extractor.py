@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import gymnasium as gym
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rl.code_cache import CodeCache
 from rl.code_scaling import CodeScaling, Scaling
 from rl.image_input import ImageInput
-from rl.spaces import ALONE, as_encoder, image_spaces
+from rl.spaces import ALONE, as_encoder, image_spaces, is_picture
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
 
@@ -44,6 +44,7 @@ class LatentExtractor(BaseFeaturesExtractor):
         trainable: bool = False,
         encoder_lr_multiplier: float = 1.0,
         image_keys: Sequence[str] | None = None,
+        raw_keys: Sequence[str] = (),
         n_stack: int = 1,
         images_in_0_1: bool | None = None,
         code_scaling: Scaling = "none",
@@ -60,6 +61,7 @@ class LatentExtractor(BaseFeaturesExtractor):
             encoder_lr_multiplier: with `trainable`, the encoder moves this many times as far as the policy's learning
                 rate says, whatever the optimiser and schedule.
             image_keys: which keys of a Dict are images; the others pass through, flattened.
+            raw_keys: which of the others are pictures or grids that pass through as they are, a feature per value.
             n_stack: frames that `VecFrameStack` stacked along the channels, or `FrameStackObservation` along a first
                 axis; each is encoded by itself, the codes follow one another. The black frames `VecFrameStack` starts
                 an episode with are encoded as black pictures. Stacking codes (`rl.LatentObservation`) costs less.
@@ -73,7 +75,7 @@ class LatentExtractor(BaseFeaturesExtractor):
                 `n_steps * n_envs * n_stack` of them to encode each frame once instead of once per epoch.
 
         Raises:
-            TypeError: a Dict without `image_keys`, or not a Box.
+            TypeError: a Dict without `image_keys`, a picture in it that is in neither list, or not a Box.
             ValueError: size, channels or range do not fit, or arguments contradict each other; the message says what
                 to do.
         """
@@ -86,6 +88,7 @@ class LatentExtractor(BaseFeaturesExtractor):
         }
         named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else {}
         others = {key: space for key, space in named.items() if key not in images}
+        _require_named(others, image_keys, raw_keys)
         width = len(inputs) * n_stack * frozen.code_size * (2 if include_log_variance else 1)
         width += sum(gym.spaces.utils.flatdim(space) for space in others.values())
         super().__init__(observation_space, features_dim=trunk[-1] if trunk else width)
@@ -186,6 +189,27 @@ def _check_options(
         raise ValueError("LatentExtractor: cache_frames needs a frozen encoder: codes of a trainable one change")
     if trunk is not None and (not trunk or any(width < 1 for width in trunk)):
         raise ValueError(f"LatentExtractor: trunk needs widths of at least 1, got {list(trunk)}")
+
+
+def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | None, raw_keys: Sequence[str]) -> None:
+    """Check that no picture becomes a feature per pixel unless it was asked for."""
+    if isinstance(raw_keys, str) or not set(raw_keys) <= others.keys():
+        raise ValueError(
+            f"LatentExtractor: raw_keys needs a list of keys that are not in image_keys, some of {sorted(others)}, got "
+            f"{raw_keys!r}"
+        )
+    for key, space in others.items():
+        if key not in raw_keys and is_picture(space):
+            encoded, raw = [*(image_keys or ()), key], [*raw_keys, key]
+            before = (
+                f"custom_objects={{'policy_kwargs': {{..., 'features_extractor_kwargs': {{..., 'raw_keys': {raw}}}}}}}"
+            )
+            raise TypeError(
+                f"LatentExtractor: observation {key!r} is a picture, {space}, and would become "
+                f"{gym.spaces.utils.flatdim(space):,} raw features: encode it with image_keys={encoded}, remove it "
+                f"with FilterObservation, or take its values as they are with raw_keys={raw}. An agent that was "
+                f"trained on them is loaded with {before}"
+            )
 
 
 def _name_of(key: str) -> str:

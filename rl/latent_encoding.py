@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from rl.code_scaling import CodeScaling, Scaling
+from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.spaces import ALONE, as_encoder, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
@@ -63,6 +64,15 @@ class LatentOptions:
         """Those of the arguments that decide what the codes are; two agents can share codes if these are equal."""
         return {name: value for name, value in self.arguments().items() if name not in ("keep_image", "device")}
 
+    def code_space(self, encoder: FrozenEncoder) -> CodeSpace:
+        """The space of one image's codes."""
+        return CodeSpace(
+            encoder,
+            n_stack=self.n_stack,
+            code_scaling=self.code_scaling,
+            include_log_variance=self.include_log_variance,
+        )
+
 
 class LatentEncoding:
     """Encodes the observations of n environments, all images in one forward pass, and stacks their codes.
@@ -95,8 +105,7 @@ class LatentEncoding:
         self._stack = CodeStack(options.n_stack)
         self._asker = asker
         self._doubts_finals = True
-        width = self.encoder.code_size * (2 if options.include_log_variance else 1) * options.n_stack
-        codes = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        codes = options.code_space(self.encoder)
         self.space: gym.Space[Any]
         """Of one environment's encoded observations."""
         images = image_spaces(space, options.image_keys, asker)

@@ -27,7 +27,7 @@ def recordable(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder
 
 
 class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
-    """Observe the code of each image: `Box(-inf, inf, (n_stack * D,), float32)` instead of uint8 pictures.
+    """Observe the code of each image: a `CodeSpace` of shape (n_stack * D,), float32, instead of uint8 pictures.
 
     The encoder runs once per frame, outside the agent, so it can neither be trained nor overwritten, and replay buffers
     hold codes. For several environments use `VecLatentObservation` or `rl.vector.LatentObservation`: one forward pass
@@ -89,6 +89,11 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
     def image_space(self) -> gym.Space[Any]:
         """The space of what is encoded: also told by environments in other processes."""
         return self.env.observation_space
+
+    @property
+    def code_space(self) -> gym.Space[Any]:
+        """The space of what this wrapper shows, whatever is around it; told in the same way."""
+        return self._latent.space
 
     def observation(self, observation: Any) -> Any:
         """The newest observation with its images replaced by codes: uint8 pictures -> float32 (n_stack * D,)."""

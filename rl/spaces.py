@@ -55,6 +55,13 @@ def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, asker:
     return {key: space[key] for key in image_keys}
 
 
+def is_picture(space: gym.Space[Any]) -> bool:
+    """Whether a space may be one of pictures: of three or more axes, or of uint8 with two."""
+    if not isinstance(space, gym.spaces.Box):
+        return False
+    return len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8)
+
+
 def stacked_frames(shape: tuple[int, ...], encoder: FrozenEncoder) -> int:
     """How many pictures `shape` may be a stack of, as (k, H, W, C), (k * C, H, W) or (H, W, k * C); 0 for none."""
     channels, sizes = encoder.preprocessing.channels, encoder.preprocessing.sizes

@@ -154,6 +154,31 @@ def test_agents_that_encode_in_their_policy_find_the_encoder_in_the_file(by_path
         load_agent(path, LatentObservation(Frames(), make_encoder(3)))
 
 
+def test_agents_that_took_a_camera_as_raw_features_before_they_were_asked_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kwargs = {
+        "features_extractor_class": LatentExtractor,
+        "features_extractor_kwargs": {"encoder": make_encoder(3), "image_keys": ["front"]},
+        "net_arch": [8],
+    }
+    with monkeypatch.context() as earlier:
+        earlier.setattr("rl.features_extractor.is_picture", lambda space: False)
+        agent = A2C("MultiInputPolicy", DummyVecEnv([lambda: Frames(named=True)]), policy_kwargs=kwargs, device="cpu")
+        agent.save(tmp_path / "plain.zip")
+        save_agent(tmp_path / "agent.zip", agent)
+    model, venv = load_agent(tmp_path / "agent.zip", Frames(named=True), device="cpu")
+    assert venv is not None
+    observation = venv.reset()
+    expected = agent.predict(observation, deterministic=True)[0]
+    assert np.array_equal(model.predict(observation, deterministic=True)[0], expected)
+    with pytest.raises(TypeError, match=r"loaded with custom_objects=\{.*'raw_keys': \['back'\]\}\}\}"):
+        A2C.load(tmp_path / "plain.zip", device="cpu")
+    extractor = {**kwargs["features_extractor_kwargs"], "raw_keys": ["back"]}  # type: ignore[dict-item]
+    replaced = {"policy_kwargs": {**kwargs, "features_extractor_kwargs": extractor}}
+    A2C.load(tmp_path / "plain.zip", device="cpu", custom_objects=replaced)
+
+
 def test_fine_tuned_weights_are_saved_with_the_agent(tmp_path: Path) -> None:
     kwargs = {
         "features_extractor_class": LatentExtractor,

@@ -209,3 +209,13 @@ def test_an_encoder_that_is_not_the_environments_is_not_exported(tmp_path: Path)
     with pytest.raises(ValueError, match="is wrapped in FrozenEncoder.*given were FrozenEncoder.*: leave encoder and"):
         export_agent(agent, tmp_path / "agent.pt2", encoder=other_encoder())
     assert export_agent(agent, tmp_path / "agent.pt2", encoder=make_encoder(3)).is_file()
+
+
+def test_an_encoder_that_the_agent_never_saw_is_not_exported(tmp_path: Path) -> None:
+    agent = _agent(_codes())
+    agent.save(tmp_path / "agent.zip")
+    alone = A2C.load(tmp_path / "agent.zip", device="cpu")
+    one, other = make_encoder(3), other_encoder()
+    with pytest.raises(ValueError, match=rf"observes .*{one.fingerprint[:12]}.* makes .*{other.fingerprint[:12]}"):
+        export_agent(alone, tmp_path / "agent.pt2", encoder=other, image_shape=(64, 64, 3))
+    assert export_agent(alone, tmp_path / "agent.pt2", encoder=one, image_shape=(64, 64, 3)).is_file()

@@ -24,6 +24,7 @@ from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.encoder import FrozenEncoder as EncoderClass
 from sparse_repr.encoder import UnitStatistics
 from tests.conftest import make_encoder
+from tests.frame_envs import Frames
 
 CONTINUOUS, DISCRETE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteReach-Discrete-v0"
 
@@ -244,6 +245,30 @@ def test_a_dict_needs_image_keys_and_passes_the_rest_through(tiny_encoder: Froze
     features = extractor({"camera": image, "speed": torch.tensor([[1.0, 2, 3], [4, 5, 6]])})
     np.testing.assert_allclose(features[:, :10], tiny_encoder.encode(255 * image.to(torch.uint8)), atol=1e-6)
     assert features[:, 10:].tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_trap_15_a_camera_that_nobody_named_does_not_become_raw_features() -> None:
+    encoder = make_encoder(3)
+    space = Frames(shape=(3, 64, 64), named=True).observation_space
+    with pytest.raises(TypeError, match=r"'back' is a picture, Box.* would become 12,288 raw features") as refused:
+        LatentExtractor(space, encoder, image_keys=["front"])
+    for remedy in ("image_keys=['front', 'back']", "FilterObservation", "raw_keys=['back']"):
+        assert remedy in str(refused.value)
+    assert LatentExtractor(space, encoder, image_keys=["front", "back"]).features_dim == 4 + 4 + 2
+    assert LatentExtractor(space, encoder, image_keys=["front"], raw_keys=["back"]).features_dim == 4 + 12_288 + 2
+    without = gym.wrappers.FilterObservation(Frames(shape=(3, 64, 64), named=True), ["front", "position"])
+    assert LatentExtractor(without.observation_space, encoder, image_keys=["front"]).features_dim == 4 + 2
+    assert isinstance(space, gym.spaces.Dict)
+    for grid, refusing in (((84, 84), True), ((7, 7, 3), True), ((2, 64, 64, 3), True), ((147,), False)):
+        mixed = gym.spaces.Dict({"front": space["front"], "grid": gym.spaces.Box(0, 255, grid, np.uint8)})
+        if refusing:
+            with pytest.raises(TypeError, match="'grid' is a picture"):
+                LatentExtractor(mixed, encoder, image_keys=["front"])
+        features = LatentExtractor(mixed, encoder, image_keys=["front"], raw_keys=["grid"] if refusing else ())
+        assert features.features_dim == 4 + int(np.prod(grid))
+    for wrong in (["front"], ["nothing"], "back"):
+        with pytest.raises(ValueError, match=r"raw_keys needs a list of keys .* some of \['back', 'position'\], got"):
+            LatentExtractor(space, encoder, image_keys=["front"], raw_keys=wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""CodeSpace: the space of codes, which knows what made them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cloudpickle
+import gymnasium as gym
+import numpy as np
+
+from rl.code_scaling import Scaling
+from sparse_repr import FrozenEncoder
+
+
+class CodeSpace(gym.spaces.Box):
+    """`Box(-inf, inf, (F,), float32)`, unequal to the codes of another encoder or of other options.
+
+    Stable-Baselines3 compares spaces in `set_env` and `load(env=...)`, so it refuses an environment whose codes are of
+    the right size and mean something else. A plain Box of the same shape is equal: agents that were saved before
+    spaces knew this, or that observe codes from elsewhere, load as they did.
+    """
+
+    def __init__(
+        self,
+        encoder: FrozenEncoder,
+        *,
+        n_stack: int = 1,
+        code_scaling: Scaling = "none",
+        include_log_variance: bool = False,
+    ) -> None:
+        """The space of what the wrappers show with these options: F = n_stack * D, twice that with log-variances."""
+        width = encoder.code_size * (2 if include_log_variance else 1) * n_stack
+        super().__init__(-np.inf, np.inf, (width,), np.float32)
+        self.made_by = {
+            "encoder": encoder.fingerprint,
+            "n_stack": n_stack,
+            "code_scaling": code_scaling,
+            "include_log_variance": include_log_variance,
+        }
+        """What the codes depend on, as JSON values."""
+        # What repr shows as the upper bound. Set here, so that a plain Box that was loaded from an agent's file, which
+        # keeps its attributes, tells of its encoder in the message of a refusal, too.
+        options = ", ".join(f"{name}={value!r}" for name, value in list(self.made_by.items())[1:])
+        self.low_repr, self.high_repr = "-inf", f"inf, codes of encoder {encoder.fingerprint[:12]} with {options}"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether `other` is a Box of the same shape, and not of codes that were made otherwise."""
+        return super().__eq__(other) and getattr(other, "made_by", self.made_by) == self.made_by
+
+
+def _as_plain_box(space: CodeSpace) -> tuple[Any, ...]:
+    """How a CodeSpace is rebuilt where this package may be missing: as a Box that keeps the attributes."""
+    state = dict(space.__dict__)
+    return gym.spaces.Box, (space.low, space.high, space.shape, space.dtype), state
+
+
+# Stable-Baselines3 writes spaces into agents' files with cloudpickle. They load with nothing but Gymnasium there; all
+# other pickles, those between processes among them, give the class itself.
+cloudpickle.CloudPickler.dispatch_table[CodeSpace] = _as_plain_box
