@@ -7,7 +7,7 @@ from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_vec_env import make_latent_vec_env
 from rl.observation import FactorObservation, LatentObservation, VecLatentObservation
-from rl.same_codes import SameCodes
+from rl.same_codes import SameCodes, require_same_codes
 
 __all__ = [
     "CopiedObservation",
@@ -18,5 +18,6 @@ __all__ = [
     "VecLatentObservation",
     "load_agent",
     "make_latent_vec_env",
+    "require_same_codes",
     "save_agent",
 ]

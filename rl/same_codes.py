@@ -1,10 +1,11 @@
-"""SameCodes: a callback that compares the codes of an evaluation environment with those of the agent."""
+"""Whether an environment shows the codes that an agent was trained on, for where Stable-Baselines3 compares shapes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gymnasium as gym
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
@@ -12,11 +13,34 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from rl.observation import LatentObservation, VecLatentObservation
 
 
-class SameCodes(BaseCallback):
-    """Refuse to train where an evaluation environment shows other codes than the agent observes.
+def require_same_codes(model: BaseAlgorithm, env: gym.Env[Any, Any] | VecEnv) -> None:
+    """Check that `env` shows the codes that `model` was trained on: of the same encoder, made with the same options.
 
-    `EvalCallback` looks at shapes alone: it would judge the agent on the codes of another encoder. Give this one beside
-    it, `callback=[SameCodes(check), EvalCallback(check)]`, where `make_latent_vec_env` did not make both environments.
+    `set_env` and `load(env=...)` check this by themselves, except around `VecNormalize.load`, which shows the space
+    that it was saved with, and around wrappers that make a space of their own, such as `VecFrameStack`. `predict` and
+    `evaluate_policy` never do.
+
+    Args:
+        model: of an agent that was saved before spaces knew their encoder nothing is known, and nothing is checked.
+        env: wrapped as for the agent.
+
+    Raises:
+        ValueError: encoder or options differ; both are named.
+    """
+    venv, observed, shown = model.get_env(), model.observation_space, _code_space(env)
+    if not _tells(observed) and venv is not None:
+        observed = _code_space(venv)
+    if _tells(observed) and observed != shown:
+        raise ValueError(
+            f"the agent was trained on {observed}, the environment shows {shown}: wrap it in the same encoder with the "
+            "same options, or make both environments by make_latent_vec_env"
+        )
+
+
+class SameCodes(BaseCallback):
+    """Refuse to train where the environment that an agent is evaluated in shows it other codes.
+
+    Give it beside `EvalCallback`, which does not ask: `callback=[SameCodes(check), EvalCallback(check)]`.
     """
 
     def __init__(self, eval_env: gym.Env[Any, Any] | VecEnv) -> None:
@@ -25,23 +49,24 @@ class SameCodes(BaseCallback):
         self._eval_env = eval_env
 
     def _init_callback(self) -> None:
-        """Compare.
+        """Compare the codes of both environments with those of the agent.
 
         Raises:
-            ValueError: encoder or options differ; both are named.
+            ValueError: as `require_same_codes`.
         """
-        observed, shown = code_space(self.training_env), code_space(self._eval_env)
-        if observed != shown:
-            raise ValueError(
-                f"SameCodes: the agent is trained on {observed}, the evaluation environment shows {shown}: make both "
-                "by make_latent_vec_env with the same encoder and options"
-            )
+        require_same_codes(self.model, self.training_env)
+        require_same_codes(self.model, self._eval_env)
 
     def _on_step(self) -> bool:
         return True
 
 
-def code_space(env: gym.Env[Any, Any] | VecEnv) -> gym.Space[Any]:
+def _tells(space: gym.Space[Any]) -> bool:
+    parts = space.values() if isinstance(space, gym.spaces.Dict) else (space,)
+    return any(hasattr(part, "made_by") for part in parts)
+
+
+def _code_space(env: gym.Env[Any, Any] | VecEnv) -> gym.Space[Any]:
     """The space of the codes in `env` as their wrapper made them, whatever is around it; else what `env` shows."""
     if isinstance(env, gym.Env):
         single = unwrap_wrapper(env, LatentObservation)

@@ -22,7 +22,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecNormalize
 
-from rl import LatentObservation, SameCodes, VecLatentObservation
+from rl import LatentObservation, SameCodes, VecLatentObservation, require_same_codes
 from rl.code_space import CodeSpace
 from tests.conftest import make_encoder
 from tests.frame_envs import Frames
@@ -34,10 +34,12 @@ REFUSED = (
     rf"Observation spaces do not match: .*codes of encoder {ONE.fingerprint[:12]} with n_stack=1, .* != "
     rf".*codes of encoder {OTHER.fingerprint[:12]} with n_stack=1"
 )
+DIFFER = rf"was trained on .*{ONE.fingerprint[:12]}.* shows .*{OTHER.fingerprint[:12]}.*wrap it in the same encoder"
 
 
 def _agent(env: Any) -> BaseAlgorithm:
-    kind = "MultiInputPolicy" if isinstance(env.observation_space, gym.spaces.Dict) else "MlpPolicy"
+    named = not isinstance(env, str) and isinstance(env.observation_space, gym.spaces.Dict)
+    kind = "MultiInputPolicy" if named else "MlpPolicy"
     return A2C(kind, env, n_steps=4, device="cpu", seed=0)
 
 
@@ -200,10 +202,7 @@ def test_gymnasium_vectors_take_the_space() -> None:
 @pytest.mark.parametrize("make", [_single, _vectorised, _normalised, _named])
 def test_evaluation_on_other_codes_is_refused(make: Any) -> None:
     agent = _agent(make(ONE))
-    both = (
-        rf"is trained on .*{ONE.fingerprint[:12]}.* shows .*{OTHER.fingerprint[:12]}.*make both by make_latent_vec_env"
-    )
-    with pytest.raises(ValueError, match=both):
+    with pytest.raises(ValueError, match=DIFFER):
         agent.learn(4, callback=[SameCodes(make(OTHER)), EvalCallback(make(OTHER), eval_freq=2)])
     check = make(make_encoder(3))
     agent.learn(4, callback=[SameCodes(check), EvalCallback(check, eval_freq=100, warn=False, verbose=0)])
@@ -219,9 +218,32 @@ def test_evaluation_on_other_codes_is_refused(make: Any) -> None:
 )
 def test_wrappers_that_make_a_space_of_their_own_do_not_hide_the_codes(wrap: Any) -> None:
     agent = _agent(wrap(ONE))
-    with pytest.raises(ValueError, match="SameCodes: the agent is trained on"):
+    with pytest.raises(ValueError, match=DIFFER):
         agent.learn(4, callback=SameCodes(wrap(OTHER)))
     agent.learn(4, callback=SameCodes(wrap(ONE)))
+
+
+def test_an_agent_and_an_environment_are_compared_where_nothing_else_does(tmp_path: Path) -> None:
+    agent = _agent(_normalised(ONE))
+    agent.save(tmp_path / "agent.zip")
+    _normalised(ONE).save(str(tmp_path / "statistics.pkl"))
+    alone = A2C.load(tmp_path / "agent.zip", device="cpu")
+    for model in (agent, alone):
+        require_same_codes(model, _normalised(ONE))
+        require_same_codes(model, _single(ONE))
+        for other in (_normalised(OTHER), _single(OTHER), DummyVecEnv([lambda: _single(OTHER)])):
+            with pytest.raises(ValueError, match=DIFFER):
+                require_same_codes(model, other)
+        with pytest.raises(ValueError, match="n_stack=1.* shows .*n_stack=2"):
+            require_same_codes(model, _vectorised(ONE, n_stack=2))
+    # VecNormalize.load shows the space it was saved with, whatever is inside
+    restored = VecNormalize.load(str(tmp_path / "statistics.pkl"), _vectorised(OTHER))
+    with pytest.raises(ValueError, match=DIFFER):
+        require_same_codes(alone, restored)
+    with pytest.raises(ValueError, match=DIFFER):
+        A2C.load(tmp_path / "agent.zip", env=restored, device="cpu").learn(4, callback=SameCodes(_normalised(ONE)))
+    # of agents on anything else nothing is known
+    require_same_codes(_agent("CartPole-v1"), _single(OTHER))
 
 
 def test_a_replay_buffer_holds_eight_bytes_per_unit_and_step() -> None:
