@@ -104,12 +104,12 @@ class LatentEncoding:
         self._scaling = CodeScaling(self.encoder, options.code_scaling)
         self._stack = CodeStack(options.n_stack)
         self._asker = asker
-        self._doubts_finals = True
         codes = options.code_space(self.encoder)
         self.space: gym.Space[Any]
         """Of one environment's encoded observations."""
         images = image_spaces(space, options.image_keys, asker)
         self._keys = tuple(images)
+        self._doubted = set(images)
         self._named = isinstance(space, gym.spaces.Dict)
         for key, part in images.items():
             require_uint8_images(part, self.encoder, f"{asker}: observation {key!r}" if self._named else asker)
@@ -128,7 +128,7 @@ class LatentEncoding:
 
     def trust_finals(self) -> None:
         """Take final pictures for what they are, also where they equal the next episode's first one."""
-        self._doubts_finals = False
+        self._doubted.clear()
 
     def start(self, observations: Any, started: npt.NDArray[np.bool_] | None = None) -> Any:
         """Encode the first observations of episodes; where none has `started` (None: all have), stacks stay."""
@@ -177,13 +177,16 @@ class LatentEncoding:
         return self._replaced(observation, {key: code[0] for key, code in stacked.items()}, copied=True)
 
     def _warn_if_overwritten(self, newest: Images, finals: Mapping[int, Images]) -> None:
-        """Warn once where the last picture of an episode is the first one of the next, which `newest` shows."""
-        equal = (
-            np.array_equal(image, newest[key][row]) for row, parts in finals.items() for key, image in parts.items()
-        )
-        if not self._doubts_finals or not any(equal):
+        """Warn once where the last picture of every episode is the first one of the next, which `newest` shows."""
+        if not finals:
             return
-        self._doubts_finals = False
+        # a picture that differs even once was not drawn over
+        for key in list(self._doubted):
+            if not all(np.array_equal(parts[key], newest[key][row]) for row, parts in finals.items()):
+                self._doubted.remove(key)
+        if not self._doubted:
+            return
+        self._doubted.clear()
         warnings.warn(
             f"{self._asker}: the last picture of an episode equals the first one of the next episode bit for bit. An "
             "environment that draws into one array overwrites its last picture at reset, and agents then bootstrap on "

@@ -137,6 +137,17 @@ def test_pictures_that_are_really_equal_are_believed_where_they_are_copies(encod
         _last_observation(VecLatentObservation(DummyVecEnv([lambda: Still(1)]), encoder), 1)
 
 
+def test_a_picture_that_was_not_drawn_over_ends_the_doubt(encoder: FrozenEncoder) -> None:
+    class Returning(Frames):
+        """From the second episode on the last picture is the first one of the next."""
+
+        def look(self) -> Any:
+            return picture(min(self.episode, 1), self.clock if self.episode < 1 else 0)
+
+    venv = VecLatentObservation(DummyVecEnv([lambda: Returning(1)]), encoder)
+    _last_observation(venv, 3)
+
+
 def test_kept_pictures_are_copies(encoder: FrozenEncoder) -> None:
     env = LatentObservation(OneBuffer(), encoder, keep_image=True)
     first = env.reset(seed=0)[1]["image"]
