@@ -198,7 +198,8 @@ def test_scaled_codes_of_an_encoder_given_by_hand(tmp_path: Path, encoder: Froze
     units = UnitStatistics((1.0,) * 4, (0.3, -0.1, 0.2, 0.0), (0.5, 0.01, 0.2, 2.0), (True, False, True, True))
     scaled = _with(encoder, units=units)
     codes = CodeScaling(scaled, "standardize").numpy(encoder.encode(IMAGES))
-    model = _decisive(_wrapped("PPO", LatentObservation(gym.make(CONTINUOUS), scaled)))
+    env = LatentObservation(gym.make(CONTINUOUS), scaled, code_scaling="standardize")
+    model = _decisive(_wrapped("PPO", env))
     model.save(tmp_path / "model.zip")
     path = export_agent(
         PPO.load(tmp_path / "model.zip", device="cpu"),
