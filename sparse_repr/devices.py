@@ -14,6 +14,23 @@ from threadpoolctl import threadpool_limits
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_forked = False
+
+
+def _compute_with_one_thread() -> None:
+    """What every forked child does first: it has none of its parent's threads.
+
+    OpenMP believes that they are still there, and the first forward pass, or the first large tensor, would wait for
+    them for ever. As in torch's own DataLoader workers, one thread computes instead; the parent keeps its own. Work
+    that needs several threads belongs in a spawned process.
+    """
+    global _forked
+    _forked = True
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compute_with_one_thread)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -83,7 +100,10 @@ def cpu_threads(count: int | None) -> Iterator[int]:
 
     They are those of torch and those of BLAS and OpenMP in other libraries, which would otherwise start one per core
     in each of several processes and wait for each other. A library that is first loaded inside the block keeps them.
+    A forked process computes with one, whatever `count` says.
     """
+    if _forked:
+        count = 1
     if count is None:
         yield torch.get_num_threads()
         return

@@ -48,7 +48,7 @@ class Workers:
 
     def start(self, folder: Path, work: Work) -> None:
         """Do `work` in a new process; `folder`, where it writes, names it."""
-        # spawned, not forked: torch's thread pools do not survive a fork
+        # spawned: a forked process computes with one thread (`devices`)
         context = multiprocessing.get_context("spawn")
         receiving, sending = context.Pipe(duplex=False)
         process = context.Process(target=_do, args=(sending, work, folder), name=folder.name)
