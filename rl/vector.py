@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +23,9 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
     """Observe codes in every environment of a Gymnasium vector environment, in any of its autoreset modes.
 
     In SAME_STEP mode the last observations of ended episodes, `infos["final_obs"]`, are encoded in the same forward
-    pass; with NEXT_STEP the stack starts anew at the step after the end, and with DISABLED where `reset` is asked for.
+    pass, whether they come as from Gymnasium's own environments, an array of objects with a mask, or as from ALE's, one
+    array for all environments of which those that have ended count. With NEXT_STEP the stack starts anew at the step
+    after the end, and with DISABLED where `reset` is asked for.
     """
 
     def __init__(
@@ -42,6 +44,10 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
 
         With `keep_image` the pictures behind the newest codes are in `infos["image"]`, an array (n, ...) or a dict of
         such, and beside `infos["final_obs"]` the pictures behind it in `infos["final_image"]`, an array of objects.
+
+        Raises:
+            ValueError: also an environment that does not show all of its parts at each step (ALE's `batch_size`), or
+                an autoreset mode that Gymnasium does not have.
         """
         options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
         RecordConstructorArgs.__init__(self, encoder=recordable(encoder), **options.arguments())
@@ -50,8 +56,8 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
         self._latent = LatentEncoding(env.single_observation_space, encoder, options, "LatentObservation")
         self.single_observation_space = self._latent.space
         self.observation_space = batch_space(self._latent.space, env.num_envs)
-        # by name: Gymnasium 1.0 has this one mode and no name for it
-        self._autoreset = getattr(env.metadata.get("autoreset_mode"), "name", "NEXT_STEP")
+        _require_all_at_once(env)
+        self._autoreset = _autoreset_of(env)
         self._ended = np.zeros(env.num_envs, dtype=bool)
 
     @property
@@ -77,24 +83,37 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
         """Codes of the next pictures."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = np.logical_or(terminations, truncations)
-        finals = self._finals(infos)
+        finals = self._finals(infos, ended)
         never = np.zeros(self.num_envs, dtype=bool)
         started = {"NEXT_STEP": self._ended, "SAME_STEP": ended}.get(self._autoreset, never)
         encoded, last = self._latent.step(observations, started, finals)
         self._ended = ended
         infos = self._kept(infos, observations)
         if finals:
-            infos = {**infos, "final_obs": self._objects(last)}
+            infos = {**infos, "final_obs": self._final_codes(infos["final_obs"], encoded, last)}
             if self.latent_options.keep_image:
                 infos["final_image"] = self._objects({i: self._latent.images(final) for i, final in finals.items()})
-                infos["_final_image"] = infos["_final_obs"].copy()
+                infos["_final_image"] = np.isin(np.arange(self.num_envs), list(finals))
         return encoded, rewards, terminations, truncations, infos
 
     @staticmethod
-    def _finals(infos: dict[str, Any]) -> dict[int, Any]:
-        if "final_obs" not in infos:
+    def _finals(infos: dict[str, Any], ended: npt.NDArray[np.bool_]) -> dict[int, Any]:
+        """Environment -> the last observation of the episode that it has just left."""
+        finals = infos.get("final_obs")
+        if finals is None:
             return {}
-        return {int(i): infos["final_obs"][i] for i in np.flatnonzero(infos["_final_obs"])}
+        rows = (int(row) for row in np.flatnonzero(infos.get("_final_obs", ended)))
+        if isinstance(finals, Mapping):
+            return {row: {key: part[row] for key, part in finals.items()} for row in rows}
+        return {row: finals[row] for row in rows if finals[row] is not None}
+
+    def _final_codes(self, finals: Any, encoded: Any, last: dict[int, Any]) -> Any:
+        """The encoded last observations, in the form in which `finals` came; one array shows the newest elsewhere."""
+        if isinstance(finals, Mapping):
+            return {key: _with_rows(encoded[key], {row: part[key] for row, part in last.items()}) for key in finals}
+        if np.asarray(finals).dtype == object:
+            return self._objects(last)
+        return _with_rows(encoded, last)
 
     def _objects(self, values: dict[int, Any]) -> npt.NDArray[np.object_]:
         array = np.full(self.num_envs, None, dtype=object)
@@ -107,3 +126,35 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
             return infos
         kept = {"image": self._latent.images(observations), "_image": np.ones(self.num_envs, dtype=bool)}
         return {**infos, **kept}
+
+
+def _with_rows(newest: Any, last: dict[int, Any]) -> npt.NDArray[Any]:
+    rows = np.array(newest)
+    for row, value in last.items():
+        rows[row] = value
+    return rows
+
+
+def _require_all_at_once(env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    space: Any = env.observation_space
+    while isinstance(space, gym.spaces.Dict):
+        space = next(iter(space.values()))
+    if isinstance(space, gym.spaces.Box) and space.shape[0] != env.num_envs:
+        raise ValueError(
+            f"LatentObservation needs the observations of all {env.num_envs} environments at each step, got batches of "
+            f"{space.shape[0]}, whose rows are other environments each time: make it with batch_size={env.num_envs}"
+        )
+
+
+def _autoreset_of(env: gym.vector.VectorEnv[Any, Any, Any]) -> str:
+    """The name of the autoreset mode, which others than Gymnasium declare as text."""
+    # Gymnasium 1.0 has this one mode and no name for it
+    found = env.metadata.get("autoreset_mode") or "NEXT_STEP"
+    name = getattr(found, "name", str(found)).upper().replace("_", "")
+    known = {mode.replace("_", ""): mode for mode in ("NEXT_STEP", "SAME_STEP", "DISABLED")}
+    if name not in known:
+        raise ValueError(
+            f"LatentObservation needs an autoreset mode of Gymnasium, {', '.join(known.values())}, in "
+            f'metadata["autoreset_mode"], got {found!r}'
+        )
+    return known[name]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -85,6 +86,84 @@ def test_trap_11_final_observations_are_encoded_in_same_step_mode(monkeypatch: p
     codes, _, _, _, infos = env.step(GO)
     _same(codes, _stacked(encoder, [(1, 0)] * 2, [(6, 0), (6, 1)]))
     _same(infos["final_obs"][0], _stacked(encoder, [(0, 2), (0, 3)])[0])
+
+
+class _OneArray(gym.vector.VectorWrapper):
+    """Final observations as ALE's own vector environment gives them: one array, or a dict of arrays, and no mask."""
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            finals = copy.deepcopy(observations)
+            for row in np.flatnonzero(infos.pop("_final_obs")):
+                if isinstance(finals, dict):
+                    for key, part in finals.items():
+                        part[row] = infos["final_obs"][row][key]
+                else:
+                    finals[row] = infos["final_obs"][row]
+            infos["final_obs"] = finals
+        return observations, rewards, terminations, truncations, infos
+
+
+def test_trap_11_final_observations_in_one_array_without_a_mask_are_encoded() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(_OneArray(_two(AutoresetMode.SAME_STEP)), encoder, n_stack=2, keep_image=True)
+    env.reset(seed=0)
+    assert "final_obs" not in env.step(GO)[4]
+    codes, _, ended, _, infos = env.step(GO)
+    assert ended.tolist() == infos["_final_image"].tolist() == [False, True]
+    assert "_final_obs" not in infos
+    _same(codes, _stacked(encoder, [(0, 1), (0, 2)], [(6, 0)] * 2))
+    # where no episode has ended the array shows the newest, as ALE's does
+    _same(infos["final_obs"], _stacked(encoder, [(0, 1), (0, 2)], [(5, 1), (5, 2)]))
+    assert infos["final_image"][0] is None
+    np.testing.assert_array_equal(infos["final_image"][1], picture(5, 2))
+
+
+def test_trap_15_final_observations_in_a_dict_of_arrays_are_encoded() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(_OneArray(_two(AutoresetMode.SAME_STEP, named=True)), encoder, image_keys=["back"])
+    env.reset(seed=0)
+    env.step(GO)
+    observations, _, _, _, infos = env.step(GO)
+    finals = infos["final_obs"]
+    _same(finals["back"], encoder.encode(255 - np.stack([picture(0, 2), picture(5, 2)])))
+    np.testing.assert_array_equal(finals["front"], [picture(0, 2), picture(5, 2)])
+    _same(finals["position"], [[0.02, -0.02]] * 2)
+    _same(observations["back"], encoder.encode(255 - np.stack([picture(0, 2), picture(6, 0)])))
+
+
+def test_a_stack_of_one_picture_is_a_picture() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(_two(AutoresetMode.SAME_STEP, shape=(1, 64, 64, 3)), encoder, n_stack=2, keep_image=True)
+    frames = [picture(0, 0, (64, 64, 3)), picture(5, 0, (64, 64, 3))]
+    codes, infos = env.reset(seed=0)
+    _same(codes, np.tile(encoder.encode(np.stack(frames)), 2))
+    np.testing.assert_array_equal(infos["image"], frames)
+    env.step(GO)
+    last = env.step(GO)[4]["final_obs"][1]
+    _same(last, _stacked(encoder, [(5, 1), (5, 2)])[0])
+
+
+def test_autoreset_modes_may_be_text_and_unknown_ones_are_refused() -> None:
+    encoder = make_encoder(3)
+    for name in ("SameStep", "same_step", "SAME_STEP"):
+        inside = _two(AutoresetMode.SAME_STEP)
+        inside.metadata = {"autoreset_mode": name}
+        env = LatentObservation(inside, encoder, n_stack=2)
+        env.reset(seed=0)
+        env.step(GO)
+        _same(env.step(GO)[0], _stacked(encoder, [(0, 1), (0, 2)], [(6, 0)] * 2))
+    inside.metadata = {"autoreset_mode": "sometimes"}
+    with pytest.raises(ValueError, match=r"NEXT_STEP, SAME_STEP, DISABLED, in metadata.*got 'sometimes'"):
+        LatentObservation(inside, encoder)
+
+
+def test_batches_of_some_environments_are_refused() -> None:
+    env = _two(AutoresetMode.NEXT_STEP)
+    env.num_envs = 5  # as ALE's with batch_size=2
+    with pytest.raises(ValueError, match="all 5 environments at each step, got batches of 2.*batch_size=5"):
+        LatentObservation(env, make_encoder(3))
 
 
 def test_disabled_mode_stacks_anew_where_reset_is_asked_for() -> None:
