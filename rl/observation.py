@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -155,6 +156,14 @@ class VecLatentObservation(VecEnvWrapper):
     def latent_options(self) -> LatentOptions:
         """How observations become codes."""
         return self._latent.options
+
+    def __getstate__(self) -> dict[str, Any]:
+        # SB3 keeps the members of the class with each wrapper, and they cannot be pickled
+        return {name: value for name, value in self.__dict__.items() if name != "class_attributes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.class_attributes = dict(inspect.getmembers(type(self)))
 
     def reset(self) -> VecEnvObs:
         """Codes of the first pictures, float32 (n, n_stack * D)."""
