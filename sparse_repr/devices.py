@@ -47,10 +47,33 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device needs one of {', '.join(DEVICES)}, got {name!r}") from error
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device.type, False):
-        raise ValueError(f"device {name!r} is not available here; use --device auto or cpu")
+    if device.type not in DEVICES:
+        raise ValueError(f"device {name!r} is not available here; use auto or cpu")
+    require_device(device)
     return device
+
+
+def require_device(device: torch.device | str) -> None:
+    """Check that tensors can be computed with on `device`.
+
+    Raises:
+        ValueError: unknown, without values (meta), or one that this machine or this build of torch does not have.
+    """
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device needs one of {', '.join(DEVICES)}, got {device!r}") from error
+    if place.type == "cpu":
+        return
+    if place.type == "cuda":
+        present = torch.cuda.is_available() and (place.index or 0) < torch.cuda.device_count()
+    elif place.type == "mps":
+        present = torch.backends.mps.is_available()
+    else:
+        # other back ends are modules of torch with the same question; meta and those not built in have none
+        present = getattr(getattr(torch, place.type, None), "is_available", bool)()
+    if not present:
+        raise ValueError(f"device {str(device)!r} is not available here; use auto or cpu")
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

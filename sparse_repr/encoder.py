@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_repr.artefact import FORMAT_VERSION, fingerprint_of, load_into, parse, serialise
-from sparse_repr.devices import autocast_for, resolve_precision
+from sparse_repr.devices import autocast_for, require_device, resolve_precision
 from sparse_repr.files import write_bytes
 from sparse_repr.models import ARCHITECTURES, POSTERIOR_FAMILIES, Posterior, build_encoder
 from sparse_repr.preprocessing import Preprocessing
@@ -182,7 +182,7 @@ class FrozenEncoder:
             float32 (N, D) of the same library, on the same device; no gradient.
 
         Raises:
-            TypeError: not an array, or not uint8.
+            TypeError: not an array, not uint8, or a tensor that is sparse or without pixels.
             ValueError: a size or channel count the encoder was not trained on; the message says what to do. Or an
                 unknown precision.
         """
@@ -213,10 +213,11 @@ class FrozenEncoder:
         raise TypeError(f"encode needs a numpy array or torch tensor of images, got {type(images).__name__}")
 
     def _posterior(self, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+        _require_pixels(images)
         if images.dtype != torch.uint8:
             raise TypeError(_wrong_dtype(images.dtype))
-        if images.ndim == 3:
-            raise ValueError(f"encode needs a batch (N, C, H, W), got {tuple(images.shape)}: pass images[None]")
+        if images.ndim in (2, 3):
+            raise ValueError(f"encode needs a batch (N, C, H, W), got {tuple(images.shape)}: {self._batch_of(images)}")
         if self.preprocessing.layout_of(tuple(images.shape[1:])) == "HWC":
             images = images.permute(0, 3, 1, 2)
         if torch.compiler.is_exporting():  # chunks would fix the batch size of the exported graph
@@ -239,10 +240,21 @@ class FrozenEncoder:
                 log_variance[start : start + chunk] = posterior.log_variance
         return mean, log_variance
 
+    def _batch_of(self, images: Tensor) -> str:
+        """How to make a batch of what has an axis too few."""
+        if images.ndim == 2:
+            return "pass images[None, None]"
+        return "pass images[None]" if self.preprocessing.find_layout(tuple(images.shape)) else "pass images[:, None]"
+
     def network(self, device: torch.device | str = "cpu") -> nn.Module:
-        """The frozen network on `device` (float32, eval, no gradients); do not modify it."""
+        """The frozen network on `device` (float32, eval, no gradients); do not modify it.
+
+        Raises:
+            ValueError: a device that this machine does not have, or that holds no values.
+        """
         key = str(device)
         if key not in self._networks:
+            require_device(device)
             copy = build_encoder(self.spec.architecture, dict(self.spec.arguments))
             copy.load_state_dict(self._networks["cpu"].state_dict())
             self._networks[key] = _freeze(copy.to(device))
@@ -305,9 +317,19 @@ class FrozenEncoder:
 
 def _wrong_dtype(found: object) -> str:
     return (
-        f"encode needs uint8 images in 0..255, got {found}; "
-        "convert floats in 0..1 with (255 * images).round() and the dtype uint8"
+        f"encode needs uint8 images in 0..255, got {found}; convert floats in 0..1 with (255 * images).round() and the "
+        "dtype uint8, values in 0..255 with the dtype uint8 alone"
     )
+
+
+def _require_pixels(images: Tensor) -> None:
+    """Refuse tensors that hold no plain array of pixels."""
+    if images.is_nested:
+        raise TypeError("encode needs images of one size, got a nested tensor: resize and torch.stack them")
+    if images.layout != torch.strided:
+        raise TypeError(f"encode needs a dense tensor of images, got one of layout {images.layout}: images.to_dense()")
+    if images.device.type == "meta":
+        raise TypeError("encode needs pixels, got a tensor on the meta device, which has none: make it on cpu or cuda")
 
 
 def _freeze(network: nn.Module) -> nn.Module:

@@ -62,38 +62,42 @@ class Preprocessing:
         sizes = " or ".join(f"{height}x{width}" for height, width in self.sizes)
         return f"uint8 images with {self.channels} channel{'s' if self.channels > 1 else ''} of {sizes}"
 
-    def layout_of(self, shape: tuple[int, ...]) -> str:
-        """``"CHW"`` or ``"HWC"`` for the shape of one image.
-
-        Raises:
-            ValueError: neither layout fits; the message says what was expected and what to do.
-        """
+    def find_layout(self, shape: tuple[int, ...]) -> str | None:
+        """``"CHW"`` or ``"HWC"`` for the shape of one image; None where neither fits."""
         if len(shape) == 3:
             if shape[0] == self.channels and shape[1:] in self.sizes:
                 return "CHW"
             if shape[2] == self.channels and shape[:2] in self.sizes:
                 return "HWC"
-        raise ValueError(
-            f"the encoder needs {self.describe()}, got images of shape {tuple(shape)}.{self._remedy(shape)}"
-        )
+        return None
+
+    def layout_of(self, shape: tuple[int, ...]) -> str:
+        """``"CHW"`` or ``"HWC"`` for the shape of one image in an array.
+
+        Raises:
+            ValueError: neither layout fits; the message says what was expected and what to do.
+        """
+        found = self.find_layout(shape)
+        if found is None:
+            raise ValueError(f"{self.mismatch(shape)}.{self._remedy(shape)}")
+        return found
+
+    def mismatch(self, shape: tuple[int, ...]) -> str:
+        """What was expected and what was found, where the images are not what the encoder takes."""
+        return f"the encoder needs {self.describe()}, got images of shape {tuple(shape)}"
 
     def _remedy(self, shape: tuple[int, ...]) -> str:
-        if len(shape) == 2:
-            return " Add the batch and channel axes: images[None, None] for one grey picture."
         if len(shape) != 3:
-            return ""
+            return " Give every image by itself, as (N, C, H, W) or (N, H, W, C)."
         planes = {shape[0], shape[2]}
         if self.channels == 1 and 3 in planes:
-            return " Convert to grey first (gymnasium.wrappers.GrayscaleObservation(env, keep_dim=True))."
+            return " Convert to grey first, as the training images were."
         if self.channels == 3 and 1 in planes:
             return " The encoder was trained on colour images; pretrain one on grey images instead."
         if self.channels in planes:
             height, width = self.source_size
-            return (
-                f" Resize the observation to {height}x{width} (gymnasium.wrappers.ResizeObservation), "
-                "or pretrain on images of your size."
-            )
-        return " For stacked frames stack the codes instead of the pictures."
+            return f" Resize to {height}x{width} first, or pretrain on images of your size."
+        return " Of stacked frames give every frame by itself."
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) of an accepted size -> float32 (B, C, h, w) in 0..1 at the network's size."""

@@ -90,6 +90,11 @@ def test_long_batches_are_chunked_and_empty_ones_give_no_codes() -> None:
         (np.zeros((2, 1, 64, 64), np.float32), TypeError, "uint8 images in 0..255, got float32; convert floats"),
         (torch.zeros((2, 1, 64, 64)), TypeError, r"got torch\.float32; convert floats in 0\.\.1"),
         (np.zeros((1, 64, 64), np.uint8), ValueError, r"needs a batch .*pass images\[None\]"),
+        (np.zeros((64, 64, 1), np.uint8), ValueError, r"pass images\[None\]"),
+        (np.zeros((2, 64, 64), np.uint8), ValueError, r"pass images\[:, None\]"),
+        (np.zeros((64, 64), np.uint8), ValueError, r"pass images\[None, None\]"),
+        (np.zeros((2, 4, 1, 64, 64), np.uint8), ValueError, r"Give every image by itself, as \(N, C, H, W\)"),
+        (np.zeros((2, 4, 64, 64), np.uint8), ValueError, "Of stacked frames give every frame by itself"),
         (np.zeros((2, 1, 60, 60), np.uint8), ValueError, r"1 channel of 64x64, got images of shape \(1, 60, 60\)"),
         (np.zeros((2, 64, 64, 3), np.uint8), ValueError, "Convert to grey first"),
         ([[1]], TypeError, "needs a numpy array or torch tensor of images, got list"),
@@ -99,6 +104,31 @@ def test_long_batches_are_chunked_and_empty_ones_give_no_codes() -> None:
 def test_images_it_cannot_take_are_refused(images: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make_encoder().encode(images)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(2, 1, 64, 64, dtype=torch.uint8, device="meta"), "needs pixels, got a tensor on the meta device"),
+        (torch.zeros(2, 1, 64, 64, dtype=torch.uint8).to_sparse(), r"layout torch.sparse_coo: images.to_dense\(\)"),
+    ],
+)
+def test_tensors_without_dense_pixels_are_refused_and_leave_nothing_behind(images: torch.Tensor, message: str) -> None:
+    encoder = make_encoder()
+    with pytest.raises(TypeError, match=message):
+        encoder.encode(images)
+    encoder.verify()
+    assert list(encoder._networks) == ["cpu"]
+
+
+def test_devices_that_do_not_exist_are_refused_and_leave_nothing_behind() -> None:
+    encoder = make_encoder()
+    for device in ("meta", "hpu", "xpu:99", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device '{device}' is not available here; use auto or cpu"):
+            encoder.network(device)
+    with pytest.raises(ValueError, match="device needs one of auto, cpu, cuda, mps, got 'gpu'"):
+        encoder.network("gpu")
+    encoder.verify()
 
 
 def _tensors_and_header(encoder: FrozenEncoder) -> tuple[dict[str, torch.Tensor], dict[str, object]]:

@@ -32,10 +32,14 @@ def test_layouts(shape: tuple[int, ...], layout: str) -> None:
 @pytest.mark.parametrize(
     ("contract", "shape", "message"),
     [
-        (COLOUR, (3, 60, 60), r"3 channels of 96x96 or 64x64, got images of shape \(3, 60, 60\).*ResizeObservation"),
+        (
+            COLOUR,
+            (3, 60, 60),
+            r"3 channels of 96x96 or 64x64, got images of shape \(3, 60, 60\)\. Resize to 96x96 first",
+        ),
         (COLOUR, (64, 64, 1), "trained on colour images"),
-        (COLOUR, (64, 64), r"images\[None, None\]"),
-        (COLOUR, (12, 64, 64), "stack the codes"),
+        (COLOUR, (64, 64), "Give every image by itself"),
+        (COLOUR, (12, 64, 64), "Of stacked frames give every frame by itself"),
         (Preprocessing(1, (64, 64), (64, 64)), (64, 64, 3), "Convert to grey first"),
     ],
 )
