@@ -132,8 +132,9 @@ class LatentExtractor(BaseFeaturesExtractor):
             features = self._frozen_features(frames)
         if observations.is_floating_point():
             features = features.to(observations.dtype)
+        parts = 2 if self._include_log_variance else 1
         # (B * n_stack, 1 or 2, D) -> means of all frames, then their log-variances
-        split = features.reshape(observations.shape[0], images.n_stack, -1, self.encoder.code_size)
+        split = features.reshape(observations.shape[0], images.n_stack, parts, self.encoder.code_size)
         return split.transpose(1, 2).flatten(1)
 
     def _frozen_features(self, frames: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl.spaces import stacked_frames
+from rl.pixel_range import PixelRange
+from rl.spaces import frame_shape, remedy_of, stacked_frames, unfit
 from sparse_repr import FrozenEncoder
 
 
@@ -43,14 +44,23 @@ class ImageInput:
         self._frame_shape, self._order = _split_stack(space.shape, encoder, n_stack, name)
         self._scaled = _expects_0_1(space, images_in_0_1, name)
         self._checked = False
+        self._range = PixelRange(
+            f"LatentExtractor: {name}",
+            "multiply them by 255 in the environment"
+            if self._scaled
+            else "give features_extractor_kwargs images_in_0_1=True",
+        )
 
     def frames(self, observations: Tensor) -> Tensor:
         """Float or uint8 observations (B, ...) -> uint8 frames (B * n_stack, C, H, W) or (B * n_stack, H, W, C).
 
         Raises:
-            ValueError: the first batch contradicts the expected range; the message says what to do.
+            ValueError: the values contradict the expected range; the message says what to do. Checked until a batch
+                shows that they fit: a black picture fits every range.
         """
         pictures = self._pictures(observations)
+        if not (self._range.settled or torch.compiler.is_exporting()):
+            self._range.see(pictures)
         if self._order is None:
             return pictures
         split = pictures.reshape(pictures.shape[0], *self._order[0])
@@ -59,26 +69,33 @@ class ImageInput:
     def _pictures(self, observations: Tensor) -> Tensor:
         if observations.dtype == torch.uint8 and not self._scaled:
             return observations
-        if not self._checked:
-            self._check_range(observations)
-            self._checked = True
+        # an exported graph cannot ask its values
+        if not (self._checked or torch.compiler.is_exporting()):
+            self._checked = self._fits(observations)
         # Rounded by cutting off after adding a half, in as few passes over the pixels as can be; exact for all 256
         # values: SB3's x / 255 is off by less than half a level.
         half = observations.new_full((), 0.5)
         return torch.add(half, observations, alpha=255 if self._scaled else 1).clamp_(0, 255).to(torch.uint8)
 
-    def _check_range(self, observations: Tensor) -> None:
-        low, high = float(observations.min()), float(observations.max())
-        if self._scaled and (low < 0 or high > 1 + 1e-6):
-            raise ValueError(
-                f"LatentExtractor: {self._name} should be in 0..1 here but is in {low:g}..{high:g}; "
-                "with normalize_images=False give features_extractor_kwargs images_in_0_1=False"
-            )
-        if not self._scaled and (low < 0 or high > 255 or (0 < high <= 1 and not _whole(observations))):
+    def _fits(self, observations: Tensor) -> bool:
+        """Whether the values show that they are in the expected range; False: they could be in either."""
+        if not observations.numel():
+            return False
+        low, high = (float(end) for end in torch.aminmax(observations))
+        # negated, so that NaN is refused too
+        if self._scaled:
+            if not (low >= 0 and high <= 1 + 1e-6):
+                raise ValueError(
+                    f"LatentExtractor: {self._name} should be in 0..1 here but is in {low:g}..{high:g}; "
+                    "with normalize_images=False give features_extractor_kwargs images_in_0_1=False"
+                )
+            return high > 0 and not _whole(observations)
+        if not (low >= 0 and high <= 255) or (high <= 1 and not _whole(observations)):
             raise ValueError(
                 f"LatentExtractor: {self._name} should be in 0..255 here but is in {low:g}..{high:g}; "
                 "give features_extractor_kwargs images_in_0_1=True"
             )
+        return high > 1
 
 
 def _whole(values: Tensor) -> bool:
@@ -86,13 +103,18 @@ def _whole(values: Tensor) -> bool:
 
 
 def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -> bool:
+    if images_in_0_1 is False and space.high.max() <= 1:
+        raise ValueError(
+            f"LatentExtractor: {name} is {space}, but images_in_0_1=False says that 0..255 reaches the extractor; "
+            "give images_in_0_1=True"
+        )
     if images_in_0_1 is not None:
         return images_in_0_1
     if space.dtype == np.uint8 and len(space.shape) == 3 and (space.low == 0).all() and (space.high == 255).all():
         return True  # SB3's preprocess_obs divides exactly these by 255, unless normalize_images=False
     raise ValueError(
-        f"LatentExtractor: {name} is {space}; Stable-Baselines3 scales only uint8 boxes in 0..255 to 0..1. "
-        "Say what reaches the extractor: images_in_0_1=True for 0..1, images_in_0_1=False for 0..255"
+        f"LatentExtractor: {name} is {space}; Stable-Baselines3 scales only uint8 boxes of one picture in 0..255 to "
+        "0..1. Say what reaches the extractor: images_in_0_1=True for 0..1, images_in_0_1=False for 0..255"
     )
 
 
@@ -102,25 +124,35 @@ def _split_stack(
     """The shape of one frame, and how to reach (B, n_stack, *frame): a reshape without B and a permutation; or None."""
     preprocessing = encoder.preprocessing
     channels, sizes = preprocessing.channels, preprocessing.sizes
+    if len(shape) == 4 and shape[0] == n_stack and preprocessing.find_layout(shape[1:]):
+        return shape[1:], (shape, (1, 2, 3, 4))  # gymnasium.wrappers.FrameStackObservation
     if n_stack == 1:
-        try:
-            preprocessing.layout_of(shape)
-        except ValueError as error:
-            frames = stacked_frames(shape, encoder)
+        if preprocessing.find_layout(shape) is None:
+            frame = frame_shape(shape)
+            frames = stacked_frames(frame, encoder)
             remedy = (
                 f" If these are {frames} stacked frames (VecFrameStack), say so with n_stack={frames}; if it is one "
                 "colour picture, convert it to grey."
             )
-            raise ValueError(f"LatentExtractor: {name}: {error}{remedy if frames else ''}") from error
+            raise ValueError(f"LatentExtractor: {name}: {unfit(frame, encoder)}{remedy if frames else ''}")
         return shape, None
-    if len(shape) == 4 and shape[0] == n_stack:  # gymnasium.wrappers.FrameStackObservation
-        preprocessing.layout_of(shape[1:])
-        return shape[1:], (shape, (1, 2, 3, 4))
     if len(shape) == 3 and shape[0] == n_stack * channels and shape[1:] in sizes:
         return (channels, *shape[1:]), ((n_stack, channels, *shape[1:]), (1, 2, 3, 4))
     if len(shape) == 3 and shape[2] == n_stack * channels and shape[:2] in sizes:
         return (*shape[:2], channels), ((*shape[:2], n_stack, channels), (3, 1, 2, 4))
     raise ValueError(
         f"LatentExtractor: {name}: n_stack={n_stack} needs {n_stack} frames of {preprocessing.describe()}, that is "
-        f"{n_stack * channels} channels, got images of shape {tuple(shape)}"
+        f"{n_stack * channels} channels, got images of shape {tuple(shape)}."
+        + _remedy_of_frames(shape, encoder, n_stack)
     )
+
+
+def _remedy_of_frames(shape: tuple[int, ...], encoder: FrozenEncoder, n_stack: int) -> str:
+    """What mends one frame of a stack whose frames do not fit."""
+    if len(shape) == 4 and shape[0] == n_stack:
+        return remedy_of(shape[1:], encoder)
+    if len(shape) == 3 and shape[0] < shape[2] and shape[0] % n_stack == 0:
+        return remedy_of((shape[0] // n_stack, *shape[1:]), encoder)
+    if len(shape) == 3 and shape[2] % n_stack == 0:
+        return remedy_of((*shape[:2], shape[2] // n_stack), encoder)
+    return ""

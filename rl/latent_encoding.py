@@ -17,7 +17,8 @@ import torch
 from rl.code_scaling import CodeScaling, Scaling
 from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
-from rl.spaces import ALONE, as_encoder, image_spaces, require_uint8_images
+from rl.pixel_range import PixelRange
+from rl.spaces import ALONE, as_encoder, frame_shape, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
 
@@ -111,8 +112,12 @@ class LatentEncoding:
         self._keys = tuple(images)
         self._doubted = set(images)
         self._named = isinstance(space, gym.spaces.Dict)
+        self._names = {key: f"{asker}: observation {key!r}" if self._named else asker for key in images}
         for key, part in images.items():
-            require_uint8_images(part, self.encoder, f"{asker}: observation {key!r}" if self._named else asker)
+            require_uint8_images(part, self.encoder, self._names[key], n_stack=options.n_stack)
+        self._shapes = {key: part.shape or () for key, part in images.items()}
+        remedy = "multiply them by 255 before they become uint8"
+        self._ranges = {key: PixelRange(name, remedy) for key, name in self._names.items()}
         if isinstance(space, gym.spaces.Dict):
             self.space = gym.spaces.Dict({key: codes if key in images else part for key, part in space.items()})
         else:
@@ -196,9 +201,18 @@ class LatentEncoding:
         )
 
     def _images(self, observations: Any) -> Images:
-        if self._named:
-            return {key: np.asarray(observations[key]) for key in self._keys}
-        return {ALONE: np.asarray(observations)}
+        parts = {key: observations[key] for key in self._keys} if self._named else {ALONE: observations}
+        return {key: self._image(key, part) for key, part in parts.items()}
+
+    def _image(self, key: str, observed: Any) -> npt.NDArray[np.uint8]:
+        """One image or a batch, as the space declares it."""
+        image, shape = np.asarray(observed), self._shapes[key]
+        if image.dtype != np.uint8 or image.shape[-len(shape) :] != shape:
+            raise TypeError(
+                f"{self._names[key]}: the space declares uint8 images of shape {shape}, but the environment shows "
+                f"{image.dtype} of shape {image.shape}: let it show what it declares"
+            )
+        return image if frame_shape(shape) == shape else image.squeeze(-4)
 
     def _replaced(self, observations: Any, codes: CodesByKey, *, copied: bool = False) -> Any:
         """With `copied`, what passes through cannot be overwritten by the environment while an agent holds it."""
@@ -211,6 +225,8 @@ class LatentEncoding:
 
     def _encode(self, images: Images) -> CodesByKey:
         """Images, each (n, ...) -> features, each float32 (n, F)."""
+        for key, batch in images.items():
+            self._ranges[key].see(batch)
         batches = list(images.values())
         if len(batches) > 1 and len({batch.shape for batch in batches}) == 1:
             features = np.split(self._features(np.concatenate(batches)), len(batches))

@@ -62,6 +62,11 @@ def is_picture(space: gym.Space[Any]) -> bool:
     return len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8)
 
 
+def frame_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """That of the one image in a stack of one, (1, H, W, C), as ALE's vector environments show it; else `shape`."""
+    return shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
+
+
 def stacked_frames(shape: tuple[int, ...], encoder: FrozenEncoder) -> int:
     """How many pictures `shape` may be a stack of, as (k, H, W, C), (k * C, H, W) or (H, W, k * C); 0 for none."""
     channels, sizes = encoder.preprocessing.channels, encoder.preprocessing.sizes
@@ -74,21 +79,51 @@ def stacked_frames(shape: tuple[int, ...], encoder: FrozenEncoder) -> int:
     return 0
 
 
-def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: str) -> None:
-    """Check that the observations are raw images the encoder takes.
+def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: str, *, n_stack: int = 1) -> None:
+    """Check that the observations are raw images the encoder takes; `n_stack` codes are to be stacked.
 
     Raises:
         TypeError: not a Box of uint8.
-        ValueError: a size or channel count the encoder was not trained on, stacks of pictures among them.
+        ValueError: a size or channel count the encoder was not trained on, stacks of pictures among them, or bounds
+            that say 0..1.
     """
     if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8:
         raise TypeError(f"{asker} needs a Box of uint8 images in 0..255, got {space}")
-    try:
-        encoder.preprocessing.layout_of(space.shape)
-    except ValueError as error:
-        frames = stacked_frames(space.shape, encoder)
-        remedy = (
-            f" If these are {frames} stacked pictures, remove the stacking and give n_stack={frames}, which stacks "
-            "their codes: pictures are not taken out of a stack, because colour channels look like one."
+    if space.high.max() <= 1:
+        raise ValueError(
+            f"{asker} needs uint8 images in 0..255, got {space}, whose pixels would all be black: leave out what "
+            "rescales them (gymnasium.wrappers.RescaleObservation), or multiply by 255"
         )
-        raise ValueError(f"{asker}: {error}{remedy if frames else ''}") from error
+    shape = frame_shape(space.shape)
+    if encoder.preprocessing.find_layout(shape) is None:
+        frames = stacked_frames(shape, encoder)
+        stacking = f": n_stack={frames}" if n_stack == frames else f" and give n_stack={frames}, which"
+        remedy = (
+            f" If these are {frames} stacked pictures, remove the stacking{stacking} stacks their codes: pictures are "
+            "not taken out of a stack, because colour channels look like one."
+        )
+        raise ValueError(f"{asker}: {unfit(shape, encoder)}{remedy if frames else ''}")
+
+
+def unfit(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
+    """Why images of `shape` are not what the encoder takes, and the wrapper that mends it."""
+    return f"{encoder.preprocessing.mismatch(shape)}.{remedy_of(shape, encoder)}"
+
+
+def remedy_of(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
+    """The wrapper of each environment that turns images of `shape` into those that the encoder takes, as a sentence."""
+    channels, (height, width) = encoder.preprocessing.channels, encoder.preprocessing.source_size
+    planes = {shape[0], shape[2]} if len(shape) == 3 else {1} if len(shape) == 2 else set()
+    last = "" if len(shape) != 3 or shape[2] in (1, 3) else " after the channels were moved last"
+    if channels == 1 and 3 in planes:
+        return f" Convert to grey first (gymnasium.wrappers.GrayscaleObservation(env, keep_dim=True){last})."
+    if channels == 3 and 1 in planes:
+        return " The encoder was trained on colour images; pretrain one on grey images instead."
+    if len(shape) == 2:
+        return f" Add the channel axis (gymnasium.wrappers.ReshapeObservation(env, {(*shape, 1)}))."
+    if channels in planes:
+        return (
+            f" Resize the observation to {height}x{width} (gymnasium.wrappers.ResizeObservation(env, {(height, width)})"
+            f"{last}; it needs opencv-python), or pretrain on images of your size."
+        )
+    return ""

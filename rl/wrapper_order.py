@@ -27,10 +27,13 @@ _INSIDE: dict[type, tuple[str, str]] = {
     FrameStackObservation: (_STACKED, "remove it and stack codes: {asker}(env, ..., n_stack=k)"),
     VecNormalize: (
         _SB3_NORMALISED,
-        "put it outside: VecNormalize({asker}(venv, ...)), as make_latent_vec_env(..., normalize=True) does",
+        "remove it and normalise outside: VecNormalize({asker}(venv, ...)), as "
+        "make_latent_vec_env(..., normalize=True) does",
     ),
     VecFrameStack: (_STACKED, "remove it and stack codes: {asker}(venv, ..., n_stack=k)"),
 }
+# What lies in the environments of a VecEnv cannot be put around it: these are their twins there.
+_IN_A_VEC_ENV: dict[type, type] = {NormalizeObservation: VecNormalize, FrameStackObservation: VecFrameStack}
 
 
 def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, asker: str) -> None:
@@ -42,6 +45,8 @@ def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any
     for kind in _kinds_inside(env):
         for refused, (reason, remedy) in _INSIDE.items():
             if issubclass(kind, refused):
+                if isinstance(env, VecEnv):
+                    reason, remedy = _INSIDE[_IN_A_VEC_ENV.get(refused, refused)]
                 raise ValueError(f"{asker} cannot be around {kind.__name__}: {reason}. " + remedy.format(asker=asker))
 
 

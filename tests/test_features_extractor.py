@@ -128,6 +128,81 @@ def test_trap_08_values_that_contradict_the_range_raise_on_the_first_batch(tiny_
         LatentExtractor(space, tiny_encoder, images_in_0_1=False)(torch.full((2, 1, 64, 64), 0.3))
 
 
+UINT8 = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images_in_0_1", "undecided", "telling", "message"),
+    [
+        (None, torch.zeros(2, 1, 64, 64), 255.0, r"should be in 0\.\.1 .*normalize_images=False"),
+        (None, torch.ones(2, 1, 64, 64), 255.0, r"should be in 0\.\.1 .*images_in_0_1=False"),
+        (None, torch.zeros(0, 1, 64, 64), 255.0, r"should be in 0\.\.1"),
+        (False, torch.zeros(2, 1, 64, 64), 0.3, r"should be in 0\.\.255.*images_in_0_1=True"),
+        (False, torch.ones(2, 1, 64, 64), 0.3, r"should be in 0\.\.255.*images_in_0_1=True"),
+        (False, torch.zeros(2, 1, 64, 64), float("nan"), r"in 0\.\.255 here but is in nan\.\.nan"),
+        (None, torch.zeros(2, 1, 64, 64), float("nan"), r"in 0\.\.1 here but is in nan\.\.nan"),
+    ],
+)
+def test_trap_08_a_batch_that_fits_every_range_leaves_the_check_open(
+    images_in_0_1: Any, undecided: torch.Tensor, telling: float, message: str
+) -> None:
+    extractor = LatentExtractor(UINT8, make_encoder(), images_in_0_1=images_in_0_1)
+    for _ in range(3):
+        extractor(undecided)
+    with pytest.raises(ValueError, match=message):
+        extractor(torch.full((2, 1, 64, 64), telling))
+
+
+@pytest.mark.parametrize(("images_in_0_1", "telling"), [(None, 0.3), (False, 200.0)])
+def test_trap_08_a_batch_that_tells_closes_the_check(images_in_0_1: Any, telling: float) -> None:
+    extractor = LatentExtractor(UINT8, make_encoder(), images_in_0_1=images_in_0_1)
+    extractor(torch.zeros(2, 1, 64, 64))
+    assert not extractor._inputs[""]._checked
+    extractor(torch.full((2, 1, 64, 64), telling))
+    assert extractor._inputs[""]._checked
+
+
+@pytest.mark.parametrize(
+    ("images_in_0_1", "pictures", "remedy"),
+    [
+        (None, torch.ones(2, 1, 64, 64) / 255, "multiply them by 255 in the environment"),
+        (False, torch.ones(2, 1, 64, 64), "images_in_0_1=True"),
+        (False, torch.ones(2, 1, 64, 64, dtype=torch.uint8), "images_in_0_1=True"),
+    ],
+)
+def test_trap_08_pixels_that_are_never_above_1_are_told_of_once(
+    images_in_0_1: Any, pictures: torch.Tensor, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rl.pixel_range.IMAGES_TO_TELL", 6)
+    extractor = LatentExtractor(UINT8, make_encoder(), images_in_0_1=images_in_0_1)
+    extractor(pictures)
+    extractor(pictures)
+    with pytest.warns(UserWarning, match=f"LatentExtractor: .*brightest pixel of 6 images is 1.*{remedy}"):
+        extractor(pictures)
+    extractor(pictures)  # warnings are errors here: it is said once
+
+
+def test_trap_08_bounds_and_images_in_0_1_must_agree() -> None:
+    for space in (gym.spaces.Box(0, 1, (1, 64, 64), np.uint8), gym.spaces.Box(0, 1, (1, 64, 64), np.float32)):
+        with pytest.raises(ValueError, match=r"images_in_0_1=False says .*give images_in_0_1=True"):
+            LatentExtractor(space, make_encoder(), images_in_0_1=False)
+        assert LatentExtractor(space, make_encoder(), images_in_0_1=True)(torch.rand(2, 1, 64, 64)).shape == (2, 4)
+
+
+def test_a_stack_of_one_picture_is_a_picture() -> None:
+    encoder = make_encoder(3)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 1, 64, 64, 3), dtype=np.uint8)
+    space = gym.spaces.Box(0, 255, (1, 64, 64, 3), np.uint8)
+    codes = LatentExtractor(space, encoder, images_in_0_1=False)(torch.from_numpy(pictures))
+    np.testing.assert_allclose(codes.numpy(), encoder.encode(pictures[:, 0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 12), (12, 64, 64), (4, 64, 64, 3)])
+def test_trap_10_stacks_of_frames_that_do_not_fit_name_what_mends_a_frame(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"LatentExtractor: the observation: n_stack=4 needs .*Convert to grey first"):
+        LatentExtractor(gym.spaces.Box(0, 255, shape, np.uint8), make_encoder(1), n_stack=4, images_in_0_1=True)
+
+
 def test_trap_08_normalize_images_false_end_to_end(tiny_encoder: FrozenEncoder) -> None:
     model = _ppo(tiny_encoder, extractor={"images_in_0_1": False}, policy={"normalize_images": False})
     observation, _ = gym.make(CONTINUOUS).reset(seed=0)

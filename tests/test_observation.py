@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +329,110 @@ def test_spaces_the_encoder_cannot_take_are_refused(wrap: Any, tiny_encoder: Fro
     for wrong in (0, 1.5, True):
         with pytest.raises(ValueError, match=f"n_stack needs a whole number of at least 1, got {wrong}"):
             wrap(env(image), tiny_encoder, n_stack=wrong)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (1, 84, 84, 3), (3, 64, 64), (60, 60, 1), (64, 64, 3), (2, 64, 64, 1)])
+@pytest.mark.parametrize("wrap", [LatentObservation, VecLatentObservation])
+def test_remedies_for_spaces_name_wrappers_and_not_what_mends_an_array(wrap: Any, shape: Any) -> None:
+    env: Any = Frames(shape=shape) if wrap is LatentObservation else DummyVecEnv([lambda: Frames(shape=shape)])
+    with pytest.raises(ValueError, match=r"gymnasium\.wrappers\.|n_stack=2, which stacks") as refusal:
+        wrap(env, make_encoder(1))
+    assert "images[" not in str(refusal.value)
+    assert "n_stack=1" not in str(refusal.value)
+    assert "moved last" in str(refusal.value) or shape != (3, 64, 64)
+
+
+def test_the_remedies_work() -> None:
+    encoder = make_encoder(1)
+    flat = gym.wrappers.ReshapeObservation(Frames(shape=(64, 64)), (64, 64, 1))
+    grey = gym.wrappers.GrayscaleObservation(Frames(shape=(64, 64, 3)), keep_dim=True)
+    for env in (flat, grey, Frames(shape=(1, 64, 64, 1))):
+        assert LatentObservation(env, encoder).reset(seed=0)[0].shape == (4,)
+
+
+def test_who_gave_n_stack_is_not_told_to_give_it() -> None:
+    with pytest.raises(ValueError, match=r"remove the stacking: n_stack=4 stacks their codes"):
+        LatentObservation(Frames(shape=(64, 64, 12)), make_encoder(3), n_stack=4)
+    with pytest.raises(ValueError, match=r"remove the stacking and give n_stack=4, which stacks their codes"):
+        LatentObservation(Frames(shape=(64, 64, 12)), make_encoder(3), n_stack=2)
+
+
+class _Dark(Frames):
+    """Pictures of 0 and 1, in a space that says nothing of it."""
+
+    def look(self) -> Any:
+        return super().look() // 128
+
+
+@pytest.mark.parametrize("wrap", [LatentObservation, VecLatentObservation, VectorLatentObservation])
+def test_uint8_pictures_in_0_to_1_are_refused_by_their_bounds(wrap: Any) -> None:
+    def make() -> Any:
+        return gym.wrappers.RescaleObservation(Frames(), 0, 1)
+
+    envs = {VecLatentObservation: DummyVecEnv, VectorLatentObservation: gym.vector.SyncVectorEnv}
+    env = envs[wrap]([make]) if wrap in envs else make()
+    with pytest.raises(ValueError, match=r"0\.\.255, got Box\(0, 1, \(64, 64, 3\), uint8\).*RescaleObservation"):
+        wrap(env, make_encoder(3))
+
+
+@pytest.mark.parametrize("wrap", [LatentObservation, VecLatentObservation, VectorLatentObservation])
+def test_uint8_pictures_in_0_to_1_are_told_of_once_where_bounds_lie(wrap: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("rl.pixel_range.IMAGES_TO_TELL", 4)
+    single = wrap is LatentObservation
+    envs = {VecLatentObservation: DummyVecEnv, VectorLatentObservation: gym.vector.SyncVectorEnv}
+
+    def made(kind: type[Frames]) -> Any:
+        return wrap(kind(9) if single else envs[wrap]([lambda: kind(9)] * 2), make_encoder(3))
+
+    env, go = made(_Dark), 0 if single else np.zeros(2, np.int64)
+    env.reset()
+    for _ in range(2 if single else 0):
+        env.step(go)
+    with pytest.warns(UserWarning, match=r"brightest pixel of 4 images is 1, where white is 255.*multiply them by 255"):
+        env.step(go)
+    for _ in range(3):  # warnings are errors here: it is said once
+        env.step(go)
+    bright = made(Frames)
+    bright.reset()
+    for _ in range(6):
+        bright.step(go)
+
+
+def test_a_black_picture_says_nothing_of_the_range(monkeypatch: Any) -> None:
+    class Opening(Frames):
+        def look(self) -> Any:
+            return super().look() * (self.clock > 1)
+
+    monkeypatch.setattr("rl.pixel_range.IMAGES_TO_TELL", 4)
+    env = LatentObservation(Opening(9), make_encoder(3))
+    env.reset()
+    for _ in range(9):
+        env.step(0)
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((64, 64, 3), np.float32), ((64, 64), np.uint8), ((32, 64, 3), np.uint8)])
+def test_environments_that_do_not_show_what_they_declare_are_named(shape: Any, kind: Any) -> None:
+    class Lying(Frames):
+        def look(self) -> Any:
+            return np.zeros(shape, kind) if self.clock else super().look()
+
+    env = LatentObservation(Lying(), make_encoder(3))
+    env.reset()
+    with pytest.raises(TypeError, match=r"LatentObservation: the space declares uint8 images of shape \(64, 64, 3\)"):
+        env.step(0)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda venv: pickle.loads(pickle.dumps(venv))])
+@pytest.mark.parametrize("wrap", [LatentObservation, VecLatentObservation, VectorLatentObservation])
+def test_wrappers_are_copied_and_pickled_with_all_they_remember(wrap: Any, again: Any) -> None:
+    envs = {VecLatentObservation: DummyVecEnv, VectorLatentObservation: gym.vector.SyncVectorEnv}
+    env = wrap(envs[wrap]([Frames] * 2) if wrap in envs else Frames(), make_encoder(3), n_stack=2)
+    go = np.zeros(2, np.int64) if wrap in envs else 0
+    env.reset()
+    env.step(go)
+    twin = again(env)
+    assert twin.encoder == env.encoder
+    np.testing.assert_allclose(twin.step(go)[0], env.step(go)[0])
 
 
 @pytest.mark.filterwarnings(*CHECKER_REMARKS)
