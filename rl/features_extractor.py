@@ -79,7 +79,7 @@ class LatentExtractor(BaseFeaturesExtractor):
             ValueError: size, channels or range do not fit, or arguments contradict each other; the message says what
                 to do.
         """
-        frozen = as_encoder(encoder)
+        frozen = as_encoder(encoder, in_policy=True)
         _check_options(trainable, encoder_lr_multiplier, n_stack, cache_frames, trunk)
         images = image_spaces(observation_space, image_keys, "LatentExtractor")
         inputs = {

@@ -114,7 +114,7 @@ class LatentEncoding:
         self._named = isinstance(space, gym.spaces.Dict)
         self._names = {key: f"{asker}: observation {key!r}" if self._named else asker for key in images}
         for key, part in images.items():
-            require_uint8_images(part, self.encoder, self._names[key], n_stack=options.n_stack)
+            require_uint8_images(part, self.encoder, self._names[key], n_stack=options.n_stack, in_dict=self._named)
         self._shapes = {key: part.shape or () for key, part in images.items()}
         remedy = "multiply them by 255 before they become uint8"
         self._ranges = {key: PixelRange(name, remedy) for key, name in self._names.items()}

@@ -15,11 +15,11 @@ ALONE = ""
 """The key under which an observation that is nothing but an image is held."""
 
 
-def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder:
+def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str], *, in_policy: bool = False) -> FrozenEncoder:
     """The encoder itself, or the one loaded from a run folder or artefact file.
 
     Raises:
-        FileNotFoundError: the path does not exist; the message tells how an agent saved with a path is loaded.
+        FileNotFoundError: the path does not exist; `in_policy` the message tells how an agent saved with it is loaded.
         TypeError: neither an encoder nor a path.
     """
     if isinstance(encoder, FrozenEncoder):
@@ -29,10 +29,13 @@ def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder
     try:
         return load_encoder(encoder)
     except FileNotFoundError as error:
+        if not in_policy:
+            raise
         raise FileNotFoundError(
-            f"{error}. If an agent was saved with this path, load it with custom_objects="
-            "{'policy_kwargs': {..., 'features_extractor_kwargs': {'encoder': load_encoder(NEW_PATH)}}}; "
-            "agents built with encoder=load_encoder(...) carry the encoder in their zip"
+            f"{error}. If an agent was saved with this path, load it with "
+            "custom_objects={'policy_kwargs': {**KWARGS, 'features_extractor_kwargs': {'encoder': "
+            "load_encoder(NEW_PATH)}}}, where KWARGS are the policy_kwargs it "
+            "was made with; agents built with encoder=load_encoder(...) carry the encoder in their zip"
         ) from error
 
 
@@ -69,17 +72,17 @@ def frame_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def stacked_frames(shape: tuple[int, ...], encoder: FrozenEncoder) -> int:
     """How many pictures `shape` may be a stack of, as (k, H, W, C), (k * C, H, W) or (H, W, k * C); 0 for none."""
-    channels, sizes = encoder.preprocessing.channels, encoder.preprocessing.sizes
     if len(shape) == 4:
         return shape[0]
-    if len(shape) == 3:
-        for planes, size in ((shape[0], shape[1:]), (shape[2], shape[:2])):
-            if size in sizes and planes % channels == 0:
-                return planes // channels
-    return 0
+    if len(shape) != 3:
+        return 0
+    frames, rest = divmod(min(shape[0], shape[2]), encoder.preprocessing.channels)
+    return frames if frames > 1 and not rest else 0
 
 
-def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: str, *, n_stack: int = 1) -> None:
+def require_uint8_images(
+    space: gym.Space[Any], encoder: FrozenEncoder, asker: str, *, n_stack: int = 1, in_dict: bool = False
+) -> None:
     """Check that the observations are raw images the encoder takes; `n_stack` codes are to be stacked.
 
     Raises:
@@ -88,7 +91,7 @@ def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: s
             that say 0..1.
     """
     if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8:
-        raise TypeError(f"{asker} needs a Box of uint8 images in 0..255, got {space}")
+        raise TypeError(f"{asker} needs a Box of uint8 images in 0..255, got {space}{_remedy_of_type(space)}")
     if space.high.max() <= 1:
         raise ValueError(
             f"{asker} needs uint8 images in 0..255, got {space}, whose pixels would all be black: leave out what "
@@ -102,28 +105,43 @@ def require_uint8_images(space: gym.Space[Any], encoder: FrozenEncoder, asker: s
             f" If these are {frames} stacked pictures, remove the stacking{stacking} stacks their codes: pictures are "
             "not taken out of a stack, because colour channels look like one."
         )
-        raise ValueError(f"{asker}: {unfit(shape, encoder)}{remedy if frames else ''}")
+        raise ValueError(f"{asker}: {unfit(shape, encoder, in_dict=in_dict)}{remedy if frames else ''}")
 
 
-def unfit(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
+def _remedy_of_type(space: gym.Space[Any]) -> str:
+    if not isinstance(space, gym.spaces.Box):
+        return ""
+    if space.high.max() <= 1:
+        return ": leave out what scales them (RescaleObservation, scale_obs), or multiply by 255 and convert to uint8"
+    return ": convert them to uint8 (gymnasium.wrappers.DtypeObservation(env, np.uint8))"
+
+
+def unfit(shape: tuple[int, ...], encoder: FrozenEncoder, *, in_dict: bool = False) -> str:
     """Why images of `shape` are not what the encoder takes, and the wrapper that mends it."""
-    return f"{encoder.preprocessing.mismatch(shape)}.{remedy_of(shape, encoder)}"
+    return f"{encoder.preprocessing.mismatch(shape)}.{remedy_of(shape, encoder, in_dict=in_dict)}"
 
 
-def remedy_of(shape: tuple[int, ...], encoder: FrozenEncoder) -> str:
+def remedy_of(shape: tuple[int, ...], encoder: FrozenEncoder, *, in_dict: bool = False) -> str:
     """The wrapper of each environment that turns images of `shape` into those that the encoder takes, as a sentence."""
     channels, (height, width) = encoder.preprocessing.channels, encoder.preprocessing.source_size
     planes = {shape[0], shape[2]} if len(shape) == 3 else {1} if len(shape) == 2 else set()
     last = "" if len(shape) != 3 or shape[2] in (1, 3) else " after the channels were moved last"
+
+    def by(wrapper: str) -> str:
+        # Gymnasium's wrappers of images take no Dict
+        return (
+            f"gymnasium.wrappers.{'TransformObservation, whose function sees the whole Dict' if in_dict else wrapper}"
+        )
+
     if channels == 1 and 3 in planes:
-        return f" Convert to grey first (gymnasium.wrappers.GrayscaleObservation(env, keep_dim=True){last})."
+        return f" Convert to grey first ({by('GrayscaleObservation(env, keep_dim=True)')}{last})."
     if channels == 3 and 1 in planes:
         return " The encoder was trained on colour images; pretrain one on grey images instead."
     if len(shape) == 2:
-        return f" Add the channel axis (gymnasium.wrappers.ReshapeObservation(env, {(*shape, 1)}))."
+        return f" Add the channel axis ({by(f'ReshapeObservation(env, {(*shape, 1)})')})."
     if channels in planes:
         return (
-            f" Resize the observation to {height}x{width} (gymnasium.wrappers.ResizeObservation(env, {(height, width)})"
-            f"{last}; it needs opencv-python), or pretrain on images of your size."
+            f" Resize the observation to {height}x{width} ({by(f'ResizeObservation(env, {(height, width)})')}{last}; "
+            "it needs opencv-python), or pretrain on images of your size."
         )
     return ""

@@ -331,7 +331,7 @@ def test_spaces_the_encoder_cannot_take_are_refused(wrap: Any, tiny_encoder: Fro
             wrap(env(image), tiny_encoder, n_stack=wrong)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (1, 84, 84, 3), (3, 64, 64), (60, 60, 1), (64, 64, 3), (2, 64, 64, 1)])
+@pytest.mark.parametrize("shape", [(64, 64), (1, 84, 84, 3), (3, 64, 64), (60, 60, 1), (2, 64, 64, 1), (2, 84, 84)])
 @pytest.mark.parametrize("wrap", [LatentObservation, VecLatentObservation])
 def test_remedies_for_spaces_name_wrappers_and_not_what_mends_an_array(wrap: Any, shape: Any) -> None:
     env: Any = Frames(shape=shape) if wrap is LatentObservation else DummyVecEnv([lambda: Frames(shape=shape)])
@@ -348,6 +348,43 @@ def test_the_remedies_work() -> None:
     grey = gym.wrappers.GrayscaleObservation(Frames(shape=(64, 64, 3)), keep_dim=True)
     for env in (flat, grey, Frames(shape=(1, 64, 64, 1))):
         assert LatentObservation(env, encoder).reset(seed=0)[0].shape == (4,)
+
+
+def test_spaces_of_another_type_are_told_how_to_become_uint8() -> None:
+    encoder = make_encoder(3)
+    whole = gym.wrappers.DtypeObservation(Frames(), np.float32)
+    with pytest.raises(
+        TypeError, match=r"convert them to uint8 \(gymnasium.wrappers.DtypeObservation\(env, np.uint8\)\)"
+    ):
+        LatentObservation(whole, encoder)
+    with pytest.raises(TypeError, match="leave out what scales them"):
+        LatentObservation(gym.wrappers.RescaleObservation(whole, np.float32(0), np.float32(1)), encoder)
+    back = LatentObservation(gym.wrappers.DtypeObservation(whole, np.uint8), encoder)
+    np.testing.assert_allclose(back.reset(seed=0)[0], encoder.encode(picture(0, 0)[None])[0], atol=1e-6)
+
+
+def test_a_wrapper_that_finds_no_encoder_does_not_speak_of_saved_agents(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no encoder at") as refusal:
+        LatentObservation(Frames(), tmp_path / "nothing")
+    assert "custom_objects" not in str(refusal.value)
+
+
+def test_remedies_for_a_dict_name_the_wrapper_that_takes_one() -> None:
+    options: Any = {"image_keys": ["back"]}
+    with pytest.raises(
+        ValueError, match=r"'back'.*Convert to grey first \(gymnasium.wrappers.TransformObservation, whose"
+    ):
+        LatentObservation(Frames(named=True), make_encoder(1), **options)
+    with pytest.raises(ValueError, match=r"Resize .* to 64x64 \(gymnasium.wrappers.TransformObservation, whose"):
+        LatentObservation(Frames(shape=(60, 60, 3), named=True), make_encoder(3), **options)
+
+    def shrink(observation: Any) -> Any:
+        return {**observation, "back": observation["back"][:64, :64]}
+
+    large = Frames(shape=(80, 80, 3), named=True)
+    small = gym.spaces.Dict({**large.observation_space, "back": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)})  # type: ignore[dict-item]
+    env = LatentObservation(gym.wrappers.TransformObservation(large, shrink, small), make_encoder(3), **options)
+    assert env.reset()[0]["back"].shape == (4,)
 
 
 def test_who_gave_n_stack_is_not_told_to_give_it() -> None:
