@@ -27,7 +27,7 @@ class LatentExtractor(BaseFeaturesExtractor):
     Frozen (the default), the encoder is held outside the module tree: it is in no `parameters()`, `buffers()` or
     optimiser, orthogonal initialisation, `train()` mode and target-network averaging cannot touch it, and however many
     networks a policy has, one copy is in memory. Its fingerprint travels in the `state_dict` and is verified at load;
-    the weights in memory are verified at the first forward pass after construction or loading.
+    the weights in memory are verified at the first forward pass after construction or loading, and at each saving.
 
     With `trainable=True` each extractor has weights of its own that start from the pretrained ones, also under SB3's
     orthogonal initialisation, and are trained, averaged and saved like the rest of the policy.
@@ -157,7 +157,12 @@ class LatentExtractor(BaseFeaturesExtractor):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """The encoder's fingerprint as 32 bytes, uint8 (32,)."""
+        """The encoder's fingerprint as 32 bytes, uint8 (32,).
+
+        Raises:
+            RuntimeError: the weights are not those of the fingerprint any more; what is saved would say they are.
+        """
+        self.encoder.verify()
         return torch.frombuffer(bytearray.fromhex(self.encoder.fingerprint), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:

@@ -72,6 +72,17 @@ def test_trap_01_a_changed_encoder_raises_at_the_first_forward(tiny_encoder: Fro
         model.predict(np.zeros((64, 64, 1), np.uint8))
 
 
+def test_trap_01_an_encoder_that_changes_after_its_first_check_is_not_saved(tmp_path: Path) -> None:
+    encoder = _fresh(make_encoder())
+    model = _ppo(encoder)
+    model.predict(np.zeros((64, 64, 1), np.uint8))
+    model.save(tmp_path / "before.zip")
+    with torch.no_grad():
+        next(encoder.network().parameters()).zero_()
+    with pytest.raises(RuntimeError, match="modified in memory"):
+        model.save(tmp_path / "after.zip")
+
+
 def test_trap_01_a_state_of_another_encoder_is_refused(tiny_encoder: FrozenEncoder) -> None:
     other = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), make_encoder(code_size=10))
     mine = LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder)
