@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Loaded = TypeVar("Loaded")
 
 # Where the structure of most formats lies: their header stands at the beginning or at the end.
 _EDGE_BYTES = 4096
@@ -77,6 +79,16 @@ def json_mutations(content: Any, count: int, *, seed: int = 0) -> Iterator[tuple
             other = ODD_VALUES[generator.integers(len(ODD_VALUES))]
             parent[path[-1]] = "@"
             yield f"{path} is {other[:40]}", json.dumps(changed).replace('"@"', other, 1).encode()
+
+
+def load_or_refusal(
+    load: Callable[[], Loaded], errors: type[Exception] | tuple[type[Exception], ...] = ValueError
+) -> tuple[Loaded | None, str]:
+    """What `load` returns and no message, or None and the message of one of the `errors`; others go on."""
+    try:
+        return load(), ""
+    except errors as error:
+        return None, f"{error}"
 
 
 def _place(length: int, generator: np.random.Generator) -> int:
