@@ -11,8 +11,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from sparse_repr.json_reader import OBJECT, TEXT, parse_json, require, whole
+
 FORMAT_VERSION = 1
 _KEY = "sparse_repr"
+# In the header beside what it describes; files of earlier versions have none.
+_FINGERPRINT = "fingerprint"
+_REMEDY = "copy or save it again"
 
 
 def canonical_json(header: Mapping[str, Any]) -> str:
@@ -31,14 +36,17 @@ def fingerprint_of(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> 
 
 
 def serialise(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
-    """The file's content: equal input gives equal bytes."""
+    """The file's content, with its fingerprint in the header: equal input gives equal bytes."""
     # one file, one layout: channels_last or shared memory must not leak into it
     plain = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
-    return safetensors.torch.save(plain, metadata={_KEY: canonical_json(header)})
+    written = {**header, _FINGERPRINT: fingerprint_of(plain, header)}
+    return safetensors.torch.save(plain, metadata={_KEY: canonical_json(written)})
 
 
 def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a file's content.
+    """Tensors and header of a file's content; the fingerprint in the header is compared and left out.
+
+    Files of earlier versions have no fingerprint: of those, damage to the weights goes unnoticed.
 
     Args:
         content: the whole file.
@@ -46,7 +54,8 @@ def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], di
         kind: what it must hold, e.g. ``"encoder"``.
 
     Raises:
-        ValueError: not a safetensors file (a pickle is named as such), truncated, without header, or of another kind.
+        ValueError: not a safetensors file (a pickle is named as such), truncated, without header, of another kind, or
+            not what was written.
     """
     try:
         tensors = safetensors.torch.load(content)
@@ -62,32 +71,35 @@ def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], di
             "the file may be cut short: copy or save it again"
         ) from error
     length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    if _KEY not in metadata:
+    metadata = parse_json(content[8 : 8 + length], origin, remedy=_REMEDY).get("__metadata__", {})
+    require(metadata, OBJECT, origin, remedy=_REMEDY)
+    if not isinstance(metadata.get(_KEY), str):
         raise ValueError(
             f"{origin}: expected a sparse-repr {kind}, found a safetensors file without its header; "
             "only files written by sparse-repr describe themselves"
         )
-    try:
-        header = json.loads(metadata[_KEY])
-        found_version, found_kind = header["format"], header["kind"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{origin}: the header is damaged ({error!r})") from error
-    if found_version != FORMAT_VERSION:
+    header = parse_json(metadata[_KEY], f"{origin}: the header", {"format": whole(), "kind": TEXT}, remedy=_REMEDY)
+    if header["format"] != FORMAT_VERSION:
         raise ValueError(
-            f"{origin}: expected format version {FORMAT_VERSION}, found {found_version}; "
+            f"{origin}: expected format version {FORMAT_VERSION}, found {header['format']}; "
             "use the sparse-repr version that wrote it, or save it again"
         )
-    if found_kind != kind:
-        raise ValueError(f"{origin}: expected kind {kind!r}, found {found_kind!r}")
+    if header["kind"] != kind:
+        raise ValueError(f"{origin}: expected kind {kind!r}, found {header['kind']!r}")
+    written = header.pop(_FINGERPRINT, None)
+    if written is not None and written != fingerprint_of(tensors, header):
+        raise ValueError(
+            f"{origin}: the file is damaged: its weights or its header are not those that were written, whose "
+            f"fingerprint begins with {str(written)[:12]!r}; {_REMEDY}"
+        )
     return tensors, header
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
-    """Make `tensors` the module's weights after checking every name, shape and dtype.
+    """Make `tensors` the module's weights after checking every name, shape and dtype, and that all are finite.
 
     Raises:
-        ValueError: a tensor is missing, unknown, or has another shape or dtype; all differences are listed.
+        ValueError: a tensor is missing, unknown, of another shape or dtype, or not finite; all faults are listed.
     """
     expected = module.state_dict()
     problems = [f"missing {name}" for name in expected if name not in tensors]
@@ -102,4 +114,10 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> 
             )
     if problems:
         raise ValueError(f"{origin}: the tensors do not fit the architecture in the header: {'; '.join(problems)}")
+    infinite = [name for name in expected if not torch.isfinite(tensors[name]).all()]
+    if infinite:
+        raise ValueError(
+            f"{origin}: needs finite weights, found NaN or infinity in {', '.join(infinite)}: the file is damaged, or "
+            "its training diverged; copy it again or train again"
+        )
     module.load_state_dict(dict(tensors), assign=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -14,11 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.artefact import FORMAT_VERSION, fingerprint_of, load_into, parse, serialise
+from sparse_repr.artefact import fingerprint_of, load_into, parse, serialise
 from sparse_repr.devices import autocast_for, require_device, resolve_precision
+from sparse_repr.encoder_spec import EncoderSpec, UnitStatistics
 from sparse_repr.files import write_bytes
-from sparse_repr.models import ARCHITECTURES, POSTERIOR_FAMILIES, Posterior, build_encoder
+from sparse_repr.models import Posterior, build_encoder
 from sparse_repr.preprocessing import Preprocessing
+
+__all__ = ["EncoderSpec", "FrozenEncoder", "UnitStatistics", "load_encoder", "save_encoder"]
 
 Images = TypeVar("Images", npt.NDArray[Any], Tensor)
 
@@ -27,90 +29,6 @@ Images = TypeVar("Images", npt.NDArray[Any], Tensor)
 _CHUNK = {"cpu": 64}
 _CHUNK_ELSEWHERE = 4096
 _COPIED_SLAB = 8192
-
-
-@dataclasses.dataclass(frozen=True)
-class UnitStatistics:
-    """What each unit of the code did on the training images; D entries each."""
-
-    kl_nats: tuple[float, ...]
-    """Mean KL divergence of the posterior from the prior."""
-    mean: tuple[float, ...]
-    """Mean of the code."""
-    std: tuple[float, ...]
-    """Standard deviation of the code."""
-    active: tuple[bool, ...]
-    """Whether the variance of the unit's code is above 0.01; the others are dead."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderSpec:
-    """Everything about an encoder except its weights."""
-
-    architecture: str
-    """Name in `models.ARCHITECTURES`."""
-    arguments: Mapping[str, int]
-    """channels, size and code_size."""
-    preprocessing: Preprocessing
-    """From observation to network input."""
-    objective: Mapping[str, Any]
-    """name, weights, reconstruction, steps and seed of the training."""
-    dataset: Mapping[str, Any]
-    """name and factor_names of the training data."""
-    units: UnitStatistics
-    """Statistics of the code on the training images."""
-    posterior: str = "gaussian"
-    """Family of q(z|x), as the architecture has it: gaussian or spike_and_slab."""
-    package_version: str = ""
-    """Version of sparse-repr that trained it."""
-
-    def to_header(self) -> dict[str, Any]:
-        """The JSON header of the artefact."""
-        return {
-            "format": FORMAT_VERSION,
-            "kind": "encoder",
-            "architecture": self.architecture,
-            "arguments": dict(self.arguments),
-            "posterior": self.posterior,
-            "preprocessing": self.preprocessing.to_header(),
-            "code_size": self.arguments["code_size"],
-            "objective": dict(self.objective),
-            "dataset": dict(self.dataset),
-            "units": {name: list(values) for name, values in dataclasses.asdict(self.units).items()},
-            "package_version": self.package_version,
-        }
-
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any], origin: str) -> EncoderSpec:
-        """Read `to_header` back.
-
-        Raises:
-            ValueError: an entry is missing or of the wrong kind; `origin` is named.
-        """
-        try:
-            family = header["posterior"]
-            if family not in POSTERIOR_FAMILIES:
-                raise ValueError(f"unknown posterior family {family!r}")
-            known = ARCHITECTURES.get(header["architecture"])
-            if known is not None and known.posterior != family:
-                raise ValueError(f"{header['architecture']} has a {known.posterior} posterior, not {family}")
-            spec = cls(
-                architecture=header["architecture"],
-                arguments={str(name): int(value) for name, value in header["arguments"].items()},
-                preprocessing=Preprocessing.from_header(header["preprocessing"]),
-                objective=header["objective"],
-                dataset=header["dataset"],
-                units=UnitStatistics(**{name: tuple(values) for name, values in header["units"].items()}),
-                posterior=family,
-                package_version=header["package_version"],
-            )
-            code_size = spec.arguments["code_size"]
-            lengths = {len(values) for values in dataclasses.astuple(spec.units)}
-            if lengths != {code_size} or header["code_size"] != code_size:
-                raise ValueError(f"code_size {code_size} does not fit the unit statistics of lengths {sorted(lengths)}")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{origin}: the header does not describe an encoder ({error!r})") from error
-        return spec
 
 
 class FrozenEncoder:
@@ -128,16 +46,20 @@ class FrozenEncoder:
         """Freeze copies of `tensors` as the weights of the network that `spec` describes.
 
         Raises:
-            ValueError: the tensors do not fit; `origin` is named.
+            ValueError: the description contradicts itself, or the tensors do not fit it or are not finite; `origin` is
+                named.
         """
-        self.spec = spec
-        network = build_encoder(spec.architecture, dict(spec.arguments))
+        # so that no encoder can be made whose file could not be read
+        self._spec = EncoderSpec.from_header(spec.to_header(), origin)
+        try:
+            network = build_encoder(spec.architecture, dict(spec.arguments))
+        except ValueError as error:
+            raise ValueError(f"{origin}: {error}") from error
         load_into(network, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, origin)
         self._networks = {"cpu": _freeze(network)}
         self._compile_options: dict[str, Any] | None = None
         self._compiled: dict[str, Callable[[Tensor], Posterior]] = {}
-        self.fingerprint = fingerprint_of(network.state_dict(), spec.to_header())
-        """sha256 of the weights and the header."""
+        self._fingerprint = fingerprint_of(network.state_dict(), spec.to_header())
 
     @classmethod
     def from_bytes(cls, content: bytes, origin: str = "encoder bytes") -> FrozenEncoder:
@@ -153,6 +75,16 @@ class FrozenEncoder:
     def to_bytes(self) -> bytes:
         """The artefact: a safetensors file with its JSON header."""
         return serialise(self._networks["cpu"].state_dict(), self.spec.to_header())
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """All that is known of it except its weights; to describe it otherwise, make another encoder."""
+        return self._spec
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the weights and the header, 64 hexadecimal digits."""
+        return self._fingerprint
 
     @property
     def code_size(self) -> int:

@@ -9,6 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparse_repr.json_reader import TEXT, Shape, many, optional, require, whole
+
+_SIZE = many(whole(1), 2)
+_HEADER: dict[str, Shape] = {
+    "channels": whole(1),
+    "source_size": _SIZE,
+    "network_size": _SIZE,
+    "crop_size": optional(_SIZE),
+    "resize": TEXT,
+    "value_range": many(whole(), 2),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -29,16 +41,24 @@ class Preprocessing:
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> Preprocessing:
-        """Rebuild from `to_header`; a contract this version does not know is refused."""
-        known = {"channels", "source_size", "network_size", "crop_size", "resize", "value_range"}
-        if set(header) != known or header["resize"] != "bilinear-antialias" or header["value_range"] != [0, 255]:
-            raise ValueError(f"unknown preprocessing contract {header}; a newer sparse-repr may read it")
-        crop = header["crop_size"]
+        """Rebuild from `to_header`.
+
+        Raises:
+            ValueError: a contract that this version does not know, or none at all.
+        """
+        remedy = "a newer sparse-repr may read it"
+        require(header, _HEADER, "the preprocessing", remedy=remedy)
+        known = set(header) == set(_HEADER)
+        if not known or header["resize"] != "bilinear-antialias" or header["value_range"] != [0, 255]:
+            raise ValueError(f"unknown preprocessing contract {header}; {remedy}")
+        source, network, crop = header["source_size"], header["network_size"], header["crop_size"]
+        if crop is not None and (crop[0] > source[0] or crop[1] > source[1]):
+            raise ValueError(f"the preprocessing needs a crop within {source}, found {crop}")
         return cls(
-            channels=int(header["channels"]),
-            source_size=(int(header["source_size"][0]), int(header["source_size"][1])),
-            network_size=(int(header["network_size"][0]), int(header["network_size"][1])),
-            crop_size=None if crop is None else (int(crop[0]), int(crop[1])),
+            channels=header["channels"],
+            source_size=(source[0], source[1]),
+            network_size=(network[0], network[1]),
+            crop_size=None if crop is None else (crop[0], crop[1]),
         )
 
     def to_header(self) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ import safetensors.torch
 import torch
 
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
-from sparse_repr.artefact import parse, serialise
+from sparse_repr.artefact import canonical_json, fingerprint_of, parse, serialise
 from tests.conftest import make_encoder
 
 
@@ -131,7 +133,7 @@ def test_devices_that_do_not_exist_are_refused_and_leave_nothing_behind() -> Non
     encoder.verify()
 
 
-def _tensors_and_header(encoder: FrozenEncoder) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+def _tensors_and_header(encoder: FrozenEncoder) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return parse(encoder.to_bytes(), "test", "encoder")
 
 
@@ -174,6 +176,104 @@ def test_files_that_are_not_complete_encoders_are_refused(tiny_encoder: FrozenEn
     path.write_bytes(serialise(tensors, {key: value for key, value in header.items() if key != "units"}))
     with pytest.raises(ValueError, match=r"bad\.safetensors: the header does not describe an encoder.*units"):
         load_encoder(path)
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ({"std": [1, 1, 1, -0.5]}, r"units\.std\[3\] needs a number of at least 0, found -0\.5"),
+        ({"std": [1, 1, 1, "1"]}, r"units\.std\[3\] needs a number of at least 0, found '1'"),
+        ({"mean": [0, 0, 0, None]}, r"units\.mean\[3\] needs a number, found None"),
+        ({"active": [True, True, True, "False"]}, r"units\.active\[3\] needs true or false, found 'False'"),
+        ({"active": "TTTT"}, r"units\.active needs a list, found 'TTTT'"),
+        ({"kl_nats": [0, 0, 0]}, r"unit statistics of lengths \[3, 4\]"),
+        ({"other": []}, "units needs the entries .*, found an unknown 'other'"),
+    ],
+)
+def test_unit_statistics_that_are_none_are_refused(units: dict[str, Any], message: str) -> None:
+    tensors, header = _tensors_and_header(make_encoder())
+    content = serialise(tensors, {**header, "units": {**header["units"], **units}})
+    with pytest.raises(ValueError, match=f"^some/file: the header does not describe an encoder .*{message}"):
+        FrozenEncoder.from_bytes(content, "some/file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "burges"}, "unknown architecture 'burges'.*Did you mean 'burgess'"),
+        ({"architecture": "burgess_spike_and_slab"}, "has a spike_and_slab posterior, not gaussian"),
+        ({"posterior": "normal"}, "posterior needs one of gaussian, spike_and_slab, found 'normal'"),
+        ({"arguments": {"channels": 1, "size": 64, "code_size": 5}}, "does not fit the network's code_size 5"),
+        ({"arguments": {"channels": 3, "size": 64, "code_size": 4}}, "3 channels of 64x64 does not fit the prepr"),
+        ({"arguments": {"channels": 1, "size": 64}}, "arguments needs .* found no 'code_size'"),
+        ({"arguments": {"channels": "1", "size": 64, "code_size": 4}}, "channels needs a whole number .* found '1'"),
+        ({"preprocessing": []}, r"preprocessing needs an object, found \[\]"),
+        ({"objective": "vae"}, "objective needs an object, found 'vae'"),
+        ({"package_version": None}, "package_version needs text, found None"),
+        ({"fingerprlnt": "x"}, "found an unknown 'fingerprlnt'"),
+    ],
+)
+def test_headers_that_contradict_themselves_are_refused(changes: dict[str, Any], message: str) -> None:
+    tensors, header = _tensors_and_header(make_encoder())
+    with pytest.raises(ValueError, match=f"^some/file: the header does not describe an encoder .*{message}"):
+        FrozenEncoder.from_bytes(serialise(tensors, {**header, **changes}), "some/file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source_size": [64, "64"]}, r"source_size\[1\] needs a whole number of at least 1, found '64'"),
+        ({"crop_size": [65, 64]}, r"needs a crop within \[64, 64\], found \[65, 64\]"),
+        ({"network_size": [64]}, r"network_size needs a list of 2, found \[64\]"),
+        ({"resize": "nearest"}, "unknown preprocessing contract"),
+        ({"value_range": [0, 1]}, "unknown preprocessing contract"),
+    ],
+)
+def test_preprocessing_that_is_none_is_refused(changes: dict[str, Any], message: str) -> None:
+    tensors, header = _tensors_and_header(make_encoder())
+    content = serialise(tensors, {**header, "preprocessing": {**header["preprocessing"], **changes}})
+    with pytest.raises(ValueError, match=f"^some/file: the header does not describe an encoder .*{message}"):
+        FrozenEncoder.from_bytes(content, "some/file")
+
+
+def test_a_network_that_there_is_not_is_named() -> None:
+    encoder = make_encoder()
+    tensors, header = _tensors_and_header(encoder)
+    sizes = {
+        "arguments": {"channels": 1, "size": 48, "code_size": 4},
+        "preprocessing": {**header["preprocessing"], "network_size": [48, 48]},
+    }
+    with pytest.raises(ValueError, match="^some/file: the Burgess network needs 64x64 or 32x32 images, got 48x48"):
+        FrozenEncoder.from_bytes(serialise(tensors, {**header, **sizes}), "some/file")
+
+
+def test_an_encoder_that_could_not_be_read_again_cannot_be_made() -> None:
+    encoder = make_encoder()
+    units = dataclasses.replace(encoder.spec.units, std=(1.0, 1.0, 1.0, -1.0))
+    with pytest.raises(ValueError, match=r"units\.std\[3\] needs a number of at least 0, found -1.0"):
+        FrozenEncoder(dataclasses.replace(encoder.spec, units=units), encoder.network().state_dict())
+
+
+def test_a_file_of_an_earlier_version_keeps_its_fingerprint(images: npt.NDArray[np.uint8]) -> None:
+    """Agents hold fingerprints; the statistics of old files may be whole numbers, which stay as they are spelled."""
+    tensors, header = _tensors_and_header(make_encoder())
+    header["units"] = {**header["units"], "std": [1, 1.5, 1, 1]}
+    old = safetensors.torch.save(tensors, metadata={"sparse_repr": canonical_json(header)})
+    encoder = FrozenEncoder.from_bytes(old)
+    assert encoder.fingerprint == fingerprint_of(tensors, header)
+    again = FrozenEncoder.from_bytes(encoder.to_bytes())
+    assert again.fingerprint == encoder.fingerprint
+    assert len(encoder.to_bytes()) > len(old)
+    assert np.array_equal(encoder.encode(images), make_encoder().encode(images))
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is() -> None:
+    content = make_encoder(size=32).to_bytes()
+    for place in np.linspace(len(content) // 10, len(content) - 1, 20).astype(int):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        with pytest.raises(ValueError, match="^some/file: the file is damaged: its weights or its header"):
+            FrozenEncoder.from_bytes(bytes(damaged), "some/file")
 
 
 def test_missing_files_say_what_was_expected(tmp_path: Path) -> None:
