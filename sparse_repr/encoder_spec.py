@@ -10,6 +10,7 @@ from sparse_repr.artefact import FORMAT_VERSION
 from sparse_repr.json_reader import FLAG, OBJECT, TEXT, Shape, many, number, one_of, require, whole
 from sparse_repr.models import ARCHITECTURES, POSTERIOR_FAMILIES
 from sparse_repr.preprocessing import Preprocessing
+from sparse_repr.read_only import read_only
 from sparse_repr.registry import lookup
 
 _HEADER: Shape = {
@@ -44,7 +45,7 @@ class UnitStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSpec:
-    """Everything about an encoder except its weights."""
+    """Everything about an encoder except its weights; what it holds cannot be edited, at any depth."""
 
     architecture: str
     """Name in `models.ARCHITECTURES`."""
@@ -62,6 +63,10 @@ class EncoderSpec:
     """Family of q(z|x), as the architecture has it: gaussian or spike_and_slab."""
     package_version: str = ""
     """Version of sparse-repr that trained it."""
+
+    def __post_init__(self) -> None:
+        for name in ("arguments", "objective", "dataset"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     def to_header(self) -> dict[str, Any]:
         """The JSON header of the artefact."""
