@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,26 @@ import torch
 
 from sparse_repr.config import PretrainConfig
 from sparse_repr.files import atomic_path, require_space, write_json
+from sparse_repr.json_reader import TEXT, Shape, optional, read_json, whole
+from sparse_repr.training_state import read_state
 
 # Room for the state, the weights and the event file of one run, with a margin.
 _NEEDED_BYTES = 100_000_000
 # What may differ between a run and its continuation: none of these changes the numbers (beyond rounding, where one
 # process with a graph continues what several began without).
 _MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every", "step_graph"})
+
+
+# What evaluation needs to know of a run; config.json has it all.
+_SETTINGS: Shape = {
+    "dataset": TEXT,
+    "data_path": optional(TEXT),
+    "objective": TEXT,
+    "seed": whole(0),
+    "steps": whole(1),
+    "code_size": whole(1),
+}
+_REMEDY = "put back the file that the run wrote, or choose another folder with --run-dir"
 
 
 class RunFolderHeldError(FileExistsError):
@@ -79,7 +92,8 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
                 f"{folder} already holds a run with these settings; continue it with --resume, "
                 "or choose another folder with --run-dir"
             )
-        state = _read_state(folder)
+        # killed before the first save: the continuation starts at step 0
+        state = read_state(folder / "state.pt") if (folder / "state.pt").is_file() else None
         if state is not None and state["step"] > config.steps:
             raise ValueError(
                 f"{folder} already has {state['step']} steps, {config.steps} were asked for; give --steps at least that"
@@ -96,6 +110,22 @@ def write_config(config: PretrainConfig) -> None:
     write_json(config.run_folder() / "config.json", config.to_json())
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder.
+
+    Returns:
+        Content of `config.json`: at least dataset, data_path, objective, seed, steps and code_size, of their types.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: `config.json` is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no config.json in {folder}: expected a run folder of sparse_repr.pretrain")
+    return dict(read_json(path, _SETTINGS, remedy="put back the file that the run wrote"))
+
+
 def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     """What `config.json` of a run folder has otherwise than a resolved configuration, in words, one by one.
 
@@ -104,11 +134,7 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     Raises:
         ValueError: `config.json` is damaged.
     """
-    described = folder / "config.json"
-    try:
-        found = json.loads(described.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{described} is damaged ({error}); choose another folder with --run-dir") from error
+    found = read_json(folder / "config.json", remedy=_REMEDY)
     wanted = config.to_json()
     return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
@@ -124,19 +150,6 @@ def _compare(folder: Path, config: PretrainConfig) -> None:
             f"{folder} holds a run with other settings ({'; '.join(different)}); "
             "choose another folder with --run-dir, or give the same settings"
         )
-
-
-def _read_state(folder: Path) -> dict[str, Any] | None:
-    path = folder / "state.pt"
-    if not path.is_file():
-        return None  # killed before the first save: the continuation starts at step 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged files
-        raise ValueError(f"{path}: not a readable training state ({error}); start again in another folder") from error
-    if not isinstance(state, dict) or not {"step", "objective", "generator"} <= state.keys():
-        raise ValueError(f"{path}: expected a training state, found something else; start again in another folder")
-    return state
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ import torch
 from sparse_repr.artefact import load_into, parse, serialise
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset
-from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics, save_encoder
+from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics, load_encoder, save_encoder
 from sparse_repr.files import write_bytes
+from sparse_repr.json_reader import number, require
 from sparse_repr.models import ARCHITECTURES, VAE, build_vae
 from sparse_repr.objectives import kl_divergence, spike_and_slab_kl
 from sparse_repr.preprocessing import Preprocessing
@@ -128,6 +129,7 @@ def kl_per_unit(
     if encoder.spec.posterior == "gaussian":
         return kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0).tolist()
     chosen = np.sort(np.random.default_rng(0).permutation(indices)[:_STATISTICS_ITEMS])
+    require(encoder.spec.objective, {"options": {"slab_probability": number(0, 1)}}, f"the objective of {encoder!r}")
     alpha = encoder.spec.objective["options"]["slab_probability"]
     network: Any = encoder.network(device)
     read = image_reader(data, torch.device(device))
@@ -181,13 +183,30 @@ def load_vae(run: Path) -> tuple[VAE, EncoderSpec]:
 
     Raises:
         FileNotFoundError: the folder holds no `vae.safetensors`.
-        ValueError: the file is damaged or does not fit its header.
+        ValueError: the file is damaged, does not fit its header, or does not belong to the encoder beside it.
     """
     path = run / "vae.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"no VAE at {path}: expected the folder of a run of python -m sparse_repr.pretrain")
     tensors, header = parse(path.read_bytes(), str(path), "vae")
     spec = EncoderSpec.from_header(header, str(path))
-    vae = build_vae(spec.architecture, dict(spec.arguments), seed=0)
+    try:
+        vae = build_vae(spec.architecture, dict(spec.arguments), seed=0)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     load_into(vae, tensors, str(path))
+    if (run / "encoder.safetensors").is_file():
+        _check_pair(run, FrozenEncoder(spec, vae.encoder.state_dict()), load_encoder(run))
     return vae.eval().requires_grad_(False), spec
+
+
+def _check_pair(run: Path, encoder_of_vae: FrozenEncoder, encoder: FrozenEncoder) -> None:
+    """Check that both weight files of a run folder were written together: a kill between the two leaves one of each."""
+    if encoder_of_vae == encoder:
+        return
+    steps = [found.spec.objective.get("steps") for found in (encoder, encoder_of_vae)]
+    raise ValueError(
+        f"{run}: encoder.safetensors and vae.safetensors were not written together (steps {steps[0]} and {steps[1]}): "
+        "the run was stopped between the two, or a file was put there; the command of the run plus --resume writes "
+        "both again from state.pt"
+    )

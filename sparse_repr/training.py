@@ -37,6 +37,7 @@ from sparse_repr.shares import ALONE, Shares
 from sparse_repr.step_graph import StepGraph
 from sparse_repr.term_sums import TermSums
 from sparse_repr.trained_vae import export_run
+from sparse_repr.training_state import check_state
 from sparse_repr.vgg_weights import load_vgg16
 
 _PICTURES = 10
@@ -197,6 +198,17 @@ class Trainer:
             self.denoiser.train(self.images, self.config.dae_steps)
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError: it is not of this run; nothing of it is loaded then.
+        """
+        optimisers = {
+            name: found
+            for name in self.objective.state_dict()
+            if isinstance(found := getattr(self.objective, name, None), torch.optim.Optimizer)
+        }
+        check_state(state, self.state(), optimisers, str(self.folder / "state.pt"))
         self.objective.load_state_dict(state["objective"])
         self.generator.set_state(state["generator"])
         if self.denoiser is not None:
@@ -205,13 +217,17 @@ class Trainer:
             self.average.network.load_state_dict(state["average"])
         self.step = int(state["step"])
 
-    def save(self) -> None:
+    def state(self) -> dict[str, Any]:
+        """All that training depends on beside the settings and the data: tensors and plain values."""
         state = {"step": self.step, "objective": self.objective.state_dict(), "generator": self.generator.get_state()}
         if self.denoiser is not None:
             state["denoiser"] = self.denoiser.state_dict()
         if self.average is not None:
             state["average"] = self.average.network.state_dict()
-        save_state(self.folder, state)
+        return state
+
+    def save(self) -> None:
+        save_state(self.folder, self.state())
 
     def export(self) -> None:
         """Write the files that others read: the frozen encoder and the whole VAE."""
