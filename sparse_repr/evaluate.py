@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import sys
 import time
@@ -22,8 +21,9 @@ from sparse_repr import comparison
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import IntArray
 from sparse_repr.devices import cpu_threads, resolve_device
-from sparse_repr.encoder import load_encoder
+from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.files import write_json
+from sparse_repr.json_reader import OBJECT, TEXT, require, whole
 from sparse_repr.metrics import lpips, ssim
 from sparse_repr.metrics.image_quality import mean_squared_errors
 from sparse_repr.metrics.lpips import default_weights_path
@@ -31,6 +31,7 @@ from sparse_repr.models import VAE
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.resident import image_reader
 from sparse_repr.run_figures import draw_run
+from sparse_repr.run_folder import read_settings
 from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
 from sparse_repr.trained_vae import encode_dataset, kl_per_unit, load_vae
 
@@ -113,13 +114,14 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
     run = Path(config.run)
     encoder = load_encoder(run)
     vae, _ = load_vae(run)
-    settings = _read_settings(run)
+    settings = read_settings(run)
     data = load_dataset(settings["dataset"], config.data_path or settings["data_path"])
     if data.image_shape != encoder.image_shape:
         raise ValueError(
             f"{run} was trained on images {encoder.image_shape}, {data.source} has {data.image_shape}: "
             "give --data-path, or evaluate the run that belongs to this data"
         )
+    _check_described(run, encoder, settings)
     device = resolve_device(config.device)
     started = time.perf_counter()
     with cpu_threads(config.threads):
@@ -183,15 +185,29 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     return rows
 
 
-def _read_settings(run: Path) -> dict[str, Any]:
-    path = run / "config.json"
-    try:
-        settings = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no config.json in {run}: expected a run folder of sparse_repr.pretrain") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
-    return dict(settings)
+def _check_described(run: Path, encoder: FrozenEncoder, settings: dict[str, Any]) -> None:
+    """Check that `config.json` and the encoder beside it tell of one run."""
+    path = run / "encoder.safetensors"
+    require(
+        encoder.spec.objective,
+        {"name": TEXT, "weights": OBJECT, "steps": whole(0), "seed": whole(0)},
+        f"{path}: the objective in the header",
+        remedy="evaluate a run of sparse_repr.pretrain",
+    )
+    described = {
+        "dataset": encoder.spec.dataset.get("name"),
+        "objective": encoder.spec.objective["name"],
+        "seed": encoder.spec.objective["seed"],
+        "code_size": encoder.code_size,
+    }
+    different = [
+        f"{name} {settings[name]!r} and {value!r}" for name, value in described.items() if settings[name] != value
+    ]
+    if different:
+        raise ValueError(
+            f"{run / 'config.json'} and {path.name} are of different runs ({', '.join(different)}): put back the file "
+            "that the run wrote"
+        )
 
 
 def _chosen_items(count: int, config: EvaluateConfig) -> npt.NDArray[np.int64]:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,4 +101,29 @@ def small_study(rectangles: Path, tmp_path: Path) -> PretrainConfig:
         device="cpu",
         threads=1,
         progress=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def rectangles_run(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 2 steps on `rectangles`: 1x32x32, D = 3; do not write into it."""
+    return pretrain_encoder(rectangles_config(rectangles, tmp_path_factory.mktemp("runs") / "rectangles"))
+
+
+def rectangles_config(rectangles: Path, folder: Path, **changes: Any) -> PretrainConfig:
+    """Settings of `rectangles_run`, in another folder or with changes."""
+    return PretrainConfig(
+        dataset="folder",
+        data_path=str(rectangles),
+        run_dir=str(folder),
+        image_size=32,
+        batch_size=8,
+        code_size=3,
+        steps=2,
+        step_graph="none",
+        precision="float32",
+        device="cpu",
+        threads=1,
+        progress=False,
+        **changes,
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr import load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for
 from sparse_repr.objectives import OBJECTIVES
@@ -23,6 +23,7 @@ from sparse_repr.pretrain import main
 from sparse_repr.trained_vae import load_vae
 from sparse_repr.training import Trainer
 from sparse_repr.training_state import read_state
+from tests.conftest import rectangles_config
 
 OFF = autocast_for(torch.device("cpu"), "float32")
 
@@ -30,30 +31,6 @@ OFF = autocast_for(torch.device("cpu"), "float32")
 @pytest.fixture(scope="module")
 def pictures(rectangles: Path) -> FactorDataset:
     return load_dataset("folder", str(rectangles))
-
-
-def _settings(rectangles: Path, folder: Path, **changes: Any) -> PretrainConfig:
-    return PretrainConfig(
-        dataset="folder",
-        data_path=str(rectangles),
-        run_dir=str(folder),
-        image_size=32,
-        batch_size=8,
-        code_size=3,
-        steps=2,
-        step_graph="none",
-        precision="float32",
-        device="cpu",
-        threads=1,
-        progress=False,
-        **changes,
-    )
-
-
-@pytest.fixture(scope="module")
-def run(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 2 steps; do not write into it."""
-    return pretrain_encoder(_settings(rectangles, tmp_path_factory.mktemp("state") / "run"))
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -66,9 +43,9 @@ def _equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-def test_a_flipped_bit_is_noticed_wherever_it_is(run: Path, tmp_path: Path) -> None:
-    content, path = (run / "state.pt").read_bytes(), tmp_path / "state.pt"
-    sound = read_state(run / "state.pt")
+def test_a_flipped_bit_is_noticed_wherever_it_is(rectangles_run: Path, tmp_path: Path) -> None:
+    content, path = (rectangles_run / "state.pt").read_bytes(), tmp_path / "state.pt"
+    sound = read_state(rectangles_run / "state.pt")
     refused = 0
     for place in np.linspace(0, len(content) - 1, 50).astype(int):
         damaged = bytearray(content)
@@ -82,9 +59,9 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(run: Path, tmp_path: Path) -> N
     assert refused > 40
 
 
-def test_archives_that_could_grow_or_mean_two_things_are_refused(run: Path, tmp_path: Path) -> None:
+def test_archives_that_could_grow_or_mean_two_things_are_refused(rectangles_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    with zipfile.ZipFile(run / "state.pt") as archive:
+    with zipfile.ZipFile(rectangles_run / "state.pt") as archive:
         members = [(member.filename, archive.read(member)) for member in archive.infolist()]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members:
@@ -153,19 +130,26 @@ def _replaced(state: dict[str, Any], place: str, value: Callable[[Any], Any]) ->
     ],
 )
 def test_a_state_of_other_networks_is_refused_before_anything_is_loaded(
-    run: Path, rectangles: Path, pictures: FactorDataset, place: str, value: Callable[[Any], Any], message: str
+    rectangles_run: Path,
+    rectangles: Path,
+    pictures: FactorDataset,
+    place: str,
+    value: Callable[[Any], Any],
+    message: str,
 ) -> None:
-    trainer = Trainer(_settings(rectangles, run).resolve(), pictures)
+    trainer = Trainer(rectangles_config(rectangles, rectangles_run).resolve(), pictures)
     before = copy.deepcopy(trainer.state())
-    with pytest.raises(ValueError, match=f"^{run}/state.pt: not a state of this run: .*{message}.*copy it again"):
-        trainer.load_state(_replaced(read_state(run / "state.pt"), place, value))
+    with pytest.raises(
+        ValueError, match=f"^{rectangles_run}/state.pt: not a state of this run: .*{message}.*copy it again"
+    ):
+        trainer.load_state(_replaced(read_state(path), place, value))
     assert _equal(trainer.state(), before)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_takes_its_own_state(objective: str, rectangles: Path, pictures: FactorDataset) -> None:
     averaging = {} if objective == "info_gan" else {"weight_averaging": 0.9}
-    config = _settings(rectangles, Path("unused"), objective=objective, **averaging).resolve()
+    config = rectangles_config(rectangles, Path("unused"), objective=objective, **averaging).resolve()
     first, second = Trainer(config, pictures), Trainer(config, pictures)
     first.train_step(OFF)
     second.load_state(copy.deepcopy(first.state()))
@@ -174,11 +158,11 @@ def test_every_objective_takes_its_own_state(objective: str, rectangles: Path, p
 
 
 def test_a_damaged_state_ends_the_command_with_one_line_and_the_remedy_works(
-    run: Path, rectangles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rectangles_run: Path, rectangles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(run, folder)
-    content = bytearray((run / "state.pt").read_bytes())
+    shutil.copytree(rectangles_run, folder)
+    content = bytearray((rectangles_run / "state.pt").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "state.pt").write_bytes(bytes(content))
     command = ["--dataset=folder", f"--data-path={rectangles}", "--image-size=32", "--batch-size=8", "--code-size=3"]
@@ -188,11 +172,11 @@ def test_a_damaged_state_ends_the_command_with_one_line_and_the_remedy_works(
     assert shown.startswith(f"error: {folder}/state.pt: not a readable training state (the checksum of ")
     assert shown.count("\n") == 1
     assert main([*command[:-1], f"--run-dir={tmp_path / 'another'}"]) == 0
-    assert load_encoder(tmp_path / "another") == load_encoder(run)
+    assert load_encoder(tmp_path / "another") == load_encoder(rectangles_run)
 
 
 def test_weight_files_of_two_moments_are_noticed_and_resuming_mends_them(rectangles: Path, tmp_path: Path) -> None:
-    config = _settings(rectangles, tmp_path / "run")
+    config = rectangles_config(rectangles, tmp_path / "run")
     folder = pretrain_encoder(config)
     earlier = (folder / "vae.safetensors").read_bytes()
     config = dataclasses.replace(config, steps=4, resume=True)
@@ -211,18 +195,18 @@ def test_weight_files_of_two_moments_are_noticed_and_resuming_mends_them(rectang
     load_vae(folder)  # nothing is there that it could contradict
 
 
-def test_weights_of_another_seed_are_noticed(run: Path, rectangles: Path, tmp_path: Path) -> None:
-    other = pretrain_encoder(_settings(rectangles, tmp_path / "other", seed=1))
-    shutil.copy(run / "encoder.safetensors", other)
+def test_weights_of_another_seed_are_noticed(rectangles_run: Path, rectangles: Path, tmp_path: Path) -> None:
+    other = pretrain_encoder(rectangles_config(rectangles, tmp_path / "other", seed=1))
+    shutil.copy(rectangles_run / "encoder.safetensors", other)
     with pytest.raises(ValueError, match=r"were not written together \(steps 2 and 2\): .* or a file was put there"):
         load_vae(other)
 
 
-def test_a_state_that_torch_wrote_otherwise_is_read(run: Path) -> None:
+def test_a_state_that_torch_wrote_otherwise_is_read(rectangles_run: Path, tmp_path: Path) -> None:
     """An archive has room for more than its entries: what is between them may differ."""
-    state = read_state(run / "state.pt")
+    state = read_state(rectangles_run / "state.pt")
     content = io.BytesIO()
     torch.save(state, content)
-    path = run.parent / "again.pt"
+    path = tmp_path / "again.pt"
     path.write_bytes(content.getvalue())
     assert _equal(read_state(path), state)
