@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, get_args
 
-from rl.latent_encoding import LatentOptions
+from rl.code_scaling import CodeScaling, Scaling
 from rl.normalization import Normalization
 from sparse_repr import FrozenEncoder
 from sparse_repr.artefact import canonical_json
 from sparse_repr.files import write_bytes
+from sparse_repr.json_reader import FLAG, OBJECT, TEXT, Shape, many, one_of, optional, parse_json, require, whole
+from sparse_repr.stored_archive import read_stored_archive
 
 FORMAT_VERSION = 1
 _HEADER, _MODEL, _ENCODER, _STATISTICS = "agent.json", "model.zip", "encoder.safetensors", "normalization.npz"
 _NEEDED = (_HEADER, _MODEL, _ENCODER)
-_ENTRIES: dict[str, tuple[type, ...]] = {
-    "algorithm": (str,),
-    "encoder": (str,),
-    "wrapper": (dict, NoneType),
-    "normalization": (dict, NoneType),
-    "environment": (str, NoneType),
+_ENTRIES: Shape = {
+    "format": whole(),
+    "kind": TEXT,
+    "algorithm": TEXT,
+    "encoder": TEXT,
+    "wrapper": optional(OBJECT),
+    "normalization": optional(OBJECT),
+    "environment": optional(TEXT),
 }
+_WRAPPER: Shape = {
+    "image_keys": optional(many(TEXT)),
+    "n_stack": whole(1),
+    "code_scaling": one_of(*get_args(Scaling)),
+    "include_log_variance": FLAG,
+    "keep_image": FLAG,
+}
+_REMEDY = "copy the file or save the agent again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,30 +93,45 @@ class AgentArchive:
                 f"{path}: expected encoder {header['encoder'][:12]}, on whose codes the agent was trained, found "
                 f"{encoder!r}: the file was put together from two; save the agent again"
             )
+        wrapper = header["wrapper"]
+        if wrapper is not None:
+            try:
+                CodeScaling(encoder, wrapper["code_scaling"])
+            except ValueError as error:
+                raise ValueError(f"{path}, {_HEADER}: {error}") from error
         normalization = None
         if header["normalization"] is not None:
             if _STATISTICS not in members:
                 raise ValueError(f"{path}: expected {_STATISTICS}, as {_HEADER} says, found {', '.join(members)}")
             origin = f"{path}, {_STATISTICS}"
             normalization = Normalization.from_bytes(header["normalization"], members[_STATISTICS], origin)
-        return cls(
-            header["algorithm"], members[_MODEL], encoder, header["wrapper"], normalization, header["environment"]
-        )
+            if wrapper is not None:
+                size = encoder.code_size * wrapper["n_stack"] * (2 if wrapper["include_log_variance"] else 1)
+                normalization.require_codes(size, wrapper["image_keys"], origin)
+        elif _STATISTICS in members:
+            raise ValueError(f"{path}: expected no {_STATISTICS}, as {_HEADER} says, found one; {_REMEDY}")
+        return cls(header["algorithm"], members[_MODEL], encoder, wrapper, normalization, header["environment"])
 
 
 def _members(path: Path) -> dict[str, bytes]:
     if not path.is_file():
         raise FileNotFoundError(f"no agent at {path}: expected a file that save_agent wrote")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            _check_names(names, path)
-            return {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        members = read_stored_archive(path.read_bytes())
+    except ValueError as error:
         raise ValueError(
             f"{path}: expected a file that save_agent wrote, found a damaged or other file ({error}); copy or save it "
             "again"
         ) from error
+    _check_names(list(members), path)
+    try:
+        read_stored_archive(members[_MODEL])
+    except ValueError as error:
+        raise ValueError(
+            f"{path}, {_MODEL}: expected what Stable-Baselines3 saves, found another or damaged file ({error}); "
+            f"{_REMEDY}"
+        ) from error
+    return members
 
 
 def _check_names(names: list[str], path: Path) -> None:
@@ -118,7 +142,7 @@ def _check_names(names: list[str], path: Path) -> None:
         )
     unknown = sorted(set(names) - {*_NEEDED, _STATISTICS})
     missing = [name for name in _NEEDED if name not in names]
-    if missing or unknown or len(set(names)) != len(names):
+    if missing or unknown:
         raise ValueError(
             f"{path}: expected {', '.join(_NEEDED)} and perhaps {_STATISTICS}, found {', '.join(names) or 'nothing'}; "
             "save the agent again"
@@ -126,21 +150,14 @@ def _check_names(names: list[str], path: Path) -> None:
 
 
 def _header(content: bytes, path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(content)
-        version, kind = header["format"], header["kind"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {_HEADER} is damaged ({error!r})") from error
-    if version != FORMAT_VERSION or kind != "agent":
+    origin = f"{path}, {_HEADER}"
+    header: dict[str, Any] = parse_json(content, origin, {"format": whole(), "kind": TEXT}, remedy=_REMEDY)
+    if header["format"] != FORMAT_VERSION or header["kind"] != "agent":
         raise ValueError(
-            f"{path}: expected an agent of format version {FORMAT_VERSION}, found {kind!r} of version {version}; "
-            "use the sparse-repr version that wrote it"
+            f"{path}: expected an agent of format version {FORMAT_VERSION}, found {header['kind']!r} of version "
+            f"{header['format']}; use the sparse-repr version that wrote it"
         )
-    for name, allowed in _ENTRIES.items():
-        if name not in header or not isinstance(header[name], allowed):
-            raise ValueError(f"{path}: {_HEADER} is damaged: {name} is {header.get(name)!r}")
-    try:
-        LatentOptions(**(header["wrapper"] or {}))
-    except TypeError as error:
-        raise ValueError(f"{path}: {_HEADER} is damaged: wrapper is {header['wrapper']!r}") from error
-    return dict(header)
+    require(header, _ENTRIES, origin, closed=True, remedy=_REMEDY)
+    if header["wrapper"] is not None:
+        require({"wrapper": header["wrapper"]}, {"wrapper": _WRAPPER}, origin, closed=True, remedy=_REMEDY)
+    return header

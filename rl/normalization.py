@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,7 +13,12 @@ import numpy.typing as npt
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sparse_repr.json_reader import FLAG, TEXT, Shape, many, optional, require
+from sparse_repr.stored_archive import read_stored_archive
+
 _NUMBERS = ("clip_obs", "clip_reward", "gamma", "epsilon")
+_MOMENTS = ("mean", "variance", "count")
+_SETTINGS: Shape = {"norm_obs": FLAG, "norm_reward": FLAG, "norm_obs_keys": optional(many(TEXT))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +92,77 @@ class Normalization:
         """Read `to_bytes` back; nothing is unpickled.
 
         Raises:
-            ValueError: not such a file; `origin` is named.
+            ValueError: not such a file, or what is in it are no statistics; `origin` is named.
         """
+        require(settings, _SETTINGS, f"{origin}: the description of it", closed=True, remedy="save the agent again")
         try:
+            read_stored_archive(content)
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                return cls(settings, {name: file[name] for name in file.files})
+                arrays = {name: file[name] for name in file.files}
         except Exception as error:  # numpy raises what the zip and its own header reader do
             raise ValueError(f"{origin}: expected an npz file of plain arrays, found another or damaged one") from error
+        found = cls(settings, arrays)
+        try:
+            found._check()
+        except ValueError as error:
+            raise ValueError(f"{origin}: {error}; copy the file or save the agent again") from error
+        return found
+
+    @property
+    def _observations(self) -> tuple[str, ...]:
+        """What the statistics of observations are called."""
+        if not self.settings["norm_obs"]:
+            return ()
+        keys = self.settings["norm_obs_keys"]
+        return ("observation",) if keys is None else tuple(f"observation_{i}" for i in range(len(keys)))
+
+    def _check(self) -> None:
+        """Raise ValueError where entries are missing or are not what a VecNormalize has."""
+        moments = [f"{name}_{part}" for name in ("returns", *self._observations) for part in _MOMENTS]
+        for name in (*_NUMBERS, *moments):
+            if name not in self.arrays:
+                raise ValueError(f"expected an entry {name!r}, found {sorted(self.arrays)}")
+            if self.arrays[name].dtype != np.float64:
+                raise ValueError(f"{name} needs float64, found {self.arrays[name].dtype}")
+        unknown = sorted(self.arrays.keys() - {*_NUMBERS, *moments})
+        if unknown:
+            raise ValueError(f"expected no entries but {', '.join((*_NUMBERS, *moments))}, found {', '.join(unknown)}")
+        for name, words, fits in (
+            ("clip_obs", "a positive number", lambda value: value > 0),
+            ("clip_reward", "a positive number", lambda value: value > 0),
+            ("gamma", "a number in 0..1", lambda value: 0 <= value <= 1),
+            ("epsilon", "a finite number of at least 0", lambda value: 0 <= value < np.inf),
+        ):
+            if self.arrays[name].shape != () or not fits(self.arrays[name]):
+                raise ValueError(f"{name} needs {words}, found {self.arrays[name].tolist()!r:.60}")
+        for name in ("returns", *self._observations):
+            mean, variance, count = (self.arrays[f"{name}_{part}"] for part in _MOMENTS)
+            shape = () if name == "returns" else variance.shape
+            if mean.shape != shape or variance.shape != shape:
+                raise ValueError(
+                    f"expected statistics of shape {shape} for {name}, found {mean.shape} and {variance.shape}"
+                )
+            if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
+                raise ValueError(f"{name} needs finite means and finite variances of at least 0, found others")
+            if count.shape != () or not 0 < count < np.inf:
+                raise ValueError(f"{name}_count needs a positive number, found {count.tolist()!r:.60}")
+
+    def require_codes(self, size: int, image_keys: Sequence[str] | None, origin: str) -> None:
+        """Check that the statistics of codes are as long as the codes.
+
+        Args:
+            size: of the codes that the agent observes.
+            image_keys: of a Dict observation whose images became codes; None where the observation is one image.
+            origin: where they come from, for messages.
+
+        Raises:
+            ValueError: another length; `origin` is named.
+        """
+        keys = self.settings["norm_obs_keys"]
+        for i, name in enumerate(self._observations):
+            shape = self.arrays[f"{name}_mean"].shape
+            if (image_keys is None or (keys is not None and keys[i] in image_keys)) and shape != (size,):
+                raise ValueError(f"{origin}: expected statistics of shape {(size,)}, as the codes have, found {shape}")
 
 
 def _observation_statistics(venv: VecNormalize, keys: list[str] | None) -> list[tuple[str, RunningMeanStd]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from sparse_repr.stored_archive import read_stored_archive
 
 _PARTS = {"step": int, "objective": dict, "generator": Tensor}
 _REMEDY = "copy it again, or start again in another folder"
@@ -32,9 +33,9 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     content = path.read_bytes()
     try:
-        _check_archive(content)
+        read_stored_archive(content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and zipfile raise many types for damaged files
+    except Exception as error:  # torch raises many types for damaged files
         reason = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path}: not a readable training state ({reason}); {_REMEDY}") from error
     right = isinstance(state, dict) and all(
@@ -44,20 +45,6 @@ def read_state(path: Path) -> dict[str, Any]:
     if not right or state["step"] < 0:
         raise ValueError(f"{path}: expected a training state, found something else; {_REMEDY}")
     return dict(state)
-
-
-def _check_archive(content: bytes) -> None:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        if len({member.filename for member in members}) < len(members):
-            raise ValueError("an entry stands there twice")
-        for member in members:
-            # what torch writes is never compressed: nothing can grow to more than the file while it is read
-            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
-                raise ValueError(f"{member.filename} is not stored as torch does")
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"the checksum of {damaged} is wrong")
 
 
 def check_state(

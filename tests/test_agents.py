@@ -265,8 +265,12 @@ def test_damaged_files_are_told_apart(saved: Path, tmp_path: Path) -> None:
     assert "expected an agent of format version 1, found 'agent' of version 2" in refusal(
         agent__json=_header(saved, format=2)
     )
-    assert "wrapper is {'stack': 2}" in refusal(agent__json=_header(saved, wrapper={"stack": 2}))
-    assert "algorithm is 3" in refusal(agent__json=_header(saved, algorithm=3))
+    assert "wrapper needs the entries image_keys" in refusal(agent__json=_header(saved, wrapper={"stack": 2}))
+    assert "algorithm needs text, found 3" in refusal(agent__json=_header(saved, algorithm=3))
+    assert "model.zip: expected what Stable-Baselines3 saves" in refusal(model__zip=b"x" * 20)
+    assert "expected no normalization.npz, as agent.json says" in refusal(
+        agent__json=_header(saved, normalization=None)
+    )
     assert "nowhere:PPO cannot be imported" in refusal(agent__json=_header(saved, algorithm="nowhere:PPO"))
     assert "found os:getcwd" in refusal(agent__json=_header(saved, algorithm="os:getcwd"))
     outside = {"../evil__txt": b"x"}

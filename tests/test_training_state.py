@@ -66,14 +66,14 @@ def test_archives_that_could_grow_or_mean_two_things_are_refused(rectangles_run:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members:
             archive.writestr(name, content)
-    with pytest.raises(ValueError, match=r"state\.pt: not a readable training state \(.* is not stored as torch does"):
+    with pytest.raises(ValueError, match=r"state\.pt: not a readable training state \(.* is compressed"):
         read_state(path)
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members:
             archive.writestr(name, content)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr(*members[0])
-    with pytest.raises(ValueError, match="an entry stands there twice"):
+    with pytest.raises(ValueError, match="a name stands there twice"):
         read_state(path)
 
 
@@ -139,9 +139,8 @@ def test_a_state_of_other_networks_is_refused_before_anything_is_loaded(
 ) -> None:
     trainer = Trainer(rectangles_config(rectangles, rectangles_run).resolve(), pictures)
     before = copy.deepcopy(trainer.state())
-    with pytest.raises(
-        ValueError, match=f"^{rectangles_run}/state.pt: not a state of this run: .*{message}.*copy it again"
-    ):
+    path = rectangles_run / "state.pt"
+    with pytest.raises(ValueError, match=f"^{path}: not a state of this run: .*{message}.*copy it again"):
         trainer.load_state(_replaced(read_state(path), place, value))
     assert _equal(trainer.state(), before)
 
@@ -169,7 +168,7 @@ def test_a_damaged_state_ends_the_command_with_one_line_and_the_remedy_works(
     command += ["--steps=2", "--device=cpu", "--precision=float32", "--threads=1", "--no-progress", "--resume"]
     assert main([*command, f"--run-dir={folder}"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith(f"error: {folder}/state.pt: not a readable training state (the checksum of ")
+    assert shown.startswith(f"error: {folder}/state.pt: not a readable training state (Bad CRC-32 for file ")
     assert shown.count("\n") == 1
     assert main([*command[:-1], f"--run-dir={tmp_path / 'another'}"]) == 0
     assert load_encoder(tmp_path / "another") == load_encoder(rectangles_run)
