@@ -23,7 +23,7 @@ class Expected:
     fits: Callable[[Any], bool]
     """Whether a value is it; values are what `json` reads, finite and not deep."""
     entries: Shape | None = None
-    """What every entry of the list must be, where it is a list."""
+    """What every entry of it must be, where it is a list or an object."""
 
 
 Shape = Expected | Mapping[str, "Shape"]
@@ -75,6 +75,11 @@ def many(shape: Shape, length: int | None = None) -> Expected:
     """A list whose entries are all that; `length` entries where given."""
     words = "a list" if length is None else f"a list of {length}"
     return Expected(words, lambda value: isinstance(value, list) and length in (None, len(value)), shape)
+
+
+def each(shape: Shape) -> Expected:
+    """An object whose entries, whatever they are called, are all that."""
+    return Expected("an object", lambda value: isinstance(value, dict), shape)
 
 
 def read_json(path: Path, shape: Shape = OBJECT, *, remedy: str = "copy or write it again") -> Any:
@@ -142,8 +147,10 @@ def _require(value: Any, shape: Shape, place: tuple[str, ...], closed: bool, bef
         if not shape.fits(value):
             raise ValueError(f"{before}{name} needs {shape.words}, found {_shown(value)}{after}")
         if shape.entries is not None and value is not None:
-            for position, entry in enumerate(value):
-                _require(entry, shape.entries, (*place, f"[{position}]"), closed, before, after)
+            entries = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, entry in entries:
+                step = f"{key}" if isinstance(value, dict) else f"[{key}]"
+                _require(entry, shape.entries, (*place, step), closed, before, after)
         return
     if not isinstance(value, dict):
         raise ValueError(f"{before}{name} needs an object, found {_shown(value)}{after}")

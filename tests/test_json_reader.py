@@ -13,6 +13,7 @@ from sparse_repr.json_reader import (
     OBJECT,
     TEXT,
     Shape,
+    each,
     many,
     number,
     one_of,
@@ -109,6 +110,15 @@ def test_values_that_make_trouble_later_are_refused(text: str, reason: str) -> N
 def test_the_entry_what_it_needs_and_what_was_found_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^f is damaged: {message}"):
         parse_json(json.dumps({**SOUND, **changes}), "f", SHAPE)
+
+
+def test_every_entry_of_an_object_whatever_it_is_called() -> None:
+    shape: Shape = {"scores": each(many(number(), 2))}
+    assert parse_json('{"scores": {"mig": [0, 1]}}', "f", shape) == {"scores": {"mig": [0, 1]}}
+    with pytest.raises(ValueError, match=r"^f is damaged: scores\.aam\[1\] needs a number, found None"):
+        parse_json('{"scores": {"mig": [0, 1], "aam": [0, null]}}', "f", shape)
+    with pytest.raises(ValueError, match=r"scores needs an object, found \[\]"):
+        parse_json('{"scores": []}', "f", shape)
 
 
 def test_missing_and_unknown_entries() -> None:
