@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from sparse_repr import PretrainConfig
 from sparse_repr.data import FactorDataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.files import write_json
+from sparse_repr.json_reader import Shape, many, number, read_json, whole
 from sparse_repr.models import VAE
 from sparse_repr.objectives import kl_divergence
 from sparse_repr.reconstruction import bernoulli
@@ -29,6 +29,7 @@ HELD_OUT_ITEMS = 2_000
 _SLAB = 64
 
 Point = dict[str, float]
+_POINT: Shape = {"step": whole(0), "images": whole(0), "bound_nats": number(), "cpu_s": number(0)}
 
 
 def held_out_items(config: PretrainConfig, data: FactorDataset) -> npt.NDArray[np.int64]:
@@ -88,7 +89,9 @@ def train_with_curve(
     config = dataclasses.replace(config, resume=(config.run_folder() / "config.json").is_file()).resolve()
     folder = config.run_folder()
     curve = folder / "curve.json"
-    points: list[Point] = json.loads(curve.read_text()) if config.resume and curve.is_file() else []
+    points: list[Point] = (
+        read_json(curve, many(_POINT), remedy="remove it and its run") if config.resume and curve.is_file() else []
+    )
 
     def ended() -> bool:
         return points[-1]["step"] >= config.steps or (finished is not None and finished(points))

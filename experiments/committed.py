@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from sparse_repr.json_reader import read_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -19,7 +20,7 @@ _PATH = re.compile(r"""(?<![^\s'"(=])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'"()]+[/\\])*(
 
 def read_results(name: str) -> dict[str, Any]:
     """Content of a JSON file in `experiments/results`."""
-    return dict(json.loads((RESULTS / name).read_text(encoding="utf-8")))
+    return dict(read_json(RESULTS / name))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

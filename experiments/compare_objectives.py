@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -20,13 +19,16 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.evaluation_report import read_report
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.json_reader import OBJECT, each, read_json
 from sparse_repr.models import VAE
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.presets import PRESETS, RECIPES
 from sparse_repr.reconstruction import bernoulli
 from sparse_repr.trained_vae import load_vae
 from sparse_repr.training import Trainer, TrainingInterrupted
+from sparse_repr.training_state import read_state
 
 _ITEMS = 10_000
 _SLAB = 512
@@ -120,8 +122,8 @@ def train_arm(settings: PretrainConfig) -> float | None:
     """Train an arm unless its folder holds the finished run; returns images per second, None where nothing was done."""
     folder = settings.run_folder()
     if (folder / "encoder.safetensors").is_file():
-        described = json.loads((folder / "config.json").read_text())
-        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        described = read_json(folder / "config.json")
+        state = read_state(folder / "state.pt")
         if state["step"] == settings.steps and described == settings.resolve().to_json():
             return None
     resumed = (folder / "config.json").is_file()
@@ -139,10 +141,8 @@ def reconstruction_nats(vae: VAE, images: Tensor) -> Tensor:
 def score_arm(settings: PretrainConfig, data: FactorDataset, sample: int | None) -> dict[str, Any]:
     """The row of the table: scores of `evaluate_run`, and Bernoulli nats whatever the arm was trained on."""
     folder = settings.run_folder()
-    report_path = folder / "metrics.json"
-    if report_path.is_file() and json.loads(report_path.read_text())["trained_steps"] == settings.steps:
-        report = json.loads(report_path.read_text())
-    else:
+    report = read_report(folder) if (folder / "metrics.json").is_file() else None
+    if report is None or report["trained_steps"] != settings.steps:
         report = evaluate_run(
             EvaluateConfig(run=str(folder), metrics=_METRICS, sample=sample, device=settings.device, progress=False)
         )
@@ -238,7 +238,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     earlier: dict[str, Any] = {}
     path = out / f"results-{config.steps}.json"
     if path.is_file():
-        earlier = json.loads(path.read_text())
+        earlier = read_json(path, {"arms": each(OBJECT), "costs": OBJECT}, remedy="remove it")
     data = load_dataset("dsprites")
     results: dict[str, Any] = {
         "command": command_of(config),

@@ -23,6 +23,7 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.json_reader import read_json
 from sparse_repr.metrics import lpips, psnr
 from sparse_repr.perceptual import PerceptualDistance, VGGFeatures, parse_layers
 from sparse_repr.trained_vae import load_vae
@@ -319,7 +320,7 @@ def compare(config: CostsConfig) -> dict[str, Any]:
     """Measure, train and score; what is finished is kept, so that the same command goes on where it stopped."""
     out = Path(config.out)
     path = out / "results.json"
-    earlier: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    earlier: dict[str, Any] = read_json(path, remedy="remove it") if path.is_file() else {}
     data = load_dataset(config.dataset)
     of_one_call = ("out", "runs", "baseline", "variants", "seeds", "cost_batch_sizes")  # entries of costs and variants
     results: dict[str, Any] = {

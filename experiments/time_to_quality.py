@@ -12,7 +12,6 @@ the bound, or misses it. Chosen is the finalist with the highest mean MIG among 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.json_reader import read_json
 from sparse_repr.metrics import aam_score, active_units, mig_score, mutual_information_matrix, psnr
 from sparse_repr.trained_vae import encode_dataset, load_vae
 
@@ -159,7 +159,7 @@ class Study:
         self.config = config
         self.data = data
         self.path = Path(config.out) / "results.json"
-        earlier: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        earlier: dict[str, Any] = read_json(self.path, remedy="remove it") if self.path.is_file() else {}
         self.results: dict[str, Any] = {
             "command": command_of(config),
             "machine": machine_facts(),

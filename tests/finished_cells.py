@@ -70,7 +70,9 @@ def finished(
         "machine": {"processor": "P", "cores": 2, "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"},
     }
     sampled = {"items": 100_000, "sampled": scores.get("over") == "random items of a full grid"}
-    report = {**sampled, "images": images, "codes": codes, "disentanglement": disentanglement}
+    run = {"dataset": dataset, "objective": "vae", "seed": seed, "steps": steps, "code_size": 3}
+    report = {"run": run, "trained_steps": steps, **sampled, "images": images, "codes": codes}
+    report["disentanglement"] = disentanglement
     return Finished(folder, record, report)
 
 

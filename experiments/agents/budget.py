@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from experiments.measuring import machine_facts
 from experiments.step_costs import prepared_trainer, time_steps
 from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads
+from sparse_repr.json_reader import read_json
 
 _ROLLOUTS = 2
 _SAC_STEPS = 400
@@ -64,7 +64,7 @@ def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: in
 def _seconds_of_scoring(cell: EncoderCell) -> float:
     """Of an untrained encoder's codes; a trained one also has reconstructions, which take little beside it."""
     agent_encoders.complete_encoders([cell], lambda _: None)
-    return float(json.loads((cell.folder / agent_encoders.RECORD).read_text())["seconds"]["evaluation"])
+    return float(read_json(cell.folder / agent_encoders.RECORD)["seconds"]["evaluation"])
 
 
 def _encoder_rows(cells: Sequence[EncoderCell], scorings: dict[str, float]) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def _agent_rows(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> li
             episodes=_EPISODES,
         )
         agent_training.complete_agents([brief], lambda _: None)
-        seconds = json.loads((brief.folder / agent_training.RECORD).read_text())["seconds"]
+        seconds = read_json(brief.folder / agent_training.RECORD)["seconds"]
         total = seconds["training"] * cell.steps / steps + seconds["evaluation"] * cell.episodes / _EPISODES
         rows.append({"cell": f"{kind[2]} {cell.arm.title}, {kind[0]}", "cells": count, "seconds": total})
     return rows

@@ -24,6 +24,7 @@ from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
+from sparse_repr.json_reader import Shape, each, number, read_json, whole
 from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
 from sparse_repr.trained_vae import encode_dataset, kl_per_unit
 from sparse_repr.training import pretrain_encoder
@@ -190,7 +191,8 @@ def _scalars(part: dict[str, Any]) -> dict[str, float | None]:
 
 def describe_encoder(cell: EncoderCell) -> str:
     """One line about a finished encoder."""
-    content = json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))
+    shape: Shape = {"small_objects": {"position_r2": each(number())}, "scores": {"active_units": whole(0)}}
+    content = read_json(cell.folder / RECORD, shape, remedy="remove it and compute that cell again")
     places = ", ".join(f"{name} {value:.2f}" for name, value in content["small_objects"]["position_r2"].items())
     return f"{cell.name}: {content['scores']['active_units']} active units, R² of places: {places}"
 

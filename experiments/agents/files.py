@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.committed import PLACES, portable
 from sparse_repr.files import write_json
+from sparse_repr.json_reader import FLAG, OBJECT, Shape, each, many, number, one_of, optional, read_json, whole
 
 # published folder -> folder of the runs and name of the file in each
 _KINDS = {
@@ -22,12 +22,41 @@ _KINDS = {
     "encoders": ("encoders", agent_encoders.RECORD),
     "ends": ("agents", ENDS),
 }
+# what tables need of each file; it holds more
+_SETTINGS: Shape = {
+    "task": one_of(*TASKS),
+    "arm": one_of(*ARMS),
+    "algorithm": one_of(*dict.fromkeys(name for scale in SCALES.values() for name in scale.algorithms)),
+    "seed": whole(0),
+    "steps": whole(0),
+}
+_SHAPES: dict[str, Shape] = {
+    "agents": {
+        "settings": _SETTINGS,
+        "curve": many(many(number(), 4)),
+        "evaluation": each({"returns": many(number()), "successes": many(FLAG)}),
+        "seconds": each(number(0)),
+        "peak_memory_mb": number(0),
+        "machine": OBJECT,
+    },
+    "encoders": {
+        "task": one_of(*TASKS),
+        "encoder": one_of(UNTRAINED, *ENCODERS),
+        "seed": whole(0),
+        "scores": each(optional(number())),
+        "small_objects": {"class_accuracy": each(number()), "position_r2": each(number())},
+        "seconds": each(optional(number(0))),
+        "machine": OBJECT,
+    },
+    "ends": {"settings": _SETTINGS, "kinds": each(each(whole(0))), "machine": OBJECT},
+}
 
 
 def live_study(out: Path, scale_name: str) -> AgentStudy:
     """What is finished in the folder of a study."""
     records = {
-        kind: [_read(path) for path in sorted((out / runs).glob(f"*/{name}"))] for kind, (runs, name) in _KINDS.items()
+        kind: [_read(path, kind) for path in sorted((out / runs).glob(f"*/{name}"))]
+        for kind, (runs, name) in _KINDS.items()
     }
     return _study(scale_name, **records)
 
@@ -38,7 +67,7 @@ def published_study(folder: Path, scale_name: str) -> AgentStudy:
     Raises:
         ValueError: a file is damaged.
     """
-    records = {kind: [_read(path) for path in sorted((folder / kind).glob("*.json"))] for kind in _KINDS}
+    records = {kind: [_read(path, kind) for path in sorted((folder / kind).glob("*.json"))] for kind in _KINDS}
     return _study(scale_name, **records)
 
 
@@ -61,7 +90,7 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
         raise ValueError(f"nothing to publish: no cell of {out} is finished")
     for kind, (runs, name) in _KINDS.items():
         for path in sorted((out / runs).glob(f"*/{name}")):
-            content = _read(path)
+            content = _read(path, kind)
             if content.get("training"):
                 content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
             settings = content.get("settings", content)
@@ -80,11 +109,8 @@ def command_of(scale_name: str, kind: str, settings: dict[str, Any]) -> str:
     return f"{agent} --ends" if kind == "ends" else agent
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it and compute that cell again") from error
+def _read(path: Path, kind: str) -> dict[str, Any]:
+    return dict(read_json(path, _SHAPES[kind], remedy="remove it and compute that cell again"))
 
 
 def _study(

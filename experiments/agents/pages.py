@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from experiments.agents.tables import (
 )
 from experiments.committed import markdown_table
 from experiments.tables import Table
+from sparse_repr.json_reader import TEXT, many, read_json
 
 RESULTS = committed.RESULTS / "agents"
 """Published files, one folder per scale."""
@@ -86,7 +86,7 @@ def pictures(results: Path = RESULTS, linked: str = "../results/agents") -> str:
     found: list[str] = []
     for study in published(results):
         path = results / study.scale_name / CAPTIONS
-        listed = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        listed = read_json(path, many({"title": TEXT, "file": TEXT, "caption": TEXT})) if path.is_file() else []
         found += [
             f"**{entry['title']}**\n\n![{entry['title']}]({linked}/{study.scale_name}/{entry['file']})\n\n{entry['caption']}"
             for entry in listed

@@ -29,8 +29,10 @@ from rl.code_scaling import Scaling
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
+from sparse_repr.json_reader import FLAG, OBJECT, Shape, many, number, read_json
 
 RECORD = "agent-cell.json"
+_REMEDY = "remove it and compute that cell again"
 """File of an agent's folder that is written last: settings, curve, evaluation, seconds, memory and machine."""
 AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
@@ -51,7 +53,7 @@ def agent_is_finished(cell: AgentCell) -> bool:
 def _steps_taken(cell: AgentCell) -> int:
     if not agent_is_finished(cell):
         return 0
-    found = json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))["settings"]
+    found = read_json(cell.folder / RECORD, {"settings": OBJECT}, remedy=_REMEDY)["settings"]
     wanted = json.loads(json.dumps(cell.settings()))
     different = [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
@@ -266,7 +268,11 @@ def _peak_memory_mb() -> float:
 
 def describe_agent(cell: AgentCell) -> str:
     """One line about a finished agent."""
-    content = json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))
+    shape: Shape = {
+        "evaluation": {"source": {"returns": many(number()), "successes": many(FLAG)}},
+        "seconds": {"training": number(0)},
+    }
+    content = read_json(cell.folder / RECORD, shape, remedy=_REMEDY)
     source = content["evaluation"]["source"]
     return (
         f"{cell.name}: return {np.mean(source['returns']):.2f}, success {100 * np.mean(source['successes']):.0f} % "

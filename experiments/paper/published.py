@@ -7,7 +7,6 @@ published stays, although its run folders are not here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ from typing import Any
 from experiments.committed import PLACES, portable
 from experiments.paper.cells import METHODS, SCALES
 from experiments.paper.results import CSV, StudyResults, as_csv, live_results
-from experiments.paper.runs import Finished, in_order
+from experiments.paper.runs import RECORD_SHAPE, Finished, in_order
 from experiments.paper.sweep import FIRST_FRESH_SEED, SELECTION, read_selection
+from sparse_repr.evaluation_report import require_report
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.json_reader import OBJECT, read_json
 
 
 def publish(out: Path, folder: Path, scale_name: str) -> StudyResults:
@@ -70,10 +71,11 @@ def published_results(folder: Path, scale_name: str) -> StudyResults:
 
 def _read(path: Path) -> Finished:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Finished(path.parent, content["record"], content["report"])
-    except (json.JSONDecodeError, KeyError) as error:
+        content = read_json(path, {"record": RECORD_SHAPE, "report": OBJECT})
+        require_report(content["report"], "its report")
+    except ValueError as error:
         raise ValueError(f"{path} is no published cell ({error}): publish it again") from error
+    return Finished(path.parent, content["record"], content["report"])
 
 
 def all_published(results: Path) -> list[StudyResults]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +16,14 @@ from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import cpu_threads
 from sparse_repr.ensemble import pretrain_encoders
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.evaluation_report import read_report
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.json_reader import FLAG, OBJECT, TEXT, Shape, read_json, whole
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 
 RECORD = "cell.json"
+_REMEDY = "remove it and run the study again"
 """File of a stop's folder that is written last: settings, seconds and machine of a finished evaluation."""
 # what a folder needs to be evaluated; copied for a stop that the run goes on from
 _ARTEFACTS = ("config.json", "encoder.safetensors", "vae.safetensors")
@@ -28,8 +31,14 @@ _ARTEFACTS = ("config.json", "encoder.safetensors", "vae.safetensors")
 
 def stop_is_finished(cell: Cell, stop: Stop) -> bool:
     """Whether the evaluation of a cell at `stop` is there, done as it would be now."""
-    record = _read(cell.stop_folder(stop) / RECORD)
-    return record is not None and Stop(**record["evaluation"]) == stop
+    path = cell.stop_folder(stop) / RECORD
+    if not path.is_file():
+        return False
+    record = read_json(path, RECORD_SHAPE, remedy=_REMEDY)
+    try:
+        return Stop(**record["evaluation"]) == stop
+    except TypeError as error:
+        raise ValueError(f"{path} is damaged: evaluation has other entries ({error}); {_REMEDY}") from error
 
 
 def is_finished(cell: Cell) -> bool:
@@ -152,7 +161,7 @@ def _evaluate(cell: Cell, stop: Stop, seconds: dict[str, Any]) -> None:
 
 def describe(cell: Cell) -> str:
     """One line about a finished cell."""
-    report = json.loads((cell.folder / "metrics.json").read_text())
+    report = read_report(cell.folder)
     part, candidates = next((name, value) for name, value in report["images"].items() if name != "protocol")
     quality = candidates["model"]
     words = [
@@ -176,6 +185,21 @@ PAPER_CELLS = Procedure(
     arm=lambda cell: (cell.dataset, cell.method),
 )
 """How the cells of `experiments.paper.cells` are computed."""
+
+
+RECORD_SHAPE: Shape = {
+    "cell": TEXT,
+    "dataset": TEXT,
+    "method": TEXT,
+    "seed": whole(0),
+    "steps": whole(1),
+    "last": FLAG,
+    "training": OBJECT,
+    "evaluation": OBJECT,
+    "seconds": OBJECT,
+    "machine": OBJECT,
+}
+"""What a finished evaluation's `cell.json` holds at least."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +227,8 @@ def finished_cells(out: Path) -> list[Finished]:
     """
     found = []
     for path in [*out.glob(f"*/{RECORD}"), *out.glob(f"*/at-*/{RECORD}")]:
-        record, report = _read(path), _read(path.parent / "metrics.json")
-        if record is not None and report is not None:
-            found.append(Finished(path.parent, record, report))
+        with contextlib.suppress(FileNotFoundError):  # another process may be at work on it
+            found.append(Finished(path.parent, read_json(path, RECORD_SHAPE, remedy=_REMEDY), read_report(path.parent)))
     return in_order(found)
 
 
@@ -220,11 +243,3 @@ def in_order(evaluations: Sequence[Finished]) -> list[Finished]:
         return record["dataset"], known, method, record["seed"], record["steps"]
 
     return sorted(evaluations, key=place)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return content

@@ -23,7 +23,6 @@ Configurations that are arms of the paper's tables are those cells, not computed
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from sparse_repr import load_encoder
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import load_dataset
 from sparse_repr.files import write_json
+from sparse_repr.json_reader import OBJECT, each, read_json
 from sparse_repr.metrics import udr_scores
 
 SELECTION = "sweep-selection.json"
@@ -214,7 +214,7 @@ def select(scale: Scale, out: Path, *, published: Path | None = None, threads: i
 def read_selection(folder: Path) -> dict[str, Any] | None:
     """Content of `sweep-selection.json` in a folder; None where nothing has been chosen."""
     path = folder / SELECTION
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return dict(read_json(path, {"families": each(OBJECT)})) if path.is_file() else None
 
 
 def _agreement(cells: list[Cell], images: Any) -> tuple[list[float], list[float]]:
