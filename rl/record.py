@@ -37,6 +37,7 @@ from rl.recording import (
 )
 from sparse_repr.files import require_space
 from sparse_repr.interruption import stop_on_signal
+from sparse_repr.json_reader import parse_json
 
 # Between two moments at which a killed recording can be continued: what is done again then.
 _SAVE_S = 5.0
@@ -103,12 +104,11 @@ def _keyword_arguments(config: RecordConfig) -> dict[str, Any]:
     if config.env_kwargs is None:
         return {}
     try:
-        found = json.loads(config.env_kwargs)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"env_kwargs needs a JSON object, got {config.env_kwargs!r} ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f'env_kwargs needs a JSON object such as {{"domain": "source"}}, got {config.env_kwargs!r}')
-    return found
+        return dict(parse_json(config.env_kwargs, "it", remedy="quote it for the shell"))
+    except ValueError as error:
+        raise ValueError(
+            f'env_kwargs needs a JSON object such as {{"domain": "source"}}, got {config.env_kwargs[:60]!r} ({error})'
+        ) from error
 
 
 def record(config: RecordConfig, policy: Policy | None = None) -> Path:
@@ -191,7 +191,7 @@ def _is_finished(config: RecordConfig, out: Path) -> bool:
         raise FileExistsError(f"{out} exists; give --overwrite, or another --out")
     try:
         with h5py.File(out, "r") as file:
-            found = json.loads(file.attrs["settings"])
+            found = parse_json(file.attrs["settings"], "settings")
     except Exception as error:  # h5py raises nearly any type on a damaged file
         raise FileExistsError(f"{out} exists, and is no recording; give --overwrite, or another --out") from error
     compare_settings(out, found, _settings(config))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,15 @@ import numpy.typing as npt
 from rl.episodes import Moment
 from sparse_repr.data.contiguous import Layout, create_contiguous, write_array
 from sparse_repr.files import atomic_path, held_lock, replace_synced, write_json
+from sparse_repr.json_reader import Shape, many, parse_json, whole
+
+_PROGRESS: Shape = {
+    "episodes": many(many(whole(0), 2)),
+    "frames": whole(0),
+    "step": whole(0),
+    "stream": whole(0),
+    "brightest": whole(0),
+}
 
 
 class Factors:
@@ -188,7 +196,7 @@ def open_recording(out: Path, settings: Mapping[str, Any], *, frames: int, envir
         raise ValueError(f"{partial} is no plain file, and links are not followed: remove it, or choose another --out")
     try:
         with h5py.File(partial, "r") as file:
-            found = json.loads(file.attrs["settings"])
+            found = parse_json(file.attrs["settings"], "settings")
             earlier = int(file.attrs["frames_done"]) if "frames_done" in file.attrs else None
             shapes = {name: file[name].shape for name in ("images", "factor_values") if name in file}
             offsets = {name: file[name].id.get_offset() for name in shapes}
@@ -238,24 +246,18 @@ def _progress(out: Path, frames: int, environments: int) -> Moment | None:
     path = progress_path(out)
     if not path.is_file():
         return None
-    found = json.loads(path.read_bytes())
-    episodes = tuple((_whole(number), _whole(began)) for number, began in found["episodes"])
+    found = parse_json(path.read_bytes(), path.name, _PROGRESS)
+    episodes = tuple((number, began) for number, began in found["episodes"])
     if len(episodes) != environments:
         raise OtherSettingsError(
             f"{partial_path(out)} was recorded with other settings (envs: {len(episodes)} there, {environments} asked "
             "for): give the same ones, or another --out"
         )
-    numbers = {name: _whole(found[name]) for name in ("frames", "step", "stream", "brightest")}
+    numbers = {name: found[name] for name in ("frames", "step", "stream", "brightest")}
     moment = Moment(episodes=episodes, **numbers)
     if not moment.stream <= moment.frames <= frames or max(began for _, began in episodes) > moment.step:
         raise ValueError(f"{path.name} contradicts itself")
     return moment
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"needs a whole number, found {value!r}")
-    return value
 
 
 def _check_layout(

@@ -108,7 +108,7 @@ def test_an_option_that_the_encoder_cannot_have_is_named(saved: Path, tmp_path: 
         ({"observation_variance": np.full(8, -1.0)}, "observation needs finite means and finite variances of at least"),
         (
             {"observation_variance": np.ones(7)},
-            r"of shape \(7,\) for observation, found \(8,\) and \(7",
+            r".*of shape \(7,\) for observation, found \(8,\) and \(7",
         ),
         ({"observation_count": np.array(0.0)}, "observation_count needs a positive number, found 0.0"),
         ({"observation_count": np.ones(2)}, r"observation_count needs a positive number, found \[1.0, 1.0\]"),
@@ -116,7 +116,7 @@ def test_an_option_that_the_encoder_cannot_have_is_named(saved: Path, tmp_path: 
         ({"observation_mean": np.zeros(8, np.float32)}, "observation_mean needs float64, found float32"),
         (
             {"returns_mean": np.zeros(3), "returns_variance": np.ones(3)},
-            r"of shape \(\) for returns",
+            r".*of shape \(\) for returns",
         ),
         ({"returns_variance": np.array(np.inf)}, "returns needs finite means"),
         ({"clip_obs": np.array(-1.0)}, "clip_obs needs a positive number, found -1.0"),

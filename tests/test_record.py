@@ -71,7 +71,7 @@ def test_keyword_arguments_reach_the_environment(tmp_path: Path) -> None:
     assert np.unique(data.factor_values[:, 1]).tolist() == [0.5]
     with h5py.File(tmp_path / "f.h5") as file:
         assert json.loads(file.attrs["settings"])["env_kwargs"] == kwargs
-    for wrong in ("scales", "[1]"):
+    for wrong in ("scales", "[1]", "[" * 100_000):
         with pytest.raises(ValueError, match="env_kwargs needs a JSON object"):
             RecordConfig(ENV, "f.h5", env_kwargs=wrong)
 
@@ -200,3 +200,12 @@ def test_the_h5_data_set_needs_a_readable_file(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.h5: not a readable HDF5 file"):
         load_dataset("h5", tmp_path / "text.h5")
+
+
+def test_a_finished_file_whose_settings_are_none_is_no_recording(tmp_path: Path) -> None:
+    path = _record(tmp_path / "f.h5", frames=8)
+    for settings in ("[]", "[" * 100_000, "{"):
+        with h5py.File(path, "r+") as file:
+            file.attrs["settings"] = settings if len(settings) < 60_000 else settings[:60_000]
+        with pytest.raises(FileExistsError, match=r"f\.h5 exists, and is no recording; give --overwrite, or another"):
+            _record(path, frames=8, resume=True)
