@@ -17,6 +17,7 @@ from sparse_repr.data.decoding import resize_images
 from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.locate import locate
 from sparse_repr.data.pictures import fingerprint
+from sparse_repr.file_kinds import refuse_foreign
 
 __all__ = ["load_cars3d"]
 
@@ -81,6 +82,7 @@ def _slabs(files: Sequence[Path], image_size: int, progress: bool) -> Generator[
 
 
 def _read_views(path: Path) -> np.ndarray:
+    refuse_foreign(path, "a MATLAB 5 file")
     import scipy.io  # here: it takes longer to import than all other data sets together
 
     # whosmat reads names, shapes and classes alone: cell arrays, objects and functions are refused before any is built

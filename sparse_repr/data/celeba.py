@@ -16,6 +16,7 @@ from sparse_repr.data.base import FactorDataset, IntArray
 from sparse_repr.data.decoding import Preparation
 from sparse_repr.data.locate import locate
 from sparse_repr.data.picture_cache import cached_pictures
+from sparse_repr.file_kinds import refuse_foreign
 
 __all__ = ["load_celeba"]
 
@@ -105,6 +106,7 @@ def _read_table(path: Path, names: Sequence[str], *, header: bool) -> tuple[tupl
 
     With `header` the first line of names is preceded by a line that holds their count; a .csv has one header line.
     """
+    refuse_foreign(path, "a table of the pictures")
     lines = path.read_text(encoding="utf-8", errors="replace").replace(",", " ").splitlines()
     columns: tuple[str, ...] = ()
     if path.suffix == ".csv":

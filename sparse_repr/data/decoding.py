@@ -7,10 +7,15 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparse_repr.data.base import ImageArray
+from sparse_repr.file_kinds import found_instead
 
+# Pillow judges a picture by its content, not its name, and knows formats that start other programs (EPS: Ghostscript).
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+# Levels of 32 bits have no agreed white; of these two formats Pillow's 32-bit mode holds 16 bits.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B"})
 _ORIENTATION_TAG = 0x0112
 
@@ -45,9 +50,10 @@ def decode_picture(data: bytes, preparation: Preparation) -> ImageArray:
     Shrinking averages over the pixels it merges (antialiased, triangle filter). Transparent parts become white.
 
     Raises:
+        ValueError: not a JPEG, PNG, BMP, WebP, GIF, TIFF or PPM picture, or one of 32-bit or real levels.
         Exception: Pillow has many ways to say that a picture is damaged.
     """
-    with Image.open(io.BytesIO(data)) as opened:
+    with _open(data) as opened:
         picture: Image.Image = opened
         if preparation.crop is not None and opened.format == "JPEG":
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size at once; what is left keeps at least twice the
@@ -57,6 +63,9 @@ def decode_picture(data: bytes, preparation: Preparation) -> ImageArray:
                 opened.draft(None, (int(opened.width / spare), int(opened.height / spare)))
         if "exif" in opened.info:
             picture = ImageOps.exif_transpose(opened)
+        if picture.mode == "F" or (picture.mode == "I" and opened.format not in _SIXTEEN_BIT_FORMATS):
+            kind = "real numbers" if picture.mode == "F" else "32-bit numbers"
+            raise ValueError(f"its levels are {kind}, of which nothing says how bright they are; save it with 8 bits")
         picture = _flatten(picture, "L" if preparation.channels == 1 else "RGB")
         picture.load()
     if preparation.crop is not None:
@@ -72,8 +81,8 @@ def decode_picture(data: bytes, preparation: Preparation) -> ImageArray:
 
 
 def picture_kind(data: bytes) -> tuple[int, int, bool]:
-    """(height, width, whether it is grey) of a compressed picture, from its header alone."""
-    with Image.open(io.BytesIO(data)) as picture:
+    """(height, width, whether it is grey) of a compressed picture, from its header; raises as `decode_picture`."""
+    with _open(data) as picture:
         width, height = picture.size
         if "exif" in picture.info and picture.getexif().get(_ORIENTATION_TAG, 1) >= 5:  # lying on its side
             width, height = height, width
@@ -88,6 +97,16 @@ def resize_images(images: npt.NDArray[np.uint8], size: int) -> ImageArray:
     ]
     batch = np.stack(resized)
     return batch[:, None] if batch.ndim == 3 else np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+
+
+def _open(data: bytes) -> Image.Image:
+    found = found_instead(data)
+    if found is not None:
+        raise ValueError(f"expected a picture, found {found}")
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"expected one of {', '.join(_FORMATS)}, found bytes that start with {data[:16]!r}") from error
 
 
 def _flatten(picture: Image.Image, mode: str) -> Image.Image:

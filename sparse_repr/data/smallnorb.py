@@ -22,6 +22,7 @@ from sparse_repr.data.decoding import resize_images
 from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.locate import locate
 from sparse_repr.data.pictures import fingerprint
+from sparse_repr.file_kinds import refuse_foreign
 
 __all__ = ["load_smallnorb"]
 
@@ -147,6 +148,7 @@ def _slabs(
 @contextlib.contextmanager
 def _open(path: Path, shape: tuple[int, ...], magic: int) -> Iterator[IO[bytes]]:
     """The file, positioned behind its header, which must state this shape and type of numbers."""
+    refuse_foreign(path, "a file of smallNORB")
     with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
         found_magic, axes = _read_numbers(path, file, 2, np.dtype("<u4")).tolist()
         if found_magic != magic or axes != len(shape):

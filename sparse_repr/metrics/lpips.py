@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparse_repr.file_kinds import refuse_foreign
 from sparse_repr.files import cache_folder
 from sparse_repr.metrics.image_quality import image_pair
 
@@ -69,6 +70,7 @@ def _load_weights(path: Path) -> dict[str, Tensor]:
 
     if not path.is_file():
         raise FileNotFoundError(f"no LPIPS weights at {path}: fetch them with python -m sparse_repr.perceptual fetch")
+    refuse_foreign(path, "a safetensors file of VGG16 and the LPIPS heads")
     try:
         weights = {name: tensor.float() for name, tensor in load_file(path).items()}
     except SafetensorError as error:
