@@ -180,7 +180,7 @@ def test_continuous_values_are_binned_by_edges() -> None:
 
 def test_a_file_without_bins_has_values_but_no_indices(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["images"] = np.zeros((2, 1, 4, 4), np.uint8)
+        file["images"] = np.full((2, 1, 4, 4), 200, np.uint8)
         file["factor_values"] = np.zeros((2, 1), np.float32)
         file.attrs["factor_names"] = ["speed"]
     data = load_dataset("h5", tmp_path / "x.h5")

@@ -213,26 +213,28 @@ class FactorDataset:
     """(N,) int8: 0 train, 1 validation, 2 held out; None where the data set declares no partition of its own."""
 
     def __post_init__(self) -> None:
+        # of data sets from files there may be many, so the file is named
+        where = self.name if self.source == "drawn" else self.source
         for label, array in (("factors", self.factors), ("factor_values", self.factor_values)):
             expected = (len(self.store), len(self.factor_names))
             if array is not None and array.shape != expected:
-                raise ValueError(f"{self.name}: {label} needs shape {expected} (N, K), got {array.shape}")
+                raise ValueError(f"{where}: {label} needs shape {expected} (N, K), got {array.shape}")
         if self.partition is not None and (
             self.partition.shape != (len(self.store),) or not np.isin(self.partition, (0, 1, 2)).all()
         ):
             raise ValueError(
-                f"{self.name}: partition needs {len(self.store)} values 0 (train), 1 (validation) or 2 (held out), "
+                f"{where}: partition needs {len(self.store)} values 0 (train), 1 (validation) or 2 (held out), "
                 f"got shape {self.partition.shape} with values {np.unique(self.partition)[:5].tolist()}"
             )
         if self.factors is not None:
             if len(self.factor_sizes) != len(self.factor_names):
                 raise ValueError(
-                    f"{self.name}: factor_sizes {self.factor_sizes} needs one entry for each of {self.factor_names}"
+                    f"{where}: factor_sizes {self.factor_sizes} needs one entry for each of {self.factor_names}"
                 )
             for name, size, column in zip(self.factor_names, self.factor_sizes, self.factors.T, strict=True):
                 low, high = column.min(), column.max()
                 if low < 0 or high >= size:
-                    raise ValueError(f"{self.name}: factor {name!r} needs indices 0..{size - 1}, got {low}..{high}")
+                    raise ValueError(f"{where}: factor {name!r} needs indices 0..{size - 1}, got {low}..{high}")
 
     def __len__(self) -> int:
         return len(self.store)

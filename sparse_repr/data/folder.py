@@ -12,6 +12,7 @@ from sparse_repr.data.base import FactorDataset
 from sparse_repr.data.decoding import Preparation, picture_kind
 from sparse_repr.data.picture_cache import cached_pictures
 from sparse_repr.data.pictures import PICTURE_SUFFIXES, Pictures
+from sparse_repr.data.pixel_range import warn_of_dark_images
 
 __all__ = ["load_folder"]
 
@@ -57,29 +58,35 @@ def load_folder(
         return pictures.names, _preparation(path, pictures, image_size, progress)
 
     images = cached_pictures("folder", path, {"image_size": image_size}, choose, progress=progress, in_memory=in_memory)
-    return FactorDataset(name="folder", store=images.store, source=str(path))
+    return warn_of_dark_images(FactorDataset(name="folder", store=images.store, source=str(path)))
 
 
 def _preparation(path: Path, pictures: Pictures, image_size: int | None, progress: bool) -> Preparation:
     """What suits all pictures, from their headers."""
 
-    def kind(name: str) -> tuple[int, int, bool] | None:
+    def kind(name: str) -> tuple[int, int, bool] | str:
         try:
             return picture_kind(pictures.read(name))
-        except Exception:  # damaged pictures are counted and named when they are decoded
-            return None
+        except Exception as error:  # damaged pictures are counted and named when they are decoded
+            return f"{name} ({type(error).__name__}: {error})"
 
-    names, kinds = pictures.names, set()
+    names = pictures.names
+    kinds: set[tuple[int, int, bool]] = set()
+    first_problem = ""
     with (
         ThreadPoolExecutor() as pool,
         tqdm(total=len(names), desc=f"looking at {path.name}", unit="img", disable=not progress) as bar,
     ):
         for start in range(0, len(names), _NAMES_AT_ONCE):
             some = names[start : start + _NAMES_AT_ONCE]
-            kinds |= {found for found in pool.map(kind, some) if found is not None}
+            for found in pool.map(kind, some):
+                if isinstance(found, str):
+                    first_problem = first_problem or found
+                else:
+                    kinds.add(found)
             bar.update(len(some))
     if not kinds:
-        raise ValueError(f"{path}: none of its {len(names)} pictures can be read")
+        raise ValueError(f"{path}: none of its {len(names)} pictures can be read; the first was {first_problem}")
     channels = 1 if all(grey for _, _, grey in kinds) else 3
     sizes = {(height, width) for height, width, _ in kinds}
     if image_size is None and len(sizes) == 1:

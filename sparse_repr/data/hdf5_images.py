@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from sparse_repr.data.base import ImageArray, IntArray
+from sparse_repr.data.hdf5_files import Unreadable, damaged, find_dataset, open_hdf5
 from sparse_repr.data.image_cache import Slab
 
 _SLAB_BYTES = 12 * 1024**2
@@ -33,7 +33,7 @@ class ChunkedImages:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._images = h5py.File(path, "r")["images"]
+        self._images = find_dataset(path, open_hdf5(path), "images")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self._path}
@@ -63,7 +63,7 @@ class ChunkedImages:
             first, last = int(wanted[start]), int(wanted[end - 1])
             try:
                 images[start:end] = self._images[first : last + 1][wanted[start:end] - first]
-            except OSError as error:
+            except Exception as error:  # h5py raises nearly any type on a damaged file
                 raise OSError(f"{self._path}: images {first}..{last} cannot be read ({error}); get it again") from error
         return images[places]
 
@@ -72,7 +72,7 @@ def hdf5_slabs(
     path: Path,
     *,
     progress: bool,
-    unreadable: Callable[[Path, Exception], ValueError],
+    unreadable: Unreadable = damaged,
     channels_last: bool = False,
 ) -> Generator[Slab, None, None]:
     """The data set ``images`` of an HDF5 file from its first image to its last, some chunks at a time.
@@ -82,9 +82,12 @@ def hdf5_slabs(
         progress: show a progress bar.
         unreadable: the error to raise for a damaged chunk.
         channels_last: the file holds (N, H, W, C); slabs are (n, C, H, W) either way.
+
+    Raises:
+        ValueError: as `find_dataset`, or a damaged chunk.
     """
-    with h5py.File(path, "r") as file:
-        images = file["images"]
+    with open_hdf5(path) as file:
+        images = find_dataset(path, file, "images")
         count, chunk = len(images), _chunk_rows(images)
         item_bytes = int(np.prod(images.shape[1:]))
         rows = min(-(-_SLAB_BYTES // (item_bytes * chunk)) * chunk, max(1, _MOST_BYTES // item_bytes))
@@ -92,7 +95,7 @@ def hdf5_slabs(
             for start in range(0, count, rows):
                 try:
                     slab = images[start : start + rows]
-                except OSError as error:
+                except Exception as error:  # h5py raises nearly any type on a damaged file
                     raise unreadable(path, error) from error
                 yield Slab(slab.transpose(0, 3, 1, 2) if channels_last else slab)
                 bar.update(len(slab))

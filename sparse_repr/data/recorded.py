@@ -23,14 +23,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import ArrayImages, FactorDataset, ImageStore, IntArray
+from sparse_repr.data.hdf5_files import entries, find_dataset, open_hdf5, read_attributes, read_dataset
 from sparse_repr.data.hdf5_images import ChunkedImages, hdf5_slabs
 from sparse_repr.data.image_cache import CacheKey, ImageStream, cached_images, fits_in_memory, open_images
+from sparse_repr.data.own_factors import factor_indices, factor_names, factor_sizes, factor_units
 from sparse_repr.data.pictures import fingerprint
+from sparse_repr.data.pixel_range import warn_of_dark_images
 
 
 def bin_factors(values: npt.ArrayLike, bins: Sequence[npt.ArrayLike]) -> IntArray:
@@ -81,40 +83,53 @@ def load_recorded(
         raise ValueError("data set 'h5' needs a path (--data-path): the HDF5 file to read, for example from rl.record")
     if not path.is_file():
         raise FileNotFoundError(f"no HDF5 file at {path}")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    with file:
-        _check_images(path, file)
-        store = _images(path, file["images"], progress, in_memory, unpack)
-        names = tuple(str(name) for name in file.attrs.get("factor_names", ()))
-        sizes = tuple(int(size) for size in file.attrs.get("factor_sizes", ()))
-        factors = np.asarray(file["factors"], dtype=np.int64) if "factors" in file else None
-        values = np.asarray(file["factor_values"], dtype=np.float32) if "factor_values" in file else None
-        if (factors is not None or values is not None) and not names:
+    with open_hdf5(path) as file:
+        images = _find_images(path, file)
+        store = _images(path, images, progress, in_memory, unpack)
+        found_names, found_sizes = read_attributes(path, file, ("factor_names", "factor_sizes"), images)
+        names = () if found_names is None else factor_names(found_names, f"{path}: factor_names")
+        sizes = () if found_sizes is None else factor_sizes(found_sizes, f"{path}: factor_sizes")
+        factor_set, value_set = (_find_numbers(path, file, name, len(images)) for name in ("factors", "factor_values"))
+        if (factor_set is not None or value_set is not None) and not names:
             raise ValueError(f"{path}: an entry with factors needs the attribute 'factor_names' (K strings)")
+        factors = values = None
+        if factor_set is not None:
+            factors = factor_indices(read_dataset(path, factor_set), f"{path}: factors")
+        if value_set is not None:
+            values = factor_units(read_dataset(path, value_set), f"{path}: factor_values")
         if factors is None and values is not None and "factor_bins" in file:
-            factors, sizes = _binned(path, values, names, file["factor_bins"])
-    return FactorDataset(
-        name="h5",
-        store=store,
-        source=str(path),
-        factor_names=names,
-        factor_sizes=sizes,
-        factors=factors,
-        factor_values=values,
+            factors, sizes = _binned(path, values, names, file)
+    return warn_of_dark_images(
+        FactorDataset(
+            name="h5",
+            store=store,
+            source=str(path),
+            factor_names=names,
+            factor_sizes=sizes,
+            factors=factors,
+            factor_values=values,
+        )
     )
 
 
-def _check_images(path: Path, file: Any) -> None:
-    if "images" not in file:
-        raise ValueError(f"{path}: needs an entry 'images' of uint8 (N, C, H, W), found {sorted(file)}")
-    images = file["images"]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+def _find_images(path: Path, file: Any) -> Any:
+    images = find_dataset(path, file, "images")
+    if images is None:
+        raise ValueError(f"{path}: needs an entry 'images' of uint8 (N, C, H, W), found {entries(path, file)}")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not images.size:
         raise ValueError(
-            f"{path}: images needs uint8 (N, C, H, W) with C = 1 or 3, found {images.dtype} {images.shape}"
+            f"{path}: images needs uint8 (N, C, H, W), none of them 0, with C = 1 or 3, found {images.dtype} "
+            f"{images.shape}"
         )
+    return images
+
+
+def _find_numbers(path: Path, file: Any, name: str, items: int) -> Any:
+    """An entry with a row for each image, or None."""
+    found = find_dataset(path, file, name)
+    if found is not None and (found.ndim != 2 or len(found) != items):
+        raise ValueError(f"{path}: {name} needs shape ({items}, K), a row for each image, found {found.shape}")
+    return found
 
 
 def _images(path: Path, images: Any, progress: bool, in_memory: bool | None, unpack: bool) -> ImageStore:
@@ -122,16 +137,13 @@ def _images(path: Path, images: Any, progress: bool, in_memory: bool | None, unp
     if offset is not None:
         return open_images(path, offset, shape, in_memory=in_memory)
     if fits_in_memory(shape, in_memory):
-        try:
-            return ArrayImages(images[:])
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        return ArrayImages(read_dataset(path, images))
     if not unpack:
         return ChunkedImages(path)
     key = CacheKey("h5", path, fingerprint(path), {})
 
     def build() -> ImageStream:
-        return ImageStream(shape[0], shape[1:], hdf5_slabs(path, progress=progress, unreadable=_unreadable))
+        return ImageStream(shape[0], shape[1:], hdf5_slabs(path, progress=progress))
 
     try:
         return cached_images(key, build, in_memory=False).store
@@ -144,17 +156,18 @@ def _images(path: Path, images: Any, progress: bool, in_memory: bool | None, unp
         return ChunkedImages(path)
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path}: not a readable HDF5 file ({error})")
-
-
 def _binned(
-    path: Path, values: npt.NDArray[np.float32], names: tuple[str, ...], group: Any
+    path: Path, values: npt.NDArray[np.float32], names: tuple[str, ...], file: Any
 ) -> tuple[IntArray, tuple[int, ...]]:
-    missing = [name for name in names if name not in group]
+    found = {name: find_dataset(path, file, f"factor_bins/{name}") for name in names}
+    missing = [name for name, edges in found.items() if edges is None]
     if missing:
         raise ValueError(f"{path}: factor_bins needs edges for every factor, none found for {missing}")
-    bins = [np.asarray(group[name]) for name in names]
+    bins = []
+    for name, edges in found.items():
+        if edges.ndim != 1 or edges.dtype.kind not in "iuf":
+            raise ValueError(f"{path}: factor_bins/{name} needs ascending numbers, found {edges.dtype} {edges.shape}")
+        bins.append(read_dataset(path, edges))
     try:
         return bin_factors(values, bins), tuple(len(edges) + 1 for edges in bins)
     except ValueError as error:

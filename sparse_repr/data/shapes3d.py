@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from sparse_repr.data.base import FactorDataset, FloatArray, ImageStore, IntArray, full_grid
 from sparse_repr.data.file_images import stored_images
+from sparse_repr.data.hdf5_files import entries, find_dataset, open_hdf5, read_dataset
 from sparse_repr.data.hdf5_images import hdf5_slabs
 from sparse_repr.data.image_cache import CacheKey, ImageStream, cached_images
 from sparse_repr.data.locate import locate
@@ -69,19 +69,20 @@ def load_shapes3d(
 def _open(path: Path, factors: IntArray, sizes: tuple[int, ...], progress: bool) -> tuple[FloatArray, ImageStore]:
     items = len(factors)
     shape = (items, _SIDE, _SIDE, 3)
-    try:
-        with h5py.File(path, "r") as file:
-            for entry, expected in (("images", (shape, np.uint8)), ("labels", ((items, len(sizes)), np.float64))):
-                found = (file[entry].shape, file[entry].dtype)
-                if found != (expected[0], np.dtype(expected[1])):
-                    raise ValueError(
-                        f"{path}: {entry} needs shape {expected[0]} and dtype {np.dtype(expected[1])}, found "
-                        f"{found[0]} and {found[1]}; is this 3dshapes.h5?"
-                    )
-            labels = file["labels"][:]
-            offset = file["images"].id.get_offset()  # None where the data set is chunked
-    except (OSError, KeyError, AttributeError) as error:
-        raise _unreadable(path, error) from error
+    with open_hdf5(path, unreadable=_unreadable) as file:
+        arrays = {}
+        for entry, expected in (("images", (shape, np.uint8)), ("labels", ((items, len(sizes)), np.float64))):
+            array = find_dataset(path, file, entry, unreadable=_unreadable)
+            if array is None:
+                raise _unreadable(path, f"no {entry} among {entries(path, file)}")
+            if (array.shape, array.dtype) != (expected[0], np.dtype(expected[1])):
+                raise ValueError(
+                    f"{path}: {entry} needs shape {expected[0]} and dtype {np.dtype(expected[1])}, found "
+                    f"{array.shape} and {array.dtype}; is this 3dshapes.h5?"
+                )
+            arrays[entry] = array
+        labels = read_dataset(path, arrays["labels"], unreadable=_unreadable)
+        offset = arrays["images"].id.get_offset()  # None where the data set is chunked
     # each factor's values, read along its axis of the grid, must explain all labels
     strides = [int(np.prod(sizes[k + 1 :])) for k in range(len(sizes))]
     for k, name in enumerate(FACTOR_NAMES):
@@ -101,5 +102,5 @@ def _open(path: Path, factors: IntArray, sizes: tuple[int, ...], progress: bool)
     return labels.astype(np.float32), cached_images(key, build).store
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
+def _unreadable(path: Path, error: object) -> ValueError:
     return ValueError(f"{path}: not a readable 3dshapes.h5 ({error}); download it again")
