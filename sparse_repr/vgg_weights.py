@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr.artefact import FORMAT_VERSION, parse, serialise
+from sparse_repr.file_kinds import refuse_foreign
 from sparse_repr.files import cache_folder, write_bytes
 
 # The convolutions of VGG16 by their place in torchvision's `features`, and the widths they put out.
@@ -79,12 +80,15 @@ def read_arrays(content: bytes, origin: str) -> dict[str, Any]:
     try:
         loaded = _ArraysOnly(io.BytesIO(content)).load()
     except Exception as error:  # a damaged pickle raises nearly any type
-        raise ValueError(f"{origin}: refused, {error}") from error
-    pending = [loaded]
+        raise ValueError(f"{origin}: refused, {error or type(error).__name__}") from error
+    pending, seen = [loaded], set()
     while pending:
         entry = pending.pop()
         if isinstance(entry, dict) and all(isinstance(name, str) for name in entry):
-            pending += entry.values()
+            # a pickled dict may hold itself, or one dict a million times
+            if id(entry) not in seen:
+                seen.add(id(entry))
+                pending += entry.values()
         elif not isinstance(entry, np.ndarray) or entry.dtype != np.float32:
             raise ValueError(f"{origin}: refused, expected dicts of float32 arrays, found {type(entry).__name__}")
     if not isinstance(loaded, dict):
@@ -117,7 +121,7 @@ def check_tensors(tensors: Mapping[str, Tensor], origin: str) -> dict[str, Tenso
     """The convolutions (and LPIPS heads, where there are any) among `tensors`, after checking shapes and dtypes.
 
     Raises:
-        ValueError: a convolution is missing, or has another shape or dtype; all differences are listed.
+        ValueError: a convolution is missing, has another shape or dtype, or is not finite; differences are listed.
     """
     expected: dict[str, tuple[int, ...]] = {}
     width = 3
@@ -132,8 +136,13 @@ def check_tensors(tensors: Mapping[str, Tensor], origin: str) -> dict[str, Tenso
         found = tensors.get(name)
         if not isinstance(found, Tensor):
             problems.append(f"missing {name}")
-        elif tuple(found.shape) != shape or found.dtype != torch.float32:
-            problems.append(f"{name}: expected {shape} float32, found {tuple(found.shape)} {found.dtype}")
+        elif tuple(found.shape) != shape or found.dtype != torch.float32 or found.layout != torch.strided:
+            problems.append(
+                f"{name}: expected {shape} float32, found {tuple(found.shape)} {found.dtype}"
+                f"{'' if found.layout == torch.strided else f' ({found.layout})'}"
+            )
+        elif not found.isfinite().all():
+            problems.append(f"{name}: expected finite numbers, found others")
     if problems:
         raise ValueError(f"{origin}: not the weights of VGG16: {'; '.join(problems[:5])}")
     return {name: tensors[name] for name in expected}
@@ -245,15 +254,15 @@ def _ways() -> str:
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:
+    refuse_foreign(file, "VGG16 weights (.safetensors, or a torchvision state dict)")
     try:
         if file.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # both raise many types for damaged or malicious files
-        raise ValueError(
-            f"{file}: refused as VGG16 weights, nothing in it was run: {str(error).splitlines()[0]}"
-        ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # an error may come without words
+        raise ValueError(f"{file}: refused as VGG16 weights, nothing in it was run: {reason}") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{file}: expected a state dict of VGG16, found {type(state).__name__}")
     return check_tensors(state, str(file))

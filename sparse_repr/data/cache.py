@@ -37,7 +37,7 @@ def cached_array(
     def load() -> _Bytes | None:
         try:
             array = np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
-        except (ValueError, EOFError, OSError):
+        except Exception:  # numpy raises nearly any type on a damaged header
             return None
         return np.asarray(array) if array.dtype == np.uint8 and array.shape == shape else None
 

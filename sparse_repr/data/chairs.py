@@ -27,7 +27,7 @@ FACTOR_NAMES = ("model", "azimuth", "elevation")
 # give the same view.
 CROP = 400 / 600
 # <model>/renders/image_<number>_p<elevation>_t<azimuth>_r<distance>.png
-_RENDERING = re.compile(r"(?:^|/)([^/]+)/renders/image_\d+_p(\d+)_t(\d+)_r\d+\.png$")
+_RENDERING = re.compile(r"(?:^|/)([^/]+)/renders/image_\d+_p(\d{1,9})_t(\d{1,9})_r\d+\.png$")
 _ADVICE = (
     "Download rendered_chairs.tar (Aubry et al. 2014, https://www.di.ens.fr/willow/research/seeing3Dchairs/) and name "
     "the file, or the folder that holds it, as the data path (--data-path), or put it into the folder named by "

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from sparse_repr.data.base import FactorDataset, PackedBits, full_grid
 from sparse_repr.data.cache import cached_array
+from sparse_repr.data.hdf5_files import find_dataset, open_hdf5, read_dataset
+from sparse_repr.data.npz_files import NpzFile
 from sparse_repr.data.sprite_geometry import IMAGE_SIZE, render_sprites
 
 __all__ = ["FACTOR_NAMES", "FACTOR_SIZES", "load_dsprites", "render_sprites"]
@@ -143,19 +142,13 @@ def read_official(path: Path, *, items: int = ITEMS, progress: bool = True) -> _
     bits = np.empty((items, _ROW_BYTES), dtype=np.uint8)
     done = 0
     with tqdm(total=items, desc=f"packing {path.name}", unit="img", disable=not progress) as bar:
-        try:
-            slabs = _npz_slabs(path, items) if path.suffix == ".npz" else _hdf5_slabs(path, items)
-            for slab in slabs:
-                if slab.max() > 1:
-                    raise ValueError(f"{path}: imgs needs pixels 0 or 1, found {slab.max()} near item {done}")
-                bits[done : done + len(slab)] = np.packbits(slab.reshape(len(slab), -1), axis=1)
-                done += len(slab)
-                bar.update(len(slab))
-        except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
-            raise ValueError(
-                f"{path}: not a readable dSprites file ({error}); download {OFFICIAL_STEM}{path.suffix} again, "
-                "or leave the path out to draw the same grid"
-            ) from error
+        slabs = _npz_slabs(path, items) if path.suffix == ".npz" else _hdf5_slabs(path, items)
+        for slab in slabs:
+            if slab.max() > 1:
+                raise ValueError(f"{path}: imgs needs pixels 0 or 1, found {slab.max()} near item {done}")
+            bits[done : done + len(slab)] = np.packbits(slab.reshape(len(slab), -1), axis=1)
+            done += len(slab)
+            bar.update(len(slab))
     if done != items:
         raise ValueError(f"{path}: expected {items} images, the data ended after {done}")
     return bits
@@ -176,35 +169,40 @@ def _check_order(path: Path, classes: npt.NDArray[np.int64], items: int) -> None
         raise ValueError(f"{path}: latents classes are not in grid order (last factor fastest); the file was changed")
 
 
-def _read_header(path: Path, name: str, file: IO[bytes], expected: tuple[object, object]) -> None:
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{path}: {name} has the unknown .npy version {version}")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read(file)
-    _check_array(path, name, (shape, dtype), expected)
-    if fortran_order:
-        raise ValueError(f"{path}: {name} needs C order, found Fortran order")
-
-
 def _npz_slabs(path: Path, items: int) -> Iterator[_Bits]:
     # The entry `metadata` is a pickle and is never opened; np.load would also inflate all 3 GB of imgs at once.
-    with zipfile.ZipFile(path) as archive:
-        with archive.open("latents_classes.npy") as file:
-            _read_header(path, "latents_classes", file, ((items, 6), np.dtype(np.int64)))
-            _check_order(path, np.frombuffer(file.read(items * 48), dtype=np.int64).reshape(items, 6), items)
-        with archive.open("imgs.npy") as file:
-            _read_header(path, "imgs", file, ((items, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8)))
-            for start in range(0, items, _SLAB):
-                count = min(_SLAB, items - start)
-                yield np.frombuffer(file.read(count * IMAGE_SIZE**2), dtype=np.uint8).reshape(count, IMAGE_SIZE, -1)
+    file = NpzFile(path, _unreadable)
+    for name, shape, dtype in (
+        ("latents_classes", (items, 6), np.dtype(np.int64)),
+        ("imgs", (items, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8)),
+    ):
+        header = file.header(name)
+        _check_array(path, name, (header.shape, header.dtype), (shape, dtype))
+        if header.fortran_order:
+            raise ValueError(f"{path}: {name} needs C order, found Fortran order")
+    _check_order(path, file.read("latents_classes"), items)
+    yield from file.slabs("imgs", rows=_SLAB)
 
 
-def _hdf5_slabs(path: Path, items: int) -> Iterable[_Bits]:
-    with h5py.File(path, "r") as file:
-        classes, images = file["latents/classes"], file["imgs"]
-        _check_array(path, "latents/classes", (classes.shape, classes.dtype), ((items, 6), np.dtype(np.int64)))
-        _check_order(path, classes[:], items)
-        _check_array(path, "imgs", (images.shape, images.dtype), ((items, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8)))
+def _hdf5_slabs(path: Path, items: int) -> Iterator[_Bits]:
+    with open_hdf5(path, unreadable=_unreadable) as file:
+        arrays = {}
+        for name, shape, dtype in (
+            ("latents/classes", (items, 6), np.dtype(np.int64)),
+            ("imgs", (items, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8)),
+        ):
+            array = find_dataset(path, file, name, unreadable=_unreadable)
+            if array is None:
+                raise _unreadable(path, f"no {name} in it")
+            _check_array(path, name, (array.shape, array.dtype), (shape, dtype))
+            arrays[name] = array
+        _check_order(path, read_dataset(path, arrays["latents/classes"], unreadable=_unreadable), items)
         for start in range(0, items, _SLAB):
-            yield images[start : start + _SLAB]
+            yield read_dataset(path, arrays["imgs"], slice(start, start + _SLAB), unreadable=_unreadable)
+
+
+def _unreadable(path: Path, error: object) -> ValueError:
+    return ValueError(
+        f"{path}: not a readable dSprites file ({error}); download {OFFICIAL_STEM}{path.suffix} again, or leave the "
+        "path out to draw the same grid"
+    )

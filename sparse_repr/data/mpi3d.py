@@ -6,20 +6,14 @@ Gondal et al., "On the Transfer of Inductive Bias from Simulation to the Real Wo
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Generator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from tqdm import tqdm
 
 from sparse_repr.data.base import FactorDataset, ImageStore, full_grid
-from sparse_repr.data.file_images import stored_images
-from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.locate import locate
-from sparse_repr.data.pictures import fingerprint
+from sparse_repr.data.npz_files import NpzFile
+from sparse_repr.data.npz_images import npz_images
 
 __all__ = ["load_mpi3d"]
 
@@ -35,9 +29,6 @@ FACTOR_NAMES = (
 FACTOR_SIZES = (6, 6, 2, 3, 3, 40, 40)
 
 _SIDE = 64
-_ENTRY = "images.npy"
-_SLAB_ROWS = 1024
-_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, KeyError, zlib.error, NotImplementedError)
 _ADVICE = (
     "Download mpi3d_real.npz, mpi3d_realistic.npz or mpi3d_toy.npz (see "
     "https://github.com/rr-learning/disentanglement_dataset) and name the file, or the folder that holds it, as the "
@@ -83,62 +74,15 @@ def load_mpi3d(
 
 
 def _open(path: Path, items: int, progress: bool) -> ImageStore:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            with archive.open(_ENTRY) as entry:
-                _read_header(path, entry, items)
-                header_bytes = entry.tell()
-            member = archive.getinfo(_ENTRY)
-    except _DAMAGED as error:
-        raise _unreadable(path, error) from error
-    if member.compress_type == zipfile.ZIP_STORED:
-        offset = _data_offset(path, member) + header_bytes
-        return stored_images(path, offset, (items, _SIDE, _SIDE, 3), channels_last=True)
-    key = CacheKey("mpi3d", path, fingerprint(path), {})
-    return cached_images(key, lambda: ImageStream(items, (3, _SIDE, _SIDE), _slabs(path, items, progress))).store
-
-
-def _read_header(path: Path, entry: IO[bytes], items: int) -> None:
-    """Move past the .npy header of the pixels, after checking it; nothing is unpickled."""
-    expected = ((items, _SIDE, _SIDE, 3), False, np.dtype(np.uint8))
-    try:
-        version = np.lib.format.read_magic(entry)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        found = read(entry)
-    except ValueError as error:
-        raise _unreadable(path, error) from error
-    if found != expected:
+    shape = (items, _SIDE, _SIDE, 3)
+    file = NpzFile(path, _unreadable)
+    header = file.header("images")
+    if header != (shape, False, np.dtype(np.uint8)):
         raise ValueError(
-            f"{path}: images needs shape {expected[0]} and dtype uint8 in C order, found {found[0]} and {found[2]}"
-            f"{' in Fortran order' if found[1] else ''}; is this an MPI3D file?"
+            f"{path}: images needs shape {shape} and dtype uint8 in C order, found {header.shape} and {header.dtype}"
+            f"{' in Fortran order' if header.fortran_order else ''}; is this an MPI3D file?"
         )
-
-
-def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where an uncompressed member's bytes start: behind its local header, which ends in two fields of stated size."""
-    with path.open("rb") as file:
-        file.seek(member.header_offset + 26)
-        name_bytes, extra_bytes = np.frombuffer(file.read(4), dtype="<u2").tolist()
-    return int(member.header_offset + 30 + name_bytes + extra_bytes)
-
-
-def _slabs(path: Path, items: int, progress: bool) -> Generator[Slab, None, None]:
-    with (
-        zipfile.ZipFile(path) as archive,
-        archive.open(_ENTRY) as entry,
-        tqdm(total=items, desc=f"inflating {path.name}", unit="img", disable=not progress) as bar,
-    ):
-        _read_header(path, entry, items)
-        for start in range(0, items, _SLAB_ROWS):
-            count = min(_SLAB_ROWS, items - start)
-            try:
-                data = entry.read(count * _SIDE * _SIDE * 3)
-            except _DAMAGED as error:
-                raise _unreadable(path, error) from error
-            if len(data) != count * _SIDE * _SIDE * 3:
-                raise _unreadable(path, f"images ends after item {start}")
-            yield Slab(np.frombuffer(data, dtype=np.uint8).reshape(count, _SIDE, _SIDE, 3).transpose(0, 3, 1, 2))
-            bar.update(count)
+    return npz_images(file, "images", shape, dataset="mpi3d", channels_last=True, progress=progress)
 
 
 def _unreadable(path: Path, error: object) -> ValueError:

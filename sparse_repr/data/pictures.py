@@ -8,16 +8,23 @@ import os
 import tarfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import Protocol
+
+from sparse_repr.file_kinds import refuse_foreign
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 # No picture is larger than this; a small compressed member may claim any size.
 _LARGEST_PICTURE_BYTES = 256 * 1024**2
 _TAR_BLOCK = 512
+# Long names and the like; tarfile needs quadratic time for some contents of them.
+_LARGEST_TAR_EXTENSION_BYTES = 16 * 1024
+_TAR_EXTENSIONS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
+)  # fmt: skip
 
 
 class Pictures(Protocol):
@@ -50,15 +57,16 @@ def open_pictures(place: Path) -> Iterator[Pictures]:
 
     Raises:
         ValueError: another kind of file, a damaged or cut-off archive, or a member that points outside the archive
-            (an absolute path, ``..``, a link); the message names the file.
+            (an absolute path, ``..``, a link) or is sparse; the message names the file.
     """
     if place.is_dir():
         yield _FolderPictures(place)
         return
+    refuse_foreign(place, "a folder, a .zip or an uncompressed .tar")
     if place.suffix.lower() == ".zip":
         try:
             archive = zipfile.ZipFile(place)
-        except zipfile.BadZipFile as error:
+        except Exception as error:  # zipfile raises more than it documents on damaged directories
             raise _damaged(place, error) from error
         with archive:
             yield _ZipPictures(place, archive)
@@ -119,26 +127,39 @@ class _ZipPictures:
         return self._archive.read(member)
 
 
+class _PlainMember(tarfile.TarInfo):
+    """A tar header that claims nothing which tarfile would follow in circles or for hours."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainMember:
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0:
+            raise ValueError(f"{member.name!r} claims {member.size} bytes")
+        if member.type in _TAR_EXTENSIONS and member.size > _LARGEST_TAR_EXTENSION_BYTES:
+            raise ValueError(f"{member.name!r} is a header of {member.size} bytes")
+        return member
+
+
 class _TarPictures:
     def __init__(self, place: Path, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._members: dict[str, tuple[int, int]] = {}
-        try:
-            # mode "r:" takes no compression: members can then be read at their offset, by any thread
-            with tarfile.open(place, "r:") as archive:
-                for member in archive:
-                    _refuse_outside(place, member.name)
-                    if member.issym() or member.islnk():
-                        raise ValueError(
-                            f"{place}: member {member.name!r} is a link, which no official file holds; nothing was "
-                            "read: get the archive from its official place"
-                        )
-                    if member.isfile() and _is_picture(member.name):
-                        self._members[member.name] = (member.offset_data, member.size)
-                end = archive.offset
-        except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise _damaged(place, error) from error
+        size = os.fstat(descriptor).st_size
+        end = 0
+        for member, next_header in _tar_members(place):
+            end = next_header
+            _refuse_outside(place, member.name)
+            kind = "a link" if member.issym() or member.islnk() else "sparse" if member.issparse() else None
+            if kind is not None:
+                raise ValueError(
+                    f"{place}: member {member.name!r} is {kind}, which no official file holds; nothing was read: get "
+                    "the archive from its official place"
+                )
+            if member.size < 0 or (member.isfile() and member.offset_data + member.size > size):
+                raise _damaged(place, f"member {member.name!r} claims {member.size} bytes, the archive has {size}")
+            if member.isfile() and _is_picture(member.name):
+                self._members[member.name] = (member.offset_data, member.size)
         self.names = tuple(sorted(self._members))
         # A whole archive ends in a block of zeros; one cut off between two members looks complete to tarfile.
         if self._read_at(end, _TAR_BLOCK) != bytes(_TAR_BLOCK):
@@ -161,6 +182,24 @@ class _TarPictures:
         return self._read_at(offset, size)
 
 
+def _tar_members(place: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Every member of an uncompressed tar, and where the next one's header must be."""
+    try:
+        # mode "r:" takes no compression: members can then be read at their offset, by any thread
+        archive = tarfile.open(place, "r:", tarinfo=_PlainMember)  # noqa: SIM115 (closed below)
+    except Exception as error:  # tarfile raises more than it documents on damaged headers
+        raise _damaged(place, error) from error
+    with archive:
+        while True:
+            try:
+                member = archive.next()
+            except Exception as error:
+                raise _damaged(place, error) from error
+            if member is None:
+                return
+            yield member, archive.offset
+
+
 def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, int]]:
     """(path below `folder`, bytes, time of change in ns) of every visible file with one of the suffixes, unsorted."""
     pending = [""]
@@ -174,6 +213,11 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, in
                 # a linked folder may lead back to its own parent; linked files are welcome
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(f"{name}/")
-                elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
-                    stat = entry.stat()
-                    yield name, stat.st_size, stat.st_mtime_ns
+                elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                    try:
+                        stat = entry.stat()
+                    except OSError:  # a link to itself or to nothing: reading it says so, which is counted and named
+                        yield name, 0, 0
+                        continue
+                    if S_ISREG(stat.st_mode):
+                        yield name, stat.st_size, stat.st_mtime_ns
