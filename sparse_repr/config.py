@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sparse_repr.data import DATASETS
+from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.feature_distance import parse_layers
 from sparse_repr.initialisation import INITIALISATIONS
@@ -39,9 +40,13 @@ class PretrainConfig:
     dataset: str = "dsprites"
     """Data set. Drawn, no files needed: dsprites (the official file is used when found), dsprites_color,
     dsprites_noise, chairs3d, faces. From your files: celeba, chairs, shapes3d, mpi3d, cars3d, smallnorb. Your own:
-    folder (of pictures) or h5 (written by rl.record). python -m sparse_repr.data NAME describes each."""
+    folder (of pictures), npz (an array images) or h5 (written by rl.record). python -m sparse_repr.data NAME describes
+    each."""
     data_path: str | None = None
     """Your own copy of the data, a file or a folder; without it the folder named by SPARSE_REPR_DATA is searched."""
+    factor_sizes: str | None = None
+    """Numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors that are in the order of a
+    grid, the last factor changing fastest."""
     objective: str = "sparse"
     """What is minimised:
     vae: the evidence lower bound (Kingma and Welling 2013);
@@ -202,6 +207,8 @@ class PretrainConfig:
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
         self._check_schedules()
         lookup(DATASETS, self.dataset, "data set")
+        if self.factor_sizes is not None:
+            parse_factor_sizes(self.factor_sizes)
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
         self.objective_weights()

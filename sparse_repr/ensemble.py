@@ -132,7 +132,7 @@ def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int
     first = configs[0]
     with contextlib.ExitStack() as stack:
         stack.enter_context(cpu_threads(first.threads))
-        data = load_dataset(first.dataset, first.data_path)
+        data = load_dataset(first.dataset, first.data_path, factor_sizes=first.factor_sizes)
         runs = []
         for config in configs:
             trainer, writer = stack.enter_context(opened_run(config, data))
@@ -142,8 +142,11 @@ def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int
 
 
 def _train_sequentially(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
-    sources = {(config.dataset, config.data_path) for config in configs}
-    data = load_dataset(*sources.pop()) if len(sources) == 1 else None
+    sources = {(config.dataset, config.data_path, config.factor_sizes) for config in configs}
+    data = None
+    if len(sources) == 1:
+        dataset, path, sizes = sources.pop()
+        data = load_dataset(dataset, path, factor_sizes=sizes)
     outcomes = [_train_alone(config, data, on_steps) for config in configs]
     failed = [str(error) for error in outcomes if error is not None]
     if failed:

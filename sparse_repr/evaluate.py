@@ -60,6 +60,9 @@ class EvaluateConfig:
     sees about 100 images a second on two cores."""
     data_path: str | None = None
     """Your own copy of the data; by default the path the run was trained with."""
+    factor_sizes: str | None = None
+    """Numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors that are in the order of a
+    grid, the last factor changing fastest; by default those the run was trained with."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     threads: int | None = None
@@ -115,7 +118,11 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
     encoder = load_encoder(run)
     vae, _ = load_vae(run)
     settings = read_settings(run)
-    data = load_dataset(settings["dataset"], config.data_path or settings["data_path"])
+    data = load_dataset(
+        settings["dataset"],
+        config.data_path or settings["data_path"],
+        factor_sizes=config.factor_sizes or settings.get("factor_sizes"),
+    )
     if data.image_shape != encoder.image_shape:
         raise ValueError(
             f"{run} was trained on images {encoder.image_shape}, {data.source} has {data.image_shape}: "

@@ -67,7 +67,11 @@ def opened_run(
             return open_run_folder(config)
 
         state = shares.from_first(claim)
-        trainer = Trainer(config, load_dataset(config.dataset, config.data_path) if data is None else data, shares)
+        trainer = Trainer(
+            config,
+            load_dataset(config.dataset, config.data_path, factor_sizes=config.factor_sizes) if data is None else data,
+            shares,
+        )
         stack.callback(trainer.batches.close)
         if state is not None:
             trainer.load_state(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sparse_repr.data.base import ArrayImages, FactorDataset, MappedImages, PackedBits
@@ -17,6 +17,8 @@ from sparse_repr.data.faces import load_faces
 from sparse_repr.data.file_images import FileImages
 from sparse_repr.data.folder import load_folder
 from sparse_repr.data.mpi3d import load_mpi3d
+from sparse_repr.data.npz import load_npz
+from sparse_repr.data.own_factors import label_by_order, parse_factor_sizes
 from sparse_repr.data.recorded import load_recorded
 from sparse_repr.data.shapes3d import load_shapes3d
 from sparse_repr.data.smallnorb import load_smallnorb
@@ -36,21 +38,29 @@ DATASETS: dict[str, Callable[[Path | None], FactorDataset]] = {
     "folder": load_folder,
     "h5": load_recorded,
     "mpi3d": load_mpi3d,
+    "npz": load_npz,
     "shapes3d": load_shapes3d,
     "smallnorb": load_smallnorb,
 }
 
 
-def load_dataset(name: str, path: str | os.PathLike[str] | None = None) -> FactorDataset:
+def load_dataset(
+    name: str, path: str | os.PathLike[str] | None = None, *, factor_sizes: str | Sequence[int] | None = None
+) -> FactorDataset:
     """Load a data set by its name in `DATASETS`.
 
     Args:
         name: for example ``"dsprites"``.
         path: the user's own copy, a file or a folder; each loader documents what it takes and what it does without.
+        factor_sizes: for images without factors that are in the order of a full grid, the last factor changing
+            fastest: the numbers of values, as they are or as a text such as ``"6,6,2,3,3,40,40"``.
 
     Raises:
-        ValueError: unknown name (close matches are suggested), or a file that is not what the loader expects.
+        ValueError: unknown name (close matches are suggested), a file that is not what the loader expects, or
+            `factor_sizes` whose product is not the number of images.
         FileNotFoundError: `path` does not exist.
     """
     loader = lookup(DATASETS, name, "data set")
-    return loader(None if path is None else Path(path))
+    sizes = () if factor_sizes is None else parse_factor_sizes(factor_sizes)
+    dataset = loader(None if path is None else Path(path))
+    return label_by_order(dataset, sizes) if sizes else dataset

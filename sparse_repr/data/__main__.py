@@ -50,6 +50,7 @@ def show(
     /,
     path: Annotated[Path | None, tyro.conf.arg(aliases=["--data-path"])] = None,
     out: Path | None = None,
+    factor_sizes: str | None = None,
 ) -> None:
     """Print what a data set is and write a contact sheet of it.
 
@@ -57,8 +58,10 @@ def show(
         name: the data set.
         path: your own copy, a file or a folder; without it the folder named by SPARSE_REPR_DATA is searched.
         out: the PNG file to write; NAME.png in the current folder when left out.
+        factor_sizes: numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors in the order
+            of a grid (last factor fastest).
     """
-    dataset = load_dataset(name, path)
+    dataset = load_dataset(name, path, factor_sizes=factor_sizes)
     print(report(dataset))
     sheet = out if out is not None else Path(f"{name}.png")
     write_contact_sheet(dataset, sheet)

@@ -82,20 +82,21 @@ def factor_sizes(found: Any, where: str) -> tuple[int, ...]:
     return tuple(int(size) for size in array)
 
 
-def parse_factor_sizes(text: str) -> tuple[int, ...]:
-    """Numbers of values of factors from a text such as ``"6,6,2,3,3,40,40"``.
+def parse_factor_sizes(given: str | Sequence[int]) -> tuple[int, ...]:
+    """Numbers of values of factors, from numbers or a text such as ``"6,6,2,3,3,40,40"``.
 
     Raises:
-        ValueError: not whole numbers of at least 1, separated by commas.
+        ValueError: not whole numbers of at least 1, or in a text not separated by commas.
     """
+    parts = given.split(",") if isinstance(given, str) else given
     try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
+        sizes = tuple(int(part) for part in parts)
+    except (TypeError, ValueError):
         sizes = ()
     if not sizes or min(sizes) < 1:
         raise ValueError(
             "factor_sizes needs whole numbers of at least 1, separated by commas, such as 6,6,2,3,3,40,40, got "
-            f"{text!r}"
+            f"{given!r}"
         )
     return sizes
 
