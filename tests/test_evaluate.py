@@ -192,7 +192,7 @@ def test_errors_name_what_is_missing(tiny_run: Path, tmp_path: Path, capsys: pyt
 def test_data_of_another_shape_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_run, tmp_path / "run")
     with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["images"] = np.zeros((20, 3, 32, 32), np.uint8)
+        file["images"] = np.full((20, 3, 32, 32), 255, np.uint8)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "dataset": "h5"}))
     with pytest.raises(ValueError, match=r"trained on images \(1, 64, 64\), .*other\.h5 has \(3, 32, 32\)"):

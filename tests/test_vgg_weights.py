@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from sparse_repr import perceptual, vgg_weights
-from sparse_repr.vgg_weights import CONVOLUTIONS, convert_checkpoint, load_vgg16, read_arrays
+from sparse_repr.vgg_weights import CONVOLUTIONS, check_tensors, convert_checkpoint, load_vgg16, read_arrays
 
 WIDTHS = [3, *CONVOLUTIONS.values()]
 
@@ -215,3 +215,25 @@ def test_the_command_line_explains_itself(capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setattr(perceptual, "fetch_vgg16", fail)
     assert perceptual.main(["fetch"]) == 2
     assert "error: no network" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_or_not_plain_and_errors_without_words_are_refused(
+    checkpoint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = convert_checkpoint(checkpoint, "weights")
+    path = tmp_path / "vgg.pth"
+    bias = tensors["features.0.bias"]
+    for change, message in (
+        (torch.full_like(bias, float("nan")), "expected finite numbers, found others"),
+        (bias.to_sparse(), r"found \(64,\) torch\.float32 \(torch\.sparse_coo\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"weights: .*features\.0\.bias: .*{message}"):
+            check_tensors({**tensors, "features.0.bias": change}, "weights")
+    torch.save({}, path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(ValueError, match=r"vgg\.pth: refused as VGG16 weights, nothing in it was run: EOFError"):
+        load_vgg16(path)
