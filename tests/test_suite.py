@@ -75,15 +75,15 @@ EXPECTED: dict[str, tuple[float, float, float]] = {
     "dci_histogram_disentanglement": (1.000, 0.000, 0.4867),
     "dci_histogram_completeness": (1.000, 0.000, 0.6863),
     "dci_histogram_informativeness": (1.000, 0.237, 0.8938),
-    "dci_forest_disentanglement": (0.895, 0.000, 0.0736),
-    "dci_forest_completeness": (0.895, 0.000, 0.1364),
-    "dci_forest_informativeness": (1.000, 0.287, 0.9625),
+    "dci_forest_disentanglement": (1.000, 0.001, 0.4883),
+    "dci_forest_completeness": (1.000, 0.002, 0.6872),
+    "dci_forest_informativeness": (1.000, 0.306, 0.9500),
     "dci_lasso_disentanglement": (1.000, 0.282, 0.2181),
     "dci_lasso_completeness": (1.000, 0.214, 0.3975),
     "dci_lasso_informativeness": (1.000, 0.000, 0.9145),
     "infomec_modularity": (0.995, 0.874, 0.5097),
     "infomec_compactness": (0.995, 0.629, 0.6451),
-    "infomec_explicitness": (0.862, 0.022, 0.7249),
+    "infomec_explicitness": (1.000, 0.021, 0.7616),
 }
 
 
@@ -123,9 +123,9 @@ def test_permuting_units_changes_nothing(metric: str) -> None:
     assert _score(metric, "permuted") == pytest.approx(_score(metric, "mixed"), abs=LOOSE.get(metric, 1e-6))
 
 
-# Not invariant: IRS weighs units by their reach, the FactorVAE score drops units by an absolute threshold, InfoMEC by
-# their share of the largest reach, and the penalty of SAP's machines acts on the units as they are.
-DEPENDS_ON_SCALE = {"irs", "factor_vae", "sap", "infomec_modularity", "infomec_compactness", "infomec_explicitness"}
+# Not invariant: IRS weighs units by their reach, the FactorVAE score drops units by an absolute threshold, InfoM and
+# InfoC by their share of the largest reach, and the penalty of SAP's machines acts on the units as they are.
+DEPENDS_ON_SCALE = {"irs", "factor_vae", "sap", "infomec_modularity", "infomec_compactness"}
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS.keys() - DEPENDS_ON_SCALE))

@@ -9,16 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 
-def fit_logistic(inputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, penalty_c: float = 1.0) -> Any:
+def fit_logistic(
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
+    *,
+    penalty_c: float = 1.0,
+    balanced: bool = False,
+    steps: int = 1000,
+) -> Any:
     """Multinomial logistic regression with scikit-learn's L2 penalty (C = 1) on standardised inputs.
 
     Args:
         inputs: (n, D).
         labels: (n,) integers; a single class gives a classifier that always answers it.
-        penalty_c: inverse strength of the penalty.
+        penalty_c: inverse strength of the penalty; infinity for none.
+        balanced: weigh items so that every class counts the same.
+        steps: of the optimiser (L-BFGS) at most, which separable classes may use up.
 
     Returns:
-        A fitted scikit-learn classifier; 1,000 steps at most, which separable classes may use up.
+        A fitted scikit-learn classifier.
     """
     from sklearn.dummy import DummyClassifier
     from sklearn.exceptions import ConvergenceWarning
@@ -30,5 +39,6 @@ def fit_logistic(inputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, pen
         return DummyClassifier(strategy="most_frequent").fit(inputs, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty_c, max_iter=1000))
+        regression = LogisticRegression(C=penalty_c, class_weight="balanced" if balanced else None, max_iter=steps)
+        model = make_pipeline(StandardScaler(), regression)
         return model.fit(inputs.astype(np.float64), labels)
