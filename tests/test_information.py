@@ -93,6 +93,51 @@ def test_error_is_below_1e_3_nats_against_a_four_times_finer_grid(low: float, hi
     assert np.abs(result.matrix - finer.matrix).max() <= result.error_nats + 1e-6
 
 
+def _fine_quadrature(mean: Array, log_variance: Array, factors: npt.NDArray[np.int64]) -> Array:
+    """I(v_k; z_j) from densities summed component by component, 4 points per deviation of the sharpest: (K, D)."""
+    matrix = np.empty((factors.shape[1], mean.shape[1]))
+    for unit in range(mean.shape[1]):
+        m, s = mean[:, unit], np.exp(log_variance[:, unit] / 2)
+        step = s.min() / 4
+        z = np.arange((m - 9 * s).min(), (m + 9 * s).max(), step)
+        density = np.exp(-0.5 * ((z - m[:, None]) / s[:, None]) ** 2) / (s[:, None] * math.sqrt(2 * math.pi))
+
+        def entropy(mixture: Array, step: float = step) -> float:
+            return float(-(mixture * np.log(np.where(mixture > 0, mixture, 1))).sum() * step)
+
+        for k, column in enumerate(factors.T):
+            values, counts = np.unique(column, return_counts=True)
+            conditional = [entropy(density[column == value].mean(0)) for value in values]
+            matrix[k, unit] = entropy(density.mean(0)) - np.average(conditional, weights=counts)
+    return matrix
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.1, 0.2), (0.02, 0.3), (0.01, 2.0), (0.003, 0.5), (0.15, 0.16), (1.0, 8.0), (0.02, 0.021)]
+)
+def test_the_error_is_bounded_where_widths_spread_over_octaves(low: float, high: float, repeats: int) -> None:
+    rng = np.random.default_rng(repeats)
+    factors = np.tile(_grid(3, 6, 16)[:: 3 - repeats], (repeats, 1))
+    noise = rng.normal(size=(2, len(factors)))
+    mean = np.stack([factors[:, 1] * 0.8 + 0.05 * noise[0], factors[:, 0] + noise[1]], axis=1)
+    log_variance = 2 * rng.uniform(math.log(low), math.log(high), mean.shape)
+    result = mutual_information_matrix(mean, log_variance, factors)
+    error = np.abs(result.matrix - _fine_quadrature(mean, log_variance, factors)).max()
+    assert error <= result.error_nats
+    assert error < 2e-4
+    assert result.error_nats < 3e-3  # a bound that says something
+
+
+def test_the_error_counts_what_widening_the_sharpest_posteriors_costs() -> None:
+    # 600 points at random in 0..1, all sharper than the grid can be: apart, they tell the value with certainty
+    rng = np.random.default_rng(0)
+    factors = np.arange(600)[:, None] % 2
+    result = mutual_information_matrix(rng.random((600, 1)), np.full((600, 1), 2 * math.log(1e-9)), factors)
+    error = abs(result.matrix[0, 0] - math.log(2))
+    assert 1e-4 < error <= result.error_nats
+
+
 def test_permuting_units_or_items_and_shifting_change_nothing() -> None:
     rng = np.random.default_rng(2)
     factors = _grid(3, 8)

@@ -16,14 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sparse_repr.metrics.quadrature import group_items, unit_information
+from sparse_repr.metrics.quadrature import Resolution, group_items, unit_information
 from sparse_repr.metrics.validation import check_codes, check_factors
 
-# Points per standard deviation of the sharpest component, and how much coarser the grid of the check is.
-_POINTS_PER_SIGMA = 1.8
-_COARSENING = 1.5
 # A code that carries nothing has some 1e-15 to 1e-11 nats by rounding; ratios of these would be arbitrary.
 _NOTHING_NATS = 1e-6
+# What the tails and frequencies that both grids cut off may hold: 1e-7 of the density, more of its entropy.
+_CUT_OFF_NATS = 5e-6
 
 
 class MutualInformation(NamedTuple):
@@ -32,7 +31,7 @@ class MutualInformation(NamedTuple):
     matrix: npt.NDArray[np.float64]
     """(K, D) nats, I(v_k; z_j)."""
     error_nats: float
-    """Twice the largest difference of an entry from the same integral on a 1.5 times coarser grid: bounds its error."""
+    """Bounds the error of the integrals: the largest difference from coarser ones, and 5e-6 for what both cut off."""
     factor_entropies_nats: npt.NDArray[np.float64]
     """(K,) nats, empirical H(v_k)."""
 
@@ -42,12 +41,12 @@ def mutual_information_matrix(
     log_variance: Any,
     factors: Any,
     *,
-    points_per_sigma: float = _POINTS_PER_SIGMA,
+    points_per_sigma: float = Resolution.points_per_sigma,
 ) -> MutualInformation:
     """Mutual information I(z_j; v_k) = H(z_j) - E_c H(z_j | v_k = c) of a Gaussian posterior, by quadrature.
 
     Chen et al. 2018. Every item is a Gaussian component. Components are laid on a grid of means
-    and a few widths per octave (each split between its neighbours so that its mean and variance are kept exactly),
+    and 16 widths per octave (each split between its neighbours so that its mean and variance are kept exactly),
     convolved with their Gaussian in the Fourier domain, each octave on a grid as fine as it needs (the few that are
     much sharper than the rest are added point by point), and -q log q is summed over the finest grid. Deviation from
     the paper: none in what is computed; the paper estimates it by sampling. Posteriors sharper than 1/290,000 of a
@@ -81,6 +80,7 @@ def mutual_information_matrix(
     if not points_per_sigma >= 0.5:
         raise ValueError(f"points_per_sigma needs at least 0.5, got {points_per_sigma}")
 
+    resolution = Resolution(points_per_sigma)
     given = [group_items(torch.from_numpy(np.ascontiguousarray(column)).to(device)) for column in indices.T]
 
     def unit_column(unit: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -89,15 +89,15 @@ def mutual_information_matrix(
             for array in (mean_array, log_variance_array)
         )
         sigmas = (0.5 * log_variances).exp()
-        fine = unit_information(means, sigmas, given, points_per_sigma)
-        return fine, unit_information(means, sigmas, given, points_per_sigma / _COARSENING)
+        fine = unit_information(means, sigmas, given, resolution)
+        return fine, unit_information(means, sigmas, given, resolution.coarser())
 
     # Most of the time goes to scatter-adds that use one thread each; more than two units at once only need memory.
     with ThreadPoolExecutor(min(2, torch.get_num_threads()) if device.type == "cpu" else 1) as pool:
         columns = list(pool.map(unit_column, range(mean_array.shape[1])))
     matrix = np.stack([fine for fine, _ in columns], axis=1)
     coarser = np.stack([coarse for _, coarse in columns], axis=1)
-    return MutualInformation(matrix, 2 * float(np.abs(matrix - coarser).max()), factor_entropies(indices))
+    return MutualInformation(matrix, float(np.abs(matrix - coarser).max()) + _CUT_OFF_NATS, factor_entropies(indices))
 
 
 def extrapolated_information(mean: Any, log_variance: Any, factors: Any, *, seed: int = 0) -> MutualInformation:
