@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.reference_codes import MARK, PAGE, reference_codes, reference_table
+from experiments.reference_codes import (
+    MARK,
+    PAGE,
+    ReferenceConfig,
+    chosen_families,
+    reference_codes,
+    reference_table,
+    run_reference_codes,
+)
 from experiments.report import replace_between
 from sparse_repr.metrics import METRICS
 
@@ -24,6 +33,24 @@ def test_the_page_shows_the_committed_numbers() -> None:
     assert (RESULTS / "table.md").read_text() == table
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     assert replace_between(page, MARK, table) == page
+
+
+def test_families_are_computed_again_beside_the_others(tmp_path: Path) -> None:
+    out, page = str(tmp_path), None
+    with pytest.raises(FileNotFoundError, match="to compute families again beside: leave --families out"):
+        run_reference_codes(ReferenceConfig(samples=60, families="irs", out=out, page=page))
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    run_reference_codes(ReferenceConfig(samples=60, families="irs, sap", out=out, page=page))
+    for name in CODES:
+        before, after = (json.loads((folder / f"{name}.json").read_text()) for folder in (RESULTS, tmp_path))
+        assert {key for key in before["scores"] if after["scores"][key] != before["scores"][key]} <= {"irs", "sap"}
+        assert after["computed_again"][-1]["command"].endswith(
+            "--samples 60 --slow-samples 1500 --seed 0 --families irs,sap"
+        )
+        assert after["command"] == before["command"]
+    assert json.loads((tmp_path / "noise.json").read_text())["scores"]["irs"] != pytest.approx(0.379, abs=0.01)
+    with pytest.raises(ValueError, match="unknown family 'dci_forrest'. Did you mean 'dci_forest'"):
+        chosen_families("dci_forrest")
 
 
 def test_every_score_has_a_section_on_the_page() -> None:
