@@ -40,5 +40,5 @@ class SampledDistance:
         chosen = slice(None, None, self.image_every)
         # len / chosen instead of m: a batch that m does not divide must not be counted short
         found = self.distance(logits[chosen], images[chosen])
-        total[chosen] = found * (self.every * len(images) / len(found))
+        total[chosen] = found * (self.every * len(images) / max(1, len(found)))
         return total

@@ -70,6 +70,35 @@ def test_bernoulli_with_one_logarithm_for_many_pixels_is_exact() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("size", [15.0, 17.0, 20.0, 60.0])
+def test_bernoulli_counts_pixels_of_any_certainty(size: float) -> None:
+    # 1 + exp(-17) is 1 in float32: 4,096 such pixels had no loss at all
+    logits = torch.full((1, 1, 64, 64), size)
+    logits[0, 0, ::2] = -size
+    images = (logits > 0).float()
+    exact = 4096 * math.log1p(math.exp(-size))
+    torch.testing.assert_close(bernoulli(logits, images), torch.tensor([exact], dtype=torch.float32), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", sorted(RECONSTRUCTIONS))
+@pytest.mark.parametrize("size", [8, 5])
+def test_an_empty_batch_has_no_losses(name: str, size: int) -> None:
+    logits = torch.zeros(0, 1, size, size, requires_grad=True)
+    values = build_reconstruction(name)(logits, torch.zeros(0, 1, size, size))
+    assert values.shape == (0,)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    assert gradient.shape == logits.shape
+
+
+@pytest.mark.parametrize("name", sorted(RECONSTRUCTIONS))
+def test_uint8_images_are_those_in_0_1(name: str) -> None:
+    reconstruction = build_reconstruction(name)
+    logits, images = torch.randn(3, 1, 8, 8), (255 * torch.rand(3, 1, 8, 8)).to(torch.uint8)
+    torch.testing.assert_close(reconstruction(logits, images), reconstruction(logits, images / 255))
+    with pytest.raises(TypeError, match="images needs uint8 or floating-point numbers in 0..1, got torch.int64"):
+        reconstruction(logits, images.long())
+
+
 def test_bernoulli_by_hand() -> None:
     logits = torch.tensor([[[[0.0, math.log(3.0)]]]], requires_grad=True)
     images = torch.tensor([[[[1.0, 0.0]]]])

@@ -54,6 +54,11 @@ def test_only_chosen_steps_and_images_are_computed() -> None:
     assert not values[0][[1, 2, 3, 5, 6, 7]].any()
 
 
+def test_an_empty_batch_has_no_distances() -> None:
+    sampled = SampledDistance(gaussian, every=1, image_every=2, step=lambda: 0)
+    assert sampled(torch.zeros(0, 1, 2, 2), torch.zeros(0, 1, 2, 2)).shape == (0,)
+
+
 def test_a_batch_that_the_choice_does_not_divide_is_not_counted_short() -> None:
     distance = SampledDistance(lambda logits, _: torch.ones(len(logits)), every=1, image_every=4, step=lambda: 0)
     assert float(distance(torch.zeros(6, 1, 2, 2), torch.zeros(6, 1, 2, 2)).mean()) == 1
