@@ -256,7 +256,7 @@ def _image_scores(
                     "mean_image": mean_image.expand_as(images),
                 }
                 for candidate, pictures in candidates.items():
-                    errors[candidate].append(mean_squared_errors(images, pictures))
+                    errors[candidate].append(mean_squared_errors(images, pictures, data_range=1.0))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
                 if with_lpips and compared < config.lpips_items:
                     distance += lpips(images, candidates["model"]) * len(images)

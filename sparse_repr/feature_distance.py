@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sparse_repr.reconstruction import Reconstruction
+from sparse_repr.reconstruction import Reconstruction, unit_images
 from sparse_repr.registry import lookup
 from sparse_repr.vgg_weights import CONVOLUTIONS
 
@@ -20,6 +20,8 @@ _POOLS = (4, 9, 16, 23)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _FLOOR = 1e-6
+# By which rounding may carry a pixel beyond 0..1.
+_ROUNDING = 1e-4
 # Activations of 16 pictures of 64x64 stay near a CPU's cache and within the blocks that malloc keeps: a whole batch at
 # once took 1.6 times as long here, half of it in fetching fresh memory.
 _PIXELS_AT_ONCE = 16 * 64 * 64
@@ -119,7 +121,7 @@ class _MeanSquare(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (difference,) = ctx.saved_tensors
-        scale = gradient * (2 / difference[0].numel())
+        scale = gradient * (2 / difference.shape[1:].numel())
         # the product in float32: rounded to bf16, the scale would be wrong by up to 0.4 % for a whole image
         return (difference * scale.view(-1, *[1] * (difference.ndim - 1))).to(difference.dtype), None
 
@@ -208,7 +210,25 @@ class PerceptualDistance:
         self.resolution = resolution
 
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Logits and images in 0..1, (B, C, H, W) each -> (B,) float32, at least 0; the images get no gradient."""
+        """Distance of each reconstruction from its image; the images get no gradient.
+
+        Args:
+            logits: (B, C, H, W).
+            images: (B, C, H, W) in 0..1, or uint8.
+
+        Returns:
+            (B,) float32, at least 0.
+
+        Raises:
+            TypeError: images of another kind of number.
+            ValueError: NaN or values outside 0..1, on the CPU; elsewhere looking at them would make every step wait.
+        """
+        images = unit_images(images)
+        if images.device.type == "cpu" and images.numel():
+            low, high = (float(end) for end in torch.aminmax(images.detach()))
+            # also false for NaN
+            if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+                raise ValueError(f"images needs values in 0..1, or uint8, got {low:g} to {high:g}")
         size = self.resolution or images.shape[-1]
         limit = self.features.pixels_at_once
         count = len(images) if limit is None else max(1, limit // size**2)
@@ -220,7 +240,7 @@ class PerceptualDistance:
         return torch.cat([self._of_each(*pair) for pair in zip(logits.split(count), images.split(count), strict=True)])
 
     def _of_each(self, logits: Tensor, images: Tensor) -> Tensor:
-        pixels, shown = images[0].numel(), torch.sigmoid(logits)
+        pixels, shown = images.shape[1:].numel(), torch.sigmoid(logits)
         if self.resolution is not None:
             factor = images.shape[-1] // self.resolution
             shown, images = F.avg_pool2d(shown, factor), F.avg_pool2d(images, factor)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -59,6 +60,38 @@ def test_a_range_of_255_on_images_in_0_1_adds_48_decibel() -> None:
 def test_equal_images_have_infinite_psnr() -> None:
     images, _ = _pair(1)
     assert psnr(images, images, data_range=1.0) == math.inf
+
+
+@pytest.mark.parametrize("score", [psnr, ssim])
+def test_uint8_images_have_range_255_and_are_not_mixed_with_others(score: Callable[..., float]) -> None:
+    images, reconstructed = (np.round(255 * array).astype(np.uint8) for array in _pair(3))
+    in_0_1 = images / 255, reconstructed / 255
+    assert score(images, reconstructed) == pytest.approx(score(*in_0_1, data_range=1), abs=1e-9)
+    assert score(images, reconstructed, data_range=255) == score(images, reconstructed)
+    with pytest.raises(TypeError, match="same kind of numbers, got torch.uint8 and torch.float64: divide uint8 by 255"):
+        score(images, in_0_1[1], data_range=1.0)
+    with pytest.raises(ValueError, match=r"uint8 images have values in 0\.\.255: leave data_range out"):
+        score(images, reconstructed, data_range=1.0)
+    with pytest.raises(TypeError, match="images needs uint8 or floating-point numbers, got torch.int64"):
+        score(images.astype(int), reconstructed.astype(int), data_range=255)
+
+
+@pytest.mark.parametrize("score", [psnr, ssim])
+def test_nan_and_values_outside_the_range_are_refused(score: Callable[..., float]) -> None:
+    images, reconstructed = _pair(1)
+    with pytest.raises(ValueError, match="floating-point images need data_range: 1 for values"):
+        score(images, reconstructed)
+    for name, pair in (
+        ("images", (255 * images, 255 * reconstructed)),
+        ("reconstructed", (images, 2 * reconstructed - 1)),
+        ("reconstructed", (images, np.where(reconstructed > 0.9, np.nan, reconstructed))),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} needs values in 0\.\.1 \(data_range\), got "):
+            score(*pair, data_range=1.0)
+    rounded = np.clip(reconstructed, 1e-6, 1) + 1e-6
+    assert score(images, rounded, data_range=1.0) == pytest.approx(
+        score(images, reconstructed, data_range=1.0), abs=1e-3
+    )
 
 
 def test_bad_images_are_refused() -> None:

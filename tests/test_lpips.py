@@ -69,6 +69,15 @@ def test_equal_images_are_at_distance_zero_and_grey_counts_as_three_channels(wei
     assert three > 0
 
 
+def test_uint8_images_are_those_in_0_1_and_others_outside_it_are_refused(weights: Path) -> None:
+    images, others = (255 * torch.rand(2, 2, 3, 16, 16)).to(torch.uint8)
+    assert lpips(images, others, weights) == pytest.approx(lpips(images / 255, others / 255, weights), rel=1e-5)
+    with pytest.raises(TypeError, match="got torch.uint8 and torch.float32"):
+        lpips(images, others / 255, weights)
+    with pytest.raises(ValueError, match=r"images needs values in 0\.\.1 \(data_range\), got "):
+        lpips(images.float(), others.float(), weights)
+
+
 def test_missing_or_foreign_weights_are_named(weights: Path, tmp_path: Path) -> None:
     images = torch.zeros(1, 3, 16, 16)
     with pytest.raises(FileNotFoundError, match=r"python -m sparse_repr\.perceptual fetch"):

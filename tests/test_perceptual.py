@@ -119,6 +119,27 @@ def test_gradients_reach_the_logits_and_not_the_images(weights: dict[str, Tensor
     assert images.grad is None or float(images.grad.abs().max()) == 0
 
 
+def test_uint8_images_are_those_in_0_1_and_others_outside_it_are_refused(weights: dict[str, Tensor]) -> None:
+    distance = PerceptualDistance(VGGFeatures(weights, ["relu1_2"]))
+    logits, images = torch.randn(2, 1, 32, 32), (255 * torch.rand(2, 1, 32, 32)).to(torch.uint8)
+    torch.testing.assert_close(distance(logits, images), distance(logits, images / 255))
+    for wrong in (images.float(), images / 127.5 - 1, torch.where(images == images[0, 0, 0, 0], torch.nan, 0.5)):
+        with pytest.raises(ValueError, match=r"images needs values in 0\.\.1, or uint8, got "):
+            distance(logits, wrong)
+    with pytest.raises(TypeError, match="images needs uint8 or floating-point numbers"):
+        distance(logits, images.long())
+
+
+@pytest.mark.parametrize("pixels_at_once", [16 * 16, None])
+def test_an_empty_batch_has_no_distances(weights: dict[str, Tensor], pixels_at_once: int | None) -> None:
+    logits = torch.zeros(0, 1, 16, 16, requires_grad=True)
+    distance = PerceptualDistance(_Counting(VGGFeatures(weights, ["relu1_2"]), pixels_at_once), style_weight=1.0)
+    found = distance(logits, torch.zeros(0, 1, 16, 16))
+    assert found.shape == (0,)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert gradient.shape == logits.shape
+
+
 def test_bf16_is_close_and_returns_float32(weights: dict[str, Tensor]) -> None:
     logits, images = torch.randn(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
     exact = PerceptualDistance(VGGFeatures(weights, ["relu2_2"]))(logits, images)

@@ -11,10 +11,17 @@ from torch import Tensor
 _WINDOW = 7
 # Pixels per pass: the temporaries stay in the processor's cache.
 _PASS_PIXELS = {"cpu": 2**15, "cuda": 2**24}
+# Share of the range by which rounding may carry a value beyond it.
+_ROUNDING = 1e-4
 
 
-def image_pair(images: Any, reconstructed: Any, data_range: float) -> tuple[Tensor, Tensor]:
-    """Two checked (N, C, H, W) tensors of the same shape."""
+def image_pair(images: Any, reconstructed: Any, data_range: float | None) -> tuple[Tensor, Tensor, float]:
+    """Two checked (N, C, H, W) tensors of the same shape and kind of number, and the range of their values.
+
+    Raises:
+        TypeError: neither uint8 nor floating-point numbers, or one of each.
+        ValueError: other shapes, NaN, values outside 0..range, or a range that is missing or not that of uint8.
+    """
     pair = []
     for name, value in (("images", images), ("reconstructed", reconstructed)):
         tensor = torch.as_tensor(value)
@@ -22,45 +29,70 @@ def image_pair(images: Any, reconstructed: Any, data_range: float) -> tuple[Tens
             tensor = tensor.cpu()  # MPS has no float64
         if tensor.ndim != 4 or 0 in tensor.shape:
             raise ValueError(f"{name} needs shape (N, C, H, W), got {tuple(tensor.shape)}")
+        if tensor.dtype != torch.uint8 and not tensor.dtype.is_floating_point:
+            raise TypeError(f"{name} needs uint8 or floating-point numbers, got {tensor.dtype}")
         pair.append(tensor)
-    if pair[0].shape != pair[1].shape:
+    first, second = pair
+    if first.shape != second.shape:
         raise ValueError(
-            f"images and reconstructed need the same shape, got {tuple(pair[0].shape)} and {tuple(pair[1].shape)}"
+            f"images and reconstructed need the same shape, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
+    if (first.dtype == torch.uint8) != (second.dtype == torch.uint8):
+        raise TypeError(
+            f"images and reconstructed need the same kind of numbers, got {first.dtype} and {second.dtype}: "
+            "divide uint8 by 255 to compare it with numbers in 0..1"
+        )
+    return first, second, _range_of(first, second, data_range)
+
+
+def _range_of(first: Tensor, second: Tensor, data_range: float | None) -> float:
+    if first.dtype == torch.uint8:
+        if data_range not in (None, 255):
+            raise ValueError(f"uint8 images have values in 0..255: leave data_range out, or give 255, got {data_range}")
+        return 255.0
+    if data_range is None:
+        raise ValueError("floating-point images need data_range: 1 for values in 0..1, 255 for 0..255")
     if not 0 < data_range < math.inf:
         raise ValueError(f"data_range needs a positive number, got {data_range}")
-    return pair[0], pair[1]
+    for name, tensor in (("images", first), ("reconstructed", second)):
+        low, high = (float(end) for end in torch.aminmax(tensor))
+        # also false for NaN
+        if not (low >= -_ROUNDING * data_range and high <= (1 + _ROUNDING) * data_range):
+            raise ValueError(f"{name} needs values in 0..{data_range:g} (data_range), got {low:g} to {high:g}")
+    return float(data_range)
 
 
-def mean_squared_errors(images: Any, reconstructed: Any) -> Tensor:
-    """Mean squared error of each image: two (N, C, H, W) -> float64 (N,)."""
-    first, second = image_pair(images, reconstructed, 1.0)
+def mean_squared_errors(images: Any, reconstructed: Any, *, data_range: float | None = None) -> Tensor:
+    """Mean squared error of each image: two (N, C, H, W) -> float64 (N,); `data_range` as for `psnr`."""
+    first, second, _ = image_pair(images, reconstructed, data_range)
     return (first.double() - second.double()).square().flatten(1).mean(1)
 
 
-def psnr(images: Any, reconstructed: Any, *, data_range: float, pooled: bool = True) -> float:
+def psnr(images: Any, reconstructed: Any, *, data_range: float | None = None, pooled: bool = True) -> float:
     """Peak signal-to-noise ratio: 10 log10(data_range^2 / MSE).
 
     `data_range` must be that of the values: 1 for images in 0..1. Giving 255 for images in 0..1 adds 48.13 dB, which
     would explain the paper's tables (a conjecture).
 
     Args:
-        images: (N, C, H, W).
-        reconstructed: (N, C, H, W).
-        data_range: largest minus smallest possible value.
+        images: (N, C, H, W), uint8 or floating-point numbers in 0..`data_range`.
+        reconstructed: (N, C, H, W), of the same kind.
+        data_range: largest possible value, where 0 is the smallest; None for uint8, which has 255.
         pooled: take the MSE over all images (True), or average the PSNR of each image.
 
     Returns:
         dB; infinity where nothing differs.
 
     Raises:
-        ValueError: shapes differ or are not (N, C, H, W), or `data_range` is not positive.
+        TypeError: numbers of another kind, or one of uint8 and one not.
+        ValueError: shapes differ or are not (N, C, H, W), NaN or values outside the range, or `data_range` is missing,
+            not positive, or not 255 for uint8.
     """
-    image_pair(images, reconstructed, data_range)
-    errors = mean_squared_errors(images, reconstructed)
+    first, second, full = image_pair(images, reconstructed, data_range)
+    errors = mean_squared_errors(first, second, data_range=full)
     if pooled:
         errors = errors.mean(0, keepdim=True)
-    return float((10 * torch.log10(data_range**2 / errors)).mean())
+    return float((10 * torch.log10(full**2 / errors)).mean())
 
 
 def _window_sums(values: Tensor) -> Tensor:
@@ -77,27 +109,27 @@ def _window_sums(values: Tensor) -> Tensor:
     return values
 
 
-def ssim(images: Any, reconstructed: Any, *, data_range: float) -> float:
+def ssim(images: Any, reconstructed: Any, *, data_range: float | None = None) -> float:
     """Mean structural similarity (SSIM, Wang et al. 2004) with a uniform 7x7 window, averaged over images.
 
     The same as `skimage.metrics.structural_similarity` with its defaults (sample covariance, the border of 3 pixels
     left out, channels averaged), for a whole batch at once.
 
     Args:
-        images: (N, C, H, W), H and W at least 7.
-        reconstructed: (N, C, H, W).
-        data_range: largest minus smallest possible value.
+        images: (N, C, H, W), H and W at least 7, values as for `psnr`.
+        reconstructed: (N, C, H, W), of the same kind.
+        data_range: as for `psnr`.
 
     Returns:
         -1..1, higher is better.
 
     Raises:
-        ValueError: as `psnr`, or images smaller than the window.
+        TypeError, ValueError: as `psnr`, or images smaller than the window.
     """
-    first, second = image_pair(images, reconstructed, data_range)
+    first, second, full = image_pair(images, reconstructed, data_range)
     if min(first.shape[-2:]) < _WINDOW:
         raise ValueError(f"ssim needs images of at least {_WINDOW}x{_WINDOW}, got {tuple(first.shape[-2:])}")
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    c1, c2 = (0.01 * full) ** 2, (0.03 * full) ** 2
     sample = _WINDOW**2 / (_WINDOW**2 - 1)
     at_once = max(1, _PASS_PIXELS.get(first.device.type, 2**15) // first[0].numel())
     total = torch.zeros((), dtype=torch.float64, device=first.device)

@@ -35,8 +35,9 @@ def lpips(images: Any, reconstructed: Any, weights_path: str | Path | None = Non
     features normalised to length 1 over the channels.
 
     Args:
-        images: (N, C, H, W) in 0..1, C = 1 or 3 (grey is repeated), H and W at least 16.
-        reconstructed: (N, C, H, W) in 0..1.
+        images: (N, C, H, W), uint8 or floating-point numbers in 0..1, C = 1 or 3 (grey is repeated), H and W at
+            least 16.
+        reconstructed: (N, C, H, W), of the same kind.
         weights_path: safetensors with torchvision's names `features.{0, 2, 5 …}.weight` (O, I, 3, 3) and `.bias` (O,),
             and `lpips.{0..4}.weight` (1, C, 1, 1); None means `default_weights_path()`.
 
@@ -45,9 +46,11 @@ def lpips(images: Any, reconstructed: Any, weights_path: str | Path | None = Non
 
     Raises:
         FileNotFoundError: no weights; fetch them with `python -m sparse_repr.perceptual fetch`.
-        ValueError: shapes differ or do not fit, or the file is not of this network.
+        TypeError: numbers of another kind, or one of uint8 and one not.
+        ValueError: shapes differ or do not fit, NaN or values outside the range, or the file is not of this network.
     """
-    first, second = image_pair(images, reconstructed, 1.0)
+    tensor = torch.as_tensor(images)
+    first, second, full = image_pair(tensor, reconstructed, None if tensor.dtype == torch.uint8 else 1.0)
     if first.shape[1] not in (1, 3) or min(first.shape[-2:]) < _SMALLEST:
         raise ValueError(
             f"lpips needs 1 or 3 channels and at least {_SMALLEST}x{_SMALLEST} pixels, got {tuple(first.shape[1:])}"
@@ -57,7 +60,7 @@ def lpips(images: Any, reconstructed: Any, weights_path: str | Path | None = Non
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(first), _CHUNK):
-            pair = [_features(tensor[start : start + _CHUNK], weights) for tensor in (first, second)]
+            pair = [_features(tensor[start : start + _CHUNK] / full, weights) for tensor in (first, second)]
             for stage, (x, y) in enumerate(zip(*pair, strict=True)):
                 weighted = (x - y).square() * weights[f"lpips.{stage}.weight"].view(1, -1, 1, 1)
                 total += float(weighted.sum(1).mean((1, 2)).double().sum())
