@@ -38,14 +38,14 @@ def test_the_page_shows_the_committed_numbers() -> None:
 def test_families_are_computed_again_beside_the_others(tmp_path: Path) -> None:
     out, page = str(tmp_path), None
     with pytest.raises(FileNotFoundError, match="to compute families again beside: leave --families out"):
-        run_reference_codes(ReferenceConfig(samples=60, families="irs", out=out, page=page))
+        run_reference_codes(ReferenceConfig(samples=200, families="irs", out=out, page=page))
     shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
-    run_reference_codes(ReferenceConfig(samples=60, families="irs, sap", out=out, page=page))
+    run_reference_codes(ReferenceConfig(samples=200, families="irs, sap", out=out, page=page))
     for name in CODES:
         before, after = (json.loads((folder / f"{name}.json").read_text()) for folder in (RESULTS, tmp_path))
         assert {key for key in before["scores"] if after["scores"][key] != before["scores"][key]} <= {"irs", "sap"}
         assert after["computed_again"][-1]["command"].endswith(
-            "--samples 60 --slow-samples 1500 --seed 0 --families irs,sap"
+            "--samples 200 --slow-samples 1500 --seed 0 --families irs,sap"
         )
         assert after["command"] == before["command"]
     assert json.loads((tmp_path / "noise.json").read_text())["scores"]["irs"] != pytest.approx(0.379, abs=0.01)

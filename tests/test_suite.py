@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sparse_repr.metrics import FAMILIES, METRICS
+from sparse_repr.metrics import FAMILIES, METRICS, mutual_information_matrix
 from sparse_repr.metrics.suite import SLOW
 
 # Few values and items: gradient boosting fits 100 trees per value.
@@ -153,14 +153,38 @@ def test_duplicated_units_cost_nothing_where_units_are_judged_one_by_one(metric:
     assert _score(metric, "duplicated") == pytest.approx(_score(metric, "perfect"), abs=0.02)
 
 
+# Those that take a value's index as a number.
+BY_INDEX = {"dci_lasso_disentanglement", "dci_lasso_completeness", "dci_lasso_informativeness"}
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS.keys() - BY_INDEX))
+def test_what_numbers_name_the_values_changes_nothing(metric: str) -> None:
+    if FAMILY_OF[metric] in SLOW:
+        pytest.skip("the same code as the other learners of DCI")
+    named = FACTORS * 10**15 + 7
+    assert METRICS[metric](_code("mixed"), named) == pytest.approx(_score(metric, "mixed"), abs=1e-9)
+
+
+def test_exact_information_takes_values_of_any_index() -> None:
+    posterior = _code("mixed"), np.full((ITEMS, 3), -2.0)
+    found, wanted = (mutual_information_matrix(*posterior, factors) for factors in (FACTORS * 10**15, FACTORS))
+    np.testing.assert_allclose(found.matrix, wanted.matrix)
+    np.testing.assert_allclose(found.factor_entropies_nats, wanted.factor_entropies_nats)
+    with pytest.raises(ValueError, match="log_variance needs numbers of at most 200 in size, got 2000 in unit 1"):
+        mutual_information_matrix(posterior[0], posterior[1] * [1, -1000, 1], FACTORS)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_bad_input_is_named(metric: str) -> None:
     score = METRICS[metric]
     good = _code("noise")
     broken = good.copy()
     broken[3, 1] = np.nan
+    huge = good * [1, 1, 1e300]
     for codes, factors, error, message in (
         (broken, FACTORS, ValueError, "codes needs finite numbers, got NaN or infinity in unit 1"),
+        (huge, FACTORS, ValueError, r"codes needs numbers of at most 1e\+15 in size, got [\d.]+e\+300 in unit 2"),
+        (good, FACTORS.astype(np.uint64) + 2**63, ValueError, "indices that fit int64, got 9223372036854775811"),
         (good[:, 0], FACTORS, ValueError, r"codes needs shape \(N, D\)"),
         (good[:1], FACTORS[:1], ValueError, "at least 2 items, got 1"),
         (good[:-1], FACTORS, ValueError, "same number of items"),

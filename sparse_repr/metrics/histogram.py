@@ -65,10 +65,11 @@ def discrete_mutual_information(
 ) -> npt.NDArray[np.float64]:
     """Mutual information of each factor with each binned unit: (N, D) and (N, K) -> (K, D) nats."""
     matrix = np.empty((factors.shape[1], binned.shape[1]))
-    for k in range(factors.shape[1]):
+    for k, column in enumerate(factors.T):
+        present, ranks = np.unique(column, return_inverse=True)
+        values = len(present)
         for unit in range(binned.shape[1]):
-            values = int(factors[:, k].max()) + 1
-            joint = np.bincount(binned[:, unit] * values + factors[:, k]).astype(np.float64)
+            joint = np.bincount(binned[:, unit] * values + ranks).astype(np.float64)
             joint = np.pad(joint, (0, -len(joint) % values)).reshape(-1, values) / len(binned)
             independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
             seen = joint > 0

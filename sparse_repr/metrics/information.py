@@ -23,6 +23,8 @@ from sparse_repr.metrics.validation import check_codes, check_factors
 _NOTHING_NATS = 1e-6
 # What the tails and frequencies that both grids cut off may hold: 1e-7 of the density, more of its entropy.
 _CUT_OFF_NATS = 5e-6
+# A standard deviation of e^100 is that of no code, and its square still a number.
+_LARGEST_LOG_VARIANCE = 200.0
 
 
 class MutualInformation(NamedTuple):
@@ -71,7 +73,7 @@ def mutual_information_matrix(
         array.detach().cpu().numpy() if isinstance(array, Tensor) else array for array in (mean, log_variance, factors)
     )
     mean_array = check_codes("mean", mean_array)
-    log_variance_array = check_codes("log_variance", log_variance_array)
+    log_variance_array = check_codes("log_variance", log_variance_array, largest=_LARGEST_LOG_VARIANCE)
     if mean_array.shape != log_variance_array.shape:
         raise ValueError(
             f"mean and log_variance need the same shape, got {mean_array.shape} and {log_variance_array.shape}"
@@ -140,8 +142,7 @@ def factor_entropies(factors: Any) -> npt.NDArray[np.float64]:
     indices = np.asarray(factors)
     entropies = np.empty(indices.shape[1])
     for k in range(indices.shape[1]):
-        share = np.bincount(indices[:, k]) / len(indices)
-        share = share[share > 0]
+        share = np.unique(indices[:, k], return_counts=True)[1] / len(indices)
         entropies[k] = -(share * np.log(share)).sum()
     return entropies
 

@@ -51,9 +51,10 @@ class SharedValues:
         Raises:
             ValueError: no value of some factor occurs twice (a continuous factor): nothing could be shared.
         """
-        self._factors = factors
+        ranked = [np.unique(column, return_inverse=True, return_counts=True)[1:] for column in factors.T]
+        self._ranks = np.stack([ranks for ranks, _ in ranked], axis=1)
         self._order = np.argsort(factors, axis=0, kind="stable")
-        self._counts = [np.bincount(column) for column in factors.T]
+        self._counts = [counts for _, counts in ranked]
         self._starts = [np.cumsum(counts) - counts for counts in self._counts]
         for k, counts in enumerate(self._counts):
             if counts.max() < 2:
@@ -64,6 +65,6 @@ class SharedValues:
 
     def partners(self, items: IntArray, factor: int, rng: np.random.Generator) -> IntArray:
         """For each item a random one (possibly itself) with the same value of `factor`: any shape, the same shape."""
-        values = self._factors[items, factor]
+        values = self._ranks[items, factor]
         offset = (rng.random(items.shape) * self._counts[factor][values]).astype(np.int64)
         return np.asarray(self._order[self._starts[factor][values] + offset, factor])

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# The squares of what is larger would soon be too large for float32.
+_LARGEST_CODE = 1e15
 
-def check_codes(name: str, codes: Any) -> npt.NDArray[np.floating[Any]]:
-    """Codes (N, D) as a finite float array with at least two rows.
+
+def check_codes(name: str, codes: Any, *, largest: float = _LARGEST_CODE) -> npt.NDArray[np.floating[Any]]:
+    """Codes (N, D) as a finite array of float32 or float64 with at least two rows, none beyond `largest`.
 
     Raises:
         TypeError: not an array of real numbers.
-        ValueError: wrong number of axes, fewer than two items, or NaN or infinity; `name` is named.
+        ValueError: wrong number of axes, fewer than two items, NaN, infinity or too large numbers; `name` is named.
     """
     array = np.asarray(codes)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
@@ -22,10 +25,17 @@ def check_codes(name: str, codes: Any) -> npt.NDArray[np.floating[Any]]:
         raise ValueError(f"{name} needs shape (N, D), got {array.shape}")
     if len(array) < 2:
         raise ValueError(f"{name} needs at least 2 items, got {len(array)}")
-    floats = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+    floats = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     if not np.isfinite(floats).all():
         unit = int(np.argmin(np.isfinite(floats).all(axis=0)))
         raise ValueError(f"{name} needs finite numbers, got NaN or infinity in unit {unit}")
+    sizes = np.abs(floats).max(axis=0)
+    if sizes.max() > largest:
+        unit = int(sizes.argmax())
+        raise ValueError(
+            f"{name} needs numbers of at most {largest:g} in size, got {sizes[unit]:g} in unit {unit}: "
+            "what made them has diverged"
+        )
     return floats
 
 
@@ -46,9 +56,11 @@ def check_factors(factors: Any, items: int) -> npt.NDArray[np.int64]:
         raise ValueError(f"factors needs shape (N, K), got {array.shape}")
     if len(array) != items:
         raise ValueError(f"codes and factors need the same number of items, got {items} and {len(array)}")
+    if array.min() < 0:
+        raise ValueError(f"factors needs indices of at least 0, got {array.min()}")
+    if array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"factors needs indices that fit int64, got {array.max()}: number the values from 0")
     indices = array.astype(np.int64, copy=False)
-    if indices.min() < 0:
-        raise ValueError(f"factors needs indices of at least 0, got {indices.min()}")
     constant = [k for k in range(indices.shape[1]) if (indices[:, k] == indices[0, k]).all()]
     if constant:
         raise ValueError(
