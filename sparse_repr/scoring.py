@@ -113,7 +113,7 @@ def disentanglement_scores(
         return None
     factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
     scores, exact, notes = _exact_scores(
-        mean, log_variance, factors, names, metrics, posterior, device, sampled=len(items) < len(data)
+        mean, log_variance, factors, names, metrics, posterior, device, population=len(data)
     )
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
@@ -171,14 +171,17 @@ def _exact_scores(
     posterior: str,
     device: torch.device | str,
     *,
-    sampled: bool,
+    population: int,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
     if posterior != "gaussian":
         why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
         return {}, {}, {name: why for name in EXACT if name in metrics}
-    measure = extrapolated_information if sampled else mutual_information_matrix
-    information = measure(torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device), factors)
+    posteriors = torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device)
+    if len(factors) < population:
+        information = extrapolated_information(*posteriors, factors, population=population)
+    else:
+        information = mutual_information_matrix(*posteriors, factors)
     entropies = information.factor_entropies_nats
     shape = tuple(k for k, name in enumerate(names) if name == "shape")
     scores: dict[str, Any] = {}

@@ -53,7 +53,9 @@ def test_scores_are_those_of_the_metric_functions(evaluated: Path, dsprites: Fac
     assert dsprites.factors is not None
     items = np.sort(np.random.default_rng(0).choice(len(dsprites), 3000, replace=False))
     mean, log_variance = load_encoder(evaluated).posterior(dsprites.images(items))
-    information = extrapolated_information(mean, log_variance, dsprites.factors[items])  # these are not all items
+    information = extrapolated_information(
+        mean, log_variance, dsprites.factors[items], population=len(dsprites)
+    )  # these are not all items
     scores = report["disentanglement"]
     entropies = information.factor_entropies_nats
     assert scores["mig"] == pytest.approx(mig_score(information.matrix, entropies), abs=1e-6)

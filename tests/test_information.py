@@ -281,6 +281,23 @@ def test_a_sample_is_extrapolated_to_all_items() -> None:
     assert (extrapolated_information(*sample, seed=1).matrix != extrapolated.matrix).any()
 
 
+def test_a_sample_is_extrapolated_to_the_items_that_there_are() -> None:
+    mean, _, factors = _tangled_posteriors()
+    log_variance = np.full(mean.shape, 2 * math.log(0.1))
+    all_items = mutual_information_matrix(mean, log_variance, factors)
+    items = np.random.default_rng(1).choice(len(mean), 7_200, replace=False)
+    sample = mean[items], log_variance[items], factors[items]
+    bias = (mutual_information_matrix(*sample).matrix - all_items.matrix).mean()
+    found = extrapolated_information(*sample, population=len(mean))
+    assert abs((found.matrix - all_items.matrix).mean()) < 0.15 * bias
+    limit = extrapolated_information(*sample)  # of infinitely many items: half of them are missing twice
+    assert (limit.matrix - all_items.matrix).mean() == pytest.approx(-bias, rel=0.15)
+    whole = extrapolated_information(mean, log_variance, factors, population=len(mean))
+    np.testing.assert_allclose(whole.matrix, all_items.matrix, atol=1e-12)
+    with pytest.raises(ValueError, match="population needs at least the 7200 items of the sample, got 7199"):
+        extrapolated_information(*sample, population=7_199)
+
+
 def test_halves_without_a_value_leave_the_sample_as_it_is() -> None:
     factors = np.array([[0], [1], [1], [1], [1], [1]])
     mean = np.arange(6.0)[:, None]

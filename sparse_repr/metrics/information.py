@@ -102,19 +102,24 @@ def mutual_information_matrix(
     return MutualInformation(matrix, float(np.abs(matrix - coarser).max()) + _CUT_OFF_NATS, factor_entropies(indices))
 
 
-def extrapolated_information(mean: Any, log_variance: Any, factors: Any, *, seed: int = 0) -> MutualInformation:
+def extrapolated_information(
+    mean: Any, log_variance: Any, factors: Any, *, population: int | None = None, seed: int = 0
+) -> MutualInformation:
     """Mutual information of the whole data set from a random sample of it, without the bias of few items.
 
     The mixtures of a sample's n components are lumpier than those of all items, the more so the fewer items have a
     factor's value: I is too large by about b/n in every unit. AAM, a difference of units over the largest of them,
     feels that most. Halves of the sample are too large by 2b/n, so that 2 I(n) - (I(half) + I(other half)) / 2 leaves
-    errors of order 1/n² (Quenouille 1956). On the codes of a VAE of dSprites, all 737,280 items gave AAM 0.276, 100,000
-    of them 0.197, extrapolated 0.284.
+    errors of order 1/n² (Quenouille 1956). That is the limit of infinitely many items; the N of a data set have b/N of
+    their own, so that (1 - n/N) of the correction leads to theirs. Without N the AAM of all items is overshot: on
+    10,000 of 46,080 it was 0.579, and 0.853 in the limit, 0.792 with N, 0.803 on all. What few items per factor value
+    leave is still large: on 1,000 of these items 0.06, extrapolated 0.46.
 
     Args:
         mean: (n, D) posterior means of random items, as `mutual_information_matrix` takes them.
         log_variance: (n, D).
         factors: (n, K).
+        population: N, items that the sample was drawn from, at least n; None means infinitely many.
         seed: of the halves.
 
     Returns:
@@ -123,8 +128,10 @@ def extrapolated_information(mean: Any, log_variance: Any, factors: Any, *, seed
         the halves, what the sample gives as it is.
 
     Raises:
-        TypeError, ValueError: as `mutual_information_matrix`.
+        TypeError, ValueError: as `mutual_information_matrix`, or a population smaller than the sample.
     """
+    if population is not None and population < len(factors):
+        raise ValueError(f"population needs at least the {len(factors)} items of the sample, got {population}")
     whole = mutual_information_matrix(mean, log_variance, factors)
     order = np.random.default_rng(seed).permutation(len(factors))
     halves = [np.sort(part) for part in np.array_split(order, 2)]
@@ -132,8 +139,9 @@ def extrapolated_information(mean: Any, log_variance: Any, factors: Any, *, seed
     if any((indices[half] == indices[half[0]]).all(axis=0).any() for half in halves):
         return whole
     parts = [mutual_information_matrix(mean[half], log_variance[half], indices[half]) for half in halves]
-    matrix = 2 * whole.matrix - (parts[0].matrix + parts[1].matrix) / 2
-    error = 2 * whole.error_nats + (parts[0].error_nats + parts[1].error_nats) / 2
+    missing = 1.0 if population is None else 1 - len(factors) / population
+    matrix = whole.matrix + missing * (whole.matrix - (parts[0].matrix + parts[1].matrix) / 2)
+    error = (1 + missing) * whole.error_nats + missing * (parts[0].error_nats + parts[1].error_nats) / 2
     return MutualInformation(matrix, error, whole.factor_entropies_nats)
 
 
