@@ -33,6 +33,8 @@ from sparse_repr.registry import lookup
 
 EXACT = ("mig", "aam")
 """Scores from the posterior, beside the families of `sparse_repr.metrics.FAMILIES`."""
+ESTIMATORS = "InfoE without a penalty, values equally weighted; mutual information extrapolated to the data set's items"
+"""Written beside the scores: what changed under a name that stayed."""
 PROBES = "probes"
 """R² of a linear and of a boosted probe for the factors' values."""
 
@@ -144,6 +146,7 @@ def disentanglement_scores(
         **scores,
         **extra,
         "over": _over(data, len(items)),
+        "estimators": ESTIMATORS,
         "intervals_95": intervals,
         "metric_seconds": seconds,
         "notes": notes,

@@ -147,7 +147,7 @@ def irs_score(codes: Any, factors: Any, *, seed: int = 0, samples: int = 10_000,
 
     Returns:
         0..1, higher is better; 0 for a code without a live unit. A unit that depends on several factors can still
-        score high for one of them.
+        score high for one of them. Its half-sample interval covers some 83 %, not 95 % (`bootstrap_interval`).
 
     Raises:
         TypeError, ValueError: as `beta_vae_score`, or `quantile` outside 0..1.

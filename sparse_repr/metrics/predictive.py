@@ -173,7 +173,8 @@ def explicitness_score(codes: Any, factors: Any, *, seed: int = 0, train: int = 
 
     Ridgeway & Mozer 2018, explicitness: one value against the rest, averaged over the values of a factor, then over
     factors, on held-out items, with scikit-learn's logistic regression on the standardised code (as published by
-    Locatello et al. 2019). A value that is absent from, or alone in, the test items is left out.
+    Locatello et al. 2019). A value that is absent from, or alone in, the test items is left out. This is the area
+    itself, as in both; who rescales it to 2 area - 1, so that chance is 0, reports another number.
 
     Args:
         codes: (N, D).

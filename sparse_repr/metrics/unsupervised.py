@@ -39,6 +39,12 @@ def udr_scores(
     UDR = (sum_b max_a R_ab^2 / sum_a R_ab + sum_a max_b R_ab^2 / sum_b R_ab) / (D_a + D_b) over the informative units,
     and an encoder's score is the median over its partners.
 
+    Deviations from the authors' code in disentanglement_lib. It averages the two means over units with equal weight,
+    so that a unit of the encoder with fewer live ones counts more; here, as in the paper's formula, every unit counts
+    the same (with unequal numbers of live units 0.652 where that code gives 0.728). By lasso, this score's pairs
+    (a, b) predict the units of b from those of a and a's score is the median over b; that code takes the median over
+    the encoders that predict a, which differs as the lasso is not symmetric.
+
     Args:
         codes: M arrays (N, D) of the same items, M at least 2, D equal.
         kl_nats: M arrays (D,), mean KL divergence of each unit; None counts all live units as informative.
