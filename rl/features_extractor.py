@@ -17,6 +17,7 @@ from rl.image_input import ImageInput
 from rl.spaces import ALONE, as_encoder, image_spaces, is_picture
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
+from sparse_repr.collapse import warn_if_collapsed
 
 Self = TypeVar("Self", bound="LatentExtractor")
 
@@ -80,6 +81,7 @@ class LatentExtractor(BaseFeaturesExtractor):
                 to do.
         """
         frozen = as_encoder(encoder, in_policy=True)
+        warn_if_collapsed(frozen)
         _check_options(trainable, encoder_lr_multiplier, n_stack, cache_frames, trunk)
         images = image_spaces(observation_space, image_keys, "LatentExtractor")
         inputs = {

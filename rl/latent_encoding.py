@@ -20,6 +20,7 @@ from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
 from rl.spaces import ALONE, as_encoder, frame_shape, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
+from sparse_repr.collapse import warn_if_collapsed
 from sparse_repr.devices import resolve_device
 
 Images = dict[str, npt.NDArray[np.uint8]]
@@ -100,6 +101,7 @@ class LatentEncoding:
             TypeError, ValueError: the space is not what the encoder takes; the message says what to do.
         """
         self.encoder = as_encoder(encoder)
+        warn_if_collapsed(self.encoder, stacklevel=3)
         self.options = options
         self._device = resolve_device(options.device)
         self._scaling = CodeScaling(self.encoder, options.code_scaling)

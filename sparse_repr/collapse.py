@@ -1,0 +1,41 @@
+"""Collapsed encoders: no unit of the code is active, so that it carries nothing; said once for each encoder."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+
+from sparse_repr.encoder import FrozenEncoder
+
+_TOLD: weakref.WeakSet[FrozenEncoder] = weakref.WeakSet()
+
+
+class CollapsedEncoderWarning(UserWarning):
+    """An encoder gives every image nearly the same code."""
+
+
+def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
+    """Warn, once for each encoder, if none of its units was active on its training images (Burda et al. 2016).
+
+    Decided by the statistics in the artefact. An encoder that was never trained counts no unit as dead.
+
+    Args:
+        encoder: any.
+        stacklevel: of the warning, as in `warnings.warn`.
+    """
+    units = encoder.spec.units
+    if any(units.active) or encoder in _TOLD:
+        return
+    _TOLD.add(encoder)
+    training = encoder.spec.objective
+    weights = ", ".join(f"{name} {value:g}" for name, value in dict(training.get("weights") or {}).items())
+    warnings.warn(
+        f"none of the {len(units.active)} units of {encoder!r} is active: over its training images no code varies by "
+        f"more than {max(units.std):.2g} (standard deviation), so every image has nearly the same code, which tells "
+        f"metrics and agents nothing. After {training.get('steps')} steps the penalties ({weights or 'none given'}) "
+        "still outweigh what a unit would add to the reconstruction: train for more steps (steps, --steps, with "
+        "resume), with lower weights, or by the settings of --preset fast (learning_rate 1e-3 and initialisation he), "
+        "which leave this plateau sooner",
+        CollapsedEncoderWarning,
+        stacklevel=stacklevel + 1,
+    )
