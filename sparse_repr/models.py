@@ -170,7 +170,9 @@ class VAE(nn.Module):
 
 def _check_sizes(channels: int, size: int, code_size: int) -> None:
     if size not in _CONVOLUTIONS:
-        raise ValueError(f"the Burgess network needs 64x64 or 32x32 images, got {size}x{size}: set --image-size")
+        raise ValueError(
+            f"the Burgess network needs 64x64 or 32x32 images, got {size}x{size}: set image_size (--image-size)"
+        )
     if channels not in (1, 3):
         raise ValueError(f"the Burgess network needs 1 or 3 channels, got {channels}")
     if code_size < 1:

