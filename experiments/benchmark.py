@@ -26,6 +26,8 @@ from experiments.seed_costs import measure_seeds
 from experiments.streaming_costs import measure_streaming
 from experiments.training_costs import measure_training
 from sparse_repr import PretrainConfig, load_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data import load_dataset
 from sparse_repr.data.chairs3d import render_chairs
 from sparse_repr.data.dsprites import render_sprites
@@ -68,6 +70,9 @@ class BenchmarkConfig:
     """An .npz of real dSprites frames (imgs, latents_classes) to compare the drawing with."""
     out: str = "experiments/results/benchmark"
     """Folder for PART.json."""
+
+    def __post_init__(self) -> None:
+        require_sensible(self)
 
 
 def _seconds(work: Callable[[], Any], *, inner: int = 1) -> dict[str, float]:
@@ -283,19 +288,17 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(BenchmarkConfig, args=arguments, prog="python -m experiments.benchmark", description=__doc__)
-        if config.part not in PARTS:
-            raise ValueError(f"part needs one of {', '.join(PARTS)}, got {config.part!r}")
-        results = PARTS[config.part](config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(BenchmarkConfig, arguments, program="python -m experiments.benchmark", description=__doc__)
+    if config.part not in PARTS:
+        raise ValueError(f"part needs one of {', '.join(PARTS)}, got {config.part!r}")
     path = Path(config.out) / f"{config.part}.json"
     command = f"python -m experiments.benchmark {config.part}"
-    write_json(path, {"command": command, "machine": machine_facts(), **results})
+    write_json(path, {"command": command, "machine": machine_facts(), **PARTS[config.part](config)})
     print(path.read_text())
-    return 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from experiments.agents.training import AGENT_CELLS
 from experiments.procedure import check_cells
 from experiments.study import Agenda, Seldom, run_study
 from experiments.study_command import check_means, names, run_command
+from sparse_repr.bounds import require_sensible
 from sparse_repr.devices import available_cores
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.registry import lookup
@@ -75,10 +76,7 @@ class CompareConfig:
     """Show a bar over the steps, and a line per finished cell."""
 
     def __post_init__(self) -> None:
-        for name in ("threads", "processes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} needs a whole number of at least 1, got {value!r}")
+        require_sensible(self)
         for task in names(self.task):
             lookup(TASKS, task, "task")
         for arm in names(self.arm):

@@ -16,6 +16,8 @@ from torch import Tensor
 from experiments.committed import markdown_table
 from experiments.measuring import machine_facts
 from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
@@ -27,7 +29,7 @@ from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.presets import PRESETS, RECIPES
 from sparse_repr.reconstruction import bernoulli
 from sparse_repr.trained_vae import load_vae
-from sparse_repr.training import Trainer, TrainingInterrupted
+from sparse_repr.training import Trainer
 from sparse_repr.training_state import read_state
 
 _ITEMS = 10_000
@@ -82,6 +84,7 @@ class CompareConfig:
     """Folder for results-STEPS.json and .md; the runs go into its folder runs/, which can be deleted."""
 
     def __post_init__(self) -> None:
+        require_sensible(self)
         unknown = [name for name in self.objectives if name not in ARMS]
         if unknown or not self.objectives:
             raise ValueError(f"objectives needs names of {', '.join(ARMS)}, got {', '.join(unknown) or 'none'}")
@@ -267,21 +270,17 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     return results
 
 
+_PROGRAM = "python -m experiments.compare_objectives"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(
-            CompareConfig, args=arguments, prog="python -m experiments.compare_objectives", description=__doc__
-        )
-        results = compare(config)
-    except TrainingInterrupted as stopped:
-        print(f"stopped at step {stopped.step} in {stopped.folder}; the same command goes on there", file=sys.stderr)
-        return 128 + stopped.signal_number
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(as_markdown(results))
-    return 0
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(CompareConfig, arguments, program=_PROGRAM, description=__doc__)
+    print(as_markdown(compare(config)))
 
 
 if __name__ == "__main__":

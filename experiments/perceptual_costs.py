@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from experiments.committed import markdown_table
 from experiments.measuring import machine_facts, summary
 from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.files import write_bytes, write_json
@@ -27,7 +28,7 @@ from sparse_repr.json_reader import read_json
 from sparse_repr.metrics import lpips, psnr
 from sparse_repr.perceptual import PerceptualDistance, VGGFeatures, parse_layers
 from sparse_repr.trained_vae import load_vae
-from sparse_repr.training import Trainer, TrainingInterrupted
+from sparse_repr.training import Trainer
 from sparse_repr.vgg_weights import load_vgg16
 
 PLAIN = "plain"
@@ -109,6 +110,7 @@ class CostsConfig:
     """Folder for results.json, results.md and curve.png."""
 
     def __post_init__(self) -> None:
+        require_sensible(self)
         unknown = [name for name in self.variants if name not in VARIANTS]
         if unknown:
             raise ValueError(f"variants needs names of {', '.join(VARIANTS)}, got {', '.join(unknown)}")
@@ -355,21 +357,17 @@ def compare(config: CostsConfig) -> dict[str, Any]:
     return results
 
 
+_PROGRAM = "python -m experiments.perceptual_costs"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(
-            CostsConfig, args=arguments, prog="python -m experiments.perceptual_costs", description=__doc__
-        )
-        results = compare(config)
-    except TrainingInterrupted as stopped:
-        print(f"stopped at step {stopped.step} in {stopped.folder}; the same command goes on there", file=sys.stderr)
-        return 128 + stopped.signal_number
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(as_markdown(results))
-    return 0
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(CostsConfig, arguments, program=_PROGRAM, description=__doc__)
+    print(as_markdown(compare(config)))
 
 
 if __name__ == "__main__":

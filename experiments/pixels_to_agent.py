@@ -22,6 +22,8 @@ from rl import make_latent_vec_env, save_agent
 from rl.code_scaling import Scaling
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
@@ -64,6 +66,9 @@ class PixelsToAgentConfig:
     """CPU threads; by default torch's choice."""
     progress: bool = True
     """Show progress bars."""
+
+    def __post_init__(self) -> None:
+        require_sensible(self)
 
 
 def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
@@ -172,19 +177,18 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
     return results
 
 
+_PROGRAM = "python -m experiments.pixels_to_agent"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(
-            PixelsToAgentConfig, args=arguments, prog="python -m experiments.pixels_to_agent", description=__doc__
-        )
-        results = pixels_to_agent(config)
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(results, indent=1))
+    return run_command(lambda: _as_asked(arguments), refused=(TypeError,))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(PixelsToAgentConfig, arguments, program=_PROGRAM, description=__doc__)
+    print(json.dumps(pixels_to_agent(config), indent=1))
     print(f"the film is {Path(config.out) / 'agent.gif'}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
@@ -27,6 +26,8 @@ from experiments.shape_probe import shape_accuracies
 from experiments.statistics import wilson_interval
 from rl import FactorObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate import EvaluateConfig, evaluate_run, summary
 from sparse_repr.files import write_json
@@ -64,6 +65,9 @@ class QuickstartConfig:
     """CPU threads; by default torch's choice."""
     progress: bool = True
     """Show progress bars."""
+
+    def __post_init__(self) -> None:
+        require_sensible(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,16 +280,12 @@ def run_quickstart(config: QuickstartConfig) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(
-            QuickstartConfig, args=arguments, prog="python -m experiments.quickstart", description=__doc__
-        )
-        report = run_quickstart(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"report: {report.resolve()}")
-    return 0
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(QuickstartConfig, arguments, program="python -m experiments.quickstart", description=__doc__)
+    print(f"report: {run_quickstart(config).resolve()}")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sklearn
-import tyro
 
 from experiments.report import git_revision, replace_between
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import FAMILIES, aam_score, mig_score, mutual_information_matrix
@@ -53,6 +54,9 @@ class ReferenceConfig:
     """Folder for one JSON per code and table.md."""
     page: str | None = str(PAGE)
     """Page whose table is replaced; None leaves it."""
+
+    def __post_init__(self) -> None:
+        require_sensible(self)
 
 
 def reference_codes(factors: npt.NDArray[np.int64], seed: int) -> dict[str, Codes]:
@@ -165,18 +169,17 @@ def run_reference_codes(config: ReferenceConfig) -> dict[str, dict[str, Any]]:
     return results
 
 
+_PROGRAM = "python -m experiments.reference_codes"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(
-            ReferenceConfig, args=arguments, prog="python -m experiments.reference_codes", description=__doc__
-        )
-        results = run_reference_codes(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(reference_table(results), end="")
-    return 0
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(ReferenceConfig, arguments, program=_PROGRAM, description=__doc__)
+    print(reference_table(run_reference_codes(config)), end="")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from experiments.paper.sweep import fresh_cells, sweep_cells
 from experiments.ray_study import run_study_on_ray
 from experiments.study import Agenda, Seldom, run_study
 from experiments.study_command import check_means, names, run_command
+from sparse_repr.bounds import require_sensible
 from sparse_repr.devices import available_cores
 from sparse_repr.registry import lookup
 from sparse_repr.variations import parse_seeds
@@ -69,10 +70,7 @@ class StudyConfig:
     """Show a bar over the steps of all cells, and a line per finished cell."""
 
     def __post_init__(self) -> None:
-        for name in ("threads", "processes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} needs a whole number of at least 1, got {value!r}")
+        require_sensible(self)
         for part in names(self.only):
             lookup({**PARTS, **dict.fromkeys(_SWEEP, "")}, part, "table or figure")
         if self.seeds:

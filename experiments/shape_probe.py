@@ -12,6 +12,8 @@ import tyro
 
 from experiments.report import git_revision
 from sparse_repr import FrozenEncoder, load_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.files import write_json
 
@@ -61,22 +63,24 @@ class ProbeConfig:
     seed: int = 0
     """Seed of the sprites and of the probe."""
 
+    def __post_init__(self) -> None:
+        require_sensible(self)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    command = "python -m experiments.shape_probe"
-    try:
-        config = tyro.cli(ProbeConfig, args=arguments, prog=command, description=__doc__)
-        encoder = load_encoder(config.run)
-        accuracies = shape_accuracies(encoder, seed=config.seed)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(ProbeConfig, arguments, program="python -m experiments.shape_probe", description=__doc__)
+    encoder = load_encoder(config.run)
+    accuracies = shape_accuracies(encoder, seed=config.seed)
     print("  ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy in accuracies.items()))
     if config.out is not None:
+        command = "python -m experiments.shape_probe"
         origin = {"command": command, "encoder": encoder.fingerprint, "git_revision": git_revision()}
         write_json(Path(config.out), {**accuracies, "seed": config.seed, **origin})
-    return 0
 
 
 if __name__ == "__main__":

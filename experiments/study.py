@@ -14,7 +14,7 @@ from typing import Any, Generic
 from tqdm import tqdm
 
 from experiments.procedure import AnyCell, Procedure, check_cells, claimed
-from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
+from sparse_repr.interruption import CommandInterrupted, TrainingInterrupted, stop_on_signal
 from sparse_repr.run_folder import RunFolderHeldError
 from sparse_repr.worker_processes import Workers
 
@@ -200,7 +200,8 @@ def _run_here(agenda: Agenda[AnyCell], out: Path) -> None:
             else:
                 agenda.ended(unit)
     except KeyboardInterrupt as stopped:  # outside training; an evaluation is begun anew
-        raise TrainingInterrupted(out, None, signal.SIGINT) from stopped
+        number = stopped.signal_number if isinstance(stopped, CommandInterrupted) else signal.SIGINT
+        raise TrainingInterrupted(out, None, number) from stopped
 
 
 def _run_in_processes(agenda: Agenda[AnyCell], out: Path, processes: int) -> None:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-import tyro
-
+from sparse_repr import command_line
+from sparse_repr.command_line import parse_options
 from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import resolve_device
 from sparse_repr.interruption import TrainingInterrupted
@@ -59,15 +59,16 @@ def run_command(
         arguments: the words behind the program; None takes those of the process.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        options = tyro.cli(config, args=words, prog=program, description=description)
-        failures = run(options, shlex.join([*program.split(), *words]))
-    except TrainingInterrupted as stopped:
-        print(f"stopped; the same command goes on in {stopped.folder}", file=sys.stderr)
-        return 128 + stopped.signal_number
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for folder, message in failures.items():
-        print(f"error: {folder}: {message}", file=sys.stderr)
-    return 1 if failures else 0
+
+    def work() -> int:
+        try:
+            options = parse_options(config, words, program=program, description=description)
+            failures = run(options, shlex.join([*program.split(), *words]))
+        except TrainingInterrupted as stopped:
+            print(f"stopped; the same command goes on in {stopped.folder}", file=sys.stderr)
+            return 128 + stopped.signal_number
+        for folder, message in failures.items():
+            print(f"error: {folder}: {message}", file=sys.stderr)
+        return 1 if failures else 0
+
+    return command_line.run_command(work, refused=(ImportError,))

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from experiments.bound_curve import Point, held_out_items, train_with_curve
@@ -26,6 +25,8 @@ from experiments.measuring import machine_facts
 from experiments.step_costs import cost_of, measure_step_costs, steps_worth
 from experiments.time_to_quality_report import as_markdown, draw_curves
 from sparse_repr import PretrainConfig, load_encoder
+from sparse_repr.bounds import require_sensible
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_bytes, write_json
@@ -93,6 +94,9 @@ class TimeToQualityConfig:
     """Random items that codes are scored on before it."""
     out: str = "experiments/results/time_to_quality"
     """Folder for results.json, results.md and curves.png; the runs go into its folder runs/, which can be deleted."""
+
+    def __post_init__(self) -> None:
+        require_sensible(self)
 
 
 def run_config(config: TimeToQualityConfig, arm: str, objective: str, seed: int, steps: int) -> PretrainConfig:
@@ -314,18 +318,17 @@ def measure(config: TimeToQualityConfig) -> dict[str, Any]:
     return study.results
 
 
+_PROGRAM = "python -m experiments.time_to_quality"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    try:
-        config = tyro.cli(
-            TimeToQualityConfig, args=arguments, prog="python -m experiments.time_to_quality", description=__doc__
-        )
-        results = measure(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(as_markdown(results))
-    return 0
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(TimeToQualityConfig, arguments, program=_PROGRAM, description=__doc__)
+    print(as_markdown(measure(config)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sparse_repr.bounds import MOST_TORCH_SEED, require_name, require_threads, require_whole
 from sparse_repr.data import DATASETS
 from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.devices import resolve_device, resolve_precision
@@ -21,6 +22,8 @@ from sparse_repr.resident import DATA_PLACES
 from sparse_repr.schedules import DECAYS, BatchSizes, LearningRate
 from sparse_repr.step_graph import STEP_GRAPHS, resolve_step_graph
 
+# Far beyond what any of these networks is of use with: more is a slip of the keyboard.
+_MOST_IMAGES, _MOST_UNITS = 1_000_000, 100_000
 PERCEPTUAL_FEATURES = ("vgg16", "dae")
 
 
@@ -185,20 +188,18 @@ class PretrainConfig:
     save_every: int = 1_000
     """Steps between saves of the training state."""
     resume: bool = False
-    """Continue the run found in run_dir; the other settings must be the same, steps may be more."""
+    """Continue the run found in run_dir, or start it where nothing was saved yet. The other settings must be the same;
+    steps may be more, and after a loss that was not finite, learning rates and precision may be others."""
     progress: bool = True
     """Show progress bars."""
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "code_size", "dae_steps", "log_every", "picture_every", "save_every")
-        for name in (*counts, "perceptual_every"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} needs a whole number of at least 1, got {value!r}")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads needs a whole number of at least 1, got {self.threads!r}")
-        if self.seed < 0:
-            raise ValueError(f"seed needs a whole number of at least 0, got {self.seed!r}")
+        for name in ("steps", "dae_steps", "log_every", "picture_every", "save_every", "perceptual_every"):
+            require_whole(name, getattr(self, name))
+        for name, most in (("batch_size", _MOST_IMAGES), ("code_size", _MOST_UNITS)):
+            require_whole(name, getattr(self, name), most=most)
+        require_threads(self.threads)
+        require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate needs a positive number, got {self.learning_rate!r}")
         if self.image_size not in (32, 64):
@@ -218,6 +219,7 @@ class PretrainConfig:
         # paths are kept as text so that config.json and --help stay plain
         for name in ("data_path", "run_dir", "perceptual_weights_path"):
             value = getattr(self, name)
+            require_name(name, value)
             if value is not None:
                 object.__setattr__(self, name, str(value))
 
@@ -252,7 +254,7 @@ class PretrainConfig:
             return f"{self.architecture}_{heads[0]}"
         raise ValueError(
             f"objective {self.objective!r} cannot train architecture {self.architecture!r}: it needs an encoder that "
-            f"ends in {' or '.join(heads)}, this one ends in {head}; leave --architecture out"
+            f"ends in {' or '.join(heads)}, this one ends in {head}; leave architecture (--architecture) out"
         )
 
     def batch_sizes(self) -> BatchSizes:

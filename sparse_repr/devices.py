@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from sparse_repr.bounds import require_threads
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -130,6 +132,7 @@ def cpu_threads(count: int | None) -> Iterator[int]:
     if count is None:
         yield torch.get_num_threads()
         return
+    require_threads(count)
     before = torch.get_num_threads()
     environment = {name: os.environ.get(name) for name in _THREAD_COUNTS}
     os.environ.update(dict.fromkeys(_THREAD_COUNTS, str(count)))  # for libraries that are loaded later

@@ -18,6 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sparse_repr import comparison
+from sparse_repr.bounds import MOST_SEED, require_name, require_threads, require_whole
+from sparse_repr.collapse import warn_if_collapsed
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import IntArray
 from sparse_repr.devices import cpu_threads, resolve_device
@@ -37,6 +40,7 @@ from sparse_repr.trained_vae import encode_dataset, kl_per_unit, load_vae
 
 _MEAN_IMAGE_ITEMS = 10_000
 _SLAB = 512
+_MOST_REPETITIONS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +81,11 @@ class EvaluateConfig:
             raise ValueError(f"image_items needs at least 1, got {self.image_items}")
         if self.lpips_items < 0:
             raise ValueError(f"lpips_items needs at least 0, got {self.lpips_items}")
-        if self.n_bootstrap == 1 or self.n_bootstrap < 0:
-            raise ValueError(f"n_bootstrap needs 0 or at least 2 repetitions, got {self.n_bootstrap}")
+        if self.n_bootstrap and not 2 <= self.n_bootstrap <= _MOST_REPETITIONS:
+            raise ValueError(f"n_bootstrap needs 0 or 2..{_MOST_REPETITIONS} repetitions, got {self.n_bootstrap}")
+        require_whole("seed", self.seed, least=0, most=MOST_SEED)
+        require_threads(self.threads)
+        require_name("data_path", self.data_path)
         choose_metrics(self.metrics)
 
 
@@ -92,6 +99,14 @@ class ComparisonConfig(EvaluateConfig):
     """Run folders of python -m sparse_repr.pretrain; several are compared."""
     out: str | None = None
     """Folder for the comparison of several runs; by default the one that holds the first run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.runs:
+            raise ValueError("evaluate needs at least one run folder, got none")
+        for run in self.runs:
+            require_name("run", run)
+        require_name("out", self.out)
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
@@ -126,7 +141,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
     if data.image_shape != encoder.image_shape:
         raise ValueError(
             f"{run} was trained on images {encoder.image_shape}, {data.source} has {data.image_shape}: "
-            "give --data-path, or evaluate the run that belongs to this data"
+            "give data_path (--data-path), or evaluate the run that belongs to this data"
         )
     _check_described(run, encoder, settings)
     device = resolve_device(config.device)
@@ -163,6 +178,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
         report["seconds"] = round(time.perf_counter() - started, 2)
         draw_run(run, encoder, vae, data, mean, report, device=device)
     write_json(run / "metrics.json", report)
+    warn_if_collapsed(encoder)
     return report, mean
 
 
@@ -322,31 +338,27 @@ def summary(report: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    description = (
-        "Score pretraining runs: writes metrics.json and figures/ into each folder, and a comparison of several."
+    return run_command(lambda: _evaluate_as_asked(arguments))
+
+
+def _evaluate_as_asked(arguments: list[str] | None) -> None:
+    config = parse_options(
+        ComparisonConfig,
+        arguments,
+        program="python -m sparse_repr.evaluate",
+        description=(
+            "Score pretraining runs: writes metrics.json and figures/ into each folder, and a comparison of several."
+        ),
     )
-    try:
-        config = tyro.cli(
-            ComparisonConfig, args=arguments, prog="python -m sparse_repr.evaluate", description=description
-        )
-        if not config.runs:
-            raise ValueError("evaluate needs at least one run folder, got none")
-        if len(config.runs) == 1:
-            report = evaluate_run(dataclasses.replace(config, run=config.runs[0]))
-        else:
-            out = Path(config.out) if config.out else Path(config.runs[0]).parent
-            rows = compare_runs(config.runs, config, out)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     if len(config.runs) == 1:
-        print(summary(report))
-        print(f"metrics: {Path(config.runs[0]) / 'metrics.json'}")
-        print(f"figures: {Path(config.runs[0]) / 'figures'}")
-    else:
-        print(comparison.comparison_markdown(rows), end="")
-        print(f"comparison: {out / 'comparison.csv'}, .md and .png")
-    return 0
+        run = Path(config.runs[0])
+        print(summary(evaluate_run(dataclasses.replace(config, run=config.runs[0]))))
+        print(f"metrics: {run / 'metrics.json'}")
+        print(f"figures: {run / 'figures'}")
+        return
+    out = Path(config.out) if config.out else Path(config.runs[0]).parent
+    print(comparison.comparison_markdown(compare_runs(config.runs, config, out)), end="")
+    print(f"comparison: {out / 'comparison.csv'}, .md and .png")
 
 
 if __name__ == "__main__":

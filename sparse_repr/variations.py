@@ -14,6 +14,8 @@ from sparse_repr.objectives import OBJECTIVES
 WEIGHT_NAMES = tuple(dict.fromkeys(name for choice in OBJECTIVES.values() for name in choice.default_weights))
 """Weights of which a list can be given: those of the terms of any objective."""
 
+_MOST_SEEDS = 10_000
+
 
 def parse_seeds(text: str) -> list[int]:
     """Seeds from numbers and ranges, both ends included: ``"0,2,5-7"`` is 0, 2, 5, 6 and 7.
@@ -29,6 +31,8 @@ def parse_seeds(text: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"--seeds needs ranges that go up, got {part.strip()!r}; write {last}-{first}")
+        if last - first >= _MOST_SEEDS:
+            raise ValueError(f"--seeds needs at most {_MOST_SEEDS} seeds, got {part.strip()!r}")
         seeds += range(first, last + 1)
     repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if repeated:

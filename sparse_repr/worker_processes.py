@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sparse_repr.command_line import one_line_each
 from sparse_repr.config import PretrainConfig
-from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
+from sparse_repr.interruption import CommandInterrupted, TrainingInterrupted, end_on_signal, stop_on_signal
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 
@@ -111,7 +112,8 @@ def train_in_processes(configs: Sequence[PretrainConfig], workers: int, on_steps
                 elif message is not None and stopped is None:
                     stopped = message
                     running.terminate()
-            if signals and stopped is None:
+            if signals and not isinstance(stopped, TrainingInterrupted):
+                # also where a scheduler's signal reached a worker first, which may then end without a word
                 stopped = TrainingInterrupted(configs[0].run_folder().parent, None, signals[0])
                 running.terminate()
     if stopped is not None:
@@ -134,7 +136,7 @@ def _receive(connection: Connection, process: BaseProcess, folder: Path) -> int 
         return None
     return ChildProcessError(
         f"the process of {folder} ended with exit code {process.exitcode} and no error of its own "
-        "(-9: killed, often for want of memory); continue from the last save with --resume"
+        "(-9: killed, often for want of memory); continue from the last save with resume (--resume)"
     )
 
 
@@ -149,9 +151,12 @@ def _do(connection: Connection, work: Work, folder: Path) -> None:
             connection.send(message)
 
     try:
-        work(send)
+        with end_on_signal(), one_line_each():
+            work(send)
+    except CommandInterrupted as stopped:
+        send(TrainingInterrupted(folder, None, stopped.signal_number))
     except (Exception, KeyboardInterrupt) as error:
-        send(error if isinstance(error, Exception) else ChildProcessError(f"{folder}: interrupted twice"))
+        send(error if isinstance(error, Exception) else ChildProcessError(f"{folder}: interrupted"))
     connection.close()
 
 

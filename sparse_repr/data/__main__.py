@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from sparse_repr.bounds import require_name
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.data import DATASETS, FactorDataset, load_dataset
 from sparse_repr.data.contact_sheet import write_contact_sheet
 from sparse_repr.registry import lookup
@@ -48,8 +50,8 @@ def report(dataset: FactorDataset) -> str:
 def show(
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")],
     /,
-    path: Annotated[Path | None, tyro.conf.arg(aliases=["--data-path"])] = None,
-    out: Path | None = None,
+    path: Annotated[str | None, tyro.conf.arg(aliases=["--data-path"])] = None,
+    out: str | None = None,
     factor_sizes: str | None = None,
 ) -> None:
     """Print what a data set is and write a contact sheet of it.
@@ -61,24 +63,24 @@ def show(
         factor_sizes: numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors in the order
             of a grid (last factor fastest).
     """
+    for option, given in (("path", path), ("out", out)):
+        require_name(option, given)
     dataset = load_dataset(name, path, factor_sizes=factor_sizes)
     print(report(dataset))
-    sheet = out if out is not None else Path(f"{name}.png")
+    sheet = Path(f"{name}.png" if out is None else out)
     write_contact_sheet(dataset, sheet)
     print(f"wrote     {sheet} (contact sheet)")
     if name == "celeba":
         print("          CelebA must not be redistributed: keep this picture to yourself, and out of any repository")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
     known = "\n".join(f"  {name:<16}{description(name)}" for name in sorted(DATASETS))
     text = f"Print what a data set is and write a contact sheet of it.\n\nData sets:\n{known}"
-    try:
-        tyro.cli(show, prog="python -m sparse_repr.data", description=text, args=arguments)
-    except (ValueError, OSError) as error:  # the loaders' messages say what to do
-        sys.exit(f"error: {error}")
+    program = "python -m sparse_repr.data"
+    return run_command(lambda: parse_options(show, arguments, program=program, description=text))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

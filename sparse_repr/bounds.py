@@ -1,0 +1,68 @@
+"""Bounds of the numbers and names in settings, so that what no machine can do is refused before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+MOST_THREADS = 1_024
+MOST_TORCH_SEED = 2**63 - 1
+"""Largest seed of a generator of torch."""
+MOST_SEED = 2**32 - 1
+"""Largest seed that scikit-learn takes too."""
+_MOST_COUNT = 10**12
+_PLACES = ("out", "results", "run", "runs", "page", "baseline", "real_frames")
+
+
+def require_whole(name: str, value: object, *, least: int = 1, most: int | None = None) -> None:
+    """Check that a setting is a whole number between two bounds.
+
+    Raises:
+        ValueError: it is not; `name` is named.
+    """
+    bounds = f"of at least {least}" if most is None else f"in {least}..{most}"
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        raise ValueError(f"{name} needs a whole number {bounds}, got {value!r}")
+
+
+def require_threads(value: int | None) -> None:
+    """Check a number of CPU threads; None leaves it to torch.
+
+    Raises:
+        ValueError: not a whole number in 1..1024.
+    """
+    if value is not None:
+        require_whole("threads", value, most=MOST_THREADS)
+
+
+def require_name(name: str, value: str | os.PathLike[str] | None) -> None:
+    """Check that a path that was given is not empty: that would mean the present folder, or be taken for the default.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if value is not None and not str(value).strip():
+        raise ValueError(f"{name} needs the name of a file or folder, got {str(value)!r}")
+
+
+def require_sensible(settings: Any) -> None:
+    """Check what a dataclass of settings of an experiment has in common with others: counts, seeds and places.
+
+    A whole number whose default is positive counts something, and needs at least 1.
+
+    Raises:
+        ValueError: one of them cannot be used; it is named.
+    """
+    for field in dataclasses.fields(settings):
+        name, value = field.name, getattr(settings, field.name)
+        if name in ("seed", "seeds", "other_seeds", "whole_seeds") and not isinstance(value, str | None):
+            for seed in value if isinstance(value, tuple) else (value,):
+                require_whole(name, seed, least=0, most=MOST_SEED)
+        elif name in ("threads", "processes", "environments") and value is not None:
+            require_whole(name, value, most=MOST_THREADS)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            default = field.default
+            require_whole(name, value, least=int(isinstance(default, int) and default > 0), most=_MOST_COUNT)
+        elif name in _PLACES and isinstance(value, str):
+            require_name(name, value)
