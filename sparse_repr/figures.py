@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.files import atomic_path
+from sparse_repr.files import write_bytes
 
 
 def tile(rows: Sequence[Tensor]) -> Tensor:
@@ -58,8 +59,9 @@ def quantile_values(codes: npt.NDArray[np.float32], steps: int) -> npt.NDArray[n
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a matplotlib figure as PNG, atomically, and close it."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, bbox_inches="tight")
+    write_bytes(path, content.getvalue())
     figure.clear()
 
 

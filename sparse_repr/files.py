@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -97,14 +98,37 @@ def replace_synced(temporary: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    """Write `content` to `path` atomically.
+
+    Raises:
+        OSError: it cannot be written, for instance because the disk is full; `path` is named.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = ": free some space, or choose another folder" if full else ""
+        told = type(error)(f"cannot write {path} ({error.strerror or error}){remedy}")
+        told.errno = error.errno
+        raise told from error
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON atomically; infinities and NaN are an error (write None instead)."""
     write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """On leaving the block, remove `folder` and those above it that were not there before, if they are empty."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the first that is not empty ends it
+            for place in missing:
+                place.rmdir()
 
 
 def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
@@ -115,14 +139,15 @@ def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # without a name where the system can: a kill leaves nothing
-        with tempfile.TemporaryFile(dir=folder, prefix=".write-test.") as probe:
-            probe.write(b"x" * 4096)
-            probe.flush()
+        # without a name where the system can: a kill leaves nothing; not buffered: elsewhere closing would try again what
+        # has just failed, and leave the file behind
+        with tempfile.TemporaryFile(dir=folder, prefix=".write-test.", buffering=0) as probe:
+            if probe.write(b"x" * 4096) < 4096:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise OSError(
             f"cannot write to {folder} ({error.strerror or error}); {purpose} needs a writable folder: "
-            "choose another one or change its permissions"
+            "choose another one, change its permissions or free some space"
         ) from error
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:

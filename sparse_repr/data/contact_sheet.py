@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sparse_repr.data.base import FactorDataset, ImageArray
-from sparse_repr.files import atomic_path
+from sparse_repr.files import write_bytes
 
 _GAP = 2
 _GROUND = 128
@@ -44,5 +45,6 @@ def contact_sheet(dataset: FactorDataset, *, columns: int = 12, rows: int = 8, s
 def write_contact_sheet(dataset: FactorDataset, path: Path, *, seed: int = 0) -> None:
     """Write `contact_sheet` of a data set to a PNG file, atomically."""
     sheet = Image.fromarray(contact_sheet(dataset, seed=seed))
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    write_bytes(path, content.getvalue())
