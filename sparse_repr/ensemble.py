@@ -12,7 +12,8 @@ from tqdm import tqdm
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import available_cores, cpu_threads, resolve_device
-from sparse_repr.interruption import TrainingInterrupted
+from sparse_repr.files import removed_if_empty
+from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.run_folder import open_run_folder
 from sparse_repr.stacked import train_stacked, why_not_stacked
 from sparse_repr.term_sums import NonFiniteLossError
@@ -50,7 +51,7 @@ def pretrain_encoders(
         NonFiniteLossError: the loss of one or several runs became NaN or infinite; the others were finished.
         TrainingInterrupted: SIGINT or SIGTERM; the states were saved.
     """
-    configs = _started(list(configs))
+    configs = _apart(list(configs))
     way, _ = choose_together(configs, together)
     workers = min(len(configs), available_cores())
     if way == "processes":
@@ -66,12 +67,15 @@ def pretrain_encoders(
     with tqdm(total=total, initial=taken, unit="step", desc=f"{len(configs)} runs, {way}", disable=quiet) as bar:
         members = [dataclasses.replace(config, progress=False) for config in configs]
         report = on_steps or bar.update
-        if way == "processes":
-            train_in_processes(members, workers, report)
-        elif way == "vectorized":
-            _train_vectorized(members, report)
-        else:
-            _train_sequentially(members, report)
+        with contextlib.ExitStack() as stack:
+            for config in configs:  # the first run makes the folder above all of them, and need not be the last to go
+                stack.enter_context(removed_if_empty(config.run_folder().parent))
+            if way == "processes":
+                train_in_processes(members, workers, report)
+            elif way == "vectorized":
+                _train_vectorized(members, report)
+            else:
+                _train_sequentially(members, report)
     return [config.run_folder() for config in configs]
 
 
@@ -108,24 +112,15 @@ def choose_together(configs: Sequence[PretrainConfig], together: str = "auto") -
     return ("sequential", obstacle) if obstacle else ("vectorized", "one GPU trains them in one loop")
 
 
-def _started(configs: list[PretrainConfig]) -> list[PretrainConfig]:
-    """The configurations, where a run that is to be resumed but has not begun is started instead."""
+def _apart(configs: list[PretrainConfig]) -> list[PretrainConfig]:
+    """The configurations, checked to be apart."""
     if not configs:
         raise ValueError("pretrain_encoders needs at least one configuration, got none")
     folders = [config.run_folder() for config in configs]
     repeated = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if repeated:
         raise ValueError(f"every run needs a folder of its own, got {', '.join(repeated)} more than once: set run_dir")
-    begun = [(folder / "config.json").is_file() for folder in folders]
-    if all(config.resume for config in configs) and not any(begun):
-        raise FileNotFoundError(
-            f"nothing to resume: none of {len(folders)} folders holds a run (such as {folders[0]}); leave --resume out "
-            "to start them"
-        )
-    return [
-        dataclasses.replace(config, resume=config.resume and there)
-        for config, there in zip(configs, begun, strict=True)
-    ]
+    return configs
 
 
 def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
@@ -147,7 +142,8 @@ def _train_sequentially(configs: Sequence[PretrainConfig], on_steps: Callable[[i
     if len(sources) == 1:
         dataset, path, sizes = sources.pop()
         data = load_dataset(dataset, path, factor_sizes=sizes)
-    outcomes = [_train_alone(config, data, on_steps) for config in configs]
+    with stop_on_signal():  # so that a signal at the last step of one run stops the next one
+        outcomes = [_train_alone(config, data, on_steps) for config in configs]
     failed = [str(error) for error in outcomes if error is not None]
     if failed:
         raise NonFiniteLossError("; ".join(failed))

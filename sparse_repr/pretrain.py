@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from sparse_repr.command_line import parse_options, run_command
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import DATASETS
 from sparse_repr.distributed import launched_by_torchrun, pretrain_distributed
 from sparse_repr.ensemble import choose_together, pretrain_encoders
-from sparse_repr.interruption import TrainingInterrupted
 from sparse_repr.presets import RECIPES, preset_config
+from sparse_repr.run_folder import has_state
 from sparse_repr.term_sums import NonFiniteLossError
 from sparse_repr.training import pretrain_encoder
 from sparse_repr.variations import WEIGHT_NAMES, parse_seeds, parse_weights, vary
@@ -34,8 +38,10 @@ default, with the varied weights in the name.
 torchrun --nproc-per-node 2 -m sparse_repr.pretrain ... trains one model by several processes, each on its share of
 every batch.
 
-Ctrl-C or SIGTERM saves the state and exits with 130 or 143; the same command plus --resume continues exactly.
-Exit code 2: the settings, the data or the folder cannot be used. Exit code 1: the loss became NaN or infinite."""
+Ctrl-C or SIGTERM saves the state and exits with 130 or 143; the same command plus --resume continues exactly, and
+starts where nothing was saved, so that a job script can always give it.
+Exit code 2: the settings, the data or the folder cannot be used. Exit code 1: the loss became NaN or infinite; --resume
+with a lower --learning-rate goes on from the last good state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +101,16 @@ def take_weight_lists(arguments: list[str]) -> tuple[dict[str, list[float]], lis
 def _pretrain(arguments: list[str]) -> list[Path]:
     preset, others = take_preset(arguments)
     weights, others = take_weight_lists(others)
-    command = tyro.cli(
+    command = parse_options(
         _Command,
-        args=others,
-        default=_Command(PretrainConfig() if preset is None else preset_config(preset)),
-        prog="python -m sparse_repr.pretrain",
+        others,
+        program="python -m sparse_repr.pretrain",
         description=_DESCRIPTION,
+        default=_Command(PretrainConfig() if preset is None else preset_config(preset)),
     )
     config = command.config
     if command.seeds is None and not weights:
+        _announce([config])
         return [pretrain_distributed(config) if launched_by_torchrun() else pretrain_encoder(config)]
     if launched_by_torchrun():
         raise ValueError("torchrun shares one model between processes: leave --seeds and lists of weights out")
@@ -112,33 +119,44 @@ def _pretrain(arguments: list[str]) -> list[Path]:
     configs = vary(config, seeds=parse_seeds(command.seeds) if command.seeds else (), weights=weights)
     way, reason = choose_together(configs, command.together)
     print(f"training {len(configs)} runs, {way}: {reason}", file=sys.stderr)
+    _announce(configs)
     return pretrain_encoders(configs, together=way)
+
+
+def _announce(configs: Sequence[PretrainConfig]) -> None:
+    """Say where --resume finds nothing saved, so that a wrong folder does not go unnoticed."""
+    begun = [has_state(config.run_folder()) for config in configs]
+    if not configs[0].resume or all(begun):
+        return
+    where = (
+        f"{configs[0].run_folder()} holds no saved state"
+        if len(configs) == 1
+        else (f"{begun.count(False)} of {len(configs)} folders hold no saved state")
+    )
+    print(f"nothing to resume: {where}; starting at step 0", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    code, lines = _run(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     # of the processes of torchrun the first alone speaks: all of them have the same to say
-    if os.environ.get("RANK", "0") == "0" or not launched_by_torchrun():
-        print(*lines, sep="\n", file=sys.stderr if code else sys.stdout)
-    return code
+    if launched_by_torchrun() and os.environ.get("RANK", "0") != "0":
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            return run_command(lambda: _pretrain_as_asked(words))
+    return run_command(lambda: _pretrain_as_asked(words))
 
 
-def _run(arguments: list[str]) -> tuple[int, list[str]]:
-    """The exit code and what there is to say."""
+def _pretrain_as_asked(words: list[str]) -> int:
     try:
-        folders = _pretrain(arguments)
-    except TrainingInterrupted as stopped:
-        return 128 + stopped.signal_number, [f"{stopped}"]
+        folders = _pretrain(words)
     except NonFiniteLossError as error:
-        return 1, [f"error: {error}"]
-    except (ValueError, OSError) as error:
-        return 2, [f"error: {error}"]
-    return 0, [
-        *(f"encoder: {folder / 'encoder.safetensors'}" for folder in folders),
-        f"next:    python -m sparse_repr.evaluate {' '.join(map(str, folders))}",
-        f"watch:   tensorboard --logdir {folders[0] if len(folders) == 1 else folders[0].parent}",
-    ]
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for folder in folders:
+        print(f"encoder: {folder / 'encoder.safetensors'}")
+    print(f"next:    python -m sparse_repr.evaluate {shlex.join(map(str, folders))}")
+    print(f"watch:   tensorboard --logdir {shlex.quote(str(folders[0] if len(folders) == 1 else folders[0].parent))}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from sparse_repr.averaging import decay_at, move_averages
+from sparse_repr.collapse import warn_if_collapsed
 from sparse_repr.config import PretrainConfig
 from sparse_repr.devices import autocast_for
 from sparse_repr.interruption import TrainingInterrupted, stop_on_signal
@@ -209,11 +210,14 @@ def train_stacked(runs: Sequence[Run], on_steps: Callable[[int], None]) -> None:
             group = [run for run in waiting if run[0].step == behind]
             goal = min((trainer.step for trainer, _ in waiting if trainer.step > behind), default=steps)
             _advance(group, goal, signals, on_steps, failed)
+        encoders = [trainer.export() for trainer, _ in runs if trainer.folder not in failed]
         for trainer, _ in runs:
-            if trainer.folder not in failed:
-                trainer.export()
-    if signals and any(trainer.step < steps for trainer, _ in runs):
-        raise TrainingInterrupted(runs[0][0].folder.parent, None, signals[0])
+            if trainer.folder in failed:
+                failed[trainer.folder] = trainer.recover(failed[trainer.folder])
+        if signals and any(trainer.step < steps for trainer, _ in runs if trainer.folder not in failed):
+            raise TrainingInterrupted(runs[0][0].folder.parent, None, signals[0])
+    for encoder in encoders:
+        warn_if_collapsed(encoder)
     if failed:
         raise NonFiniteLossError("; ".join(str(error) for error in failed.values()))
 

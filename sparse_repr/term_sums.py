@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the last good state was kept."""
+    """The loss, the weights or the codes became NaN or infinite; the last good state was kept."""
 
 
 class TermSums:
@@ -31,17 +29,11 @@ class TermSums:
         self._first_bad = self._first_bad.masked_fill(bad, float(step))
         self._count += 1
 
-    def require_finite(self, folder: Path) -> None:
-        """Raise `NonFiniteLossError` naming the first step whose loss was NaN or infinite."""
+    @property
+    def first_not_finite(self) -> int | None:
+        """The first step whose loss was NaN or infinite; None where all were finite."""
         first = -1 if self._first_bad is None else int(self._first_bad)
-        if first >= 0:
-            kept = (
-                f"the last good state is kept in {folder}" if (folder / "state.pt").is_file() else "nothing was saved"
-            )
-            raise NonFiniteLossError(
-                f"the loss became NaN or infinite at step {first}; {kept}. Lower --learning-rate, "
-                "or use --precision float32"
-            )
+        return None if first < 0 else first
 
     def means(self) -> dict[str, float]:
         """Mean of each term since the last call."""

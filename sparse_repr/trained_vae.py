@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sparse_repr.models import ARCHITECTURES, VAE, build_vae
 from sparse_repr.objectives import kl_divergence, spike_and_slab_kl
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.resident import image_reader
+from sparse_repr.term_sums import NonFiniteLossError
 
 ACTIVE_VARIANCE = 0.01
 """A unit whose code varies by less than this over the images is dead (Burda et al. 2016, section 5.2)."""
@@ -48,6 +50,9 @@ def export_run(
     """Write `encoder.safetensors` and `vae.safetensors` into the run folder of a resolved configuration.
 
     The unit statistics in the header are computed over 10,000 random training images (seed 0), or all if fewer.
+
+    Raises:
+        NonFiniteLossError: a code of these images is NaN or infinite; nothing is written.
     """
     nothing = (0.0,) * arguments["code_size"]
     spec = EncoderSpec(
@@ -69,9 +74,10 @@ def export_run(
         package_version=package_version(),
     )
     weights = vae.encoder.state_dict()
-    encoder = FrozenEncoder(
-        dataclasses.replace(spec, units=unit_statistics(FrozenEncoder(spec, weights), data, config.device)), weights
-    )
+    units = unit_statistics(FrozenEncoder(spec, weights), data, config.device)
+    if not all(map(math.isfinite, (*units.kl_nats, *units.mean, *units.std))):
+        raise NonFiniteLossError(f"the codes of step {steps} are NaN or infinite on the training images")
+    encoder = FrozenEncoder(dataclasses.replace(spec, units=units), weights)
     folder = config.run_folder()
     save_encoder(encoder, folder / "encoder.safetensors")
     write_bytes(folder / "vae.safetensors", serialise(vae.state_dict(), {**encoder.spec.to_header(), "kind": "vae"}))

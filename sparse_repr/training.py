@@ -18,10 +18,12 @@ from tqdm import tqdm
 from sparse_repr import figures
 from sparse_repr.averaging import WeightAverage
 from sparse_repr.batches import EVERYTHING, BatchOrder, choose_batches
+from sparse_repr.collapse import warn_if_collapsed
 from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.denoising import DenoisingFeatures
 from sparse_repr.devices import autocast_for, cpu_threads
+from sparse_repr.encoder import FrozenEncoder
 from sparse_repr.feature_distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
 from sparse_repr.freed_memory import keep_freed_memory
 from sparse_repr.initialisation import initialise
@@ -32,10 +34,18 @@ from sparse_repr.objectives.base import StepNumber
 from sparse_repr.perceptual_sampling import SampledDistance
 from sparse_repr.preprocessing import Preprocessing
 from sparse_repr.reconstruction import Reconstruction, build_reconstruction
-from sparse_repr.run_folder import locked_run_folder, open_run_folder, save_state, write_config
+from sparse_repr.run_folder import (
+    locked_run_folder,
+    note_not_finite,
+    open_run_folder,
+    resumable,
+    save_state,
+    saved_state,
+    write_config,
+)
 from sparse_repr.shares import ALONE, Shares
 from sparse_repr.step_graph import StepGraph
-from sparse_repr.term_sums import TermSums
+from sparse_repr.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.trained_vae import export_run
 from sparse_repr.training_state import check_state
 from sparse_repr.vgg_weights import load_vgg16
@@ -59,6 +69,7 @@ def opened_run(
 
     Raises:
         ValueError, FileExistsError, FileNotFoundError, OSError: the data or the folder cannot be used.
+        TrainingStoppedError: a file of the run cannot be written once it has started.
     """
     with contextlib.ExitStack() as stack:
 
@@ -77,11 +88,23 @@ def opened_run(
             trainer.load_state(state)
         writer = None
         if shares.rank == 0:
-            write_config(config)
-            # what was logged after the last save is logged again; the save's own step is not
-            events = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1 if trainer.step else None)
-            writer = stack.enter_context(contextlib.closing(events))
+            write_config(config, trainer.step)
+            stack.enter_context(resumable(trainer.folder))
+            writer = stack.enter_context(_events(trainer))
         yield trainer, writer
+
+
+@contextlib.contextmanager
+def _events(trainer: Trainer) -> Iterator[SummaryWriter]:
+    # what was logged after the last save is logged again; the save's own step is not
+    writer = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1 if trainer.step else 0)
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk, which may be what ended the block
+            writer.close()
+        raise
+    writer.close()
 
 
 def pretrain_encoder(
@@ -104,8 +127,13 @@ def pretrain_encoder(
     Raises:
         ValueError, FileExistsError, FileNotFoundError, OSError: the settings, the data or the folder cannot be used;
             raised before training starts.
-        NonFiniteLossError: the loss became NaN or infinite.
+        TrainingStoppedError: a file of the run cannot be written; what was saved before is kept.
+        NonFiniteLossError: the loss became NaN or infinite; the last good state is exported, and `resume` goes on from
+            it with another learning rate or precision, if asked for.
         TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
+
+    Warns:
+        CollapsedEncoderWarning: no unit of the code is active in the end.
     """
     config = config.resolve()
     with cpu_threads(config.threads), opened_run(config, data) as (trainer, writer):
@@ -213,7 +241,13 @@ class Trainer:
             if isinstance(found := getattr(self.objective, name, None), torch.optim.Optimizer)
         }
         check_state(state, self.state(), optimisers, str(self.folder / "state.pt"))
+        groups = [group for optimiser in self.objective.optimisers for group in optimiser.param_groups]
+        rates = [group["lr"] for group in groups]
         self.objective.load_state_dict(state["objective"])
+        # a state brings its learning rates with it, and those of the settings may be other ones by now
+        groups = [group for optimiser in self.objective.optimisers for group in optimiser.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
         self.generator.set_state(state["generator"])
         if self.denoiser is not None:
             self.denoiser.load_state_dict(state["denoiser"])
@@ -231,11 +265,39 @@ class Trainer:
         return state
 
     def save(self) -> None:
-        save_state(self.folder, self.state())
+        """Write `state.pt`.
 
-    def export(self) -> None:
+        Raises:
+            NonFiniteLossError: a number in it is NaN or infinite; the file stays as it is.
+        """
+        state = self.state()
+        if not _all_finite(state):
+            raise NonFiniteLossError(f"the weights became NaN or infinite by step {self.step}")
+        save_state(self.folder, state)
+
+    def export(self) -> FrozenEncoder:
         """Write the files that others read: the frozen encoder and the whole VAE."""
-        export_run(self.config, self.data, self.network, self.preprocessing, self.arguments, steps=self.step)
+        return export_run(self.config, self.data, self.network, self.preprocessing, self.arguments, steps=self.step)
+
+    def recover(self, error: NonFiniteLossError) -> NonFiniteLossError:
+        """Go back to the last save after `error`, and export it; returns the error with what can be done."""
+        note_not_finite(self.folder, self.step)
+        float32 = " or precision float32 (--precision float32)" if self.config.precision != "float32" else ""
+        cure = f"a learning_rate (--learning-rate) below {self.config.learning_rate:g}{float32}"
+        state = saved_state(self.folder)
+        if state is None:
+            return NonFiniteLossError(
+                f"{error}; nothing was saved, and the run starts again with resume (--resume) and {cure}"
+            )
+        kept = f"{error}; the last good state is kept in {self.folder}"
+        self.load_state(state)
+        try:
+            self.export()
+        except NonFiniteLossError as further:
+            return NonFiniteLossError(f"{kept}, but {further}: start in another folder (--run-dir) with {cure}")
+        return NonFiniteLossError(
+            f"{kept}, its encoder is exported, and the run goes on from it with resume (--resume) and {cure}"
+        )
 
     def images(self, step: int, part: slice = EVERYTHING) -> Tensor:
         """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
@@ -302,19 +364,22 @@ class Trainer:
             The means of the terms when scalars are due, else nothing.
 
         Raises:
-            NonFiniteLossError: scalars or the state are due and a loss was NaN or infinite.
+            NonFiniteLossError: scalars or the state are due, and a loss or the state was NaN or infinite.
         """
         means = {}
         if self.scalars_due(last):
-            sums.require_finite(self.folder)
+            first = sums.first_not_finite
+            if first is not None:
+                raise NonFiniteLossError(f"the loss became NaN or infinite at step {first}")
             means = sums.means()
             if writer is not None:
                 for name, value in {**means, "images_per_s": images_per_s}.items():
                     writer.add_scalar(f"train/{name}", value, self.step)
-        if writer is not None and (last or self.step % self.config.picture_every == 0):
-            self.log_pictures(writer)
+        # saved first: pictures of weights that are not finite show nothing
         if writer is not None and (last or self.step % self.config.save_every == 0):
             self.save()
+        if writer is not None and (last or self.step % self.config.picture_every == 0):
+            self.log_pictures(writer)
         return means
 
     def run(self, writer: SummaryWriter | None, on_steps: Callable[[int], None] | None = None) -> None:
@@ -328,7 +393,8 @@ class Trainer:
         quiet = not config.progress or writer is None or on_steps is not None
         bar = tqdm(total=config.steps, initial=self.step, unit="step", desc=self.folder.name, disable=quiet)
         stopping, reported = False, self.step
-        with bar, stop_on_signal() as signals:
+        encoder: FrozenEncoder | None = None
+        with self._recovering(writer), bar, stop_on_signal() as signals:
             while self.step < config.steps and not stopping:
                 sums.add(self.train_step(autocast), self.step)
                 stopping = self.shares.agree_to_stop(bool(signals), self.step)
@@ -343,9 +409,20 @@ class Trainer:
                         on_steps(self.step - reported)
                     reported = self.step
             if writer is not None:
-                self.export()
-        if stopping and self.step < config.steps:
-            raise TrainingInterrupted(self.folder, self.step, signals[0] if signals else signal.SIGTERM)
+                encoder = self.export()
+            if stopping and self.step < config.steps:
+                raise TrainingInterrupted(self.folder, self.step, signals[0] if signals else signal.SIGTERM)
+        if encoder is not None:
+            warn_if_collapsed(encoder, stacklevel=3)
+
+    @contextlib.contextmanager
+    def _recovering(self, writer: SummaryWriter | None) -> Iterator[None]:
+        try:
+            yield
+        except NonFiniteLossError as error:
+            if writer is None:  # the first process tells and writes
+                raise
+            raise self.recover(error) from error
 
     def log_pictures(self, writer: SummaryWriter) -> None:
         """Reconstructions and traversals, decoded from the present weights, as TensorBoard images."""
@@ -360,5 +437,14 @@ class Trainer:
             traversed = figures.decode_traversals(
                 vae.decoder, posterior.mean[0], values.expand(self.config.code_size, -1)
             )
-        writer.add_image("reconstructions", figures.tile([images, reconstructed]), self.step)
-        writer.add_image("traversals", figures.tile(list(traversed)), self.step)
+        writer.add_image("reconstructions", figures.tile([images, reconstructed]).nan_to_num(), self.step)
+        writer.add_image("traversals", figures.tile(list(traversed)).nan_to_num(), self.step)
+
+
+def _all_finite(state: Any) -> bool:
+    """Whether no tensor in nested dicts and lists holds a NaN or an infinity."""
+    if isinstance(state, Tensor):
+        return not state.is_floating_point() or bool(state.isfinite().all())
+    if isinstance(state, dict):
+        return all(map(_all_finite, state.values()))
+    return not isinstance(state, list | tuple) or all(map(_all_finite, state))

@@ -82,7 +82,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     good, bad = (config.run_folder() for config in configs)
     assert (_state(good)["step"], _state(bad)["step"]) == (20, 10)
     assert (good / "encoder.safetensors").is_file()
-    assert not (bad / "encoder.safetensors").exists()
+    assert load_encoder(bad).spec.objective["steps"] == 10
 
 
 def test_a_signal_saves_every_stacked_run(small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,6 @@ def test_a_signal_saves_every_stacked_run(small_study: PretrainConfig, monkeypat
 
 def test_every_folder_is_checked_before_training(small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = vary(small_study, seeds=[0, 1])
-    with pytest.raises(FileNotFoundError, match="none of 2 folders holds a run"):
-        pretrain_encoders([dataclasses.replace(config, resume=True) for config in configs])
     pretrain_encoder(dataclasses.replace(configs[1], steps=1))
     monkeypatch.setattr(ensemble, "load_dataset", lambda *_: pytest.fail("training was prepared"))
     with pytest.raises(ValueError, match=r"seed1 holds a run with other settings"):
