@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import io
-import itertools
 import json
 import os
 import signal
@@ -35,6 +33,7 @@ from rl.recording import (
     progress_path,
     recording_lock,
 )
+from sparse_repr.command_line import parse_options
 from sparse_repr.files import require_space
 from sparse_repr.interruption import stop_on_signal
 from sparse_repr.json_reader import parse_json
@@ -299,23 +298,11 @@ def _fill(config: RecordConfig, players: Players, recording: Recording, signals:
 
 
 def _options(arguments: list[str] | None) -> RecordConfig:
-    """The options of the command line; a ValueError says in one line what tyro says in a box."""
     description = (
         "Record frames of an image environment under a random (or your) policy into an HDF5 file. Ctrl-C keeps the "
         "frames so far; the same command plus --resume continues."
     )
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(RecordConfig, args=arguments, prog="python -m rl.record", description=description)
-    except SystemExit as refused:
-        if not refused.code:
-            raise
-        lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()]
-        # the title, then the message, between rulers
-        parts = [" ".join(part) for ruler, part in itertools.groupby(lines, lambda line: not line) if not ruler]
-        message = " ".join(parts[1:2] or parts).removeprefix("Error parsing RecordConfig: ")
-        raise ValueError(f"{message} (all options: python -m rl.record --help)") from refused
+    return parse_options(RecordConfig, arguments, program="python -m rl.record", description=description)
 
 
 def main(arguments: list[str] | None = None) -> int:

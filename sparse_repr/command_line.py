@@ -45,7 +45,8 @@ def parse_options(
         default: an instance whose values are the defaults.
 
     Raises:
-        SystemExit: --help, with code 0; or words that cannot be used, with code 2 after one line on stderr.
+        ValueError: words that cannot be used, in one line.
+        SystemExit: --help, with code 0.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     given = {} if default is None else {"default": default}
@@ -58,9 +59,9 @@ def parse_options(
         with contextlib.redirect_stderr(said):
             return tyro.cli(kind, args=words, prog=program, description=description, **given)
     except SystemExit as refused:
-        if refused.code:
-            print(f"error: {_of_the_box(said.getvalue())} (all options: {program} --help)", file=sys.stderr)
-        raise
+        if not refused.code:
+            raise
+        raise ValueError(f"{_of_the_box(said.getvalue())} (all options: {program} --help)") from refused
     finally:
         if columns is None:
             del os.environ["COLUMNS"]

@@ -139,8 +139,8 @@ def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # without a name where the system can: a kill leaves nothing; not buffered: elsewhere closing would try again what
-        # has just failed, and leave the file behind
+        # without a name where the system can: a kill leaves nothing; not buffered: closing would try again what has
+        # just failed, and elsewhere leave the file behind
         with tempfile.TemporaryFile(dir=folder, prefix=".write-test.", buffering=0) as probe:
             if probe.write(b"x" * 4096) < 4096:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -46,8 +47,13 @@ class _Listener:
         self.received: list[int] = []
         self.ending = False
         self._at_once = at_once
+        self._process = os.getpid()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a fork of others, which has nothing of ours to save: as if not listened to
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self.received.append(number)
         if self._at_once and not self.ending:
             self.ending = True

@@ -51,10 +51,10 @@ REFUSED = {
         (["dsprites", "--out", ""], "out needs the name of a file or folder, got ''"),
     ],
     "rl.record": [
-        (["e", "--out", ""], "out needs the name of a file or folder, got ''"),
-        (["e", "--out", "f", "--envs", HUGE], f"envs needs a whole number in 1..1024, got {HUGE}"),
-        (["e", "--out", "f", "--frames", "0"], "frames needs a whole number of at least 1, got 0"),
-        (["e", "--out", "f", "--seed", "-1"], "seed needs a whole number in 0..4294967295, got -1"),
+        (["e", "--out", ""], "out needs the name of a file, got ''"),
+        (["e", "--out", "f", "--envs", HUGE], f"envs needs a whole number in 1..10000, got {HUGE}"),
+        (["e", "--out", "f", "--frames", "0"], "frames needs a whole number in 1..1000000000000, got 0"),
+        (["e", "--out", "f", "--seed", "-1"], "seed needs a whole number in 0..9223372036854775807, got -1"),
         (["no_such_module:Env-v0", "--out", "f"], "no_such_module"),
     ],
     "experiments.quickstart": [
@@ -94,12 +94,8 @@ def test_words_that_cannot_be_used_are_one_line_and_code_2(
     monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
     main = importlib.import_module(module).main
     for words, message in REFUSED[module]:
-        try:
-            code = main(words)
-        except SystemExit as stopped:
-            code = stopped.code
+        assert main(words) == 2, words
         said = capsys.readouterr()
-        assert code == 2, words
         assert said.out == ""
         assert said.err.startswith("error: ")
         assert said.err.count("\n") == 1, said.err
@@ -107,15 +103,12 @@ def test_words_that_cannot_be_used_are_one_line_and_code_2(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_a_path_longer_than_the_terminal_is_not_torn(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, encoding: str
-) -> None:
+def test_a_path_longer_than_the_terminal_is_not_torn(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))  # tyro draws its box by this
     monkeypatch.setenv("COLUMNS", "40")
     path = "/somewhere" * 15
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match=path):
         parse_options(EvaluateConfig, ["run", "--image-items", path], program="evaluate", description=None)
-    assert path in capsys.readouterr().err
 
 
 def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import warnings
 
 import pytest
 
@@ -44,6 +45,20 @@ def test_a_signal_that_a_finished_run_did_not_answer_stops_the_next_one() -> Non
             assert signals == [signal.SIGTERM]
         with pytest.raises(CommandInterrupted):
             _kill(signal.SIGINT)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_of_others_dies_of_the_signal() -> None:
+    # such as an environment of AsyncVectorEnv: nobody there would answer the request
+    with warnings.catch_warnings(), stop_on_signal() as signals:
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python, where other threads run
+        child = os.fork()
+        if not child:
+            _kill(signal.SIGTERM)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert signals == []
 
 
 def test_handlers_are_those_of_before_afterwards() -> None:

@@ -196,7 +196,7 @@ class _NoImages:
 def test_wrong_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="unknown table or figure 'table4'. Did you mean 'table"):
         StudyConfig("cpu", only="table4")
-    with pytest.raises(ValueError, match="processes needs a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match="processes needs a whole number in 1..1024, got 0"):
         StudyConfig("cpu", processes=0)
     assert main(["--scale", "cpu", "--dataset", "mpi3d", "--out", str(tmp_path)]) == 2
     assert "unknown data set of the study 'mpi3d'" in capsys.readouterr().err
