@@ -169,7 +169,7 @@ def test_another_configuration_in_the_folder_is_refused(tiny_run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_run.iterdir()}
     with pytest.raises(ValueError, match=r"run with other settings \(learning_rate: 0.0005 there, 0.1 asked for"):
         pretrain_encoder(_config(tiny_run, learning_rate=0.1))
-    with pytest.raises(FileExistsError, match="already holds a run with these settings; continue it with --resume"):
+    with pytest.raises(FileExistsError, match="already holds a run with these settings; continue it with resume"):
         pretrain_encoder(_config(tiny_run))
     assert {path: path.stat().st_mtime_ns for path in tiny_run.iterdir()} == before
 
