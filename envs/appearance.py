@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.domains import Domain
-from sparse_repr.data.sprite_geometry import IMAGE_SIZE, sprite_patches
+from sparse_repr.data.drawing.sprite_geometry import IMAGE_SIZE, sprite_patches
 
 Picture = npt.NDArray[np.uint8]
 

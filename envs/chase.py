@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.appearance import Picture, paint_layers, sprite_palette
 from envs.sprite_env import SpriteEnv, given_factors
-from sparse_repr.data.sprite_geometry import SHAPE_NAMES
+from sparse_repr.data.drawing.sprite_geometry import SHAPE_NAMES
 
 MAX_STEPS = 100
 """Steps after which an episode is truncated; a catch takes about 20."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.appearance import Picture, sprite_palette
 from envs.sprite_env import SpriteEnv, given_factors
-from sparse_repr.data.sprite_geometry import render_sprites
+from sparse_repr.data.drawing.sprite_geometry import render_sprites
 
 MAX_STEPS = 50
 """Steps after which an episode is truncated; the furthest pose takes about 16."""

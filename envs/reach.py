@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.appearance import Picture
 from envs.sprite_env import SpriteEnv
-from sparse_repr.data.sprite_geometry import render_sprites
+from sparse_repr.data.drawing.sprite_geometry import render_sprites
 
 MAX_STEPS = 50
 """Steps after which an episode is truncated; the way from corner to corner takes about 24."""

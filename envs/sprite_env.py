@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from envs.appearance import Appearance, Picture
 from envs.domains import find_domain
-from sparse_repr.data.sprite_geometry import FIELD_PIXELS, IMAGE_SIZE
+from sparse_repr.data.drawing.sprite_geometry import FIELD_PIXELS, IMAGE_SIZE
 
 _DIRECTIONS = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
 

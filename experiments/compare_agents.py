@@ -23,14 +23,14 @@ from experiments.agents.files import publish_study
 from experiments.agents.films import draw_films
 from experiments.agents.report import publish_agent_report, write_agent_report
 from experiments.agents.training import AGENT_CELLS
-from experiments.procedure import check_cells
-from experiments.study import Agenda, Seldom, run_study
-from experiments.study_command import check_means, names, run_command
-from sparse_repr.bounds import require_sensible
+from experiments.study.command import check_means, names, run_command
+from experiments.study.procedure import check_cells
+from experiments.study.running import Agenda, Seldom, run_study
+from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.devices import available_cores
 from sparse_repr.files import write_bytes, write_json
+from sparse_repr.pretrain.variations import parse_seeds
 from sparse_repr.registry import lookup
-from sparse_repr.variations import parse_seeds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,24 +13,24 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.committed import markdown_table
-from experiments.measuring import machine_facts
+from experiments.measure.side_by_side import machine_facts
+from experiments.pages.committed import markdown_table
 from sparse_repr import PretrainConfig, pretrain_encoder
-from sparse_repr.bounds import require_sensible
-from sparse_repr.command_line import parse_options, run_command
+from sparse_repr.command_line.bounds import require_sensible
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run
-from sparse_repr.evaluation_report import read_report
+from sparse_repr.encoder.vae import load_vae
+from sparse_repr.evaluate.report import read_report
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.json_reader import OBJECT, each, read_json
+from sparse_repr.files.json_reader import OBJECT, each, read_json
 from sparse_repr.models import VAE
 from sparse_repr.objectives import OBJECTIVES
-from sparse_repr.presets import PRESETS, RECIPES
-from sparse_repr.reconstruction import bernoulli
-from sparse_repr.trained_vae import load_vae
-from sparse_repr.training import Trainer
-from sparse_repr.training_state import read_state
+from sparse_repr.objectives.reconstruction import bernoulli
+from sparse_repr.pretrain.presets import PRESETS, RECIPES
+from sparse_repr.pretrain.trainer import Trainer
+from sparse_repr.pretrain.training_state import read_state
 
 _ITEMS = 10_000
 _SLAB = 512

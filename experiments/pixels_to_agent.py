@@ -15,19 +15,19 @@ import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from experiments.film import KeepPicture, film_agent
-from experiments.film_views import see_codes
-from experiments.measuring import machine_facts
+from experiments.film.recording import KeepPicture, film_agent
+from experiments.film.views import see_codes
+from experiments.measure.side_by_side import machine_facts
 from rl import make_latent_vec_env, save_agent
 from rl.code_scaling import Scaling
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.bounds import require_sensible
-from sparse_repr.command_line import parse_options, run_command
+from sparse_repr.command_line.bounds import require_sensible
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.encoder.vae import load_vae
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
-from sparse_repr.trained_vae import load_vae
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,16 +20,17 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from tqdm import tqdm
 
 import envs
-from experiments.judging import judge
-from experiments.report import embed_figure, embed_png, write_report
-from experiments.shape_probe import shape_accuracies
-from experiments.statistics import wilson_interval
+from experiments.measure.intervals import wilson_interval
+from experiments.measure.judging import judge
+from experiments.measure.shape_probe import shape_accuracies
+from experiments.pages.report import embed_figure, embed_png, write_report
 from rl import FactorObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.bounds import require_sensible
-from sparse_repr.command_line import parse_options, run_command
+from sparse_repr.command_line.bounds import require_sensible
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run, summary
+from sparse_repr.evaluate.report import summary
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
 
 ENVIRONMENT = "SparseRepr/SpriteReach-v0"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from experiments.agents.pages import TABLES as AGENT_TABLES
 from experiments.agents.pages import agents_summary
-from experiments.committed import ROOT, markdown_table, read_results
+from experiments.benchmark.tables import agents_table, measured_table, training_table
 from experiments.compare_objectives import COLUMNS
+from experiments.pages.committed import ROOT, markdown_table, read_results
+from experiments.pages.report import replace_between
 from experiments.paper.pages import TABLES as PAPER_TABLES
 from experiments.paper.pages import paper_table
-from experiments.report import replace_between
-from experiments.speed_tables import agents_table, measured_table, training_table
 from sparse_repr.files import write_bytes
 
 

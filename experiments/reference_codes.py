@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import sklearn
 
-from experiments.report import git_revision, replace_between
-from sparse_repr.bounds import require_sensible
-from sparse_repr.command_line import parse_options, run_command
+from experiments.pages.report import git_revision, replace_between
+from sparse_repr.command_line.bounds import require_sensible
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import FAMILIES, aam_score, mig_score, mutual_information_matrix

@@ -20,13 +20,13 @@ from experiments.paper.published import publish
 from experiments.paper.report import publish_figures, write_study_report
 from experiments.paper.runs import PAPER_CELLS
 from experiments.paper.sweep import fresh_cells, sweep_cells
-from experiments.ray_study import run_study_on_ray
-from experiments.study import Agenda, Seldom, run_study
-from experiments.study_command import check_means, names, run_command
-from sparse_repr.bounds import require_sensible
+from experiments.study.command import check_means, names, run_command
+from experiments.study.ray_cluster import run_study_on_ray
+from experiments.study.running import Agenda, Seldom, run_study
+from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.devices import available_cores
+from sparse_repr.pretrain.variations import parse_seeds
 from sparse_repr.registry import lookup
-from sparse_repr.variations import parse_seeds
 
 _SWEEP = ("sweep", "fresh")
 

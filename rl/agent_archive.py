@@ -14,8 +14,8 @@ from rl.normalization import Normalization
 from sparse_repr import FrozenEncoder
 from sparse_repr.artefact import canonical_json
 from sparse_repr.files import write_bytes
-from sparse_repr.json_reader import FLAG, OBJECT, TEXT, Shape, many, one_of, optional, parse_json, require, whole
-from sparse_repr.stored_archive import read_stored_archive
+from sparse_repr.files.json_reader import FLAG, OBJECT, TEXT, Shape, many, one_of, optional, parse_json, require, whole
+from sparse_repr.files.stored_archive import read_stored_archive
 
 FORMAT_VERSION = 1
 _HEADER, _MODEL, _ENCODER, _STATISTICS = "agent.json", "model.zip", "encoder.safetensors", "normalization.npz"

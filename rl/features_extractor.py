@@ -17,7 +17,7 @@ from rl.image_input import ImageInput
 from rl.spaces import ALONE, as_encoder, image_spaces, is_picture
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
-from sparse_repr.collapse import warn_if_collapsed
+from sparse_repr.encoder.collapse import warn_if_collapsed
 
 Self = TypeVar("Self", bound="LatentExtractor")
 

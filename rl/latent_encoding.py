@@ -20,8 +20,8 @@ from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
 from rl.spaces import ALONE, as_encoder, frame_shape, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
-from sparse_repr.collapse import warn_if_collapsed
 from sparse_repr.devices import resolve_device
+from sparse_repr.encoder.collapse import warn_if_collapsed
 
 Images = dict[str, npt.NDArray[np.uint8]]
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sparse_repr.json_reader import FLAG, TEXT, Shape, many, optional, require
-from sparse_repr.stored_archive import read_stored_archive
+from sparse_repr.files.json_reader import FLAG, TEXT, Shape, many, optional, require
+from sparse_repr.files.stored_archive import read_stored_archive
 
 _NUMBERS = ("clip_obs", "clip_reward", "gamma", "epsilon")
 _MOMENTS = ("mean", "variance", "count")

@@ -33,10 +33,10 @@ from rl.recording import (
     progress_path,
     recording_lock,
 )
-from sparse_repr.command_line import parse_options
+from sparse_repr.command_line.interruption import stop_on_signal
+from sparse_repr.command_line.running import parse_options
 from sparse_repr.files import require_space
-from sparse_repr.interruption import stop_on_signal
-from sparse_repr.json_reader import parse_json
+from sparse_repr.files.json_reader import parse_json
 
 # Between two moments at which a killed recording can be continued: what is done again then.
 _SAVE_S = 5.0

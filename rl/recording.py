@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.episodes import Moment
-from sparse_repr.data.contiguous import Layout, create_contiguous, write_array
+from sparse_repr.data.storage.contiguous import Layout, create_contiguous, write_array
 from sparse_repr.files import atomic_path, held_lock, replace_synced, write_json
-from sparse_repr.json_reader import Shape, many, parse_json, whole
+from sparse_repr.files.json_reader import Shape, many, parse_json, whole
 
 _PROGRESS: Shape = {
     "episodes": many(many(whole(0), 2)),

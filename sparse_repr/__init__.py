@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sparse_repr.config import PretrainConfig
 from sparse_repr.encoder import FrozenEncoder, load_encoder, save_encoder
-from sparse_repr.ensemble import pretrain_encoders
-from sparse_repr.training import pretrain_encoder
-from sparse_repr.untrained import untrained_encoder
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.together.ensemble import pretrain_encoders
+from sparse_repr.pretrain.trainer import pretrain_encoder
+from sparse_repr.pretrain.untrained import untrained_encoder
 
 __all__ = [
     "FrozenEncoder",

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.json_reader import OBJECT, TEXT, parse_json, require, whole
+from sparse_repr.files.json_reader import OBJECT, TEXT, parse_json, require, whole
 
 FORMAT_VERSION = 1
 _KEY = "sparse_repr"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from sparse_repr.bounds import require_threads
+from sparse_repr.command_line.bounds import require_threads
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16")

@@ -14,7 +14,7 @@ import torch
 
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.vgg_weights import CONVOLUTIONS
+from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
 from tests.small_pictures import encode, write_folder
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 HOUSES = ("sparse_repr", "rl", "envs", "experiments")
 ALLOWED = {
     "sparse_repr": {"sparse_repr"},

@@ -19,14 +19,14 @@ from rl import make_latent_vec_env, save_agent
 from rl.agent_archive import AgentArchive
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.artefact import parse, serialise
-from sparse_repr.comparison import comparison_csv, comparison_markdown, comparison_rows
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run, summary
-from sparse_repr.evaluation_report import read_report
-from sparse_repr.run_folder import differing_settings, read_settings
-from sparse_repr.trained_vae import load_vae
-from sparse_repr.training import Trainer
-from sparse_repr.training_state import read_state
+from sparse_repr.encoder.vae import load_vae
+from sparse_repr.evaluate.comparison import comparison_csv, comparison_markdown, comparison_rows
+from sparse_repr.evaluate.report import read_report, summary
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.pretrain.run_folder import differing_settings, read_settings
+from sparse_repr.pretrain.trainer import Trainer
+from sparse_repr.pretrain.training_state import read_state
 from tests.conftest import make_encoder, rectangles_config
 from tests.frame_envs import Frames
 from tests.mutations import json_mutations, load_or_refusal, mutations

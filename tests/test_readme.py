@@ -15,8 +15,9 @@ import pytest
 
 from experiments.readme_tables import PAGES, fill
 from sparse_repr.data import FactorDataset
+from tests import ROOT
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 RL_PAGE = README.parent / "rl/README.md"
 # Long runs are shortened by these replacements; a snippet that none of them matches runs as it stands.
 SHORTER = (
@@ -82,7 +83,7 @@ def test_the_snippets_of_the_rl_page_run_in_order(
 
 
 def test_each_trap_of_the_rl_page_has_the_tests_it_names() -> None:
-    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     rows = re.findall(r"^\| (\d+) \|.*\| (`test_.*`) \|$", RL_PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 24))
     for number, names in rows:

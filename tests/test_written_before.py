@@ -19,7 +19,7 @@ import envs  # noqa: F401  (registers the task)
 from rl import load_agent
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset
-from sparse_repr.trained_vae import load_vae
+from sparse_repr.encoder.vae import load_vae
 
 WRITTEN = Path(__file__).parent / "written_by_0_1"
 

@@ -1,7 +1,7 @@
 """Aggregates of agents over tasks and seeds: interquartile mean, probability of improvement, performance profiles.
 
 The aggregates are those of Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, by their package rliable. Their
-intervals are not: a bootstrap of so few seeds is too narrow (`experiments.statistics` has what is used instead).
+intervals are not: a bootstrap of so few seeds is too narrow (`experiments.measure.intervals` has what is used instead).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from experiments.agents.arms import ARMS, TASKS, UNTRAINED
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import Matrix, Scores, mean_returns, normalised_scores
-from experiments.statistics import improvement_interval, interquartile_half_widths
+from experiments.measure.intervals import improvement_interval, interquartile_half_widths
 
 MIN_SEEDS = 3
 """Fewer seeds have no interval of an aggregate: that of two is as wide as nine times their standard deviation."""

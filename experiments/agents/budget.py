@@ -20,12 +20,12 @@ from experiments.agents.cells import (
     encoder_cell,
     encoder_cells,
 )
-from experiments.committed import markdown_table
-from experiments.measuring import machine_facts
-from experiments.step_costs import prepared_trainer, time_steps
+from experiments.measure.side_by_side import machine_facts
+from experiments.measure.step_costs import prepared_trainer, time_steps
+from experiments.pages.committed import markdown_table
 from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.json_reader import read_json
+from sparse_repr.files.json_reader import read_json
 
 _ROLLOUTS = 2
 _SAC_STEPS = 400

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED, Arm, Task
-from sparse_repr.config import PretrainConfig
+from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.registry import lookup
 
 TRAIN_FRAMES, TEST_FRAMES = "train", "test"

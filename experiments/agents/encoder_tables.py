@@ -16,7 +16,7 @@ from experiments.agents.correlations import (
 )
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.tables import agent_tables, note_of
-from experiments.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
+from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
 _TITLES = {str(arm.encoder): arm.title for arm in ARMS.values() if arm.frozen} | {UNTRAINED: "untrained"}
 _UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}

@@ -15,19 +15,19 @@ import numpy as np
 from experiments.agents.arms import TASKS
 from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
 from experiments.agents.small_objects import small_object_scores
-from experiments.measuring import machine_facts
-from experiments.procedure import Procedure, claimed, run_has_begun, run_steps
+from experiments.measure.side_by_side import machine_facts
+from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from rl.record import RecordConfig, record
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
-from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.encoder.statistics import encode_dataset, kl_per_unit
+from sparse_repr.evaluate.codes import choose_metrics, code_scores, disentanglement_scores
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_json
-from sparse_repr.json_reader import Shape, each, number, read_json, whole
-from sparse_repr.scoring import choose_metrics, code_scores, disentanglement_scores
-from sparse_repr.trained_vae import encode_dataset, kl_per_unit
-from sparse_repr.training import pretrain_encoder
+from sparse_repr.files.json_reader import Shape, each, number, read_json, whole
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.trainer import pretrain_encoder
 
 RECORD = "encoder-cell.json"
 """File of an encoder's folder that is written last: what it is, its scores, seconds and machine."""

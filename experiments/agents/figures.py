@@ -19,7 +19,7 @@ from experiments.agents.encoder_tables import MAIN_SCORES, score_title
 from experiments.agents.palette import add_legend, colour_of, line_style, mark_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, episodes_of
-from experiments.statistics import t_interval
+from experiments.measure.intervals import t_interval
 
 MANY = 5
 """With fewer seeds every one is drawn, without an interval."""

@@ -12,9 +12,9 @@ from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
 from experiments.agents.cells import SCALES
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
-from experiments.committed import PLACES, portable
+from experiments.pages.committed import PLACES, portable
 from sparse_repr.files import write_json
-from sparse_repr.json_reader import FLAG, OBJECT, Shape, each, many, number, one_of, optional, read_json, whole
+from sparse_repr.files.json_reader import FLAG, OBJECT, Shape, each, many, number, one_of, optional, read_json, whole
 
 # published folder -> folder of the runs and name of the file in each
 _KINDS = {

@@ -12,13 +12,13 @@ from experiments.agents.cells import TEST_FRAMES, AgentCell, AgentScale, encoder
 from experiments.agents.encoders import encoder_is_finished
 from experiments.agents.small_objects import small_object_figure
 from experiments.agents.training import act_of, agent_is_finished, load_trained, make_environments, scaling_of
-from experiments.film import Film, play, write_film, write_strip
-from experiments.film_views import See, see_codes, see_factors, see_tuned
+from experiments.film.recording import Film, play, write_film, write_strip
+from experiments.film.views import See, see_codes, see_factors, see_tuned
 from rl import LatentExtractor
 from sparse_repr import load_encoder
 from sparse_repr.data import load_dataset
+from sparse_repr.encoder.vae import load_vae
 from sparse_repr.models import VAE
-from sparse_repr.trained_vae import load_vae
 
 FILMS = "films"
 """Folder of the pictures, in that of a study and in that of its published files."""

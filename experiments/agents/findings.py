@@ -15,7 +15,7 @@ from experiments.agents.encoder_tables import score_title, shown_p
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import FACTORS, RANDOM, anchors_of
 from experiments.agents.transfer import mean_share_kept, mean_target_return
-from experiments.statistics import Interval, t_interval
+from experiments.measure.intervals import Interval, t_interval
 
 
 @dataclasses.dataclass(frozen=True)

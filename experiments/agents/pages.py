@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments import committed
 from experiments.agents.arms import TASKS
 from experiments.agents.cells import SCALES
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
@@ -24,9 +23,10 @@ from experiments.agents.tables import (
     summary_table,
     transfer_table,
 )
-from experiments.committed import markdown_table
-from experiments.tables import Table
-from sparse_repr.json_reader import TEXT, many, read_json
+from experiments.pages import committed
+from experiments.pages.committed import markdown_table
+from experiments.pages.tables import Table
+from sparse_repr.files.json_reader import TEXT, many, read_json
 
 RESULTS = committed.RESULTS / "agents"
 """Published files, one folder per scale."""

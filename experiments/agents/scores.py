@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from experiments.agents.arms import TASKS
 from experiments.agents.results import AgentResult, AgentStudy
-from experiments.statistics import difference_interval
+from experiments.measure.intervals import difference_interval
 
 RANDOM, FACTORS = "random_policy", "factors"
 """Arms that a normalised score has at 0 and, in the source, at 1."""

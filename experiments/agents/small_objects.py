@@ -18,10 +18,10 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import Task
 from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
+from sparse_repr.encoder.preprocessing import Preprocessing
+from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.figures import save_figure, show_picture, tile
 from sparse_repr.models import VAE
-from sparse_repr.preprocessing import Preprocessing
-from sparse_repr.trained_vae import encode_dataset
 
 _CROP = 16
 _TRAIN, _TEST = 20_000, 5_000

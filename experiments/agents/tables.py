@@ -16,7 +16,7 @@ from experiments.agents.curves import SHARE, curves_of, learned_return, mean_ove
 from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scores import RANDOM, anchors_of
 from experiments.agents.transfer import DomainScores, unseen_scores, zero_shot
-from experiments.tables import EMPTY, SPREAD_NOTE, Table, laid_out, origin, spread
+from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, origin, spread
 
 NORMALISED = (
     "Normalised: 0 is the random policy in the same domain, 1 as far above it as the agents on ground-truth factors "

@@ -20,16 +20,16 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs  # noqa: F401 (registers the environments)
 from envs.domains import TARGETS
 from experiments.agents.cells import HEADS, AgentCell
-from experiments.film import KeepPicture
-from experiments.judging import judge
-from experiments.measuring import machine_facts
-from experiments.procedure import Procedure, claimed, refuse_other_settings
+from experiments.film.recording import KeepPicture
+from experiments.measure.judging import judge
+from experiments.measure.side_by_side import machine_facts
+from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
-from sparse_repr.json_reader import FLAG, OBJECT, Shape, many, number, read_json
+from sparse_repr.files.json_reader import FLAG, OBJECT, Shape, many, number, read_json
 
 RECORD = "agent-cell.json"
 _REMEDY = "remove it and compute that cell again"

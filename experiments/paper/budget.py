@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.committed import markdown_table
-from experiments.measuring import machine_facts, steady_clock
+from experiments.measure.side_by_side import machine_facts, steady_clock
+from experiments.measure.step_costs import prepared_trainer, time_steps
+from experiments.pages.committed import markdown_table
 from experiments.paper.cells import METHODS, Cell, Stop
-from experiments.step_costs import prepared_trainer, time_steps
 from sparse_repr import load_encoder, pretrain_encoder
-from sparse_repr.config import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.metrics import lpips, ssim
 from sparse_repr.metrics.lpips import default_weights_path
+from sparse_repr.pretrain.config import PretrainConfig
 
 # enough items for every score that draws 10,000; what grows with the number of items is timed by itself
 _SAMPLE = 20_000

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparse_repr.config import PretrainConfig
 from sparse_repr.data import load_dataset
-from sparse_repr.presets import PRESETS
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.presets import PRESETS
 from sparse_repr.registry import lookup
 
 STAND_INS = {"celeba": "faces", "chairs": "chairs3d"}
@@ -40,7 +40,7 @@ class Method:
     title: str
     """What tables call it."""
     recipe: str
-    """Entry of `sparse_repr.presets.RECIPES` that it is trained by."""
+    """Entry of `sparse_repr.pretrain.presets.RECIPES` that it is trained by."""
     with_beta: bool = False
     """Whether the KL is weighted as in the data set's beta_vae, on top of the recipe."""
 
@@ -189,7 +189,7 @@ SCALES = {
         device="cpu",
         precision="bf16",
         settings={"batch_size": 64, "learning_rate": 1e-3},
-        # a quarter of the images: `experiments.perceptual_costs` found it the best use of the same time
+        # a quarter of the images: `experiments.benchmark.perceptual` found it the best use of the same time
         perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
         metrics=_SUITE,
         sample=100_000,

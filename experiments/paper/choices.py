@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.pages.tables import Table
 from experiments.paper.cells import PARTS, SCALES
 from experiments.paper.sweep import FAMILIES
-from experiments.tables import Table
-from sparse_repr.config import PretrainConfig
 from sparse_repr.data import celeba, chairs
-from sparse_repr.presets import PRESETS, RECIPES, preset_config
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.presets import PRESETS, RECIPES, preset_config
 
 _DATASETS = tuple(dict.fromkeys(PARTS.values()))
 _RECIPES = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")

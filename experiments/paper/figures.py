@@ -16,8 +16,8 @@ from experiments.paper.cells import METHODS, PAPER_NAMES, STAND_INS
 from experiments.paper.results import StudyResults
 from experiments.paper.runs import RECORD, Finished
 from sparse_repr.data import load_dataset
+from sparse_repr.encoder.vae import load_vae
 from sparse_repr.figures import decode_traversals, save_figure, show_picture, tile
-from sparse_repr.trained_vae import load_vae
 
 PHOTOGRAPHS = "celeba"
 """Data set whose pictures, and reconstructions of them, must not be published; traversals from the prior may be."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import committed
+from experiments.pages import committed
+from experiments.pages.tables import Table
 from experiments.paper.choices import choices_table
 from experiments.paper.figures import figures_of
 from experiments.paper.published import all_published
@@ -21,7 +22,6 @@ from experiments.paper.tables import (
     reconstruction_table,
     sparsity_table,
 )
-from experiments.tables import Table
 
 RESULTS = committed.RESULTS / "paper"
 """Published cells, one folder per scale."""

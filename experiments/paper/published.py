@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.committed import PLACES, portable
+from experiments.pages.committed import PLACES, portable
 from experiments.paper.cells import METHODS, SCALES
 from experiments.paper.results import CSV, StudyResults, as_csv, live_results
 from experiments.paper.runs import RECORD_SHAPE, Finished, in_order
 from experiments.paper.sweep import FIRST_FRESH_SEED, SELECTION, read_selection
-from sparse_repr.evaluation_report import require_report
+from sparse_repr.evaluate.report import require_report
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.json_reader import OBJECT, read_json
+from sparse_repr.files.json_reader import OBJECT, read_json
 
 
 def publish(out: Path, folder: Path, scale_name: str) -> StudyResults:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from experiments.measuring import machine_facts
+from experiments.measure.side_by_side import machine_facts
+from experiments.pages.report import embed_png, write_report
 from experiments.paper.choices import choices_table
 from experiments.paper.figures import SEED, draw_into, figures_of
 from experiments.paper.published import published_results
 from experiments.paper.results import CSV, as_csv, live_results
 from experiments.paper.sweep_tables import fresh_table, sweep_figure, sweep_table
 from experiments.paper.tables import all_tables
-from experiments.report import embed_png, write_report
 from sparse_repr.devices import cpu_threads
 from sparse_repr.figures import save_figure
 from sparse_repr.files import write_bytes

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.paper.cells import METHODS, SCALES, Scale
 from experiments.paper.runs import Finished, finished_cells
 from experiments.paper.sweep import FIRST_FRESH_SEED, read_selection
-from sparse_repr.comparison import comparison_csv
+from sparse_repr.evaluate.comparison import comparison_csv
 
 CSV = "results.csv"
 """File of every evaluation as one row, in the folder of a study and in that of its published files."""

@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.measuring import machine_facts
+from experiments.measure.side_by_side import machine_facts
 from experiments.paper.cells import METHODS, Cell, Stop
-from experiments.procedure import Procedure, claimed, run_has_begun, run_steps
-from sparse_repr.config import PretrainConfig
+from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from sparse_repr.devices import cpu_threads
-from sparse_repr.ensemble import pretrain_encoders
-from sparse_repr.evaluate import EvaluateConfig, evaluate_run
-from sparse_repr.evaluation_report import read_report
+from sparse_repr.evaluate.report import read_report
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.files import write_bytes, write_json
-from sparse_repr.json_reader import FLAG, OBJECT, TEXT, Shape, read_json, whole
-from sparse_repr.term_sums import NonFiniteLossError
-from sparse_repr.training import pretrain_encoder
+from sparse_repr.files.json_reader import FLAG, OBJECT, TEXT, Shape, read_json, whole
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.term_sums import NonFiniteLossError
+from sparse_repr.pretrain.together.ensemble import pretrain_encoders
+from sparse_repr.pretrain.trainer import pretrain_encoder
 
 RECORD = "cell.json"
 _REMEDY = "remove it and run the study again"

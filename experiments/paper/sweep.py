@@ -29,15 +29,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments.measuring import machine_facts
+from experiments.measure.side_by_side import machine_facts
 from experiments.paper.cells import Cell, Scale, make_cell
 from experiments.paper.runs import is_finished
 from sparse_repr import load_encoder
-from sparse_repr.config import PretrainConfig
 from sparse_repr.data import load_dataset
 from sparse_repr.files import write_json
-from sparse_repr.json_reader import OBJECT, each, read_json
+from sparse_repr.files.json_reader import OBJECT, each, read_json
 from sparse_repr.metrics import udr_scores
+from sparse_repr.pretrain.config import PretrainConfig
 
 SELECTION = "sweep-selection.json"
 """File in the study's folder: UDR of every configuration, and the chosen one of each family."""

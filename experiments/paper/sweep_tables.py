@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from experiments.pages.tables import EMPTY, Table
 from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults
 from experiments.paper.runs import Finished
 from experiments.paper.sweep import FAMILIES, FIRST_FRESH_SEED, REFERENCES, sweep_cell, told_in_full
 from experiments.paper.table_parts import Score, cells_of, note_of, values_of
-from experiments.tables import EMPTY, Table
 
 SCORES = (
     Score("PSNR (dB)", "psnr_db", 2),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from experiments.pages.tables import SPREAD_NOTE, origin, spread
 from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
-from experiments.tables import SPREAD_NOTE, origin, spread
 
 NOTHING = "No cell of this table is finished yet."
 """What stands in the place of a table without rows."""

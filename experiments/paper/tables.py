@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from experiments.measure.intervals import difference_interval
+from experiments.pages.tables import EMPTY, Table, laid_out
 from experiments.paper.cells import METHODS, PAPER_NAMES, STAND_INS
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
 from experiments.paper.table_parts import Score, cells_of, every_one, method_row, note_of, values_of
 from experiments.paper.values import PUBLIC_MIG, RANGE_255_DB, TABLES, true_psnr_db
-from experiments.statistics import difference_interval
-from experiments.tables import EMPTY, Table, laid_out
 
 _BASELINES = {"black": "all black", "mean_image": "mean image"}
 

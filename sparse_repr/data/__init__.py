@@ -14,7 +14,6 @@ from sparse_repr.data.chairs3d import load_chairs3d
 from sparse_repr.data.dsprites import load_dsprites
 from sparse_repr.data.dsprites_variants import load_dsprites_color, load_dsprites_noise
 from sparse_repr.data.faces import load_faces
-from sparse_repr.data.file_images import FileImages
 from sparse_repr.data.folder import load_folder
 from sparse_repr.data.mpi3d import load_mpi3d
 from sparse_repr.data.npz import load_npz
@@ -22,6 +21,7 @@ from sparse_repr.data.own_factors import label_by_order, parse_factor_sizes
 from sparse_repr.data.recorded import load_recorded
 from sparse_repr.data.shapes3d import load_shapes3d
 from sparse_repr.data.smallnorb import load_smallnorb
+from sparse_repr.data.storage.file_images import FileImages
 from sparse_repr.registry import lookup
 
 __all__ = ["DATASETS", "ArrayImages", "FactorDataset", "FileImages", "MappedImages", "PackedBits", "load_dataset"]

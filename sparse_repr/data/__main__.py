@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from sparse_repr.bounds import require_name
-from sparse_repr.command_line import parse_options, run_command
+from sparse_repr.command_line.bounds import require_name
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import DATASETS, FactorDataset, load_dataset
 from sparse_repr.data.contact_sheet import write_contact_sheet
 from sparse_repr.registry import lookup

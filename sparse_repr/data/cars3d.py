@@ -13,11 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from sparse_repr.data.base import FactorDataset, full_grid
-from sparse_repr.data.decoding import resize_images
-from sparse_repr.data.image_cache import CacheKey, ImageStream, Slab, cached_images
-from sparse_repr.data.locate import locate
-from sparse_repr.data.pictures import fingerprint
-from sparse_repr.file_kinds import refuse_foreign
+from sparse_repr.data.storage.decoding import resize_images
+from sparse_repr.data.storage.image_cache import CacheKey, ImageStream, Slab, cached_images
+from sparse_repr.data.storage.locate import locate
+from sparse_repr.data.storage.pictures import fingerprint
+from sparse_repr.files.kinds import refuse_foreign
 
 __all__ = ["load_cars3d"]
 

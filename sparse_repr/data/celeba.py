@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import FactorDataset, IntArray
-from sparse_repr.data.decoding import Preparation
-from sparse_repr.data.locate import locate
-from sparse_repr.data.picture_cache import cached_pictures
-from sparse_repr.file_kinds import refuse_foreign
+from sparse_repr.data.storage.decoding import Preparation
+from sparse_repr.data.storage.locate import locate
+from sparse_repr.data.storage.picture_cache import cached_pictures
+from sparse_repr.files.kinds import refuse_foreign
 
 __all__ = ["load_celeba"]
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import FactorDataset
-from sparse_repr.data.decoding import Preparation
-from sparse_repr.data.locate import locate
-from sparse_repr.data.picture_cache import cached_pictures
-from sparse_repr.data.pictures import Pictures
+from sparse_repr.data.storage.decoding import Preparation
+from sparse_repr.data.storage.locate import locate
+from sparse_repr.data.storage.picture_cache import cached_pictures
+from sparse_repr.data.storage.pictures import Pictures
 
 __all__ = ["load_chairs"]
 

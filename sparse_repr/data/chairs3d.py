@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import FactorDataset, ImageArray
-from sparse_repr.data.chair_geometry import IMAGE_SIZE, LEG_STYLES, Camera, paint_chairs
-from sparse_repr.data.chair_parts import Chairs
+from sparse_repr.data.drawing.chair_geometry import IMAGE_SIZE, LEG_STYLES, Camera, paint_chairs
+from sparse_repr.data.drawing.chair_parts import Chairs
 from sparse_repr.data.drawn import DrawnFactor, categorical, check_arguments, load_drawn_grid
 
 __all__ = ["FACTORS", "FACTOR_NAMES", "FACTOR_SIZES", "load_chairs3d", "render_chairs"]

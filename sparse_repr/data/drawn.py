@@ -22,7 +22,7 @@ from sparse_repr.data.base import (
     IntArray,
     full_grid,
 )
-from sparse_repr.data.cache import cached_array
+from sparse_repr.data.storage.cache import cached_array
 
 # Images per task while a grid is drawn.
 _SLAB = 512

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from sparse_repr.data.base import FactorDataset, PackedBits, full_grid
-from sparse_repr.data.cache import cached_array
-from sparse_repr.data.hdf5_files import find_dataset, open_hdf5, read_dataset
-from sparse_repr.data.npz_files import NpzFile
-from sparse_repr.data.sprite_geometry import IMAGE_SIZE, render_sprites
+from sparse_repr.data.drawing.sprite_geometry import IMAGE_SIZE, render_sprites
+from sparse_repr.data.storage.cache import cached_array
+from sparse_repr.data.storage.hdf5_files import find_dataset, open_hdf5, read_dataset
+from sparse_repr.data.storage.npz_files import NpzFile
 
 __all__ = ["FACTOR_NAMES", "FACTOR_SIZES", "load_dsprites", "render_sprites"]
 

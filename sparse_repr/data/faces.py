@@ -13,16 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import FactorDataset, ImageArray
-from sparse_repr.data.drawn import DrawnFactor, categorical, check_arguments, load_drawn_grid
-from sparse_repr.data.face_features import paint_eyes, paint_glasses, paint_mouth, paint_nose, paint_skin
-from sparse_repr.data.face_hair import (
+from sparse_repr.data.drawing.face_features import paint_eyes, paint_glasses, paint_mouth, paint_nose, paint_skin
+from sparse_repr.data.drawing.face_hair import (
     HAIR_STYLES,
     paint_curly_hair,
     paint_long_hair,
     paint_long_hair_behind,
     paint_short_hair,
 )
-from sparse_repr.data.face_head import (
+from sparse_repr.data.drawing.face_head import (
     BACKGROUNDS,
     HAIR_COLOURS,
     IMAGE_SIZE,
@@ -33,7 +32,8 @@ from sparse_repr.data.face_head import (
     paint_neck,
     scenery,
 )
-from sparse_repr.data.patches import Floats, Integers
+from sparse_repr.data.drawing.patches import Floats, Integers
+from sparse_repr.data.drawn import DrawnFactor, categorical, check_arguments, load_drawn_grid
 
 __all__ = ["FACTORS", "FACTOR_NAMES", "FACTOR_SIZES", "load_faces", "render_faces"]
 

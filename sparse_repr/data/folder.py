@@ -9,10 +9,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sparse_repr.data.base import FactorDataset
-from sparse_repr.data.decoding import Preparation, picture_kind
-from sparse_repr.data.picture_cache import cached_pictures
-from sparse_repr.data.pictures import PICTURE_SUFFIXES, Pictures
 from sparse_repr.data.pixel_range import warn_of_dark_images
+from sparse_repr.data.storage.decoding import Preparation, picture_kind
+from sparse_repr.data.storage.picture_cache import cached_pictures
+from sparse_repr.data.storage.pictures import PICTURE_SUFFIXES, Pictures
 
 __all__ = ["load_folder"]
 

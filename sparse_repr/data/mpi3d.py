@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from sparse_repr.data.base import FactorDataset, ImageStore, full_grid
-from sparse_repr.data.locate import locate
-from sparse_repr.data.npz_files import NpzFile
-from sparse_repr.data.npz_images import npz_images
+from sparse_repr.data.storage.locate import locate
+from sparse_repr.data.storage.npz_files import NpzFile
+from sparse_repr.data.storage.npz_images import npz_images
 
 __all__ = ["load_mpi3d"]
 

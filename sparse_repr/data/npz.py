@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import FactorDataset
-from sparse_repr.data.npz_files import NpzFile
-from sparse_repr.data.npz_images import npz_images
 from sparse_repr.data.own_factors import factor_indices, factor_names, factor_sizes, factor_units
 from sparse_repr.data.pixel_range import warn_of_dark_images
+from sparse_repr.data.storage.npz_files import NpzFile
+from sparse_repr.data.storage.npz_images import npz_images
 
 __all__ = ["load_npz"]
 

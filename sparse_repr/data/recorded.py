@@ -27,12 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sparse_repr.data.base import ArrayImages, FactorDataset, ImageStore, IntArray
-from sparse_repr.data.hdf5_files import entries, find_dataset, open_hdf5, read_attributes, read_dataset
-from sparse_repr.data.hdf5_images import ChunkedImages, hdf5_slabs
-from sparse_repr.data.image_cache import CacheKey, ImageStream, cached_images, fits_in_memory, open_images
 from sparse_repr.data.own_factors import factor_indices, factor_names, factor_sizes, factor_units
-from sparse_repr.data.pictures import fingerprint
 from sparse_repr.data.pixel_range import warn_of_dark_images
+from sparse_repr.data.storage.hdf5_files import entries, find_dataset, open_hdf5, read_attributes, read_dataset
+from sparse_repr.data.storage.hdf5_images import ChunkedImages, hdf5_slabs
+from sparse_repr.data.storage.image_cache import CacheKey, ImageStream, cached_images, fits_in_memory, open_images
+from sparse_repr.data.storage.pictures import fingerprint
 
 
 def bin_factors(values: npt.ArrayLike, bins: Sequence[npt.ArrayLike]) -> IntArray:

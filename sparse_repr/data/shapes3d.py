@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from sparse_repr.data.base import FactorDataset, FloatArray, ImageStore, IntArray, full_grid
-from sparse_repr.data.file_images import stored_images
-from sparse_repr.data.hdf5_files import entries, find_dataset, open_hdf5, read_dataset
-from sparse_repr.data.hdf5_images import hdf5_slabs
-from sparse_repr.data.image_cache import CacheKey, ImageStream, cached_images
-from sparse_repr.data.locate import locate
-from sparse_repr.data.pictures import fingerprint
+from sparse_repr.data.storage.file_images import stored_images
+from sparse_repr.data.storage.hdf5_files import entries, find_dataset, open_hdf5, read_dataset
+from sparse_repr.data.storage.hdf5_images import hdf5_slabs
+from sparse_repr.data.storage.image_cache import CacheKey, ImageStream, cached_images
+from sparse_repr.data.storage.locate import locate
+from sparse_repr.data.storage.pictures import fingerprint
 
 __all__ = ["load_shapes3d"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_repr.file_kinds import refuse_foreign
 from sparse_repr.files import cache_folder
+from sparse_repr.files.kinds import refuse_foreign
 from sparse_repr.metrics.image_quality import image_pair
 
 # Convolutions of VGG16 in each of its five stages; the features after each stage are compared.

@@ -11,12 +11,12 @@ from sparse_repr.models import VAE
 from sparse_repr.objectives.base import Objective
 from sparse_repr.objectives.factor_vae import DISCRIMINATOR_BATCHES, FactorVAEObjective
 from sparse_repr.objectives.info_gan import InfoGANObjective
+from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.regularisers import Capacity, LaplacePrior, MomentMatching, TotalCorrelation
 from sparse_repr.objectives.sparsity import SPARSITY_TARGETS
 from sparse_repr.objectives.spike_and_slab import SpikeAndSlabObjective
 from sparse_repr.objectives.total_correlation import DENSITY_ESTIMATORS
 from sparse_repr.objectives.variational import ImportanceWeightedObjective, VariationalObjective
-from sparse_repr.reconstruction import Reconstruction
 from sparse_repr.registry import lookup
 
 Option = float | int | str | bool

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from sparse_repr.models import VAE
 from sparse_repr.objectives.base import StepNumber, minimise
+from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
 from sparse_repr.objectives.total_correlation import permute_units
-from sparse_repr.reconstruction import Reconstruction
 
 DISCRIMINATOR_BATCHES = {"second": 2, "split": 1}
 """Where the permuted codes come from: a second batch (Algorithm 2), or the other half of one batch."""

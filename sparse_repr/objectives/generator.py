@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.transposed_convolution import apply_layers
+from sparse_repr.models.transposed_convolution import apply_layers
 
 
 class Generator(nn.Module):

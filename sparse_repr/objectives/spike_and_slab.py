@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sparse_repr.models import VAE, SpikeAndSlab
 from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
-from sparse_repr.reconstruction import Reconstruction
 
 _SHARPNESS = 50.0
 

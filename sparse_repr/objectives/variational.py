@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparse_repr.models import VAE
 from sparse_repr.objectives.base import Regulariser, SingleOptimiserObjective, StepNumber, in_precision_of, ramp
+from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.regularisers import WeightedKL
 from sparse_repr.objectives.sparsity import (
     SPARSITY_TARGETS,
@@ -21,7 +22,6 @@ from sparse_repr.objectives.sparsity import (
     weight_zeros,
 )
 from sparse_repr.objectives.terms import gaussian_log_density, kl_divergence, l1_penalty
-from sparse_repr.reconstruction import Reconstruction
 
 
 class VariationalObjective(SingleOptimiserObjective):

@@ -1,0 +1,1 @@
+"""The speeds and sizes that the README quotes. `python -m experiments.benchmark` measures them."""

@@ -1,0 +1,246 @@
+"""Films of agents at work: what an agent is shown, what its code holds of it, and the code or the factors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import RecordConstructorArgs
+from PIL import Image, ImageDraw
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_wrapper
+
+from experiments.film.drawing import (
+    BACKGROUND,
+    INK,
+    LINE,
+    MARGIN,
+    column_panel,
+    named_panel,
+    picture_panel,
+    text_font,
+    with_titles,
+    write_gif,
+)
+from experiments.film.views import See, Seen
+from sparse_repr.files import atomic_path
+
+_STRIP_SIDE = 96
+
+
+class KeepPicture(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Keeps each picture of an environment in `info["picture"]`, whatever the wrappers around it make of it.
+
+    Give it to `make_vec_env` or `make_latent_vec_env` as `wrapper_class`, inside of all wrappers that change pictures.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment that observes pictures, uint8 (H, W, C), (C, H, W) or (H, W)."""
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """The first picture."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {**info, "picture": np.array(observation)}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """The next picture."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, {**info, "picture": np.array(observation)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """What an agent did and went by in T pictures, which `write_film` and `write_strip` draw."""
+
+    caption: str
+    """What the agent is."""
+    pictures: npt.NDArray[np.uint8]
+    """(T, H, W, C)."""
+    seen: Seen | None
+    """What it went by; None where that is the picture itself."""
+    steps: tuple[int, ...]
+    """Steps of the episode before each picture; 0 begins an episode."""
+    returns: tuple[float, ...]
+    """Sum of the episode's rewards before each picture."""
+
+    @property
+    def first_episode(self) -> int:
+        """Number of pictures of the first episode, the one in which it ended included."""
+        starts = [place for place, step in enumerate(self.steps) if step == 0]
+        return starts[1] if len(starts) > 1 else len(self.steps)
+
+
+def play(
+    venv: VecEnv,
+    act: Callable[[Any], Any],
+    *,
+    see: See | None = None,
+    caption: str = "",
+    steps: int = 200,
+    seed: int | None = None,
+) -> Film:
+    """Let an agent play, and keep what it saw.
+
+    Args:
+        venv: environments in `KeepPicture`, under any wrappers; the first one is shown.
+        act: observations of all environments -> actions.
+        see: what the agent goes by, as from `film_views`; None shows the pictures alone.
+        caption: what the agent is.
+        steps: pictures of the film, at least 1; an episode of n steps gives n + 1, with the one in which it ended.
+        seed: of the environments; None goes on with the random numbers that they have.
+
+    Raises:
+        TypeError: the environments keep no pictures.
+        ValueError: less than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"a film needs at least 1 step, got {steps}")
+    if seed is not None:
+        venv.seed(seed)
+    observations = venv.reset()
+    normalised = unwrap_vec_wrapper(venv, VecNormalize)
+    infos = [_kept(venv.unwrapped.reset_infos[0], venv)]
+    counts, returns = [0], [0.0]
+    while len(infos) < steps:
+        observations, rewards, dones, found = venv.step(act(observations))
+        reward = rewards[0] if normalised is None else normalised.get_original_reward()[0]
+        infos.append(_kept(found[0], venv))
+        counts.append(counts[-1] + 1)
+        returns.append(returns[-1] + float(reward))
+        if dones[0]:  # what was shown is the last picture of the episode; the next one has begun already
+            infos.append(_kept(venv.unwrapped.reset_infos[0], venv))
+            counts.append(0)
+            returns.append(0.0)
+    infos, counts, returns = infos[:steps], counts[:steps], returns[:steps]
+    pictures = np.stack([_channels_last(info["picture"]) for info in infos])
+    return Film(caption, pictures, see(pictures, infos) if see else None, tuple(counts), tuple(returns))
+
+
+def _kept(info: dict[str, Any], venv: VecEnv) -> dict[str, Any]:
+    if "picture" not in info:
+        raise TypeError(f"a film needs environments in KeepPicture (wrapper_class=KeepPicture), got {venv}")
+    return info
+
+
+def _channels_last(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+        raise TypeError(f"a film needs uint8 pictures (H, W, C), got {picture.dtype} {picture.shape}")
+    if picture.ndim == 2:
+        return picture[..., None]
+    return picture.transpose(1, 2, 0) if picture.shape[0] in (1, 3) and picture.shape[2] not in (1, 3) else picture
+
+
+def _frame(film: Film, place: int) -> Image.Image:
+    panels, titles = [picture_panel(film.pictures[place])], ["frame"]
+    seen = film.seen
+    if seen is not None:
+        if seen.reconstructions is not None:
+            panels.append(picture_panel(seen.reconstructions[place]))
+            titles.append(seen.reconstruction_title)
+        values = seen.values[place]
+        panels.append(named_panel(values, seen.limits, seen.names) if seen.names else column_panel(values, seen.limits))
+        titles.append("factors" if seen.names else f"code, {len(values)} units")
+    state = f"step {film.steps[place]}  return {film.returns[place]:.2f}"
+    return with_titles(panels, titles, film.caption, state)
+
+
+def write_film(film: Film, path: str | Path, *, fps: int = 20) -> Path:
+    """Write a film as an animated GIF; returns the path.
+
+    Args:
+        film: from `play`.
+        path: file to write, ends in ``.gif``.
+        fps: frames per second, 1..50.
+
+    Raises:
+        ValueError: another ending, or another rate.
+    """
+    target = Path(path)
+    if target.suffix != ".gif":
+        raise ValueError(f"a film needs a path that ends in .gif, got {target}")
+    if not 1 <= fps <= 50:
+        raise ValueError(f"a film needs 1..50 frames per second (GIFs count in hundredths), got {fps}")
+    return write_gif([_frame(film, place) for place in range(len(film.steps))], target, fps)
+
+
+def film_agent(
+    venv: VecEnv,
+    act: Callable[[Any], Any],
+    path: str | Path,
+    *,
+    see: See | None = None,
+    caption: str = "",
+    steps: int = 200,
+    fps: int = 20,
+    seed: int | None = None,
+) -> Path:
+    """Let an agent play and write an animated GIF: its picture, the reconstruction, the code or the factors as bars.
+
+    Arguments and errors as in `play` and `write_film`; returns the path.
+    """
+    return write_film(play(venv, act, see=see, caption=caption, steps=steps, seed=seed), path, fps=fps)
+
+
+def write_strip(films: Sequence[Film], path: str | Path, *, moments: int = 6) -> Path:
+    """Draw films below one another as a still PNG: a row each, moments of the first episode from its start to its end.
+
+    Below each picture stands the reconstruction where there is one. Films of one seed begin alike.
+
+    Args:
+        films: from `play`.
+        path: file to write, ends in ``.png``.
+        moments: pictures per row, at least 2; fewer where an episode has fewer.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: no films, fewer than 2 moments, or another ending.
+    """
+    target = Path(path)
+    if not films or moments < 2 or target.suffix != ".png":
+        raise ValueError(
+            f"a strip needs at least 1 film, 2 moments and a path that ends in .png, got {len(films)}, {moments} and "
+            f"{target}"
+        )
+    rows = [_row(film, moments) for film in films]
+    strip = Image.new(
+        "RGB", (max(row.width for row in rows), sum(row.height + MARGIN for row in rows) - MARGIN), BACKGROUND
+    )
+    top = 0
+    for row in rows:
+        strip.paste(row, (0, top))
+        top += row.height + MARGIN
+    with atomic_path(target) as temporary:
+        strip.save(temporary, format="PNG", optimize=True)
+    return target
+
+
+def _row(film: Film, moments: int) -> Image.Image:
+    places = np.unique(np.linspace(0, film.first_episode - 1, moments).round().astype(int)).tolist()
+    shown = [film.pictures]
+    if film.seen is not None and film.seen.reconstructions is not None:
+        shown.append(film.seen.reconstructions)
+    columns = [[picture_panel(part[place], _STRIP_SIDE) for part in shown] for place in places]
+    width = columns[0][0].width
+    row = Image.new(
+        "RGB",
+        ((width + MARGIN) * moments - MARGIN, 2 * LINE + len(shown) * (_STRIP_SIDE + MARGIN) - MARGIN),
+        BACKGROUND,
+    )
+    draw, font = ImageDraw.Draw(row), text_font()
+    below = f" (below: {film.seen.reconstruction_title})" if film.seen is not None and len(shown) > 1 else ""
+    draw.text((2, LINE / 2), film.caption + below, fill=INK, font=font, anchor="lm")
+    for column, (place, images) in enumerate(zip(places, columns, strict=True)):
+        left = column * (width + MARGIN)
+        state = f"{film.steps[place]}: {film.returns[place]:.2f}"
+        draw.text((left + width / 2, 1.5 * LINE), state, fill=INK, font=font, anchor="mm")
+        for number, image in enumerate(images):
+            row.paste(image, (left, 2 * LINE + number * (_STRIP_SIDE + MARGIN)))
+    return row

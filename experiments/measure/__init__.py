@@ -1,0 +1,1 @@
+"""How things are measured and judged: timings side by side, episodes, intervals."""

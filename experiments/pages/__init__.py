@@ -1,0 +1,1 @@
+"""How a result becomes a page: committed files, tables, reports."""

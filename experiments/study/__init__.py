@@ -1,0 +1,1 @@
+"""How any study is run: its cells, its command line, its processes."""

@@ -1,0 +1,1 @@
+"""What all command lines share: one line for whatever goes wrong, bounds of settings, and signals."""

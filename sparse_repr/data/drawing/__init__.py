@@ -1,0 +1,1 @@
+"""The geometry of what is drawn: sprites, chairs, faces."""

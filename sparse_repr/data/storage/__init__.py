@@ -1,0 +1,1 @@
+"""Where images lie and how they are read: files, caches, memory, the device."""

@@ -1,0 +1,106 @@
+"""What the units of a code do on the items of a data set: codes, KL and the statistics of the artefact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sparse_repr.data import FactorDataset
+from sparse_repr.data.storage.resident import image_reader
+from sparse_repr.encoder.frozen import FrozenEncoder
+from sparse_repr.encoder.spec import UnitStatistics
+from sparse_repr.files.json_reader import number, require
+from sparse_repr.objectives import kl_divergence, spike_and_slab_kl
+
+ACTIVE_VARIANCE = 0.01
+"""A unit whose code varies by less than this over the images is dead (Burda et al. 2016, section 5.2)."""
+_STATISTICS_ITEMS = 10_000
+_KL_SLAB = 512
+
+
+def unit_statistics(encoder: FrozenEncoder, data: FactorDataset, device: torch.device | str = "cpu") -> UnitStatistics:
+    """Mean KL, mean and standard deviation of every unit over at most 10,000 random training images (seed 0)."""
+    train = data.split[0]
+    indices = np.sort(np.random.default_rng(0).permutation(train)[:_STATISTICS_ITEMS])
+    mean, log_variance = encode_dataset(encoder, data, indices, device=device)
+    return UnitStatistics(
+        kl_nats=tuple(kl_per_unit(encoder, data, indices, mean, log_variance, device=device)),
+        mean=tuple(mean.mean(0, dtype=np.float64).tolist()),
+        std=tuple(mean.std(0, dtype=np.float64).tolist()),
+        active=tuple((mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE).tolist()),
+    )
+
+
+def kl_per_unit(
+    encoder: FrozenEncoder,
+    data: FactorDataset,
+    indices: npt.NDArray[np.int64],
+    mean: npt.NDArray[np.float32],
+    log_variance: npt.NDArray[np.float32],
+    *,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """Mean KL divergence of each unit's posterior from the prior, in nats; D values.
+
+    Args:
+        encoder: the encoder.
+        data: the data set.
+        indices: (n,) items.
+        mean: (n, D) what `encode_dataset` returned for them.
+        log_variance: (n, D) likewise; enough for a Gaussian, a spike-and-slab posterior is read again from at most
+            10,000 of the items.
+        device: where they are read again.
+    """
+    if encoder.spec.posterior == "gaussian":
+        return kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0).tolist()
+    chosen = np.sort(np.random.default_rng(0).permutation(indices)[:_STATISTICS_ITEMS])
+    require(encoder.spec.objective, {"options": {"slab_probability": number(0, 1)}}, f"the objective of {encoder!r}")
+    alpha = encoder.spec.objective["options"]["slab_probability"]
+    network: Any = encoder.network(device)
+    read = image_reader(data, torch.device(device))
+    total = torch.zeros(encoder.code_size, dtype=torch.float64)
+    with torch.no_grad():
+        for start in range(0, len(chosen), _KL_SLAB):
+            components = network.components(encoder.preprocessing(read(chosen[start : start + _KL_SLAB])))
+            total += spike_and_slab_kl(components, slab_probability=alpha).cpu().double().sum(0)
+    return (total / len(chosen)).tolist()
+
+
+def encode_dataset(
+    encoder: FrozenEncoder,
+    data: FactorDataset,
+    indices: npt.NDArray[np.int64],
+    *,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    slab: int = 8192,
+    on_slab: Any = None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Posterior means and log-variances of items of a data set, read and encoded slab by slab.
+
+    Args:
+        encoder: the encoder.
+        data: the data set.
+        indices: (n,) items.
+        device: where to compute.
+        precision: as in `FrozenEncoder.encode`.
+        slab: images read at a time.
+        on_slab: called with the number of images after each slab, for progress bars.
+
+    Returns:
+        Two float32 arrays (n, D).
+    """
+    read = image_reader(data, torch.device(device))
+    # one copy to the host at the end: a copy of each slab would make it wait for the device
+    mean = torch.empty((len(indices), encoder.code_size), dtype=torch.float32, device=device)
+    log_variance = torch.empty_like(mean)
+    for start in range(0, len(indices), slab):
+        rows = slice(start, start + slab)
+        images = read(indices[rows])
+        mean[rows], log_variance[rows] = encoder.posterior(images, precision=precision)
+        if on_slab is not None:
+            on_slab(len(images))
+    return mean.cpu().numpy(), log_variance.cpu().numpy()

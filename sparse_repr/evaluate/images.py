@@ -1,0 +1,121 @@
+"""The scores of one run's pictures: reconstructions beside trivial ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sparse_repr.data import FactorDataset
+from sparse_repr.data.base import IntArray
+from sparse_repr.data.storage.resident import image_reader
+from sparse_repr.encoder.preprocessing import Preprocessing
+from sparse_repr.metrics import lpips, ssim
+from sparse_repr.metrics.image_quality import mean_squared_errors
+from sparse_repr.metrics.lpips import default_weights_path
+from sparse_repr.models import VAE
+
+_MEAN_IMAGE_ITEMS = 10_000
+_SLAB = 512
+
+
+def image_scores(
+    vae: VAE,
+    preprocessing: Preprocessing,
+    data: FactorDataset,
+    *,
+    image_items: int,
+    lpips_items: int,
+    device: torch.device,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """The `images` part of metrics.json: PSNR and SSIM of reconstructions and of trivial ones, and LPIPS.
+
+    Args:
+        vae: the model; the posterior mean is decoded.
+        preprocessing: images as the network takes them.
+        data: the data set; train and held-out images are scored apart where it has both.
+        image_items: number of fixed random images of each part.
+        lpips_items: LPIPS is computed on the first of these, up to the slab of 512 that reaches this many.
+        device: where to compute.
+        progress: show a bar.
+
+    Returns:
+        Scores by part and candidate (model, black, mean_image), and the protocol in words; None for infinite values.
+    """
+    train, held_out = data.split
+    read = image_reader(data, device)
+    mean_image = _mean_image(preprocessing, read, train, device)
+    vae = vae.to(device)
+    parts = {"in_sample": train} if not len(held_out) else {"train": train, "held_out": held_out}
+    scores: dict[str, Any] = {"protocol": f"{image_items} fixed random items, decoded posterior mean, range 1"}
+    has_weights = default_weights_path().is_file()
+    with_lpips = lpips_items > 0 and has_weights and data.image_shape[0] in (1, 3)
+    if lpips_items and not with_lpips:
+        scores["protocol"] += "; no LPIPS (python -m sparse_repr.perceptual fetch)"
+    for name, indices in parts.items():
+        chosen = np.sort(np.random.default_rng(0).permutation(indices)[:image_items])
+        errors: dict[str, list[Tensor]] = {"model": [], "black": [], "mean_image": []}
+        similarities = dict.fromkeys(errors, 0.0)
+        distance, compared = 0.0, 0
+        bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not progress)
+        with bar, torch.no_grad():
+            for start in range(0, len(chosen), _SLAB):
+                images = preprocessing(read(chosen[start : start + _SLAB]))
+                candidates = {
+                    "model": torch.sigmoid(vae.decoder(vae.encoder(images).mean)),
+                    "black": torch.zeros_like(images),
+                    "mean_image": mean_image.expand_as(images),
+                }
+                for candidate, pictures in candidates.items():
+                    errors[candidate].append(mean_squared_errors(images, pictures, data_range=1.0))
+                    similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
+                if with_lpips and compared < lpips_items:
+                    distance += lpips(images, candidates["model"]) * len(images)
+                    compared += len(images)
+                bar.update(len(images))
+        scores[name] = {
+            candidate: _quality(torch.cat(values), similarities[candidate] / len(chosen))
+            for candidate, values in errors.items()
+        }
+        if with_lpips:
+            scores[name]["model"]["lpips"] = distance / compared
+    return scores
+
+
+def _quality(errors: Tensor, similarity: float) -> dict[str, float | None]:
+    """Entries of one candidate from its mean squared errors (n,), images in 0..1."""
+    pooled = float(-10 * torch.log10(errors.mean()))
+    return {
+        "psnr_db": _finite(pooled),
+        "psnr_range_255_db": _finite(pooled + 20 * math.log10(255)),
+        "psnr_mean_of_images_db": _finite(float((-10 * torch.log10(errors)).mean())),
+        "ssim": similarity,
+        "mse": float(errors.mean()),
+    }
+
+
+def _mean_image(
+    preprocessing: Preprocessing,
+    read: Callable[[IntArray], Tensor],
+    train: npt.NDArray[np.int64],
+    device: torch.device,
+) -> Tensor:
+    """Mean of (at most 10,000 random) training images, (1, C, h, w)."""
+    chosen = np.sort(np.random.default_rng(1).permutation(train)[:_MEAN_IMAGE_ITEMS])
+    summing = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    total = torch.zeros((1, preprocessing.channels, *preprocessing.network_size), dtype=torch.float64, device=summing)
+    for start in range(0, len(chosen), _SLAB):
+        images = preprocessing(read(chosen[start : start + _SLAB]))
+        total += images.to(summing).double().sum(0, keepdim=True)
+    return (total / len(chosen)).float().to(device)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

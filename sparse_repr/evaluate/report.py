@@ -1,0 +1,84 @@
+"""metrics.json read back: what comparisons and tables need of it is checked before anything is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, each, many, number, optional, read_json, require, whole
+
+_REMEDY = "evaluate the run again (python -m sparse_repr.evaluate)"
+_REPORT: Shape = {
+    "run": {"dataset": TEXT, "objective": TEXT, "seed": whole(0), "steps": whole(1), "code_size": whole(1)},
+    "trained_steps": whole(0),
+    "images": OBJECT,
+    "codes": {
+        "active_units": whole(0),
+        "hoyer_sparsity": optional(number()),
+        "near_zero_fraction": number(0, 1),
+        "kl_nats": number(),
+        "kl_nats_per_unit": many(number()),
+    },
+}
+_QUALITY: Shape = {"psnr_db": optional(number()), "ssim": number()}
+_INTERVALS = each(many(number(), 2))
+
+
+def read_report(run: Path) -> dict[str, Any]:
+    """Content of `metrics.json` in the folder of a run that was evaluated.
+
+    Raises:
+        FileNotFoundError: the run was not evaluated.
+        ValueError: the file is damaged, or lacks what a comparison needs; file and entry are named.
+    """
+    path = run / "metrics.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no metrics.json in {run}: {_REMEDY}")
+    report: dict[str, Any] = read_json(path, remedy=_REMEDY)
+    require_report(report, str(path))
+    return report
+
+
+def require_report(report: Any, origin: str, *, remedy: str = _REMEDY) -> None:
+    """Check that a value is a report.
+
+    Args:
+        report: content of a `metrics.json`.
+        origin: what to call it in messages, usually its path.
+        remedy: what to do about it, for messages.
+
+    Raises:
+        ValueError: it lacks what a comparison needs; `origin` and the entry are named.
+    """
+    require(report, _REPORT, origin, remedy=remedy)
+    for part, candidates in report["images"].items():
+        shape: Shape = TEXT if part == "protocol" else {"model": _QUALITY}
+        require({"images": {part: candidates}}, {"images": {part: shape}}, origin, remedy=remedy)
+        if part != "protocol":
+            require({"images": {part: candidates}}, {"images": {part: each(_QUALITY)}}, origin, remedy=remedy)
+    scores = report.get("disentanglement")
+    if "disentanglement" in report:
+        require({"disentanglement": scores}, {"disentanglement": {"over": TEXT}}, origin, remedy=remedy)
+    if scores and "intervals_95" in scores:
+        require({"disentanglement": scores}, {"disentanglement": {"intervals_95": _INTERVALS}}, origin, remedy=remedy)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The main numbers of a report as a few lines of text."""
+    lines = []
+    for part, candidates in report["images"].items():
+        if part == "protocol":
+            continue
+        for name, quality in candidates.items():
+            decibel = "inf" if quality["psnr_db"] is None else f"{quality['psnr_db']:.2f}"
+            lines.append(f"{part:10s} {name:11s} PSNR {decibel:>6s} dB   SSIM {quality['ssim']:.4f}")
+    codes = report["codes"]
+    lines.append(
+        f"active units {codes['active_units']}, KL {codes['kl_nats']:.2f} nats, "
+        f"near-zero codes {100 * codes['near_zero_fraction']:.1f} %"
+    )
+    if "disentanglement" in report:
+        scores = {name: value for name, value in report["disentanglement"].items() if isinstance(value, float)}
+        lines.append("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        lines.append(f"(over {report['disentanglement']['over']})")
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""The architectures by name, and how one is built. Another one is a file beside this and a line in `ARCHITECTURES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
+from sparse_repr.models.heads import HEADS
+from sparse_repr.models.vae import VAE
+from sparse_repr.registry import lookup
+
+
+class Architecture(NamedTuple):
+    """How to build the two halves of a network from `channels`, `size` and `code_size`."""
+
+    encoder: Callable[..., nn.Module]
+    decoder: Callable[..., nn.Module]
+    head: str = "gaussian"
+    """What the encoder ends in: an entry of `heads.HEADS`."""
+
+    @property
+    def posterior(self) -> str:
+        """Family of q(z|x): one of `heads.POSTERIOR_FAMILIES`."""
+        return HEADS[self.head].family
+
+
+def with_heads(
+    name: str, encoder: Callable[..., nn.Module], decoder: Callable[..., nn.Module]
+) -> dict[str, Architecture]:
+    """`name` with the Gaussian head, and `NAME_HEAD` for every other: what a run trains whose objective needs it."""
+    return {
+        name if head == "gaussian" else f"{name}_{head}": Architecture(partial(encoder, head=head), decoder, head)
+        for head in HEADS
+    }
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    **with_heads("burgess", BurgessEncoder, BurgessDecoder),
+}
+
+
+def build_encoder(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """An encoder by its name in `ARCHITECTURES`; arguments are `channels`, `size` and `code_size`.
+
+    Its weights are arbitrary and are meant to be replaced; the global random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return lookup(ARCHITECTURES, architecture, "architecture").encoder(**arguments)
+
+
+def build_vae(architecture: str, arguments: dict[str, Any], *, seed: int) -> VAE:
+    """A VAE whose initial weights depend on `seed` alone; the global random state is left as it was."""
+    network = lookup(ARCHITECTURES, architecture, "architecture")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VAE(network.encoder(**arguments), network.decoder(**arguments))

@@ -1,0 +1,87 @@
+"""What a run leaves for others: the frozen encoder and the whole VAE, as the two weight files of its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from sparse_repr.artefact import serialise
+from sparse_repr.data import FactorDataset
+from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics, save_encoder
+from sparse_repr.encoder.preprocessing import Preprocessing
+from sparse_repr.encoder.statistics import unit_statistics
+from sparse_repr.files import write_bytes
+from sparse_repr.models import ARCHITECTURES, VAE
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.term_sums import NonFiniteLossError
+
+
+def package_version() -> str:
+    """The installed version of sparse-repr."""
+    try:
+        return version("sparse-repr")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def export_run(
+    config: PretrainConfig,
+    data: FactorDataset,
+    vae: VAE,
+    preprocessing: Preprocessing,
+    arguments: dict[str, int],
+    *,
+    steps: int,
+) -> FrozenEncoder:
+    """Write `encoder.safetensors` and `vae.safetensors` into the run folder of a resolved configuration.
+
+    The unit statistics in the header are computed over 10,000 random training images (seed 0), or all if fewer.
+
+    Raises:
+        NonFiniteLossError: a code of these images is NaN or infinite; nothing is written.
+    """
+    nothing = (0.0,) * arguments["code_size"]
+    spec = EncoderSpec(
+        architecture=config.network_name(),
+        arguments=arguments,
+        preprocessing=preprocessing,
+        objective={
+            "name": config.objective,
+            "weights": config.objective_weights(),
+            "options": config.objective_options(),
+            "reconstruction": config.reconstruction,
+            "perceptual": _perceptual_settings(config),
+            "steps": steps,
+            "seed": config.seed,
+        },
+        dataset={"name": config.dataset, "factor_names": list(data.factor_names)},
+        units=UnitStatistics(nothing, nothing, nothing, (False,) * arguments["code_size"]),
+        posterior=ARCHITECTURES[config.network_name()].posterior,
+        package_version=package_version(),
+    )
+    weights = vae.encoder.state_dict()
+    units = unit_statistics(FrozenEncoder(spec, weights), data, config.device)
+    if not all(map(math.isfinite, (*units.kl_nats, *units.mean, *units.std))):
+        raise NonFiniteLossError(f"the codes of step {steps} are NaN or infinite on the training images")
+    encoder = FrozenEncoder(dataclasses.replace(spec, units=units), weights)
+    folder = config.run_folder()
+    save_encoder(encoder, folder / "encoder.safetensors")
+    write_bytes(folder / "vae.safetensors", serialise(vae.state_dict(), {**encoder.spec.to_header(), "kind": "vae"}))
+    return encoder
+
+
+def _perceptual_settings(config: PretrainConfig) -> dict[str, Any] | None:
+    if not config.perceptual_weight:
+        return None
+    return {
+        "weight": config.perceptual_weight,
+        "pixel_weight": config.pixel_weight,
+        "features": config.perceptual_features,
+        "layers": config.perceptual_layers if config.perceptual_features == "vgg16" else None,
+        "style_weight": config.style_weight,
+        "resolution": config.perceptual_resolution or config.image_size,
+        "every": config.perceptual_every,
+        "images": config.perceptual_images or config.batch_size,
+    }

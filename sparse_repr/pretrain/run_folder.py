@@ -1,0 +1,235 @@
+"""The folder of one pretraining run: its configuration, its training state and the checks before any work is done."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
+from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.training_state import read_state
+
+# Room for the state, the weights and the event file of one run, with a margin.
+_NEEDED_BYTES = 100_000_000
+# What may differ between a run and its continuation: none of these changes the numbers (beyond rounding, where one
+# process with a graph continues what several began without).
+_MAY_CHANGE = frozenset({"steps", "log_every", "picture_every", "save_every", "step_graph"})
+# What else may differ where the loss became NaN or infinite: what cures it.
+_CURES = frozenset(
+    {
+        "learning_rate",
+        "learning_rate_warmup",
+        "learning_rate_decay",
+        "learning_rate_decay_steps",
+        "final_learning_rate",
+        "discriminator_learning_rate",
+        "precision",
+    }
+)
+_EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
+_HISTORY = (_EARLIER, _NOT_FINITE)
+
+_ANOTHER_FOLDER = "choose another folder with run_dir (--run-dir)"
+
+
+# What evaluation needs to know of a run; config.json has it all.
+_SETTINGS: Shape = {
+    "dataset": TEXT,
+    "data_path": optional(TEXT),
+    "objective": TEXT,
+    "seed": whole(0),
+    "steps": whole(1),
+    "code_size": whole(1),
+}
+_REMEDY = f"put back the file that the run wrote, or {_ANOTHER_FOLDER}"
+
+
+class RunFolderHeldError(FileExistsError):
+    """Another process holds the run folder; it may be free later."""
+
+
+class TrainingStoppedError(OSError):
+    """A file of a run that had started could not be written or read; the state of its last save is kept."""
+
+
+@contextlib.contextmanager
+def locked_run_folder(folder: Path, *, lock_name: str = ".lock") -> Iterator[None]:
+    """Hold the run folder for this process; the lock goes with the process, however it ends.
+
+    Args:
+        folder: the run folder; created if needed.
+        lock_name: file in it that is locked; another one than training's claims the folder for more than training.
+
+    Raises:
+        RunFolderHeldError: another process is training in this folder.
+        FileExistsError: `folder` is a file.
+        OSError: the folder cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"run_dir {folder} is a file; {_ANOTHER_FOLDER}")
+    with removed_if_empty(folder):
+        require_space(folder, _NEEDED_BYTES, "the run folder")
+        path = folder / lock_name
+        lock = filelock.FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise RunFolderHeldError(
+                f"{folder} is being trained in by another process; wait for it, or {_ANOTHER_FOLDER}"
+            ) from error
+        try:
+            yield
+        finally:
+            # unlinked while still held, so that no other process can be holding it; Windows refuses that, and keeps it
+            with contextlib.suppress(OSError):
+                path.unlink()
+            lock.release()
+
+
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say of an error of the files, such as a full disk, that the run can go on from its last save.
+
+    Raises:
+        TrainingStoppedError: in place of any other OSError.
+    """
+    try:
+        yield
+    except TrainingStoppedError:
+        raise
+    except OSError as error:
+        kept = "the last saved state is kept" if has_state(folder) else "no state was saved yet"
+        told = TrainingStoppedError(f"{error}; {kept}, and the run goes on with resume (--resume) once that is mended")
+        told.errno = error.errno
+        raise told from error
+
+
+def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
+    """Check the folder of a resolved configuration without writing to it; returns the state to resume from.
+
+    Returns:
+        None where the run starts at step 0: the folder holds no run, or none that was saved.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` is off, or a state whose settings are not there.
+        ValueError: the run there has other settings; all differences are listed.
+    """
+    folder = config.run_folder()
+    described = folder / "config.json"
+    if not described.is_file():
+        if has_state(folder):
+            raise FileExistsError(
+                f"{folder} holds a training state (state.pt) without the config.json that says of which run; "
+                f"put that back, or {_ANOTHER_FOLDER}"
+            )
+        return None
+    _compare(folder, config)
+    if not config.resume:
+        raise FileExistsError(
+            f"{folder} already holds a run with these settings; continue it with resume (--resume), "
+            f"or {_ANOTHER_FOLDER}"
+        )
+    state = saved_state(folder)
+    if state is not None and state["step"] > config.steps:
+        raise ValueError(
+            f"{folder} already has {state['step']} steps, {config.steps} were asked for; "
+            "give at least that many steps (--steps)"
+        )
+    return state
+
+
+def has_state(folder: Path) -> bool:
+    """Whether something was saved in a run folder that a run can go on from."""
+    return (folder / "state.pt").is_file()
+
+
+def saved_state(folder: Path) -> dict[str, Any] | None:
+    """The state of the last save in a run folder; None where there was none.
+
+    Raises:
+        ValueError: the file is damaged or holds something else.
+    """
+    return read_state(folder / "state.pt") if has_state(folder) else None
+
+
+def write_config(config: PretrainConfig, step: int = 0) -> None:
+    """Write `config.json`, which marks the folder as this run's: once the data is there and training can start.
+
+    Settings that were changed to cure a loss that was not finite are kept there as ``earlier_settings``, each with the
+    step until which it held.
+    """
+    folder = config.run_folder()
+    found = _described(folder) if (folder / "config.json").is_file() else {}
+    wanted = config.to_json()
+    changed = {name: found[name] for name in sorted(_CURES & found.keys()) if found[name] != wanted[name]}
+    earlier = [*found.get(_EARLIER, []), *([{"until_step": step, **changed}] if changed and step else [])]
+    write_json(folder / "config.json", {**wanted, **({_EARLIER: earlier} if earlier else {})})
+
+
+def note_not_finite(folder: Path, step: int) -> None:
+    """Note in `config.json` that the loss became NaN or infinite, so that what cures it may change on resume."""
+    write_json(folder / "config.json", {**_described(folder), _NOT_FINITE: step})
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    found: dict[str, Any] = read_json(path, remedy=_REMEDY)
+    if _EARLIER in found:
+        require(found, {_EARLIER: many(OBJECT)}, str(path), remedy=_REMEDY)
+    return found
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder.
+
+    Returns:
+        Content of `config.json`: at least dataset, data_path, objective, seed, steps and code_size, of their types.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: `config.json` is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no config.json in {folder}: expected a run folder of sparse_repr.pretrain")
+    return dict(read_json(path, _SETTINGS, remedy="put back the file that the run wrote"))
+
+
+def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
+    """What `config.json` of a run folder has otherwise than a resolved configuration, in words, one by one.
+
+    What changes no number, such as the steps, which may be more, is left out.
+
+    Raises:
+        ValueError: `config.json` is damaged.
+    """
+    found, wanted = _described(folder), config.to_json()
+    ignored = _MAY_CHANGE.union(_HISTORY, _CURES if config.resume and _NOT_FINITE in found else ())
+    return [
+        f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
+        for name in sorted(found.keys() | wanted.keys())
+        if name not in ignored and found.get(name) != wanted.get(name)
+    ]
+
+
+def _compare(folder: Path, config: PretrainConfig) -> None:
+    different = differing_settings(folder, config)
+    if different:
+        raise ValueError(
+            f"{folder} holds a run with other settings ({'; '.join(different)}); "
+            f"{_ANOTHER_FOLDER}, or give the same settings"
+        )
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state.pt` atomically; tensors and plain values only."""
+    content = io.BytesIO()
+    torch.save(state, content)  # into memory: a full disk then is an OSError, and not what torch's writer makes of it
+    write_bytes(folder / "state.pt", content.getvalue())

@@ -1,0 +1,450 @@
+"""pretrain_encoder: the training loop, from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from sparse_repr import figures
+from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import autocast_for, cpu_threads
+from sparse_repr.encoder import FrozenEncoder
+from sparse_repr.encoder.collapse import warn_if_collapsed
+from sparse_repr.encoder.preprocessing import Preprocessing
+from sparse_repr.models import VAE, build_vae
+from sparse_repr.objectives import Objective, choose_objective
+from sparse_repr.objectives.base import StepNumber
+from sparse_repr.objectives.reconstruction import Reconstruction, build_reconstruction
+from sparse_repr.perceptual.denoising import DenoisingFeatures
+from sparse_repr.perceptual.distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
+from sparse_repr.perceptual.sampling import SampledDistance
+from sparse_repr.perceptual.vgg_weights import load_vgg16
+from sparse_repr.pretrain.averaging import WeightAverage
+from sparse_repr.pretrain.batches import EVERYTHING, BatchOrder, choose_batches
+from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.export import export_run
+from sparse_repr.pretrain.freed_memory import keep_freed_memory
+from sparse_repr.pretrain.initialisation import initialise
+from sparse_repr.pretrain.run_folder import (
+    locked_run_folder,
+    note_not_finite,
+    open_run_folder,
+    resumable,
+    save_state,
+    saved_state,
+    write_config,
+)
+from sparse_repr.pretrain.shares import ALONE, Shares
+from sparse_repr.pretrain.step_graph import StepGraph
+from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
+from sparse_repr.pretrain.training_state import check_state
+
+_PICTURES = 10
+
+
+@contextlib.contextmanager
+def opened_run(
+    config: PretrainConfig, data: FactorDataset | None = None, shares: Shares = ALONE
+) -> Iterator[tuple[Trainer, SummaryWriter | None]]:
+    """Hold the run folder of a resolved configuration, with a trainer at the step of the folder's last save.
+
+    Args:
+        config: what `PretrainConfig.resolve` returned.
+        data: the data set, where it is in memory already.
+        shares: the processes that train this run together; the first alone holds and writes the folder.
+
+    Yields:
+        The trainer, and the writer of its scalars (None in any process but the first).
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError, OSError: the data or the folder cannot be used.
+        TrainingStoppedError: a file of the run cannot be written once it has started.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def claim() -> dict[str, Any] | None:
+            stack.enter_context(locked_run_folder(config.run_folder()))
+            return open_run_folder(config)
+
+        state = shares.from_first(claim)
+        trainer = Trainer(
+            config,
+            load_dataset(config.dataset, config.data_path, factor_sizes=config.factor_sizes) if data is None else data,
+            shares,
+        )
+        stack.callback(trainer.batches.close)
+        if state is not None:
+            trainer.load_state(state)
+        writer = None
+        if shares.rank == 0:
+            write_config(config, trainer.step)
+            stack.enter_context(resumable(trainer.folder))
+            writer = stack.enter_context(_events(trainer))
+        yield trainer, writer
+
+
+@contextlib.contextmanager
+def _events(trainer: Trainer) -> Iterator[SummaryWriter]:
+    # what was logged after the last save is logged again; the save's own step is not
+    writer = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1 if trainer.step else 0)
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk, which may be what ended the block
+            writer.close()
+        raise
+    writer.close()
+
+
+def pretrain_encoder(
+    config: PretrainConfig, *, data: FactorDataset | None = None, on_steps: Callable[[int], None] | None = None
+) -> Path:
+    """Train one encoder and write its run folder.
+
+    The folder then holds `config.json`, `encoder.safetensors` (what `load_encoder` reads), `vae.safetensors`,
+    `state.pt` and TensorBoard events. On the CPU a run that was stopped and resumed gives the same bits as one that
+    was not, for the same number of threads.
+
+    Args:
+        config: the settings.
+        data: the data set that `config` names, where it is in memory already; loaded without it.
+        on_steps: called with the number of steps taken since its last call, now and then; for progress.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError, OSError: the settings, the data or the folder cannot be used;
+            raised before training starts.
+        TrainingStoppedError: a file of the run cannot be written; what was saved before is kept.
+        NonFiniteLossError: the loss became NaN or infinite; the last good state is exported, and `resume` goes on from
+            it with another learning rate or precision, if asked for.
+        TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
+
+    Warns:
+        CollapsedEncoderWarning: no unit of the code is active in the end.
+    """
+    config = config.resolve()
+    with cpu_threads(config.threads), opened_run(config, data) as (trainer, writer):
+        trainer.run(writer, on_steps)
+        return trainer.folder
+
+
+class Trainer:
+    """The state of one run: networks, optimiser, random generator and step."""
+
+    def __init__(self, config: PretrainConfig, data: FactorDataset, shares: Shares = ALONE) -> None:
+        self.config = config
+        self.data = data
+        self.shares = shares
+        self.folder = config.run_folder()
+        self.device = torch.device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        channels, height, width = data.image_shape
+        self.preprocessing = Preprocessing(
+            channels=channels, source_size=(height, width), network_size=(config.image_size, config.image_size)
+        )
+        self.arguments = {"channels": channels, "size": config.image_size, "code_size": config.code_size}
+        vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
+        initialise(vae, config.initialisation, data, self.preprocessing, seed=config.seed)
+        vae = vae.to(self.device).to(memory_format=torch.channels_last)
+        self.denoiser: DenoisingFeatures | None = None
+        choice = choose_objective(config.objective)
+        known = {"seed": config.seed, "dataset_size": len(data.split[0])}
+        self.objective: Objective = choice.build(
+            vae,
+            self._build_reconstruction(),
+            learning_rate=config.learning_rate,
+            **config.objective_weights(),
+            **config.objective_options(),
+            **{name: known[name] for name in choice.needs},
+        )
+        self.average = WeightAverage(vae, config.weight_averaging) if config.weight_averaging else None
+        self.batch_sizes = config.batch_sizes()
+        self.learning_rate = config.learning_rates()
+        order = BatchOrder(data.split[0], self.batch_sizes.times(self.objective.batches), config.seed)
+        self.batches = choose_batches(data, order, self.device, config.data_on_device)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.step = 0
+        self._graph: StepGraph | None = None
+
+    @property
+    def network(self) -> VAE:
+        """What the run exports: the networks that are trained, or the average of their weights."""
+        return self.objective.vae if self.average is None else self.average.network
+
+    def _build_reconstruction(self) -> Reconstruction:
+        config = self.config
+        pixel = build_reconstruction(config.reconstruction)
+        if not config.perceptual_weight:
+            # the loss itself where its weight is 1: a product would cost a pass and change nothing
+            return (
+                pixel
+                if config.pixel_weight == 1
+                else lambda logits, images: config.pixel_weight * pixel(logits, images)
+            )
+        features: DenoisingFeatures | VGGFeatures
+        if config.perceptual_features == "dae":
+            features = self.denoiser = DenoisingFeatures(
+                channels=self.arguments["channels"], size=config.image_size, seed=config.seed, device=self.device
+            )
+        else:
+            features = VGGFeatures(
+                load_vgg16(config.perceptual_weights_path),
+                parse_layers(config.perceptual_layers),
+                device=self.device,
+                precision=config.precision,
+            )
+        perceptual: Reconstruction = PerceptualDistance(
+            features, style_weight=config.style_weight, resolution=config.perceptual_resolution
+        )
+        if config.perceptual_every > 1 or config.perceptual_images is not None:
+            perceptual = SampledDistance(
+                perceptual,
+                every=config.perceptual_every,
+                image_every=config.batch_size // (config.perceptual_images or config.batch_size),
+                step=lambda: self.step,
+            )
+        return combine_reconstruction(
+            pixel,
+            perceptual,
+            pixel_weight=config.pixel_weight,
+            perceptual_weight=config.perceptual_weight,
+        )
+
+    def prepare(self) -> None:
+        """Train the denoising autoencoder of a perceptual loss that compares its features, unless that is done."""
+        if self.denoiser is not None and not self.denoiser.trained:
+            self.denoiser.train(self.images, self.config.dae_steps)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError: it is not of this run; nothing of it is loaded then.
+        """
+        optimisers = {
+            name: found
+            for name in self.objective.state_dict()
+            if isinstance(found := getattr(self.objective, name, None), torch.optim.Optimizer)
+        }
+        check_state(state, self.state(), optimisers, str(self.folder / "state.pt"))
+        groups = [group for optimiser in self.objective.optimisers for group in optimiser.param_groups]
+        rates = [group["lr"] for group in groups]
+        self.objective.load_state_dict(state["objective"])
+        # a state brings its learning rates with it, and those of the settings may be other ones by now
+        groups = [group for optimiser in self.objective.optimisers for group in optimiser.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+        self.generator.set_state(state["generator"])
+        if self.denoiser is not None:
+            self.denoiser.load_state_dict(state["denoiser"])
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
+        self.step = int(state["step"])
+
+    def state(self) -> dict[str, Any]:
+        """All that training depends on beside the settings and the data: tensors and plain values."""
+        state = {"step": self.step, "objective": self.objective.state_dict(), "generator": self.generator.get_state()}
+        if self.denoiser is not None:
+            state["denoiser"] = self.denoiser.state_dict()
+        if self.average is not None:
+            state["average"] = self.average.network.state_dict()
+        return state
+
+    def save(self) -> None:
+        """Write `state.pt`.
+
+        Raises:
+            NonFiniteLossError: a number in it is NaN or infinite; the file stays as it is.
+        """
+        state = self.state()
+        if not _all_finite(state):
+            raise NonFiniteLossError(f"the weights became NaN or infinite by step {self.step}")
+        save_state(self.folder, state)
+
+    def export(self) -> FrozenEncoder:
+        """Write the files that others read: the frozen encoder and the whole VAE."""
+        return export_run(self.config, self.data, self.network, self.preprocessing, self.arguments, steps=self.step)
+
+    def recover(self, error: NonFiniteLossError) -> NonFiniteLossError:
+        """Go back to the last save after `error`, and export it; returns the error with what can be done."""
+        note_not_finite(self.folder, self.step)
+        float32 = " or precision float32 (--precision float32)" if self.config.precision != "float32" else ""
+        cure = f"a learning_rate (--learning-rate) below {self.config.learning_rate:g}{float32}"
+        state = saved_state(self.folder)
+        if state is None:
+            return NonFiniteLossError(
+                f"{error}; nothing was saved, and the run starts again with resume (--resume) and {cure}"
+            )
+        kept = f"{error}; the last good state is kept in {self.folder}"
+        self.load_state(state)
+        try:
+            self.export()
+        except NonFiniteLossError as further:
+            return NonFiniteLossError(f"{kept}, but {further}: start in another folder (--run-dir) with {cure}")
+        return NonFiniteLossError(
+            f"{kept}, its encoder is exported, and the run goes on from it with resume (--resume) and {cure}"
+        )
+
+    def images(self, step: int, part: slice = EVERYTHING) -> Tensor:
+        """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
+        return self.network_input(self.batches.draw(step, part))
+
+    def network_input(self, drawn: Tensor) -> Tensor:
+        """What the batches drew -> images as the network takes them, (n, C, S, S) in 0..1, channels last."""
+        return self.preprocessing(self.batches.pixels(drawn)).contiguous(memory_format=torch.channels_last)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """What the next step starts from: what the batches draw for it, and noise (batches * B, noise_size)."""
+        count = self.batch_sizes.size(self.step) * self.objective.batches
+        part = self.shares.part(count)
+        # every process draws the noise of the whole batch, so that any number of them takes the same steps
+        noise = torch.randn(
+            (count, self.objective.noise_size), generator=self.generator, device=self.device, dtype=torch.float32
+        )
+        return self.batches.draw(self.step, part), noise[part]
+
+    def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
+        """One optimisation step; the next one may overwrite its terms."""
+
+        def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
+            return self.objective.step(self.network_input(drawn), noise, autocast, step_number)
+
+        self.learning_rate.set_on(self.objective.optimiser, self.step)
+        way = self.config.step_graph
+        if way == "none":
+            terms = take(*self.draw(), self.step)
+        else:
+            if self._graph is None:
+                self._graph = StepGraph(take, self.objective.optimisers, self.device, compiled=way == "compile")
+            terms = self._graph(*self.draw(), step_number=self.step)
+        terms = self.shares.average(terms)
+        if self.average is not None:
+            self.average.update(self.objective.vae, self.step)
+        self.step += 1
+        return terms
+
+    def images_since(self, step: int) -> int:
+        """Images that were trained on since `step` steps had been taken."""
+        return self.batch_sizes.position(self.step) - self.batch_sizes.position(step)
+
+    def scalars_due(self, last: bool) -> bool:
+        """Whether `record` writes scalars after the present step: with every save too, whose loss must be finite."""
+        return last or any(self.step % every == 0 for every in (self.config.log_every, self.config.save_every))
+
+    def is_due(self, last: bool) -> bool:
+        """Whether `record` has anything to do after the present step."""
+        return self.scalars_due(last) or self.step % self.config.picture_every == 0
+
+    def record(
+        self, writer: SummaryWriter | None, sums: TermSums, images_per_s: float, *, last: bool
+    ) -> dict[str, float]:
+        """Write what is due after a step: scalars, pictures and the state.
+
+        Args:
+            writer: of this run's events; None writes nothing, where another process does.
+            sums: of the terms since the last scalars.
+            images_per_s: logged beside them.
+            last: whether the run ends here, which makes all of it due.
+
+        Returns:
+            The means of the terms when scalars are due, else nothing.
+
+        Raises:
+            NonFiniteLossError: scalars or the state are due, and a loss or the state was NaN or infinite.
+        """
+        means = {}
+        if self.scalars_due(last):
+            first = sums.first_not_finite
+            if first is not None:
+                raise NonFiniteLossError(f"the loss became NaN or infinite at step {first}")
+            means = sums.means()
+            if writer is not None:
+                for name, value in {**means, "images_per_s": images_per_s}.items():
+                    writer.add_scalar(f"train/{name}", value, self.step)
+        # saved first: pictures of weights that are not finite show nothing
+        if writer is not None and (last or self.step % self.config.save_every == 0):
+            self.save()
+        if writer is not None and (last or self.step % self.config.picture_every == 0):
+            self.log_pictures(writer)
+        return means
+
+    def run(self, writer: SummaryWriter | None, on_steps: Callable[[int], None] | None = None) -> None:
+        """Train to the end, or to a signal; `on_steps` as in `pretrain_encoder`."""
+        config = self.config
+        autocast = autocast_for(self.device, config.precision)
+        sums = TermSums()
+        self.prepare()
+        started, started_at = time.perf_counter(), self.step
+        self.objective.vae.train()
+        quiet = not config.progress or writer is None or on_steps is not None
+        bar = tqdm(total=config.steps, initial=self.step, unit="step", desc=self.folder.name, disable=quiet)
+        stopping, reported = False, self.step
+        encoder: FrozenEncoder | None = None
+        with self._recovering(writer), bar, stop_on_signal() as signals:
+            while self.step < config.steps and not stopping:
+                sums.add(self.train_step(autocast), self.step)
+                stopping = self.shares.agree_to_stop(bool(signals), self.step)
+                last = self.step == config.steps or stopping
+                if self.is_due(last):
+                    rate = self.images_since(started_at) / (time.perf_counter() - started)
+                    means = self.record(writer, sums, rate, last=last)
+                    shown = {name: f"{value:.4g}" for name, value in means.items()}
+                    bar.set_postfix({**shown, "images/s": f"{rate:.0f}"}, refresh=False)
+                    bar.update(self.step - reported)
+                    if on_steps is not None:
+                        on_steps(self.step - reported)
+                    reported = self.step
+            if writer is not None:
+                encoder = self.export()
+            if stopping and self.step < config.steps:
+                raise TrainingInterrupted(self.folder, self.step, signals[0] if signals else signal.SIGTERM)
+        if encoder is not None:
+            warn_if_collapsed(encoder, stacklevel=3)
+
+    @contextlib.contextmanager
+    def _recovering(self, writer: SummaryWriter | None) -> Iterator[None]:
+        try:
+            yield
+        except NonFiniteLossError as error:
+            if writer is None:  # the first process tells and writes
+                raise
+            raise self.recover(error) from error
+
+    def log_pictures(self, writer: SummaryWriter) -> None:
+        """Reconstructions and traversals, decoded from the present weights, as TensorBoard images."""
+        indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
+        pixels = torch.from_numpy(self.data.images(indices)).to(self.device)
+        vae = self.network
+        with torch.no_grad():
+            images = self.preprocessing(pixels)
+            posterior = vae.encoder(images)
+            reconstructed = torch.sigmoid(vae.decoder(posterior.mean))
+            values = torch.linspace(-2, 2, 9)
+            traversed = figures.decode_traversals(
+                vae.decoder, posterior.mean[0], values.expand(self.config.code_size, -1)
+            )
+        writer.add_image("reconstructions", figures.tile([images, reconstructed]).nan_to_num(), self.step)
+        writer.add_image("traversals", figures.tile(list(traversed)).nan_to_num(), self.step)
+
+
+def _all_finite(state: Any) -> bool:
+    """Whether no tensor in nested dicts and lists holds a NaN or an infinity."""
+    if isinstance(state, Tensor):
+        return not state.is_floating_point() or bool(state.isfinite().all())
+    if isinstance(state, dict):
+        return all(map(_all_finite, state.values()))
+    return not isinstance(state, list | tuple) or all(map(_all_finite, state))

@@ -1,0 +1,342 @@
+"""The agents of the study: what each arm observes and learns, and that nothing is computed twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import VecTransposeImage
+
+from experiments.agents import encoders as agent_encoders
+from experiments.agents import training as agent_training
+from experiments.agents.arms import ARMS, TASKS, UNTRAINED
+from experiments.agents.cells import (
+    SCALES,
+    AgentCell,
+    AgentScale,
+    Algorithm,
+    agent_cell,
+    agent_cells,
+    encoder_cell,
+    encoder_cells,
+)
+from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames
+from experiments.agents.ends import ENDS, counted, play_again
+from experiments.agents.results import OUTCOMES
+from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
+from experiments.study.procedure import check_cells
+from rl import LatentExtractor, VecLatentObservation
+from sparse_repr import load_encoder, pretrain_encoder
+
+PPO_SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
+SAC_SETTINGS = {"buffer_size": 200, "learning_starts": 20, "train_freq": 1, "gradient_steps": 1}
+TINY = dataclasses.replace(
+    SCALES["smoke"],
+    seeds=1,
+    algorithms={
+        "ppo": Algorithm(64, 2, PPO_SETTINGS, ("random_policy", "factors", "vae"), ("SpriteReach",)),
+        "sac": Algorithm(40, 2, SAC_SETTINGS, ("factors",), ("SpriteReach",)),
+    },
+    pretraining_steps={"SpriteReach": 2, "SpriteChase": 2},
+    pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
+    metrics="mig_histogram",
+    image_items=16,
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with frames of both tasks, and an encoder that is trained and one that is not; do not write into it."""
+    out = tmp_path_factory.mktemp("agents")
+    record_frames(TINY, ["SpriteReach", "SpriteChase"], out, progress=False)
+    for task in ("SpriteReach", "SpriteChase"):
+        complete_encoders([encoder_cell(TINY, task, name, 0, out) for name in ("vae", UNTRAINED)], lambda _: None)
+    return out
+
+
+def cell_of(out: Path, arm: str, *, task: str = "SpriteReach", algorithm: str = "ppo", into: Path) -> AgentCell:
+    """A cell whose encoder is in `out` and whose own folder is in `into`."""
+    cell = agent_cell(TINY, task, arm, algorithm, 0, out)
+    return dataclasses.replace(cell, folder=into / cell.name)
+
+
+def record_of(cell: AgentCell) -> dict[str, Any]:
+    return dict(json.loads((cell.folder / agent_training.RECORD).read_text()))
+
+
+def test_the_study_at_cpu_scale_has_five_seeds_of_every_arm_on_both_tasks(tmp_path: Path) -> None:
+    scale = SCALES["cpu"]
+    cells = agent_cells(scale, tmp_path)
+    ppo = [cell for cell in cells if cell.algorithm_name == "ppo"]
+    # random policy, factors, pixels, six frozen encoders and two that are fine-tuned, on two tasks
+    assert len(ppo) == 2 * 11 * 5
+    assert len(cells) - len(ppo) == 5 * 5
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    assert {cell.algorithm.steps for cell in ppo} == {102_400}
+    # five trained encoders and an untrained one for every seed and task, shared by frozen and fine-tuned agents
+    encoders = encoder_cells(scale, cells, tmp_path)
+    assert len(encoders) == 2 * 6 * 5
+    trained = [cell.training for cell in encoders if cell.training is not None]
+    assert len({training.run_dir for training in trained}) == 2 * 5 * 5
+    assert {training.steps for training in trained} == {3_000, 6_000}
+    assert {(training.dataset, training.initialisation) for training in trained} == {("h5", "he")}
+    assert {cell.encoder_folder for cell in cells} - {None} == {cell.folder for cell in encoders}
+
+
+@pytest.mark.parametrize("scale", SCALES.values())
+def test_every_scale_knows_how_long_to_pretrain_for_every_task(scale: AgentScale) -> None:
+    assert set(scale.pretraining_steps) == set(TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_name_factors_of_their_environments(name: str) -> None:
+    task = TASKS[name]
+    env = gym.make(task.environment, domain="source")
+    names = set(env.get_wrapper_attr("factor_names"))
+    env.close()
+    asked = {*task.one_hot, *task.classes, *(factor for pair in task.positions.values() for factor in pair)}
+    assert asked <= names
+    if task.decided_by is not None:
+        factor, kinds = task.decided_by
+        assert len(kinds) == task.one_hot[factor]
+    # fewer units than factors could not hold them all
+    assert task.code_size >= len(names)
+
+
+@pytest.mark.parametrize("scale", SCALES.values())
+def test_episodes_are_shared_equally_by_the_environments_they_are_played_in(scale: AgentScale) -> None:
+    assert scale.episodes % min(agent_training.JUDGED_TOGETHER, scale.episodes) == 0
+
+
+@pytest.mark.parametrize("name", ["pixels", "factors", "vae", "untrained", "vae_tuned"])
+@pytest.mark.parametrize("task", ["SpriteReach", "SpriteChase"])
+def test_every_arm_has_the_same_heads_on_what_it_observes(study: Path, tmp_path: Path, name: str, task: str) -> None:
+    cell = cell_of(study, name, task=task, into=tmp_path)
+    venv = make_environments(cell, "source", 2, 0)
+    agent = make_agent(cell, venv)
+    widths = {
+        "pixels": 512,
+        "factors": 7 if task == "SpriteReach" else 10 + 4 * 4,
+        "vae": TASKS[task].code_size,
+    }
+    width = widths.get(name, TASKS[task].code_size)
+    for part in (agent.policy.mlp_extractor.policy_net, agent.policy.mlp_extractor.value_net):
+        layers = [layer for layer in part if isinstance(layer, torch.nn.Linear)]
+        assert [(layer.in_features, layer.out_features) for layer in layers] == [(width, 64), (64, 64)]
+        assert all(isinstance(layer, torch.nn.Tanh) for layer in part if not isinstance(layer, torch.nn.Linear))
+    wrapped = agent.get_env()
+    assert isinstance(wrapped, VecLatentObservation) == ARMS[name].frozen
+    assert isinstance(wrapped, VecTransposeImage) == (name in ("pixels", "vae_tuned"))
+    extractor = agent.policy.features_extractor
+    assert isinstance(extractor, LatentExtractor) == (name == "vae_tuned")
+    if isinstance(extractor, LatentExtractor):
+        assert extractor.trainable_encoder is not None
+    venv.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [("random_policy", "ppo"), ("factors", "ppo"), ("vae", "ppo"), ("vae_tuned", "ppo"), ("factors", "sac")],
+)
+def test_an_agent_learns_and_is_judged_in_every_domain(study: Path, tmp_path: Path, name: str, algorithm: str) -> None:
+    cell = cell_of(study, name, algorithm=algorithm, into=tmp_path)
+    taken: list[int] = []
+    assert not AGENT_CELLS.is_finished(cell)
+    complete_agents([cell], taken.append)
+    assert AGENT_CELLS.is_finished(cell)
+    learns = name != "random_policy"
+    assert sum(taken) == AGENT_CELLS.steps(cell) == (TINY.algorithms[algorithm].steps if learns else 0)
+    found = record_of(cell)
+    assert list(found["evaluation"]) == ["source", "held_out", "new_colors", "background", "noise", "camera"]
+    for part in found["evaluation"].values():
+        assert [len(part[key]) for key in ("returns", "successes", "steps")] == [TINY.episodes] * 3
+        assert all(1 <= steps <= 50 for steps in part["steps"])
+    assert (cell.folder / agent_training.AGENT).is_file() == learns
+    assert (found["parameters"] > 0) == learns
+    assert found["encoder"] == (None if cell.encoder_folder is None else load_encoder(cell.encoder_folder).fingerprint)
+    assert f"{cell.name}: return " in AGENT_CELLS.describe(cell)
+
+
+def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of(study, "factors", into=tmp_path / "once")
+    complete_agents([cell], lambda _: None)
+    before = record_of(cell)
+    with monkeypatch.context() as patch:
+        patch.setattr(agent_training, "_train", lambda *_: pytest.fail("trained again"))
+        complete_agents([cell], lambda _: None)
+        assert check_cells([cell], AGENT_CELLS) == {cell.name: 64}
+    other = dataclasses.replace(cell, folder=tmp_path / "again" / cell.name)
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        complete_agents([other], interrupted)
+    assert check_cells([other], AGENT_CELLS) == {cell.name: 0}
+    complete_agents([other], lambda _: None)
+    after = record_of(other)
+    assert (after["curve"], after["evaluation"]) == (before["curve"], before["evaluation"])
+
+
+def test_other_settings_are_refused(study: Path, tmp_path: Path) -> None:
+    cell = cell_of(study, "random_policy", into=tmp_path)
+    complete_agents([cell], lambda _: None)
+    wider = dataclasses.replace(cell, episodes=8)
+    expected = r"random_policy-ppo-seed0 was computed with other settings \(episodes: 4 there, 8 asked for\)"
+    with pytest.raises(ValueError, match=expected):
+        check_cells([wider], AGENT_CELLS)
+
+
+def test_all_arms_play_the_same_episodes(study: Path, tmp_path: Path) -> None:
+    starts = []
+    for name in ("factors", "vae", "pixels"):
+        venv = make_environments(cell_of(study, name, into=tmp_path), "held_out", 3, 7)
+        venv.seed(7)
+        venv.reset()
+        starts.append([env.render() for env in _bare(venv)])
+        venv.close()
+    assert all(np.array_equal(starts[0], other) for other in starts[1:])
+
+
+def _bare(venv: Any) -> list[Any]:
+    environments = [env.unwrapped for env in venv.unwrapped.envs]
+    for env in environments:
+        env.render_mode = "rgb_array"
+    return environments
+
+
+def test_the_curve_counts_every_episode_in_its_window() -> None:
+    taken: list[int] = []
+    curve = agent_training._Curve(80, taken.append)
+    for step in range(2, 81, 2):
+        curve.num_timesteps = step
+        info = {"episode": {"r": float(step)}, "is_success": step > 40}
+        curve.locals = {"infos": [info, {}] if step % 4 == 0 else [{}, {}]}
+        assert curve._on_step()
+    # 40 windows of 2 steps: an episode ends in every second one
+    assert curve.windows() == [(step, float(step), float(step > 40), 1) for step in range(4, 81, 4)]
+    assert sum(taken) == 80
+
+
+def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:
+    for task in ("SpriteReach", "SpriteChase"):
+        for name in ("vae", UNTRAINED):
+            cell = encoder_cell(TINY, task, name, 0, study)
+            found = json.loads((cell.folder / agent_encoders.RECORD).read_text())
+            assert found["frames"] == {"train": 600, "test": 400}
+            assert set(found["small_objects"]["position_r2"]) == set(TASKS[task].positions)
+            assert ("psnr_db" in found["scores"]) == (name == "vae")
+            assert 0 <= found["scores"]["mig_histogram"] <= 1
+            assert f"{cell.name}: " in ENCODER_CELLS.describe(cell)
+            assert check_cells([cell], ENCODER_CELLS) == {cell.name: 2 if name == "vae" else 0}
+            if cell.training is not None:
+                longer = dataclasses.replace(cell, training=dataclasses.replace(cell.training, code_size=4))
+                with pytest.raises(ValueError, match="was computed with other settings .*code_size"):
+                    check_cells([longer], ENCODER_CELLS)
+
+
+def test_the_time_of_an_interrupted_encoder_is_that_of_all_its_steps(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = encoder_cell(TINY, "SpriteReach", "beta_vae", 0, study)
+    assert cell.training is not None
+    folder = tmp_path / "beta"
+    training = dataclasses.replace(cell.training, steps=4, run_dir=str(folder))
+    cell = dataclasses.replace(cell, training=training, folder=folder)
+    pretrain_encoder(dataclasses.replace(training, steps=3))
+    monkeypatch.setattr(agent_encoders, "_scores_of_run", lambda *_: {})
+    monkeypatch.setattr(agent_encoders, "time", SimpleNamespace(perf_counter=iter([10.0, 12.5, 13.0]).__next__))
+    complete_encoders([cell], lambda _: None)
+    # one of four steps took 2.5 seconds
+    assert json.loads((folder / agent_encoders.RECORD).read_text())["seconds"] == {"training": 10.0, "evaluation": 0.5}
+    (folder / agent_encoders.RECORD).unlink()
+    monkeypatch.setattr(agent_encoders, "time", SimpleNamespace(perf_counter=iter([0.0, 1.0, 2.0]).__next__))
+    complete_encoders([cell], lambda _: None)
+    assert json.loads((folder / agent_encoders.RECORD).read_text())["seconds"] == {"training": None, "evaluation": 1.0}
+
+
+def test_an_untrained_encoder_shows_every_unit_that_varies(study: Path) -> None:
+    encoder = load_encoder(encoder_cell(TINY, "SpriteChase", UNTRAINED, 0, study).folder)
+    assert all(encoder.spec.units.active)
+    assert agent_training.scaling_of(encoder) == "standardize"
+
+
+def test_an_untrained_encoder_is_where_the_others_start(study: Path, tmp_path: Path) -> None:
+    scale = dataclasses.replace(TINY, pretraining={**TINY.pretraining, "initialisation": "he"})
+    cell = encoder_cell(scale, "SpriteReach", UNTRAINED, 0, study)
+    cell = dataclasses.replace(cell, folder=tmp_path / cell.name)
+    complete_encoders([cell], lambda _: None)
+    assert load_encoder(cell.folder).spec.objective["initialisation"] == "he"
+
+
+def test_frames_that_are_there_are_kept(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_encoders, "record", lambda *_: pytest.fail("recorded again"))
+    record_frames(TINY, ["SpriteReach"], study, progress=False)
+    fewer = dataclasses.replace(TINY, frames={"train": 500, "test": 400})
+    with pytest.raises(ValueError, match=r"SpriteReach-train\.h5 holds 600 frames, expected 500"):
+        record_frames(fewer, ["SpriteReach"], study, progress=False)
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown arm 'vea'\. Did you mean 'vae'"):
+        agent_cell(TINY, "SpriteReach", "vea", "ppo", 0, tmp_path)
+    with pytest.raises(ValueError, match="unknown task 'SpriteReech'"):
+        encoder_cell(TINY, "SpriteReech", "vae", 0, tmp_path)
+    with pytest.raises(ValueError, match="unknown algorithm of this scale 'dqn'"):
+        agent_cell(TINY, "SpriteReach", "vae", "dqn", 0, tmp_path)
+
+
+def test_episodes_are_counted_by_how_they_end() -> None:
+    episodes = [
+        {"success": 1.0, "truncated": 0.0},
+        {"success": 1.0, "truncated": 1.0},  # in the last step allowed
+        {"success": 0.0, "truncated": 1.0},
+        {"success": 0.0, "truncated": 0.0},
+        {"success": 0.0, "truncated": 0.0},
+    ]
+    assert counted(episodes) == {"success": 2, "failure": 2, "time limit": 1}
+
+
+@pytest.mark.parametrize("task", ["SpriteReach", "SpriteChase"])
+def test_finished_agents_are_played_again_once(
+    study: Path, tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [cell_of(study, arm, task=task, into=tmp_path) for arm in ("random_policy", "factors", "vae")]
+    complete_agents(cells[::2], lambda _: None)
+    assert play_again(cells, progress=False) == 2
+    assert not (cells[1].folder / ENDS).exists()
+    for cell in cells[::2]:
+        content = json.loads((cell.folder / ENDS).read_text())
+        kinds = ["square", "ellipse", "heart"] if task == "SpriteReach" else ["all"]
+        assert list(content["kinds"]) == kinds
+        assert all(tuple(counts) == OUTCOMES for counts in content["kinds"].values())
+        assert sum(sum(counts.values()) for counts in content["kinds"].values()) == TINY.episodes
+        assert content["settings"] == record_of(cell)["settings"]
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.agents.ends.judge", lambda *_, **__: pytest.fail("played again"))
+        assert play_again(cells, progress=False) == 2
+
+
+def test_kinds_of_episodes_are_those_of_the_environment(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def goes_to_the_square_s_corner(agent: Any, venv: Any, seed: int) -> Any:
+        return lambda observations: np.full((len(observations), 2), -1.0, np.float32)
+
+    cell = dataclasses.replace(cell_of(study, "random_policy", into=tmp_path), episodes=20)
+    complete_agents([cell], lambda _: None)
+    monkeypatch.setattr("experiments.agents.ends.act_of", goes_to_the_square_s_corner)
+    play_again([cell], progress=False)
+    kinds = json.loads((cell.folder / ENDS).read_text())["kinds"]
+    assert kinds["square"]["success"] == sum(kinds["square"].values()) > 0
+    for other in ("ellipse", "heart"):
+        assert kinds[other]["failure"] == sum(kinds[other].values()) > 0

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
+
+from experiments.agents.arms import ARMS
+from experiments.film.drawing import column_panel, named_panel, palette_of, text_font
+from experiments.film.recording import Film, KeepPicture, film_agent, play, write_film, write_strip
+from experiments.film.views import Seen, decode, see_codes, see_factors, see_tuned, tuned_codes
+from rl import FactorObservation, LatentExtractor, make_latent_vec_env
+from sparse_repr import load_encoder, untrained_encoder
+from sparse_repr.data.base import ArrayImages, FactorDataset
+from sparse_repr.encoder.vae import load_vae
+from sparse_repr.models import build_vae
+from tests.conftest import make_encoder
+
+REACH, CHASE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteChase-v0"
+
+
+def _right(venv: VecEnv) -> Callable[[Any], Any]:
+    return lambda _: np.tile([[1.0, 0.0]], (venv.num_envs, 1))
+
+
+def _frames(path: Path) -> list[npt.NDArray[np.uint8]]:
+    with Image.open(path) as film:
+        frames = []
+        for place in range(film.n_frames):  # type: ignore[attr-defined] # of files that hold several
+            film.seek(place)
+            frames.append(np.asarray(film.convert("RGB")))
+    return frames
+
+
+def test_a_film_shows_picture_reconstruction_and_code_of_every_step(tiny_run: Path, tmp_path: Path) -> None:
+    venv = make_latent_vec_env(REACH, tiny_run, n_envs=2, seed=0, n_stack=2, wrapper_class=KeepPicture)
+    vae, _ = load_vae(tiny_run)
+    see = see_codes(load_encoder(tiny_run), vae)
+    path = film_agent(venv, _right(venv), tmp_path / "a.gif", see=see, caption="an agent", steps=6)
+    frames = _frames(path)
+    assert len(frames) == 6
+    assert {frame.shape for frame in frames} == {(2 * 15 + 128, 3 * 128 + 2 * 4, 3)}
+    # the sprite goes right at every step; a tiny encoder's code is not asked for anything
+    sprite = np.stack(frames)[:, 30:, :128, 0] > 128
+    columns = [np.flatnonzero(frame.any(0)).mean() for frame in sprite]
+    assert all(np.diff(columns) > 3)
+
+
+def test_pictures_steps_and_returns_belong_together_to_the_end_of_an_episode() -> None:
+    venv = make_vec_env(REACH, n_envs=2, wrapper_class=KeepPicture)
+    # up and to the left from anywhere reaches a corner within 20 steps
+    film = play(venv, lambda _: np.full((2, 2), -1.0), steps=40, seed=5)
+    length = film.first_episode
+    assert 5 < length < 20
+    assert film.steps[: length + 2] == (*range(length), 0, 1)
+    assert film.returns[0] == film.returns[length] == 0
+    env = gym.make(REACH)
+    # SB3 seeds its first environment with the seed itself
+    pictures, returns = [env.reset(seed=5)[0]], [0.0]
+    for _ in range(length - 1):
+        picture, reward, terminated, *_ = env.step(np.array([-1.0, -1.0]))
+        pictures.append(picture)
+        returns.append(returns[-1] + float(reward))
+    assert terminated
+    np.testing.assert_array_equal(film.pictures[:length], pictures)
+    np.testing.assert_allclose(film.returns[:length], returns, atol=1e-6)
+    assert film.seen is None
+    again = play(venv, lambda _: np.full((2, 2), -1.0), steps=40, seed=5)
+    np.testing.assert_array_equal(again.pictures, film.pictures)
+
+
+def test_rewards_that_the_agent_gets_normalised_are_shown_as_they_are() -> None:
+    def returns(venv: VecEnv) -> tuple[float, ...]:
+        return play(venv, _right(venv), steps=8, seed=1).returns
+
+    plain = returns(make_vec_env(REACH, wrapper_class=KeepPicture))
+    np.testing.assert_allclose(returns(VecNormalize(make_vec_env(REACH, wrapper_class=KeepPicture))), plain, atol=1e-6)
+
+
+def test_pixel_agents_show_the_frame_alone_whatever_they_stack(tmp_path: Path) -> None:
+    venv = VecFrameStack(make_vec_env(CHASE, wrapper_class=KeepPicture), 4)
+    film = play(venv, _right(venv), caption="pixels, end to end", steps=3, seed=0)
+    assert film.pictures.shape == (3, 64, 64, 3)
+    frames = _frames(write_film(film, tmp_path / "a.gif"))
+    assert frames[0].shape[1] == 128
+    # each pixel of the picture is 2x2 pixels of the film, of its own colour
+    shown = frames[0][-128:][1::2, 1::2].astype(int)
+    assert np.abs(shown - film.pictures[0].astype(int)).max() <= 8
+
+
+def test_the_agent_on_factors_is_shown_with_their_names(tmp_path: Path) -> None:
+    def wrapped(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        return FactorObservation(KeepPicture(env), one_hot={"heart_color": 4})
+
+    venv = make_vec_env(CHASE, wrapper_class=wrapped)
+    names = venv.get_attr("factor_names")[0]
+    see = see_factors(names, {"heart_color": 4})
+    film = play(venv, _right(venv), see=see, caption="factors", steps=4, seed=0)
+    seen = film.seen
+    assert seen is not None
+    assert seen.names == names
+    assert np.diff(seen.values[:, 0]).min() > 0  # player_x
+    assert seen.limits[names.index("heart_color")] == 3
+    assert seen.limits[0] == 1
+    assert _frames(write_film(film, tmp_path / "a.gif"))[0].shape == (30 + 14 * 14, 128 + 4 + 88 + 128, 3)
+    with pytest.raises(ValueError, match="got 2 names, but the infos have 14 factors"):
+        play(venv, _right(venv), see=see_factors(("a", "b")), steps=2)
+
+
+def test_codes_are_shown_as_the_agent_gets_them() -> None:
+    encoder = make_encoder(3)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
+    seen = see_codes(encoder, vae)(pictures, [{}] * 5)
+    codes = encoder.encode(pictures)
+    np.testing.assert_array_equal(seen.values, codes)
+    assert seen.limits.tolist() == [np.abs(codes).max()]
+    assert seen.reconstructions is not None
+    with torch.no_grad():
+        expected = 255 * torch.sigmoid(vae.decoder(torch.from_numpy(codes))).permute(0, 2, 3, 1).numpy()
+    assert np.abs(seen.reconstructions - expected).max() <= 0.5 + 1e-3
+    assert see_codes(encoder)(pictures, [{}] * 5).reconstructions is None
+
+
+def test_a_scaled_code_is_decoded_unscaled() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    data = FactorDataset(name="noise", store=ArrayImages(pictures.transpose(0, 3, 1, 2).copy()), source="drawn")
+    encoder = untrained_encoder(3, code_size=4, data=data)
+    vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
+    plain, scaled = (see_codes(encoder, vae, code_scaling=how)(pictures, [{}] * 30) for how in ("none", "standardize"))
+    np.testing.assert_allclose(scaled.values.std(0), 1, atol=0.2)
+    assert plain.values.std() < 0.2
+    assert plain.reconstructions is not None
+    np.testing.assert_array_equal(scaled.reconstructions, plain.reconstructions)
+
+
+def test_a_tuned_agent_is_shown_by_its_own_copy(tmp_path: Path) -> None:
+    encoder = make_encoder(3)
+    kwargs = {"encoder": encoder, "trainable": True, "encoder_lr_multiplier": 10.0}
+    venv = make_vec_env(CHASE, n_envs=2, wrapper_class=KeepPicture)
+    model = PPO(
+        "CnnPolicy",
+        venv,
+        n_steps=8,
+        batch_size=16,
+        device="cpu",
+        seed=0,
+        policy_kwargs={"features_extractor_class": LatentExtractor, "features_extractor_kwargs": kwargs},
+    )
+    extractor = model.policy.features_extractor
+    assert isinstance(extractor, LatentExtractor)
+    pictures = play(venv, _right(venv), steps=3).pictures
+    np.testing.assert_allclose(tuned_codes(extractor, pictures), encoder.encode(pictures), atol=1e-5)
+    model.learn(32)
+    tuned = tuned_codes(extractor, pictures)
+    assert np.abs(tuned - encoder.encode(pictures)).max() > 1e-3
+    observed = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    np.testing.assert_allclose(tuned, extractor(observed).detach().numpy(), atol=1e-5)
+    vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
+    film = play(venv, lambda shown: model.predict(shown, deterministic=True)[0], see=see_tuned(extractor, vae), steps=3)
+    assert film.seen is not None
+    assert film.seen.reconstruction_title == "pretrained decoder"
+    assert film.seen.reconstructions is not None
+    np.testing.assert_array_equal(film.seen.reconstructions, decode(vae, film.seen.values))
+    frozen = LatentExtractor(gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), encoder)
+    for refused in (lambda: tuned_codes(frozen, pictures), lambda: see_tuned(frozen)):
+        with pytest.raises(ValueError, match="need a LatentExtractor with trainable=True"):
+            refused()
+
+
+def _drawn(caption: str, length: int, *, reconstructed: bool = False) -> Film:
+    """Two episodes; every picture of the first has a grey value of its own."""
+    greys = np.arange(length, dtype=np.uint8) * 20
+    pictures = np.concatenate([greys, [255]]).astype(np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2)
+    seen = None
+    if reconstructed:
+        codes = np.zeros((length + 1, 2), np.float32)
+        seen = Seen(codes, np.ones(1, np.float32), reconstructions=255 - pictures)
+    return Film(caption, pictures, seen, (*range(length), 0), (*np.linspace(0, 1, length).tolist(), 0.0))
+
+
+def test_a_strip_has_a_row_per_film_from_the_start_of_an_episode_to_its_end(tmp_path: Path) -> None:
+    films = [_drawn("short", 3), _drawn("long", 12, reconstructed=True)]
+    with Image.open(write_strip(films, tmp_path / "strip.png", moments=4)) as strip:
+        pixels = np.asarray(strip.convert("L")).astype(int)
+    assert pixels.shape == (30 + 96 + 4 + 30 + 2 * 96 + 4, 4 * 100 - 4)
+    middles = [48, 148, 248, 348]
+    assert pixels[30 + 48, middles].tolist() == [0, 20, 40, 250]
+    second = 30 + 96 + 4 + 30 + 48
+    assert pixels[second, middles].tolist() == [0, 80, 140, 220]
+    assert pixels[second + 100, middles].tolist() == [255, 175, 115, 35]
+
+
+def _blurred(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What a decoder makes of pictures (N, H, W, C): soft shapes with a noise of their own."""
+    grey = pictures.mean(3)
+    for axis in (1, 2):
+        grey = sum(np.roll(grey, shift, axis) for shift in range(-3, 4)) / 7
+    noise = np.random.default_rng(0).normal(0, 0.05, (*grey.shape, 3))
+    return (grey[..., None] * (1 + noise)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def shaded() -> Film:
+    """A hundred pictures of SpriteChase with reconstructions of many greys, and 32 units that change."""
+    venv = make_vec_env(CHASE, wrapper_class=KeepPicture)
+    rng = np.random.default_rng(0)
+
+    def see(pictures: npt.NDArray[np.uint8], infos: Any) -> Seen:
+        return Seen(rng.normal(0, 1, (len(infos), 32)), np.full(1, 3.0, np.float32), (), _blurred(pictures))
+
+    return play(venv, lambda _: rng.uniform(-1, 1, (1, 2)), see=see, caption="an agent", steps=100, seed=0)
+
+
+def test_films_of_a_hundred_pictures_are_small(shaded: Film, tmp_path: Path) -> None:
+    assert write_film(shaded, tmp_path / "a.gif").stat().st_size <= 400_000
+
+
+def test_sprites_keep_their_colour_beside_many_shades_of_reconstructions(shaded: Film, tmp_path: Path) -> None:
+    frames = _frames(write_film(shaded, tmp_path / "a.gif"))
+    for place in (0, 50, 99):
+        shown = frames[place][30 : 30 + 128][1::2, 1:128:2].astype(int)
+        assert np.abs(shown - shaded.pictures[place].astype(int)).max() <= 8
+        assert shaded.seen is not None
+        assert shaded.seen.reconstructions is not None
+        beside = frames[place][30 : 30 + 128][1::2, 133 : 133 + 128 : 2].astype(int)
+        assert np.abs(beside - shaded.seen.reconstructions[place].astype(int)).mean() < 8
+
+
+def test_a_palette_holds_what_is_furthest_from_the_rest_first() -> None:
+    shades = np.linspace(0, 120, 400 * 400 * 3).reshape(400, 400, 3).astype(np.uint8)
+    shades[200:203, 200:203] = (225, 60, 50)
+    chosen = palette_of([Image.fromarray(shades)] * 2, 4).tolist()
+    assert [225, 60, 50] in chosen
+    assert len(palette_of([Image.fromarray(np.zeros((4, 4, 3), np.uint8))])) == 1
+
+
+def test_bars_point_up_for_positive_units_and_are_cut_at_the_limit() -> None:
+    codes = np.array([1.0, -0.5, 0.0, 9.0], dtype=np.float32)
+    image = np.asarray(column_panel(codes, np.array([2.0], np.float32))).astype(int)
+    blue = image[..., 2] > image[..., 0] + 50
+    heights = [
+        (int(blue[:64, 32 * i : 32 * (i + 1)].any(1).sum()), int(blue[65:, 32 * i : 32 * (i + 1)].any(1).sum()))
+        for i in range(4)
+    ]
+    assert abs(heights[0][0] - 31) <= 1
+    assert heights[0][1] == 0
+    assert heights[1][0] == 0
+    assert abs(heights[1][1] - 15) <= 2
+    assert sum(heights[2]) <= 1
+    assert heights[3][0] >= 61
+
+
+def test_named_bars_start_at_zero_and_each_has_its_own_limit() -> None:
+    values, limits = np.array([0.5, 0.0, 3.0, 9.0], np.float32), np.array([1.0, 1.0, 6.0, 3.0], np.float32)
+    image = np.asarray(named_panel(values, limits, ("a", "b", "c", "d"))).astype(int)
+    blue = image[..., 2] > image[..., 0] + 50
+    half, none, same, full = (int(blue[32 * row : 32 * (row + 1)].any(0).sum()) for row in range(4))
+    assert half == same
+    assert none == 0
+    assert abs(full - 2 * half) <= 2
+
+
+def test_what_cannot_be_filmed_is_refused(tmp_path: Path) -> None:
+    venv = DummyVecEnv([lambda: gym.make(REACH)])
+    with pytest.raises(TypeError, match="a film needs environments in KeepPicture"):
+        play(venv, _right(venv))
+    kept = make_vec_env(REACH, wrapper_class=KeepPicture)
+    with pytest.raises(ValueError, match="at least 1 step, got 0"):
+        play(kept, _right(kept), steps=0)
+    with pytest.raises(TypeError, match=r"needs uint8 pictures \(H, W, C\), got float32 \(4,\)"):
+        play(make_vec_env("CartPole-v1", wrapper_class=KeepPicture), lambda _: [0], steps=1)
+    with pytest.raises(ValueError, match=r"ends in \.gif"):
+        write_film(_drawn("a", 3), tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"1\.\.50 frames per second"):
+        write_film(_drawn("a", 3), tmp_path / "a.gif", fps=60)
+    with pytest.raises(ValueError, match="at least 1 film, 2 moments"):
+        write_strip([], tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("letter", sorted({letter for arm in ARMS.values() for letter in arm.title}))
+def test_the_font_has_every_letter_of_the_arms(letter: str) -> None:
+    missing = bytes(text_font().getmask("\uffff"))
+    assert bytes(text_font().getmask(letter)) != missing

@@ -1,0 +1,165 @@
+"""The command line of the study of agents, from an empty folder to published files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.agents import encoders as agent_encoders
+from experiments.agents import training as agent_training
+from experiments.agents.cells import SCALES, Algorithm
+from experiments.agents.files import live_study, published_study
+from experiments.compare_agents import CompareConfig, main
+from experiments.study import command as study_command
+from sparse_repr.pretrain.term_sums import NonFiniteLossError
+
+TINY = dataclasses.replace(
+    SCALES["smoke"],
+    algorithms={
+        "ppo": Algorithm(
+            64,
+            2,
+            {"n_steps": 16, "batch_size": 32, "n_epochs": 1},
+            ("random_policy", "factors", "untrained", "vae"),
+            ("SpriteReach",),
+        )
+    },
+    pretraining_steps={"SpriteReach": 2, "SpriteChase": 2},
+    pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
+    metrics="mig_histogram,linear_probe",
+    image_items=16,
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCALES, "smoke", TINY)
+
+
+def test_a_study_is_computed_once_reported_and_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--scale", "smoke", "--out", str(tmp_path / "study"), "--results", str(tmp_path / "results")]
+    assert main(words) == 0
+    study = live_study(tmp_path / "study", "smoke")
+    assert [(agent.arm, agent.seed) for agent in study.agents] == [
+        (arm, seed) for arm in ("random_policy", "factors", "untrained", "vae") for seed in (0, 1)
+    ]
+    assert [(encoder.encoder, encoder.seed) for encoder in study.encoders] == [
+        (encoder, seed) for encoder in ("untrained", "vae") for seed in (0, 1)
+    ]
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "8 agents and 4 encoders are finished" in page
+    assert "ground-truth factors" in page
+    assert "data:image/png;base64," in page
+    assert "report: " in capsys.readouterr().out
+
+    with monkeypatch.context() as patch:
+        for module, name in ((agent_training, "_train"), (agent_encoders, "pretrain_encoder")):
+            patch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
+        assert main(words) == 0
+
+    assert main([*words, "--films"]) == 0
+    films = {path.name for path in (tmp_path / "study" / "films").iterdir()}
+    assert films == {
+        *(f"SpriteReach-{arm}-ppo.gif" for arm in ("random_policy", "factors", "untrained", "vae")),
+        "SpriteReach-ppo.png",
+        "SpriteReach-vae-objects.png",
+    }
+    assert main([*words, "--ends"]) == 0
+    assert "8 agents know how their episodes end" in capsys.readouterr().out
+    assert main([*words, "--report"]) == 0
+    assert "How episodes of SpriteReach end" in (tmp_path / "study" / "report.html").read_text()
+    assert "data:image/gif;base64," in (tmp_path / "study" / "report.html").read_text()
+
+    assert main([*words, "--publish"]) == 0
+    folder = tmp_path / "results" / "smoke"
+    published = published_study(folder, "smoke")
+    assert len(published.agents) == 8
+    assert len(published.encoders) == 4
+    assert len(published.ends) == 8
+    assert published.agents[3].returns.keys() == study.agents[3].returns.keys()
+    assert published.agents[3].mean_return() == pytest.approx(study.agents[3].mean_return(), rel=1e-5)
+    assert (folder / "learning-SpriteReach-ppo.png").is_file()
+    assert (folder / "films" / "SpriteReach-vae-ppo.gif").is_file()
+    for path in folder.glob("*/*.json"):
+        text = path.read_text()
+        assert str(tmp_path) not in text
+        assert "run_dir" not in text
+        content = json.loads(text)
+        assert content["command"].startswith("python -m experiments.compare_agents --scale smoke --task SpriteReach")
+        assert content["machine"]["git_revision"]
+    # what was published elsewhere stays
+    (folder / "agents" / "SpriteReach-vae-ppo-seed1.json").rename(
+        folder / "agents" / "SpriteReach-vae-ppo-seed1-of-another-machine.json"
+    )
+    assert main([*words, "--publish"]) == 0
+    assert len(published_study(folder, "smoke").agents) == 9
+
+
+def test_an_encoder_that_fails_takes_its_agents_along_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain = agent_encoders.pretrain_encoder
+
+    def failing(config, **options):  # type: ignore[no-untyped-def]
+        if config.seed == 1:
+            raise NonFiniteLossError("NaN at step 1")
+        return pretrain(config, **options)
+
+    monkeypatch.setattr(agent_encoders, "pretrain_encoder", failing)
+    assert main(["--scale", "smoke", "--arm", "vae,random_policy", "--out", str(tmp_path), "--no-progress"]) == 1
+    assert "SpriteReach-vae-seed1: NaN at step 1" in capsys.readouterr().err
+    study = live_study(tmp_path, "smoke")
+    assert [(agent.arm, agent.seed) for agent in study.agents] == [
+        ("random_policy", 0),
+        ("random_policy", 1),
+        ("vae", 0),
+    ]
+
+
+def test_the_budget_adds_every_kind_of_cell_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--scale", "smoke", "--arm", "factors,vae", "--out", str(tmp_path), "--results", str(tmp_path)]
+    assert main([*words, "--budget", "--no-progress"]) == 0
+    budget = json.loads((tmp_path / "budget-smoke.json").read_text())
+    assert [(row["cell"], row["cells"]) for row in budget["rows"]] == [
+        ("encoder vae, SpriteReach", 2),
+        ("ppo ground-truth factors, SpriteReach", 2),
+        ("ppo VAE, SpriteReach", 2),
+    ]
+    assert budget["hours"] == pytest.approx(sum(row["cells"] * row["seconds"] for row in budget["rows"]) / 3600)
+    assert "minutes in all" in capsys.readouterr().out
+    assert live_study(tmp_path, "smoke").agents == []
+
+
+def test_wrong_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match=r"unknown arm 'vea'\. Did you mean 'vae"):
+        CompareConfig("cpu", arm="vea")
+    with pytest.raises(ValueError, match="processes needs a whole number in 1..1024, got 0"):
+        CompareConfig("cpu", processes=0)
+    with pytest.raises(ValueError, match="give one of --report and --publish"):
+        CompareConfig("cpu", report=True, publish=True)
+    assert main(["--scale", "smoke", "--publish", "--out", str(tmp_path)]) == 2
+    assert "nothing to publish" in capsys.readouterr().err
+
+
+def test_missing_means_are_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["--scale", "gpu", "--out", str(tmp_path)]) == 2
+    assert "--scale gpu needs a CUDA GPU" in capsys.readouterr().err
+    # nor are they needed to look at what there is
+    assert main(["--scale", "gpu", "--out", str(tmp_path), "--ends", "--no-progress"]) == 0
+    assert "0 agents know how their episodes end" in capsys.readouterr().out
+
+    def missing() -> None:
+        raise FileNotFoundError("no VGG16")
+
+    monkeypatch.setattr(study_command, "load_vgg16", missing)
+    assert main(["--scale", "cpu", "--arm", "sparse_perceptual", "--out", str(tmp_path)]) == 2
+    assert "no VGG16" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

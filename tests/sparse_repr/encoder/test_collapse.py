@@ -1,0 +1,74 @@
+"""A collapsed encoder is told once, wherever it is made, scored or taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rl import LatentExtractor, LatentObservation
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.encoder import UnitStatistics
+from sparse_repr.encoder.collapse import CollapsedEncoderWarning, warn_if_collapsed
+from sparse_repr.pretrain.__main__ import main
+from tests.conftest import make_encoder
+
+WORDS = r"none of the 4 units of FrozenEncoder\(.*\) is active: .*train for more steps"
+
+
+def _encoder(active: tuple[bool, ...], seed: int) -> FrozenEncoder:
+    """Each `seed` is another encoder: what was told once is not told again."""
+    encoder = make_encoder(code_size=4)
+    units = UnitStatistics((0.001,) * 4, (0.0,) * 4, (0.02, 0.01, 0.03, 0.02), active)
+    objective = {"name": "sparse", "weights": {"beta": 1.0, "sparsity_weight": 16.0}, "steps": 900, "seed": seed}
+    return FrozenEncoder(
+        dataclasses.replace(encoder.spec, units=units, objective=objective), encoder.network().state_dict()
+    )
+
+
+def test_the_warning_has_cause_and_remedy_and_comes_once() -> None:
+    encoder = _encoder((False,) * 4, seed=1)
+    with pytest.warns(CollapsedEncoderWarning, match=WORDS) as told:
+        warn_if_collapsed(encoder)
+    assert "varies by more than 0.03 (standard deviation)" in str(told[0].message)
+    assert "After 900 steps the penalties (beta 1, sparsity_weight 16)" in str(told[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_collapsed(encoder)
+        warn_if_collapsed(_encoder((False, True, False, False), seed=2))
+        warn_if_collapsed(make_encoder())
+
+
+class _Pictures(gym.Env):  # type: ignore[type-arg]
+    observation_space = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+
+def test_each_way_into_an_agent_tells() -> None:
+    with pytest.warns(CollapsedEncoderWarning, match=WORDS) as told:
+        LatentObservation(_Pictures(), _encoder((False,) * 4, seed=3))
+    assert told[0].filename == __file__
+    with pytest.warns(CollapsedEncoderWarning, match=WORDS):
+        LatentExtractor(_Pictures.observation_space, encoder=_encoder((False,) * 4, seed=4))
+
+
+def test_training_and_evaluation_tell(
+    small_study: PretrainConfig, rectangles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strong = dataclasses.replace(small_study, sparsity_weight=1e4)
+    with pytest.warns(CollapsedEncoderWarning, match="none of the 10 units .*sparsity_weight 10000") as told:
+        folder = pretrain_encoder(strong)
+    assert told[0].filename == __file__
+    assert not any(load_encoder(folder).spec.units.active)
+    words = ["--dataset", "folder", "--data-path", str(rectangles), "--image-size", "32", "--batch-size", "8"]
+    words += ["--sparsity-weight", "10000", "--steps", "5", "--no-progress", "--run-dir", str(tmp_path / "run")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main([*words, "--seed", "7"]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+        assert len(said) == 1
+        assert said[0].startswith("warning: none of the 10 units of FrozenEncoder(sparse on folder")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sparse_repr.encoder.preprocessing import Preprocessing
+
+COLOUR = Preprocessing(3, (96, 96), (64, 64))
+
+
+def test_network_size_is_only_scaled() -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(COLOUR(images), images.float() / 255)
+
+
+def test_source_size_is_cropped_then_resized() -> None:
+    contract = Preprocessing(1, (96, 80), (32, 32), crop_size=(64, 64))
+    images = torch.zeros((1, 1, 96, 80), dtype=torch.uint8)
+    images[..., 16:80, 8:72] = 255  # exactly the centre crop
+    assert torch.equal(contract(images), torch.ones(1, 1, 32, 32))
+    halved = Preprocessing(1, (64, 64), (32, 32))(torch.full((1, 1, 64, 64), 51, dtype=torch.uint8))
+    torch.testing.assert_close(halved, torch.full((1, 1, 32, 32), 0.2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"), [((3, 96, 96), "CHW"), ((96, 96, 3), "HWC"), ((3, 64, 64), "CHW"), ((64, 64, 3), "HWC")]
+)
+def test_layouts(shape: tuple[int, ...], layout: str) -> None:
+    assert COLOUR.layout_of(shape) == layout
+
+
+@pytest.mark.parametrize(
+    ("contract", "shape", "message"),
+    [
+        (
+            COLOUR,
+            (3, 60, 60),
+            r"3 channels of 96x96 or 64x64, got images of shape \(3, 60, 60\)\. Resize to 96x96 first",
+        ),
+        (COLOUR, (64, 64, 1), "trained on colour images"),
+        (COLOUR, (64, 64), "Give every image by itself"),
+        (COLOUR, (12, 64, 64), "Of stacked frames give every frame by itself"),
+        (Preprocessing(1, (64, 64), (64, 64)), (64, 64, 3), "Convert to grey first"),
+    ],
+)
+def test_refusals_say_what_to_do(contract: Preprocessing, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        contract.layout_of(shape)
+
+
+def test_header_round_trip_and_unknown_contracts() -> None:
+    contract = Preprocessing(3, (218, 178), (64, 64), crop_size=(148, 148))
+    assert Preprocessing.from_header(contract.to_header()) == contract
+    with pytest.raises(ValueError, match="unknown preprocessing contract"):
+        Preprocessing.from_header({**contract.to_header(), "resize": "nearest"})
+    with pytest.raises(ValueError, match="unknown preprocessing contract"):
+        Preprocessing.from_header({**contract.to_header(), "rotate": 90})

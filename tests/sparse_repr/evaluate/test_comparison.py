@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sparse_repr.evaluate.__main__ import main
+from sparse_repr.evaluate.codes import choose_metrics
+from sparse_repr.evaluate.comparison import comparison_csv, comparison_markdown, comparison_rows, udr_across
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+
+
+def _report(seed: int, **scores: Any) -> dict[str, Any]:
+    return {
+        "run": {"dataset": "dsprites", "objective": "vae", "seed": seed},
+        "images": {"protocol": "", "in_sample": {"model": {"psnr_db": 20.0, "ssim": 0.9}}},
+        "codes": {"active_units": 2, "hoyer_sparsity": 0.5, "kl_nats": 12.0, "kl_nats_per_unit": [1.0, 1.0, 0.0]},
+        "disentanglement": {"intervals_95": {"sap": [0.1, 0.3]}, "factor_names": [], **scores},
+    }
+
+
+REPORTS = {"first": _report(0, mig=0.25, sap=0.2), "second": _report(1, mig=0.5, aam=0.125, sap=0.25)}
+
+
+def test_rows_share_their_columns_and_the_csv_keeps_every_digit() -> None:
+    rows = comparison_rows(REPORTS, {"second": 0.75})
+    assert list(rows[0]) == list(rows[1])
+    assert rows[0]["aam"] is None
+    read = list(csv.DictReader(io.StringIO(comparison_csv(rows))))
+    assert (read[1]["mig"], read[1]["udr"], read[0]["udr"], read[0]["sap_high"]) == ("0.5", "0.75", "", "0.3")
+
+
+def test_the_markdown_shows_intervals_and_what_is_missing() -> None:
+    lines = comparison_markdown(comparison_rows(REPORTS, {})).splitlines()
+    assert lines[0] == "| | first | second |"
+    assert "| sap | 0.200 (0.100–0.300) | 0.250 (0.100–0.300) |" in lines
+    assert "| aam | – | 0.125 |" in lines
+    assert not any(line.startswith("| sap_low") for line in lines)
+
+
+def test_udr_is_taken_among_runs_of_equal_size() -> None:
+    codes = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
+    reports = {**REPORTS, "third": _report(2)}
+    scores = udr_across({"first": codes, "second": codes[:, [1, 0, 2]], "third": codes[:, :2]}, reports)
+    assert scores.keys() == {"first", "second"}
+    assert scores["first"] > 0.8
+
+
+def test_metrics_are_chosen_by_name() -> None:
+    assert choose_metrics("mig, dci,mig") == ("mig", "dci")
+    assert "dci" not in choose_metrics(None)
+    assert {"mig", "aam", "sap", "dci_forest"} <= set(choose_metrics(None))
+    with pytest.raises(ValueError, match=r"unknown metric 'mgi'\. Did you mean 'mig'"):
+        EvaluateConfig(run="x", metrics="mgi")
+    with pytest.raises(ValueError, match="n_bootstrap needs 0 or at least 2 repetitions, got 1"):
+        EvaluateConfig(run="x", n_bootstrap=1)
+
+
+def test_several_runs_are_compared(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(tiny_run, tmp_path / "runs" / name)
+    runs = [str(tmp_path / "runs" / name) for name in ("one", "two")]
+    chosen = ["--metrics", "mig,modularity,irs", "--sample", "600", "--n-bootstrap", "3"]
+    chosen += ["--image-items", "200", "--no-progress"]
+    assert main([*runs, *chosen]) == 0
+    assert "| modularity | " in capsys.readouterr().out
+    folder = tmp_path / "runs"
+    assert {path.name for path in folder.glob("comparison.*")} == {"comparison.csv", "comparison.md", "comparison.png"}
+    rows = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
+    assert [row["run"] for row in rows] == ["one", "two"]
+    assert float(rows[0]["udr"]) == float(rows[1]["udr"])
+    report = json.loads((folder / "one" / "metrics.json").read_text())
+    scores = report["disentanglement"]
+    assert scores["modularity"] == float(rows[0]["modularity"])
+    low, high = scores["intervals_95"]["modularity"]
+    assert low <= scores["modularity"] <= high
+    assert "aam" not in scores
+    assert scores["metric_seconds"].keys() == {"modularity", "irs"}
+    assert main([]) == 2
+    assert "needs at least one run folder" in capsys.readouterr().err
+
+
+def test_probes_report_r2_of_factor_values(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    config = EvaluateConfig(run=str(tmp_path / "run"), sample=600, metrics="probes", image_items=200, progress=False)
+    report = evaluate_run(config)
+    assert len(report["disentanglement"]["probe_r2"]["linear"]) == 5
+    assert "no LPIPS" in report["images"]["protocol"]

@@ -1,0 +1,164 @@
+"""Every reading of the L1 penalty, exact zeros, spike and slab."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from sparse_repr.metrics import hoyer_sparsity
+from sparse_repr.models import Posterior, SpikeAndSlab, build_encoder, build_vae, soft_threshold
+from sparse_repr.objectives import (
+    SpikeAndSlabObjective,
+    VariationalObjective,
+    achieved_sparsity,
+    kl_divergence,
+    sample_spike_and_slab,
+    shrink_weights,
+    sparsity_penalty,
+    spike_and_slab_kl,
+)
+from sparse_repr.objectives.reconstruction import bernoulli
+
+OFF = torch.autocast("cpu", enabled=False)
+
+
+def _objective(**settings: object) -> VariationalObjective:
+    vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
+    return VariationalObjective(vae, bernoulli, learning_rate=1e-3, sparsity_weight=2.0, **settings)  # type: ignore[arg-type]
+
+
+def test_penalties_by_hand() -> None:
+    network = nn.Linear(2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[0.5, -2.0]]))
+        network.bias.fill_(100.0)  # biases are not weights
+    posterior = Posterior(torch.tensor([[1.0, -2.0], [0.0, 3.0]]), torch.tensor([[-1.0, 0.0], [0.0, 4.0]]))
+    z = torch.tensor([[5.0, 0.0], [0.0, -1.0]])
+    found = {target: float(sparsity_penalty(target, posterior, z, network)) for target in ("mean", "output", "sample")}
+    assert found == {"mean": 3.0, "output": 5.5, "sample": 3.0}
+    penalty = sparsity_penalty("weights", posterior, z, network)
+    assert float(penalty.detach()) == 2.5
+    penalty.backward()
+    torch.testing.assert_close(network.weight.grad, torch.tensor([[1.0, -1.0]]))
+    assert network.bias.grad is None
+    with pytest.raises(ValueError, match="sparsity_target needs one of mean, output, sample, weights, got 'codes'"):
+        sparsity_penalty("codes", posterior, z, network)
+
+
+@pytest.mark.parametrize("target", ["mean", "output", "sample", "weights"])
+def test_the_penalty_enters_the_loss_with_its_ramped_weight(target: str) -> None:
+    images, noise = torch.rand(6, 1, 32, 32), torch.randn(6, 4)
+    objective = _objective(sparsity_target=target, sparsity_warmup=100, report_sparsity=True)
+    posterior, z, _ = objective.vae(images, noise)
+    penalty = sparsity_penalty(target, posterior, z, objective.vae.encoder)
+    for step, share in ((0, 0.0), (25, 0.25), (100, 1.0), (900, 1.0)):
+        loss, terms = objective.loss(images, noise, OFF, step)
+        torch.testing.assert_close(loss, terms["reconstruction"] + terms["kl"] + 2 * share * penalty)
+    assert ("weight_zeros" in terms) == (target == "weights")
+
+
+def test_the_proximal_step_makes_exact_zeros_in_the_weights() -> None:
+    network = nn.Linear(3, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[0.5, -0.1, -2.0]]))
+    shrink_weights(network, 0.25)
+    torch.testing.assert_close(network.weight.detach(), torch.tensor([[0.25, 0.0, -1.75]]))
+    images, noise = (torch.rand(8, 1, 32, 32) > 0.8).float(), torch.randn(8, 4)
+    objective = _objective(sparsity_target="weights", sparsity_proximal=True, report_sparsity=True)
+    loss, terms = objective.loss(images, noise, OFF)
+    torch.testing.assert_close(loss, terms["reconstruction"] + terms["kl"])  # the step takes it, not the gradient
+    for _ in range(10):
+        terms = objective.step(images, noise, OFF)
+    assert float(terms["weight_zeros"]) > 0.3
+    before = objective.vae.encoder.posterior.weight.detach().clone()
+    objective.optimiser.param_groups[0]["lr"] = 0.0  # as a schedule would
+    objective.step(images, noise, OFF)
+    assert torch.equal(
+        objective.vae.encoder.posterior.weight.detach().clone(), before
+    )  # the proximal step is as long as the gradient's
+    with pytest.raises(ValueError, match="sparsity_proximal needs sparsity_target 'weights', got 'mean'"):
+        _objective(sparsity_proximal=True)
+
+
+def test_soft_threshold_by_hand() -> None:
+    values = torch.tensor([-3.0, -0.5, 0.0, 0.5, 3.0], requires_grad=True)
+    threshold = torch.tensor(1.0, requires_grad=True)
+    shrunk = soft_threshold(values, threshold)
+    assert shrunk.tolist() == [-2.0, 0.0, 0.0, 0.0, 2.0]
+    (shrunk[0] + 3 * shrunk[4]).backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [1.0, 0.0, 0.0, 0.0, 3.0]
+    assert threshold.grad is not None
+    assert float(threshold.grad) == 1 - 3
+
+
+def test_the_shrinkage_encoder_starts_at_a_threshold_of_a_tenth() -> None:
+    arguments = {"channels": 1, "size": 32, "code_size": 6}
+    plain, shrinking = build_encoder("burgess", arguments), build_encoder("burgess_shrinkage", arguments)
+    plain.load_state_dict({k: v for k, v in shrinking.state_dict().items() if k != "raw_threshold"})
+    images = torch.rand(20, 1, 32, 32)
+    before, after = plain(images), shrinking(images)
+    torch.testing.assert_close(after.mean, soft_threshold(before.mean, torch.tensor(0.1)))
+    torch.testing.assert_close(after.log_variance, before.log_variance)
+    assert int((after.mean == 0).sum()) == int((before.mean.abs() <= 0.1).sum()) > 0
+    # a unit in the dead zone still hears the loss; the threshold has its true gradient
+    after.mean.sum().backward()
+    torch.testing.assert_close(shrinking.posterior.bias.grad[:6], torch.full((6,), 20.0))  # type: ignore[index, union-attr]
+    signs = after.mean.detach().sign().sum(0)
+    slope = 1 - math.exp(-0.1)  # of softplus where it is 0.1
+    torch.testing.assert_close(shrinking.raw_threshold.grad, -slope * signs)
+
+
+def test_achieved_sparsity_by_hand() -> None:
+    codes = torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    found = {name: float(value) for name, value in achieved_sparsity(codes).items()}
+    assert found["exact_zeros"] == pytest.approx(7 / 12)
+    assert found["hoyer"] == pytest.approx(1 / 3)
+    assert found["hoyer"] == pytest.approx(hoyer_sparsity(codes.numpy()), abs=1e-6)
+    assert found["units_per_image"] == pytest.approx(5 / 3)
+    assert found["active_units"] == 4
+    assert achieved_sparsity(torch.zeros(3, 1))["hoyer"] == 0
+
+
+def test_spike_and_slab_kl_by_hand_and_at_its_limits() -> None:
+    mean, log_variance = torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[0.5, 0.5, 0.5]])
+    logit = torch.tensor([[math.log(3.0), 200.0, -200.0]], requires_grad=True)  # gamma 0.75, 1, 0
+    kl = spike_and_slab_kl(SpikeAndSlab(mean, log_variance, logit), slab_probability=0.2)
+    gaussian = float(kl_divergence(mean, log_variance)[0, 0])
+    expected = 0.75 * gaussian + 0.75 * math.log(0.75 / 0.2) + 0.25 * math.log(0.25 / 0.8)
+    torch.testing.assert_close(kl.detach(), torch.tensor([[expected, gaussian + math.log(1 / 0.2), math.log(1 / 0.8)]]))
+    kl.sum().backward()
+    assert logit.grad is not None
+    assert torch.isfinite(logit.grad).all()
+    # d/dlogit = gamma (1 - gamma) (KL + logit - logit(alpha))
+    slope = 0.75 * 0.25 * (gaussian + math.log(3) - math.log(0.2 / 0.8))
+    assert float(logit.grad[0, 0]) == pytest.approx(slope, rel=1e-5)
+    prior = SpikeAndSlab(torch.zeros(1, 1), torch.zeros(1, 1), torch.full((1, 1), math.log(0.2 / 0.8)))
+    assert float(spike_and_slab_kl(prior, slab_probability=0.2)) == pytest.approx(0, abs=1e-7)
+
+
+def test_samples_have_the_moments_that_the_encoder_exports() -> None:
+    components = SpikeAndSlab(
+        torch.tensor([[1.0, -2.0]]), torch.tensor([[-1.0, 0.0]]), torch.tensor([[0.0, math.log(4.0)]])
+    )
+    many = SpikeAndSlab(*(part.repeat(200_000, 1) for part in components))
+    generator = torch.Generator().manual_seed(0)
+    normal, uniform = torch.randn(200_000, 2, generator=generator), torch.rand(200_000, 2, generator=generator)
+    relaxed, exact = sample_spike_and_slab(many, normal, uniform)
+    torch.testing.assert_close((exact == 0).float().mean(0), torch.tensor([0.5, 0.2]), atol=5e-3, rtol=0)
+    moments = components.moments()
+    torch.testing.assert_close(exact.mean(0), moments.mean[0], atol=2e-2, rtol=0)
+    torch.testing.assert_close(exact.var(0), moments.log_variance[0].exp(), atol=3e-2, rtol=0)
+    assert float(((relaxed - exact).abs() < 1e-2).float().mean()) > 0.8
+
+
+def test_spike_and_slab_loss_is_the_sum_of_its_terms() -> None:
+    vae = build_vae("burgess_spike_and_slab", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
+    objective = SpikeAndSlabObjective(vae, bernoulli, learning_rate=1e-3, beta=3.0)
+    loss, terms = objective.loss(torch.rand(4, 1, 32, 32), torch.randn(4, 8), OFF)
+    torch.testing.assert_close(loss, terms["reconstruction"] + 3 * terms["kl"])
+    with pytest.raises(ValueError, match="slab_probability needs a number between 0 and 1, got 0"):
+        SpikeAndSlabObjective(vae, bernoulli, learning_rate=1e-3, beta=3.0, slab_probability=0)

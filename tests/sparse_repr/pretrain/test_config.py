@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import pytest
+import threadpoolctl
+import torch
+
+import sparse_repr.pretrain.config
+from sparse_repr import PretrainConfig
+from sparse_repr.data import DATASETS
+from sparse_repr.devices import cpu_threads, resolve_device, resolve_precision
+from sparse_repr.models import ARCHITECTURES
+from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.objectives.reconstruction import RECONSTRUCTIONS
+
+PERCEPTUAL = {"perceptual_weight": 1.0}
+
+
+def test_defaults_are_the_published_protocol() -> None:
+    config = PretrainConfig()
+    assert (config.batch_size, config.code_size, config.image_size) == (64, 10, 64)
+    assert (config.learning_rate, config.steps) == (5e-4, 100_000)
+    assert (config.objective, config.reconstruction, config.architecture) == ("sparse", "bernoulli", "burgess")
+    assert config.objective_weights() == {"beta": 1.0, "sparsity_weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "dsprits"}, "unknown data set 'dsprits'. Did you mean 'dsprites'"),
+        ({"objective": "sparce"}, "unknown objective 'sparce'. Did you mean 'sparse'"),
+        ({"reconstruction": "gausian"}, "Did you mean 'gaussian'"),
+        ({"architecture": "burges"}, "Did you mean 'burgess'"),
+        ({"code_size": 0}, "code_size needs a whole number in 1..100000, got 0"),
+        ({"steps": 1.5}, "steps needs a whole number"),
+        ({"batch_size": -4}, "batch_size needs"),
+        ({"image_size": 60}, "image_size needs 64 or 32, got 60"),
+        ({"learning_rate": 0.0}, "learning_rate needs a positive number"),
+        ({"seed": -1}, "seed needs"),
+        ({"threads": 0}, "threads needs"),
+        ({"objective": "vae", "sparsity_weight": 1.0}, "objective 'vae' has no sparsity_weight"),
+        ({"objective": "vae", "capacity_nats": 5.0}, "objective 'vae' has no capacity_nats; .* it: beta_vae_capacity"),
+        (
+            {"objective": "beta_vae", "architecture": "burgess_spike_and_slab"},
+            "'beta_vae' cannot train .* leave architecture \\(--arch",
+        ),
+        ({"objective": "info_gan", "architecture": "burgess_shrinkage"}, "needs an encoder that ends in gaussian"),
+        (
+            {"objective": "info_gan", "perceptual_weight": 1.0},
+            "takes no pixel_weight and no perceptual_weight: it never",
+        ),
+        ({"objective": "iwae", "perceptual_weight": 1.0}, "its bound needs the reconstruction to be a likelihood"),
+        ({"objective": "factor_vae", "batch_size": 3}, "needs a batch_size of at least 4 to estimate its terms"),
+        ({"objective": "beta_tcvae", "batch_size": 1}, "needs a batch_size of at least 2"),
+        ({"pixel_weight": 0.0}, "pixel_weight 0 needs a positive perceptual_weight, got 0: nothing would be"),
+        ({"perceptual_weight": -1.0}, "perceptual_weight needs a finite number of at least 0, got -1"),
+        ({"perceptual_weight": float("nan")}, "perceptual_weight needs a finite number"),
+        ({"perceptual_features": "vgg"}, "unknown perceptual features 'vgg'. Did you mean 'vgg16'"),
+        ({"perceptual_layers": "relu9_1"}, "unknown perceptual layer 'relu9_1'"),
+        ({"style_weight": 1.0}, "style_weight needs a positive perceptual_weight and perceptual_features 'vgg16'"),
+        ({"perceptual_resolution": 32}, "perceptual_resolution needs a positive perceptual_weight, got 0: there is no"),
+        ({"perceptual_every": 2}, "perceptual_every needs a positive perceptual_weight, got 0"),
+        ({"perceptual_images": 16}, "perceptual_images needs a positive perceptual_weight, got 0"),
+        ({**PERCEPTUAL, "perceptual_every": 0}, "perceptual_every needs a whole number of at least 1, got 0"),
+        (
+            {**PERCEPTUAL, "perceptual_every": 2, "pixel_weight": 0.0},
+            "perceptual_every 2 needs a positive pixel_weight, got 0: nothing would be reconstructed at the steps",
+        ),
+        ({**PERCEPTUAL, "perceptual_images": 48}, "perceptual_images needs a divisor of batch_size 64, got 48"),
+        ({**PERCEPTUAL, "perceptual_images": 0}, "perceptual_images needs a divisor of batch_size 64, got 0"),
+        ({**PERCEPTUAL, "perceptual_resolution": 48}, "needs a divisor of image_size 64 of at least 8, got 48"),
+        ({**PERCEPTUAL, "perceptual_resolution": 4}, "needs a divisor of image_size 64 of at least 8, got 4"),
+        (
+            {**PERCEPTUAL, "perceptual_resolution": 32, "perceptual_features": "dae"},
+            "perceptual_resolution needs perceptual_features 'vgg16', got 'dae'",
+        ),
+        ({"dae_steps": 0}, "dae_steps needs a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PretrainConfig(), **change)  # type: ignore[arg-type]
+
+
+def test_resolve_leaves_nothing_to_chance() -> None:
+    resolved = PretrainConfig(device="cpu").resolve()
+    assert resolved.device == "cpu"
+    assert resolved.precision in ("float32", "bf16")
+    assert resolved.threads == torch.get_num_threads()
+    assert (resolved.beta, resolved.sparsity_weight) == (1.0, 1.0)
+    assert resolved.run_dir == "runs/dsprites-sparse-seed0"
+    assert (resolved.sparsity_target, resolved.sparsity_warmup, resolved.beta) == ("mean", 0, 1.0)
+    assert resolved.resolve() == resolved
+    spiky = PretrainConfig(objective="spike_and_slab").resolve()
+    assert (spiky.architecture, spiky.slab_probability) == ("burgess_spike_and_slab", 0.2)
+    assert spiky.resolve() == spiky
+
+
+def test_every_field_has_its_docstring_and_every_name_is_in_it() -> None:
+    source = Path(sparse_repr.pretrain.config.__file__).read_text(encoding="utf-8")
+    for field in dataclasses.fields(PretrainConfig):
+        assert re.search(rf'\n    {field.name}: [^\n]+\n    """', source), f"{field.name} has no docstring"
+    for names in (DATASETS, OBJECTIVES, RECONSTRUCTIONS, ARCHITECTURES):
+        for name in names:
+            assert re.search(rf"\b{name}\b", source), f"--help does not mention {name}"
+
+
+def test_devices_and_precisions() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_device("cpu") == cpu
+    assert resolve_precision("bf16", cpu) == "bf16"
+    assert resolve_precision("float32", cpu) == "float32"
+    with pytest.raises(ValueError, match="device needs one of auto, cpu, cuda, mps, got 'gpu'"):
+        resolve_device("gpu")
+    with pytest.raises(ValueError, match="precision needs one of auto, float32, bf16, got 'fp16'"):
+        resolve_precision("fp16", cpu)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device 'cuda' is not available here"):
+            resolve_device("cuda")
+
+
+def test_threads_are_those_of_every_library_and_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+
+    def blas() -> set[int]:
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    with cpu_threads(2) as count:
+        assert (count, torch.get_num_threads(), blas()) == (2, 2, {2})
+        with pytest.raises(ZeroDivisionError), cpu_threads(1):
+            assert (torch.get_num_threads(), blas()) == (1, {1})
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+            _ = 1 / 0
+        assert (torch.get_num_threads(), blas()) == (2, {2})
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    with cpu_threads(None) as count:
+        assert count == torch.get_num_threads()
+        assert os.environ["OMP_NUM_THREADS"] == "3"

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparse_repr import PretrainConfig
+from sparse_repr.data import DATASETS
+from sparse_repr.pretrain import __main__ as pretrain
+from sparse_repr.pretrain.__main__ import main, take_preset
+from sparse_repr.pretrain.config import PretrainConfig as Config
+from sparse_repr.pretrain.presets import FAST, PRESETS, RECIPES, preset_config
+
+
+def test_every_data_set_has_every_recipe() -> None:
+    published = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in RECIPES}
+    assert set(PRESETS) == {"fast", *published, *(f"{name}/fast" for name in published)}
+    assert set(RECIPES) == {
+        *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
+        *("sparse", "perceptual", "sparse_perceptual"),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_a_configuration(name: str) -> None:
+    config = preset_config(name)
+    assert config.dataset == (name.split("/")[0] if name != "fast" else "dsprites")
+    assert (config.batch_size, config.code_size) == (64, 10)
+
+
+def test_published_settings() -> None:
+    assert preset_config("dsprites/beta_vae").objective_weights() == {"beta": 4.0}
+    assert preset_config("dsprites/beta_tcvae").objective_weights()["total_correlation_weight"] == 6.4
+    capacity = preset_config("dsprites/beta_vae_capacity")
+    assert (capacity.learning_rate, capacity.objective_weights()) == (1e-3, {"capacity_weight": 100.0})
+    assert capacity.objective_options() == {"capacity_nats": 25.0, "capacity_steps": 100_000}
+    factor = preset_config("dsprites/factor_vae")
+    assert (factor.learning_rate, factor.objective_weights()) == (1e-4, {"total_correlation_weight": 6.4})
+    assert factor.objective_options()["discriminator_learning_rate"] == 1e-4
+    assert preset_config("h5/factor_vae").objective_options()["discriminator_learning_rate"] == 1e-5
+    both = preset_config("dsprites/sparse_perceptual")
+    assert (both.objective, both.pixel_weight, both.perceptual_weight) == ("sparse", 0.0, 1.0)
+    assert str(both.run_folder()) == "runs/dsprites-sparse-perceptual-seed0"
+
+
+def test_fast_changes_how_a_recipe_is_trained_and_not_what_is_minimised() -> None:
+    for name in PRESETS:
+        if name.endswith("/fast"):
+            published, fast = preset_config(name.removesuffix("/fast")), preset_config(name)
+            assert fast.objective_weights() == published.objective_weights()
+            differing = {field for field, value in vars(published).items() if getattr(fast, field) != value}
+            assert differing <= {*FAST, "capacity_steps"}
+            assert {"steps", "initialisation"} <= differing
+    assert preset_config("fast") == PretrainConfig(**FAST)
+    assert preset_config("dsprites/beta_vae/fast") == PretrainConfig(objective="beta_vae", beta=4.0, **FAST)
+    assert preset_config("dsprites/factor_vae/fast").learning_rate == 1e-4
+    assert preset_config("dsprites/beta_vae_capacity/fast").objective_options()["capacity_steps"] == FAST["steps"]
+    with pytest.raises(ValueError, match="unknown preset 'fats'. Did you mean 'fast'"):
+        preset_config("fats")
+    with pytest.raises(ValueError, match="unknown preset 'dsprites/sparse/fas'. Did you mean 'dsprites/sparse/fast'"):
+        preset_config("dsprites/sparse/fas")
+
+
+def test_changes_override_a_preset() -> None:
+    assert preset_config("dsprites/beta_vae", beta=8.0, seed=3) == PretrainConfig(
+        objective="beta_vae", beta=8.0, seed=3
+    )
+    with pytest.raises(ValueError, match="unknown preset 'dsprites/spars'. Did you mean 'dsprites/sparse'"):
+        preset_config("dsprites/spars")
+    with pytest.raises(ValueError, match="objective 'vae' has no beta"):
+        preset_config("dsprites/beta_vae", objective="vae")
+
+
+def test_the_command_line_takes_presets_and_explicit_flags_win(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Config] = []
+
+    def record(config: Config) -> Path:
+        seen.append(config)
+        return config.run_folder()
+
+    monkeypatch.setattr(pretrain, "pretrain_encoder", record)
+    assert main(["--preset", "dsprites/beta_vae_capacity", "--learning-rate", "0.01", "--seed", "5"]) == 0
+    assert main(["--steps", "7", "--preset=dsprites/beta_tcvae"]) == 0
+    assert main([]) == 0
+    assert main(["--preset", "fast", "--steps", "9"]) == 0
+    assert (seen[0].objective, seen[0].learning_rate, seen[0].capacity_nats) == ("beta_vae_capacity", 0.01, 25.0)
+    assert str(seen[0].run_folder()) == "runs/dsprites-beta_vae_capacity-seed5"
+    assert (seen[1].objective, seen[1].steps) == ("beta_tcvae", 7)
+    assert seen[2] == PretrainConfig()
+    assert seen[3] == PretrainConfig(**{**FAST, "steps": 9})
+    capsys.readouterr()
+    assert main(["--preset", "dsprites/nothing"]) == 2
+    assert "error: unknown preset 'dsprites/nothing'" in capsys.readouterr().err
+
+
+def test_preset_needs_one_name() -> None:
+    assert take_preset(["--seed", "1"]) == (None, ["--seed", "1"])
+    for arguments in (["--preset"], ["--preset="], ["--preset", "a/b", "--preset=c/d"]):
+        with pytest.raises(ValueError, match="--preset needs one name, such as dsprites/sparse or fast"):
+            take_preset(arguments)
+
+
+def test_help_explains_every_objective_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for recipe in RECIPES:
+        assert recipe in text
+    for paper in (
+        "Kim and Mnih 2018",
+        "Chen et al. 2018",
+        "Kumar et al. 2018",
+        "Burda et al. 2016",
+        "Tonolini et al. 2019",
+    ):
+        assert paper in text

@@ -1,0 +1,114 @@
+"""config.json of a run: whatever is wrong with it, the command says so in one line and names the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
+from sparse_repr.artefact import parse, serialise
+from sparse_repr.evaluate import run as evaluate
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.pretrain import __main__ as pretrain
+from sparse_repr.pretrain.run_folder import read_settings
+from tests.conftest import rectangles_config
+from tests.mutations import UNREADABLE
+
+
+@pytest.fixture
+def copied(rectangles_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(rectangles_run, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_a_damaged_config_ends_both_commands_with_one_line(
+    content: bytes, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copied / "config.json").write_bytes(content)
+    assert evaluate.main([str(copied), "--no-progress"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {copied}/config.json is damaged: ")
+    assert shown.count("\n") == 1
+    assert pretrain.main([f"--run-dir={copied}", "--resume", "--device=cpu"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {copied}/config.json is damaged: ")
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": None}, "dataset needs text, found None"),
+        ({"data_path": 7}, "data_path needs text or null, found 7"),
+        ({"seed": "0"}, "seed needs a whole number of at least 0, found '0'"),
+        ({"steps": True}, "steps needs a whole number of at least 1, found True"),
+        ({"code_size": 3.0}, r"code_size needs a whole number of at least 1, found 3\.0"),
+    ],
+)
+def test_settings_of_another_type_are_named(changes: dict[str, Any], message: str, copied: Path) -> None:
+    path = copied / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ValueError, match=rf"config\.json is damaged: {message}; put back the file that the run wrote"):
+        read_settings(copied)
+    with pytest.raises(ValueError, match=rf"config\.json is damaged: {message}"):
+        evaluate_run(EvaluateConfig(str(copied), progress=False))
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 1), ("objective", "vae"), ("code_size", 4)])
+def test_a_config_of_another_run_is_not_believed(name: str, value: Any, copied: Path) -> None:
+    path = copied / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, name: value}))
+    found = rf"{name} {value!r} and {settings[name]!r}"
+    with pytest.raises(ValueError, match=rf"config\.json and encoder\.safetensors are of different runs \({found}\)"):
+        evaluate_run(EvaluateConfig(str(copied), progress=False))
+
+
+def test_an_encoder_that_no_run_trained_is_not_evaluated_as_one(copied: Path) -> None:
+    encoder = load_encoder(copied)
+    untrained = dataclasses.replace(encoder.spec, objective={"name": "untrained"})
+    (copied / "encoder.safetensors").write_bytes(FrozenEncoder(untrained, encoder.network().state_dict()).to_bytes())
+    tensors = parse((copied / "vae.safetensors").read_bytes(), "vae", "vae")[0]
+    (copied / "vae.safetensors").write_bytes(serialise(tensors, {**untrained.to_header(), "kind": "vae"}))
+    with pytest.raises(ValueError, match="the objective in the header is damaged: its content needs .*found no 'weig"):
+        evaluate_run(EvaluateConfig(str(copied), progress=False))
+
+
+def test_weight_files_of_two_moments_are_not_evaluated(
+    rectangles: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The remedy that the message names works from the command line too."""
+    earlier = (copied / "vae.safetensors").read_bytes()
+    command = ["--dataset=folder", f"--data-path={rectangles}", "--image-size=32", "--batch-size=8", "--code-size=3"]
+    command += ["--steps=3", "--step-graph=none", "--device=cpu", "--precision=float32", "--threads=1", "--no-progress"]
+    command += ["--resume", f"--run-dir={copied}"]
+    assert pretrain.main(command) == 0
+    (copied / "vae.safetensors").write_bytes(earlier)
+    capsys.readouterr()
+    assert evaluate.main([str(copied), "--no-progress"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {copied}: encoder.safetensors and vae.safetensors were not written together")
+    assert shown.count("\n") == 1
+    assert pretrain.main(command) == 0
+    assert evaluate.main([str(copied), "--no-progress", "--metrics=mig", "--lpips-items=0", "--device=cpu"]) == 0
+    assert load_encoder(copied).spec.objective["steps"] == 3
+
+
+def test_settings_of_a_sound_run(rectangles_run: Path, rectangles: Path) -> None:
+    assert read_settings(rectangles_run) == rectangles_config(rectangles, rectangles_run).resolve().to_json()
+    with pytest.raises(FileNotFoundError, match="no config.json in .*nowhere: expected a run folder"):
+        read_settings(rectangles_run / "nowhere")
+
+
+def test_resuming_beside_a_damaged_config_starts_in_another_folder(rectangles: Path, copied: Path) -> None:
+    (copied / "config.json").write_text("{")
+    with pytest.raises(
+        ValueError, match=r"config\.json is damaged: .*; put back the file .*, or choose another folder"
+    ):
+        pretrain_encoder(rectangles_config(rectangles, copied, resume=True))
+    pretrain_encoder(rectangles_config(rectangles, copied.parent / "another"))

@@ -1,0 +1,90 @@
+"""Data-parallel pretraining: two processes of torchrun take the steps of one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.pretrain.shares import ALONE, Shares
+from sparse_repr.pretrain.together.distributed import check_distributed
+from tests import ROOT
+from tests.sparse_repr.pretrain.test_trainer import _state
+from tests.sparse_repr.pretrain.together.test_ensemble import logged_losses
+
+
+def _optimiser(folder: Path) -> dict[str, Any]:
+    objective: Any = _state(folder)["objective"]
+    return objective["optimiser"]
+
+
+def _torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [*command, "-m", "sparse_repr.pretrain", *arguments], env=environment, capture_output=True, text=True
+    )
+
+
+def test_two_processes_take_the_steps_of_one_and_resume(
+    small_study: PretrainConfig, rectangles: Path, tmp_path: Path
+) -> None:
+    whole = pretrain_encoder(dataclasses.replace(small_study, steps=24, run_dir=str(tmp_path / "one")))
+    two = pretrain_encoder(dataclasses.replace(small_study, steps=4, run_dir=str(tmp_path / "two")))
+    options = {
+        "dataset": "folder",
+        "data-path": rectangles,
+        "run-dir": two,
+        "image-size": 32,
+        "batch-size": 8,
+        "steps": 24,
+        "log-every": 1,
+        "precision": "float32",
+        "device": "cpu",
+    }
+    run = _torchrun(*(f"--{name}={value}" for name, value in options.items()), "--resume", "--no-progress")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("encoder: ") == 1
+    ours, theirs = logged_losses(two), logged_losses(whole)
+    assert len(ours) == 24
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert _state(two)["step"] == 24
+    assert torch.equal(_state(two)["generator"], _state(whole)["generator"])  # type: ignore[arg-type]
+    # Adam's steps hardly depend on the scale of the gradients, its moments do
+    moments = [
+        torch.cat([moment["exp_avg"].flatten() for moment in _optimiser(folder)["state"].values()])
+        for folder in (two, whole)
+    ]
+    assert float((moments[0] - moments[1]).norm() / moments[1].norm()) < 0.01
+    assert (two / "encoder.safetensors").is_file()
+
+
+def test_objectives_whose_loss_is_no_mean_over_images_are_refused() -> None:
+    shared = {name for name, choice in OBJECTIVES.items() if not choice.couples_images}
+    assert {"vae", "beta_vae", "sparse", "sparse_shrinkage", "spike_and_slab", "laplace_prior", "iwae"} <= shared
+    assert not {"beta_tcvae", "dip_vae_i", "dip_vae_ii", "factor_vae", "info_gan", "beta_vae_capacity"} & shared
+    with pytest.raises(ValueError, match=r"'beta_tcvae' cannot be trained by several processes: it estimates q\(z\)"):
+        check_distributed(PretrainConfig(objective="beta_tcvae"), 2)
+    with pytest.raises(ValueError, match="batch_size needs a multiple of the number of processes, 3, got 64"):
+        check_distributed(PretrainConfig(), 3)
+    with pytest.raises(ValueError, match="first_batch_size needs a multiple of the number of processes, 4, got 2"):
+        check_distributed(PretrainConfig(first_batch_size=2, batch_growth_steps=10), 4)
+    check_distributed(PretrainConfig(), 4)
+
+
+def test_shares_divide_a_batch() -> None:
+    items = np.arange(12)
+    parts = [items[Shares(rank, 3).part(12)].tolist() for rank in range(3)]
+    assert parts == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert items[ALONE.part(12)].tolist() == items.tolist()
+    assert ALONE.agree_to_stop(True, 3)
+    assert ALONE.from_first(lambda: 5) == 5
