@@ -13,7 +13,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.pages.committed import markdown_table
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible

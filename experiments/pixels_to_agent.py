@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from experiments.film.recording import KeepPicture, film_agent
 from experiments.film.views import see_codes
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from rl import make_latent_vec_env, save_agent
 from rl.code_scaling import Scaling
 from rl.record import RecordConfig, record

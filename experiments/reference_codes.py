@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import sklearn
 
-from experiments.pages.report import git_revision, replace_between
+from experiments.measure.machine import git_revision
+from experiments.pages.report import replace_between
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads

@@ -20,7 +20,7 @@ from experiments.agents.cells import (
     encoder_cell,
     encoder_cells,
 )
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.measure.step_costs import prepared_trainer, time_steps
 from experiments.pages.committed import markdown_table
 from sparse_repr.data import load_dataset

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.agents.arms import TASKS
 from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
 from experiments.agents.small_objects import small_object_scores
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from rl.record import RecordConfig, record
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder

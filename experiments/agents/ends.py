@@ -11,7 +11,7 @@ from experiments.agents.cells import AgentCell
 from experiments.agents.results import OUTCOMES
 from experiments.agents.training import JUDGED_TOGETHER, act_of, agent_is_finished, load_trained, make_environments
 from experiments.measure.judging import judge
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
 

@@ -14,7 +14,7 @@ from experiments.agents.files import live_study, published_study
 from experiments.agents.films import FILMS, OBJECTS
 from experiments.agents.findings import findings
 from experiments.agents.results import AgentStudy
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_figure, write_report
 from sparse_repr.figures import save_figure
 from sparse_repr.files import write_bytes, write_json

@@ -22,7 +22,7 @@ from envs.domains import TARGETS
 from experiments.agents.cells import HEADS, AgentCell
 from experiments.film.recording import KeepPicture
 from experiments.measure.judging import judge
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling

@@ -24,7 +24,8 @@ from experiments.benchmark.encoding import measure_encoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
 from experiments.benchmark.training import measure_training
-from experiments.measure.side_by_side import machine_facts, seconds_of
+from experiments.measure.machine import machine_facts
+from experiments.measure.side_by_side import seconds_of
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.measure.side_by_side import machine_facts, summary
+from experiments.measure.machine import machine_facts
+from experiments.measure.side_by_side import summary
 from experiments.pages.committed import markdown_table
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from experiments.pages.report import git_revision
+from experiments.measure.machine import git_revision
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command

@@ -1,19 +1,13 @@
-"""Measuring side by side: interleaved timings, and the facts of the machine that they depend on."""
+"""Measuring side by side: interleaved timings."""
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-
-from experiments.pages.report import git_revision
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -56,22 +50,3 @@ def seconds_of(
                 work()
             times[name].append((time.perf_counter() - started) / inner)
     return {name: summary(values) for name, values in times.items()}
-
-
-def machine_facts() -> dict[str, Any]:
-    """What the figures depend on."""
-    model = ""
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "processor": model or platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "date": date.today().isoformat(),
-        "git_revision": git_revision(),
-    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,6 @@ from typing import Any
 import jinja2
 
 from sparse_repr.files import write_bytes
-
-
-def git_revision() -> str:
-    """Revision of the source, with ``-dirty`` where something is uncommitted; "unknown" outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def replace_between(page: str, name: str, text: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.measure.side_by_side import machine_facts, steady_clock
+from experiments.measure.machine import machine_facts
+from experiments.measure.side_by_side import steady_clock
 from experiments.measure.step_costs import prepared_trainer, time_steps
 from experiments.pages.committed import markdown_table
 from experiments.paper.cells import METHODS, Cell, Stop

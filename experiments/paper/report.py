@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_png, write_report
 from experiments.paper.choices import choices_table
 from experiments.paper.figures import SEED, draw_into, figures_of

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.paper.cells import METHODS, Cell, Stop
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from sparse_repr.devices import cpu_threads

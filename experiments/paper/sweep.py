@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.paper.cells import Cell, Scale, make_cell
 from experiments.paper.runs import is_finished
 from sparse_repr import load_encoder

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.measure.side_by_side import machine_facts
+from experiments.measure.machine import machine_facts
 from experiments.measure.step_costs import cost_of, measure_step_costs, steps_worth
 from experiments.time_to_quality.bound_curve import Point, held_out_items, train_with_curve
 from experiments.time_to_quality.report import as_markdown, draw_curves
