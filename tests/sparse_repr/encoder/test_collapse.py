@@ -12,8 +12,9 @@ import pytest
 
 from rl import LatentExtractor, LatentObservation
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.encoder import UnitStatistics
+from sparse_repr.encoder import UnitStatistics, collapse
 from sparse_repr.encoder.collapse import CollapsedEncoderWarning, warn_if_collapsed
+from sparse_repr.evaluate.__main__ import main as evaluate
 from sparse_repr.pretrain.__main__ import main
 from tests.conftest import make_encoder
 
@@ -72,3 +73,7 @@ def test_training_and_evaluation_tell(
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
         assert len(said) == 1
         assert said[0].startswith("warning: none of the 10 units of FrozenEncoder(sparse on folder")
+        collapse._TOLD.clear()  # as in another process
+        assert evaluate([str(tmp_path / "run"), "--no-progress"]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: none of the 10")]
+        assert len(said) == 1
