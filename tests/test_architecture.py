@@ -1,11 +1,14 @@
-"""The import arrows: experiments -> rl -> sparse_repr <- envs, and nothing heavy on `import sparse_repr`."""
+"""The plan of the house: which folders there are, which way imports go, and nothing heavy on `import sparse_repr`."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,35 @@ ALLOWED = {
     "envs": {"envs", "sparse_repr"},
     "experiments": set(HOUSES),
 }
+# from the ground up: a folder imports from lower lines and from its own, never from a higher one
+FLOORS = {
+    "sparse_repr": (
+        {"registry", "files", "devices", "artefact", "figures", "command_line"},
+        {"data", "models", "metrics"},
+        {"objectives"},
+        {"perceptual", "encoder"},
+        {"pretrain"},
+        {"evaluate"},
+        {"__init__"},
+    ),
+    "experiments": (
+        {"measure"},
+        {"pages", "study", "film"},
+        {"benchmark", "time_to_quality", "agents", "paper"},
+        {
+            "compare_agents",
+            "compare_objectives",
+            "pixels_to_agent",
+            "quickstart",
+            "readme_tables",
+            "reference_codes",
+            "reproduce_paper",
+        },
+    ),
+}
+# version 0.1 had 45 rooms with 154 arrows between them, and 37 with 71
+MOST_ENTRIES = {"sparse_repr": 15, "experiments": 18}
+MOST_ARROWS = {"sparse_repr": 50, "experiments": 32}
 IMPORT_NAMES = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
@@ -49,6 +81,68 @@ def test_import_arrows(house: str) -> None:
     for path in _modules(house):
         forbidden = (_imports(path) & set(HOUSES)) - ALLOWED[house]
         assert not forbidden, f"{path.relative_to(ROOT)} imports {sorted(forbidden)}"
+
+
+def _rooms(house: str) -> dict[str, Path]:
+    """Modules and packages at the top of a house; a marker such as py.typed and pages are none."""
+    inside = sorted((ROOT / house).iterdir())
+    return {path.stem: path for path in inside if path.suffix == ".py" or (path / "__init__.py").is_file()}
+
+
+def _arrows(house: str) -> Counter[tuple[str, str]]:
+    """Imports from one room of a house to another: (from, to) -> how many import statements."""
+    arrows: Counter[tuple[str, str]] = Counter()
+    rooms = _rooms(house)
+    for path in _modules(house):
+        room = path.relative_to(ROOT / house).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != house:
+                continue
+            below = (node.module or "").split(".")[1:]
+            names = below[:1] or [alias.name if alias.name in rooms else "__init__" for alias in node.names]
+            arrows.update((room, name) for name in names if name != room)
+    return arrows
+
+
+@pytest.mark.parametrize("house", FLOORS)
+def test_rooms_stand_on_floors(house: str) -> None:
+    floors = {room: floor for floor, rooms in enumerate(FLOORS[house]) for room in rooms}
+    rooms = set(_rooms(house)) - ({"__init__"} - set(floors))
+    assert rooms == set(floors), "a new room needs its floor here"
+    arrows = _arrows(house)
+    print(f"{house}: {len(_modules(house))} modules in {len(rooms)} rooms, {len(arrows)} arrows between rooms")
+    for (start, end), count in sorted(arrows.items()):
+        print(f"  {start} -> {end}: {count}")
+        assert floors[end] <= floors[start], f"{house}.{start} imports from {house}.{end}, which is above it"
+        assert (end, start) not in arrows, f"{house}.{start} and {house}.{end} import each other"
+    entries = [path for path in (ROOT / house).iterdir() if path.name not in ("__pycache__", "py.typed")]
+    assert len(entries) <= MOST_ENTRIES[house]
+    assert len(arrows) <= MOST_ARROWS[house]
+
+
+def test_every_import_of_version_0_1_is_where_the_table_says() -> None:
+    page = (ROOT / "MOVED.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|$", page, flags=re.MULTILINE))
+    imports = json.loads((ROOT / "tests/written_by_0_1/imports.json").read_text(encoding="utf-8"))
+    assert len(imports) > 800
+    missing = []
+    for name in imports:
+        words = name.split(".")
+        known = next((".".join(words[:k]) for k in range(len(words), 0, -1) if ".".join(words[:k]) in table), None)
+        target = name if known is None else table[known] + name[len(known) :]
+        if target == "deleted" or target.startswith("deleted."):
+            continue
+        module, _, attribute = target.rpartition(".")
+        try:
+            found = hasattr(importlib.import_module(module), attribute)
+        except ImportError:
+            found = False
+        if not found:
+            try:
+                importlib.import_module(target)
+            except ImportError:
+                missing.append(f"{name} -> {target}")
+    assert not missing, "MOVED.md does not say where these are:\n" + "\n".join(missing)
 
 
 def test_import_sparse_repr_is_light() -> None:

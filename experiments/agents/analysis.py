@@ -167,17 +167,6 @@ def compared_pairs(
     return pairs if best is None else [*pairs, (best, "pixels")]
 
 
-def improvements(
-    study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo"
-) -> list[Improvement]:
-    """The probability of improvement of those of `compared_pairs` that have enough seeds."""
-    found = [
-        improvement(study, first, second, tasks, algorithm=algorithm)
-        for first, second in compared_pairs(study, tasks, algorithm=algorithm)
-    ]
-    return [one for one in found if one is not None]
-
-
 def performance_profiles(
     study: AgentStudy,
     thresholds: Matrix,

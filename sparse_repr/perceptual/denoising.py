@@ -43,7 +43,7 @@ class DenoisingFeatures:
     """
 
     pixels_at_once: int | None = None
-    """The whole batch at once: its activations are small, see `feature_distance.Features`."""
+    """The whole batch at once: its activations are small, see `distance.Features`."""
 
     def __init__(self, *, channels: int, size: int, seed: int, device: torch.device | str = "cpu") -> None:
         """An untrained autoencoder for images (B, `channels`, `size`, `size`); its weights depend on `seed` alone."""

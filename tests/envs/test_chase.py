@@ -10,8 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 from envs.appearance import PALETTES
-from envs.chase import MAX_STEPS
-from envs.sprites import SpriteChase
+from envs.chase import MAX_STEPS, SpriteChase
 from rl import FactorObservation
 from rl.record import main
 from sparse_repr.data import load_dataset

@@ -13,10 +13,12 @@ from PIL import Image
 
 from envs import chase, pose, reach
 from envs.appearance import PALETTES
+from envs.chase import SpriteChase
 from envs.domains import DOMAINS, TARGETS, find_domain
 from envs.pictures import ENVIRONMENTS, FOLDER, main
+from envs.pose import SpritePose
+from envs.reach import SpriteReach
 from envs.scripted import scripted_action
-from envs.sprites import SpriteChase, SpritePose, SpriteReach
 from rl.record import main as record_main
 from sparse_repr.data.dsprites import render_sprites
 from tests import ROOT

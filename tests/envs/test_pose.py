@@ -11,8 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 from envs.appearance import PALETTES
-from envs.pose import MAX_STEPS
-from envs.sprites import SpritePose
+from envs.pose import MAX_STEPS, SpritePose
 from rl import FactorObservation
 from rl.record import main
 from sparse_repr.data import load_dataset

@@ -7,7 +7,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 import envs
-from envs.sprites import SpriteReach
+from envs.reach import SpriteReach
 from sparse_repr.data.dsprites import render_sprites
 
 IDS = ("SparseRepr/SpriteReach-v0", "SparseRepr/SpriteReach-Discrete-v0")
