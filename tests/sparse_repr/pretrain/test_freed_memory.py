@@ -14,7 +14,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glib
 _CODE = """
 import resource, sys
 import numpy as np
-from sparse_repr.freed_memory import keep_freed_memory
+from sparse_repr.pretrain.freed_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 for turn in range(22):
