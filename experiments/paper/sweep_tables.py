@@ -13,7 +13,7 @@ from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults
 from experiments.paper.runs import Finished
 from experiments.paper.sweep import FAMILIES, FIRST_FRESH_SEED, REFERENCES, sweep_cell, told_in_full
-from experiments.paper.table_parts import Score, cells_of, note_of, values_of
+from experiments.paper.table_parts import Score, cells_of, earlier_extrapolation, note_of, values_of
 
 SCORES = (
     Score("PSNR (dB)", "psnr_db", 2),
@@ -100,7 +100,8 @@ def sweep_table(results: StudyResults) -> Table | None:
             f"Chosen, without labels: {results.selection['rule']}. UDR by KL leaves out units of at most 0.01 nats, as "
             "published; an L1 penalty alone gives dead units more than that."
         )
-    note = note_of(results, [entry for one in found for entry in one.entries], rule)
+    entries = [entry for one in found for entry in one.entries]
+    note = note_of(results, entries, earlier_extrapolation(entries), rule)
     return Table("The sweep: does sparsity bring disentanglement?", tuple(header), tuple(rows), note)
 
 
@@ -132,9 +133,9 @@ def fresh_table(results: StudyResults) -> Table | None:
         (one.family.replace("_", " "), one.title, str(len(one.entries)), *cells_of(one.entries, SCORES))
         for one in found
     ]
-    note = note_of(
-        results, [entry for one in found for entry in one.entries], "New seeds of what was chosen: families compare."
-    )
+    entries = [entry for one in found for entry in one.entries]
+    words = "New seeds of what was chosen: families compare."
+    note = note_of(results, entries, earlier_extrapolation(entries), words)
     return Table("What the sweep chose, with fresh seeds", header, tuple(rows), note)
 
 
