@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rl.code_scaling import CodeScaling, Scaling
+from rl.code_features import CodeFeatures
+from rl.code_scaling import Scaling
 from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
@@ -66,6 +67,10 @@ class LatentOptions:
         """Those of the arguments that decide what the codes are; two agents can share codes if these are equal."""
         return {name: value for name, value in self.arguments().items() if name not in ("keep_image", "device")}
 
+    def features(self, encoder: FrozenEncoder) -> CodeFeatures:
+        """What is shown of each posterior of this encoder."""
+        return CodeFeatures(encoder, code_scaling=self.code_scaling, include_log_variance=self.include_log_variance)
+
     def code_space(self, encoder: FrozenEncoder) -> CodeSpace:
         """The space of one image's codes."""
         return CodeSpace(
@@ -104,7 +109,7 @@ class LatentEncoding:
         warn_if_collapsed(self.encoder, stacklevel=3)
         self.options = options
         self._device = resolve_device(options.device)
-        self._scaling = CodeScaling(self.encoder, options.code_scaling)
+        self._features = options.features(self.encoder)
         self._stack = CodeStack(options.n_stack)
         self._asker = asker
         codes = options.code_space(self.encoder)
@@ -231,16 +236,15 @@ class LatentEncoding:
             self._ranges[key].see(batch)
         batches = list(images.values())
         if len(batches) > 1 and len({batch.shape for batch in batches}) == 1:
-            features = np.split(self._features(np.concatenate(batches)), len(batches))
+            features = np.split(self._features_of(np.concatenate(batches)), len(batches))
         else:
-            features = [self._features(batch) for batch in batches]
+            features = [self._features_of(batch) for batch in batches]
         return dict(zip(images, features, strict=True))
 
-    def _features(self, images: npt.NDArray[np.uint8]) -> Codes:
+    def _features_of(self, images: npt.NDArray[np.uint8]) -> Codes:
         if self._device.type == "cpu":
             mean, log_variance = self.encoder.posterior(images)
         else:
             on_device = self.encoder.posterior(torch.as_tensor(images, device=self._device))
             mean, log_variance = (part.cpu().numpy() for part in on_device)
-        codes = self._scaling.numpy(mean)
-        return np.concatenate([codes, log_variance], axis=1) if self.options.include_log_variance else codes
+        return self._features.numpy(mean, log_variance)
