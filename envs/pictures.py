@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,6 +13,7 @@ import envs  # noqa: F401 (registers the environments)
 from envs.appearance import Picture
 from envs.domains import DOMAINS
 from envs.scripted import scripted_action
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.files import atomic_path
 
 ENVIRONMENTS = ("SpriteReach", "SpriteChase", "SpritePose")
@@ -86,12 +87,22 @@ def write_pictures(folder: Path = FOLDER) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m envs.pictures", description="Draw the pictures of envs/README.md.")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the PNG files")
-    for file in write_pictures(parser.parse_args(arguments).out):
+    return run_command(
+        lambda: parse_options(
+            draw, arguments, program="python -m envs.pictures", description="Draw the pictures of envs/README.md."
+        )
+    )
+
+
+def draw(out: Path = FOLDER) -> None:
+    """Write the pictures and tell where.
+
+    Args:
+        out: folder for the PNG files.
+    """
+    for file in write_pictures(out):
         print(f"written: {file}")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())
