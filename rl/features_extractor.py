@@ -15,7 +15,7 @@ from rl.code_cache import CodeCache
 from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
 from rl.image_input import ImageInput
-from rl.spaces import ALONE, as_encoder, image_spaces, is_picture
+from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, is_image_space
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -119,7 +119,7 @@ class LatentExtractor(BaseFeaturesExtractor):
             self.encoder.verify()
             self._verified = True
         if isinstance(observations, Tensor):
-            return self.trunk(self._image_features(self._inputs[ALONE], observations))
+            return self.trunk(self._image_features(self._inputs[PLAIN_IMAGE], observations))
         parts = [self._image_features(images, observations[key]) for key, images in self._inputs.items()]
         parts += [observations[key].flatten(1).to(parts[0].dtype) for key in self._others]
         return self.trunk(torch.cat(parts, dim=1))
@@ -204,7 +204,7 @@ def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | 
             f"{raw_keys!r}"
         )
     for key, space in others.items():
-        if key not in raw_keys and is_picture(space):
+        if key not in raw_keys and is_image_space(space):
             encoded, raw = [*(image_keys or ()), key], [*raw_keys, key]
             before = (
                 f"custom_objects={{'policy_kwargs': {{..., 'features_extractor_kwargs': {{..., 'raw_keys': {raw}}}}}}}"
@@ -218,7 +218,7 @@ def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | 
 
 
 def _name_of(key: str) -> str:
-    return "the observation" if key == ALONE else f"observation {key!r}"
+    return "the observation" if key == PLAIN_IMAGE else f"observation {key!r}"
 
 
 def _dense_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:
