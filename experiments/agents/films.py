@@ -59,7 +59,7 @@ def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> lis
 
 def film_of(cell: AgentCell) -> Film:
     """Let the agent of a finished cell play."""
-    venv = make_environments(cell, "source", 1, _SEED, keep_pictures=True)
+    venv = make_environments(cell, "source", 1, _SEED, keep_frames=True)
     try:
         agent = None if cell.arm.observes == "nothing" else load_trained(cell)
         extractor = None if agent is None else agent.policy.features_extractor
