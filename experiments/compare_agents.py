@@ -16,7 +16,7 @@ from typing import Literal
 
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.budget import budget_as_markdown, measure_budget
-from experiments.agents.cells import SCALES, agent_cells, encoder_cells
+from experiments.agents.cells import AGENT_SCALES, agent_cells, encoder_cells
 from experiments.agents.encoders import ENCODER_CELLS, record_frames
 from experiments.agents.ends import play_again
 from experiments.agents.files import publish_study
@@ -105,7 +105,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     Raises:
         TrainingInterrupted, ValueError, OSError, ImportError: as `run_study` and `check_cells`.
     """
-    out, scale = config.folder(), SCALES[config.scale]
+    out, scale = config.folder(), AGENT_SCALES[config.scale]
     report = functools.partial(write_agent_report, out, config.scale, command)
     if config.report:
         print(f"report: {report()}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.paper.budget import as_markdown, measure_budget, write_budget
-from experiments.paper.cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
+from experiments.paper.cells import PAPER_SCALES, PARTS, Cell, datasets_of, paper_cells, present_or_stand_in
 from experiments.paper.published import publish
 from experiments.paper.report import publish_figures, write_study_report
 from experiments.paper.runs import PAPER_CELLS
@@ -96,7 +96,7 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     Raises:
         ValueError: an unknown name, or the cells of `fresh` are asked for before a family of the sweep is finished.
     """
-    scale, out, parts = SCALES[config.scale], config.folder(), split_names(config.only)
+    scale, out, parts = PAPER_SCALES[config.scale], config.folder(), split_names(config.only)
     cells: list[Cell] = []
     of_paper = [part for part in parts if part not in _SWEEP]
     if of_paper or not parts:
@@ -128,14 +128,14 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         _show(config, command)
         return {}
     cells = cells_of(config)
-    check_requirements(config.scale, SCALES[config.scale].device, [cell.training for cell in cells])
+    check_requirements(config.scale, PAPER_SCALES[config.scale].device, [cell.training for cell in cells])
     if config.budget:
         budget = {"command": command, "scale": config.scale, **measure_budget(cells, config.process_count())}
         path = Path(config.results) / f"{'-'.join(('budget', config.scale, *split_names(config.only)))}.json"
         write_budget(budget, path)
         print(as_markdown(budget))
         return {}
-    on_gpu = SCALES[config.scale].device == "cuda"
+    on_gpu = PAPER_SCALES[config.scale].device == "cuda"
     report = functools.partial(write_study_report, config.folder(), config.scale, command, threads=config.threads)
     agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=Throttled(report))
     if config.ray is None:

@@ -21,7 +21,7 @@ from rl.episodes import Moment, Players, Policy, close_players, make_players
 from rl.record_config import RecordConfig, import_policy
 from rl.recorded_images import DARK, check_bounds, factor_values, images_of
 from rl.recording import (
-    Factors,
+    RecordedFactors,
     Recording,
     compare_settings,
     create_recording,
@@ -140,17 +140,21 @@ def _is_finished(config: RecordConfig, out: Path) -> bool:
     return True
 
 
-def _first_images(config: RecordConfig, players: Players, out: Path) -> tuple[npt.NDArray[np.uint8], Factors | None]:
-    """The pictures at the start and what is recorded beside them, after the check that there is room for all."""
+def _first_images(
+    config: RecordConfig, players: Players, out: Path
+) -> tuple[npt.NDArray[np.uint8], RecordedFactors | None]:
+    """The images at the start and what is recorded beside them, after the check that there is room for all."""
     images = images_of(config, players.venv, players.observations)
     declared = players.venv.call("declared_factors")[0]
-    factors = Factors(*declared) if declared is not None and "factors" in players.infos else None
+    factors = RecordedFactors(*declared) if declared is not None and "factors" in players.infos else None
     needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
     require_space(out.parent, int(1.05 * config.frames * needed), "the recording")
     return images, factors
 
 
-def _begin(config: RecordConfig, out: Path, images: npt.NDArray[np.uint8], factors: Factors | None) -> Recording:
+def _begin(
+    config: RecordConfig, out: Path, images: npt.NDArray[np.uint8], factors: RecordedFactors | None
+) -> Recording:
     return create_recording(
         out,
         shape=(config.frames, *images.shape[1:]),

@@ -35,7 +35,7 @@ def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> lis
     All arms of a task play the same first episode, in the source domain.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         agents: cells; those of other seeds and unfinished ones are passed over.
         out: folder of the study.
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs  # noqa: F401 (registers the environments)
 from envs.domains import TARGETS
-from experiments.agents.cells import HEADS, AgentCell
+from experiments.agents.cells import HIDDEN_WIDTHS, AgentCell
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
 from experiments.measure.machine import machine_facts
@@ -117,7 +117,7 @@ def load_trained(cell: AgentCell) -> BaseAlgorithm:
 
 def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
     """The agent before it has learned anything; its heads are those of every arm."""
-    policy_kwargs: dict[str, Any] = {"net_arch": HEADS[cell.algorithm_name]}
+    policy_kwargs: dict[str, Any] = {"net_arch": HIDDEN_WIDTHS[cell.algorithm_name]}
     policy = "MlpPolicy"
     if cell.arm.observes == "pixels":
         policy = "CnnPolicy"  # features by Mnih et al. 2015's network, as Stable-Baselines3 has it

@@ -12,12 +12,12 @@ import torch
 
 from rl import LatentExtractor
 from rl.code_scaling import CodeScaling, Scaling
+from rl.code_stack import Codes
 from sparse_repr import FrozenEncoder
 from sparse_repr.data.base import ImageArray
 from sparse_repr.models import VAE
 
 _CHUNK = 64
-Codes = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
