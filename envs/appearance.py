@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.domains import Domain
+from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import IMAGE_SIZE, sprite_patches
-
-Picture = npt.NDArray[np.uint8]
 
 PALETTES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "source": ((225, 60, 50), (60, 190, 80), (70, 110, 240), (235, 200, 60)),
@@ -34,7 +33,7 @@ def paint_layers(
     orientation: npt.ArrayLike,
     centre_x: npt.ArrayLike,
     centre_y: npt.ArrayLike,
-) -> Picture:
+) -> ImageArray:
     """Draw sprites over one another; the last lies on top. They must lie inside the picture.
 
     Args:
@@ -73,7 +72,7 @@ class Appearance:
         """
         self._domain = domain
         self._channels = channels
-        self._background: Picture | None = None
+        self._background: ImageArray | None = None
         self._noise: np.random.Generator | None = None
 
     def begin(self, generator: np.random.Generator) -> None:
@@ -86,7 +85,7 @@ class Appearance:
         if self._domain.noise:
             self._noise = child
 
-    def picture(self, layers: Picture, palette: Picture) -> Picture:
+    def image(self, layers: ImageArray, palette: ImageArray) -> ImageArray:
         """Colour what `paint_layers` drew.
 
         Args:
@@ -111,7 +110,7 @@ class Appearance:
         return picture
 
 
-def _gradient(generator: np.random.Generator, channels: int) -> Picture:
+def _gradient(generator: np.random.Generator, channels: int) -> ImageArray:
     """From one dim colour to another in a random direction, (64, 64, C)."""
     ends = generator.uniform(0, _BACKGROUND_LIMIT, (2, channels))
     angle = generator.uniform(0, 2 * np.pi)
@@ -122,7 +121,7 @@ def _gradient(generator: np.random.Generator, channels: int) -> Picture:
     return ((1 - share) * ends[0] + share * ends[1]).astype(np.uint8)
 
 
-def _shifted(layers: Picture, right: int, down: int) -> Picture:
+def _shifted(layers: ImageArray, right: int, down: int) -> ImageArray:
     moved = np.zeros_like(layers)
     rows, columns = (_overlap(shift) for shift in (down, right))
     moved[rows[0], columns[0]] = layers[rows[1], columns[1]]

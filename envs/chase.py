@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.appearance import Picture, paint_layers, sprite_palette
+from envs.appearance import paint_layers, sprite_palette
 from envs.sprite_env import SpriteEnv, given_factors
+from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import SHAPE_NAMES
 
 MAX_STEPS = 100
@@ -111,7 +112,7 @@ class SpriteChase(SpriteEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Picture, dict[str, Any]]:
+    ) -> tuple[ImageArray, dict[str, Any]]:
         """Start an episode; `options` may give its "factors", as in the infos, held-out colours included."""
         super().reset(seed=seed)
         ranges = ((0, 1), (0, 1), *((0, 1), (0, 1), (0, _COLORS - 1)) * len(self._colors))
@@ -136,7 +137,7 @@ class SpriteChase(SpriteEnv):
         self._appearance.begin(self.np_random)
         return self._observe(), self._info(success=False)
 
-    def step(self, action: Any) -> tuple[Picture, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[ImageArray, float, bool, bool, dict[str, Any]]:
         """Move the player, then all others."""
         before = self._distance(1)
         right, down = self._decode(action)
@@ -166,7 +167,7 @@ class SpriteChase(SpriteEnv):
         self._x[who] = min(max(self._x[who] + right, 0.0), 1.0)
         self._y[who] = min(max(self._y[who] + down, 0.0), 1.0)
 
-    def _observe(self) -> Picture:
+    def _observe(self) -> ImageArray:
         layers = paint_layers(
             [self._kinds[who] for who in self._order],
             [_SCALE] * len(self._order),
@@ -174,8 +175,8 @@ class SpriteChase(SpriteEnv):
             _pixels(self._x, self._order),
             _pixels(self._y, self._order),
         )
-        self._picture = self._appearance.picture(layers, self._palette)
-        return self._picture
+        self._image = self._appearance.image(layers, self._palette)
+        return self._image
 
     def _info(self, success: bool) -> dict[str, Any]:
         factors = [self._x[0], self._y[0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import envs  # noqa: F401 (registers the environments)
-from envs.appearance import Picture
 from envs.domains import DOMAINS
 from envs.scripted import scripted_action
+from sparse_repr.command_line.running import parse_options, run_command
+from sparse_repr.data.base import ImageArray
 from sparse_repr.files import atomic_path
 
 ENVIRONMENTS = ("SpriteReach", "SpriteChase", "SpritePose")
@@ -23,29 +24,29 @@ _COLUMNS, _SIDE, _GAP, _LINE = len(DOMAINS), 128, 6, 16
 _GROUND, _INK = (255, 255, 255), (60, 60, 60)
 
 
-def episode(name: str, seed: int) -> list[Picture]:
-    """Every picture, uint8 (64, 64, 3), of an episode that the scripted policy plays in the source."""
+def episode(name: str, seed: int) -> list[ImageArray]:
+    """Every image, uint8 (64, 64, 3), of an episode that the scripted policy plays in the source."""
     env = gym.make(f"SparseRepr/{name}-v0", render_mode="rgb_array", domain="source")
     _, info = env.reset(seed=seed)
-    pictures, ended = [_rendered(env)], False
+    images, ended = [_rendered(env)], False
     while not ended:
         _, _, terminated, truncated, info = env.step(scripted_action(name, info["factors"]))
-        pictures.append(_rendered(env))
+        images.append(_rendered(env))
         ended = terminated or truncated
     env.close()
-    return pictures
+    return images
 
 
-def first_picture(name: str, domain: str, seed: int) -> Picture:
-    """The picture, uint8 (64, 64, 3), with which an episode of a domain begins."""
+def first_image(name: str, domain: str, seed: int) -> ImageArray:
+    """The image, uint8 (64, 64, 3), with which an episode of a domain begins."""
     env = gym.make(f"SparseRepr/{name}-v0", render_mode="rgb_array", domain=domain)
     env.reset(seed=seed)
-    picture = _rendered(env)
+    image = _rendered(env)
     env.close()
-    return picture
+    return image
 
 
-def _rendered(env: gym.Env[Picture, object]) -> Picture:
+def _rendered(env: gym.Env[ImageArray, object]) -> ImageArray:
     return np.asarray(env.render(), dtype=np.uint8)
 
 
@@ -64,13 +65,13 @@ def sheet(name: str) -> Image.Image:
     for column, domain in enumerate(DOMAINS):
         draw.text((column * (_SIDE + _GAP) + 2, second - _LINE + 2), f'domain="{domain}"', _INK)
         for row, seed in enumerate(seeds):
-            _place(image, first_picture(name, domain, seed), column, second + row * (_SIDE + _GAP))
+            _place(image, first_image(name, domain, seed), column, second + row * (_SIDE + _GAP))
     return image
 
 
-def _place(image: Image.Image, picture: Picture, column: int, top: int) -> None:
-    large = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
-    image.paste(large, (column * (_SIDE + _GAP), top))
+def _place(sheet: Image.Image, image: ImageArray, column: int, top: int) -> None:
+    large = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+    sheet.paste(large, (column * (_SIDE + _GAP), top))
 
 
 def write_pictures(folder: Path = FOLDER) -> list[Path]:
@@ -86,12 +87,22 @@ def write_pictures(folder: Path = FOLDER) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m envs.pictures", description="Draw the pictures of envs/README.md.")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the PNG files")
-    for file in write_pictures(parser.parse_args(arguments).out):
+    return run_command(
+        lambda: parse_options(
+            draw, arguments, program="python -m envs.pictures", description="Draw the pictures of envs/README.md."
+        )
+    )
+
+
+def draw(out: Path = FOLDER) -> None:
+    """Write the pictures and tell where.
+
+    Args:
+        out: folder for the PNG files.
+    """
+    for file in write_pictures(out):
         print(f"written: {file}")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

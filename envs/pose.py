@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.appearance import Picture, sprite_palette
+from envs.appearance import sprite_palette
 from envs.sprite_env import SpriteEnv, given_factors
+from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import render_sprites
 
 MAX_STEPS = 50
@@ -111,7 +112,7 @@ class SpritePose(SpriteEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Picture, dict[str, Any]]:
+    ) -> tuple[ImageArray, dict[str, Any]]:
         """Start an episode; `options` may give its "factors", as in the infos, held-out combinations included."""
         super().reset(seed=seed)
         half = math.pi
@@ -142,7 +143,7 @@ class SpritePose(SpriteEnv):
         self._appearance.begin(self.np_random)
         return self._observe(), self._info(success=False)
 
-    def step(self, action: Any) -> tuple[Picture, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[ImageArray, float, bool, bool, dict[str, Any]]:
         """Turn and scale the sprite by one step."""
         before = self._distance()
         turn, growth = self._decode(action)
@@ -164,11 +165,11 @@ class SpritePose(SpriteEnv):
         greatest = _GREATEST_SCALE - _LEAST_SCALE
         return abs(scale_difference) / greatest + abs(orientation_difference) / (_PERIODS[self._shape] / 2)
 
-    def _observe(self) -> Picture:
+    def _observe(self) -> ImageArray:
         scales, orientations = (self._scale, self._target_scale), (self._orientation, self._target_orientation)
         sprite, ghost = render_sprites(self._shape, scales, orientations, self._x, self._y)
-        self._picture = self._appearance.picture((sprite & 1) | (ghost & 2), self._palette)
-        return self._picture
+        self._image = self._appearance.image((sprite & 1) | (ghost & 2), self._palette)
+        return self._image
 
     def _info(self, success: bool) -> dict[str, Any]:
         present = [self._shape, self._color, self._x, self._y, self._scale, self._orientation]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.appearance import Picture
 from envs.sprite_env import SpriteEnv
+from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import render_sprites
 
 MAX_STEPS = 50
@@ -100,7 +100,7 @@ class SpriteReach(SpriteEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Picture, dict[str, Any]]:
+    ) -> tuple[ImageArray, dict[str, Any]]:
         """Draw a new sprite.
 
         `options` may fix "shape" (0..2), "scale" (0.5..1) and "orientation" (radians); an orientation that is given may
@@ -122,7 +122,7 @@ class SpriteReach(SpriteEnv):
         self._appearance.begin(self.np_random)
         return self._observe(), self._info(success=False)
 
-    def step(self, action: Any) -> tuple[Picture, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[ImageArray, float, bool, bool, dict[str, Any]]:
         """Move the sprite by one step."""
         right, down = self._decode(action)
         before = self._distances()
@@ -136,11 +136,11 @@ class SpriteReach(SpriteEnv):
     def _distances(self) -> list[float]:
         return [math.hypot(self._x - x, self._y - y) for x, y in _CORNERS]
 
-    def _observe(self) -> Picture:
+    def _observe(self) -> ImageArray:
         image = render_sprites(self._shape, self._scale, self._orientation, self._x, self._y)[0]
         # white on black is what the renderer gives
-        self._picture = image[..., None] if self.domain.plain else self._appearance.picture(image & 1, self._palette)
-        return self._picture
+        self._image = image[..., None] if self.domain.plain else self._appearance.image(image & 1, self._palette)
+        return self._image
 
     def _info(self, success: bool) -> dict[str, Any]:
         factors = np.array([self._shape, self._scale, self._orientation, self._x, self._y], np.float32)

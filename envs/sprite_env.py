@@ -8,14 +8,15 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from envs.appearance import Appearance, Picture
+from envs.appearance import Appearance
 from envs.domains import find_domain
+from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import FIELD_PIXELS, IMAGE_SIZE
 
 _DIRECTIONS = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
 
 
-class SpriteEnv(gym.Env[Picture, Any]):
+class SpriteEnv(gym.Env[ImageArray, Any]):
     """A 64x64 picture, two numbers as action (or five discrete ones), ground-truth factors in the infos."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (an instance variable in gym.Env)
@@ -50,13 +51,13 @@ class SpriteEnv(gym.Env[Picture, Any]):
         )
         self._discrete = discrete
         self._appearance = Appearance(self.domain, channels)
-        self._picture = np.zeros(self.observation_space.shape or (), np.uint8)
+        self._image = np.zeros(self.observation_space.shape or (), np.uint8)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The present picture as RGB, uint8 (64, 64, 3); None without a render mode."""
         if self.render_mode is None:
             return None
-        return np.repeat(self._picture, 3, axis=2) if self._picture.shape[2] == 1 else self._picture.copy()
+        return np.repeat(self._image, 3, axis=2) if self._image.shape[2] == 1 else self._image.copy()
 
     def _decode(self, action: Any) -> tuple[float, float]:
         """Both numbers of an action, in -1..1."""

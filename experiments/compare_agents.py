@@ -16,16 +16,16 @@ from typing import Literal
 
 from experiments.agents.arms import ARMS, TASKS
 from experiments.agents.budget import budget_as_markdown, measure_budget
-from experiments.agents.cells import SCALES, agent_cells, encoder_cells
+from experiments.agents.cells import AGENT_SCALES, agent_cells, encoder_cells
 from experiments.agents.encoders import ENCODER_CELLS, record_frames
 from experiments.agents.ends import play_again
 from experiments.agents.files import publish_study
 from experiments.agents.films import draw_films
 from experiments.agents.report import publish_agent_report, write_agent_report
 from experiments.agents.training import AGENT_CELLS
-from experiments.study.command import check_means, names, run_command
+from experiments.study.command import check_requirements, run_study_command, split_names
 from experiments.study.procedure import check_cells
-from experiments.study.running import Agenda, Seldom, run_study
+from experiments.study.running import Agenda, Throttled, run_study
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.devices import available_cores
 from sparse_repr.files import write_bytes, write_json
@@ -77,9 +77,9 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         require_sensible(self)
-        for task in names(self.task):
+        for task in split_names(self.task):
             lookup(TASKS, task, "task")
-        for arm in names(self.arm):
+        for arm in split_names(self.arm):
             lookup(ARMS, arm, "arm")
         if self.seeds:
             parse_seeds(self.seeds)
@@ -105,7 +105,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     Raises:
         TrainingInterrupted, ValueError, OSError, ImportError: as `run_study` and `check_cells`.
     """
-    out, scale = config.folder(), SCALES[config.scale]
+    out, scale = config.folder(), AGENT_SCALES[config.scale]
     report = functools.partial(write_agent_report, out, config.scale, command)
     if config.report:
         print(f"report: {report()}")
@@ -119,9 +119,9 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     agents = agent_cells(
         scale,
         out,
-        algorithms=names(config.algorithm),
-        tasks=names(config.task),
-        arms=names(config.arm),
+        algorithms=split_names(config.algorithm),
+        tasks=split_names(config.task),
+        arms=split_names(config.arm),
         seeds=parse_seeds(config.seeds) if config.seeds else (),
         threads=config.threads,
     )
@@ -133,7 +133,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
             print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
         return {}
     encoders = encoder_cells(scale, agents, out, threads=config.threads)
-    check_means(config.scale, scale.device, [cell.training for cell in encoders if cell.training is not None])
+    check_requirements(config.scale, scale.device, [cell.training for cell in encoders if cell.training is not None])
     if config.budget:
         budget = {"command": command, "scale": config.scale, **measure_budget(scale, agents, config.process_count())}
         path = Path(config.results) / f"budget-{config.scale}.json"
@@ -151,7 +151,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     ready = [
         cell for cell in agents if cell.encoder_folder is None or str(cell.encoder_folder) not in training.failures
     ]
-    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=Seldom(report))
+    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=Throttled(report))
     run_study(learning, out, processes=config.process_count())
     print(f"report: {report()}")
     return {**training.failures, **learning.failures}
@@ -159,7 +159,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return run_command("python -m experiments.compare_agents", __doc__, CompareConfig, run, arguments)
+    return run_study_command("python -m experiments.compare_agents", __doc__, CompareConfig, run, arguments)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from experiments.film.recording import KeepPicture, film_agent
+from experiments.film.recording import KeepFrames, film_agent
 from experiments.film.views import see_codes
 from experiments.measure.machine import machine_facts
 from rl import make_latent_vec_env, save_agent
@@ -145,7 +145,7 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
             seed=config.seed,
             n_stack=config.n_stack,
             code_scaling=config.code_scaling,
-            wrapper_class=KeepPicture,
+            wrapper_class=KeepFrames,
         )
         model = PPO("MlpPolicy", venv, n_steps=128, device="cpu", seed=config.seed)
         before = _reward_per_step(venv, model, config.film_steps)

@@ -14,6 +14,7 @@ from experiments.pages.committed import ROOT, markdown_table, read_results
 from experiments.pages.report import replace_between
 from experiments.paper.pages import TABLES as PAPER_TABLES
 from experiments.paper.pages import paper_table
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.files import write_bytes
 
 
@@ -164,12 +165,17 @@ def fill(path: Path) -> str:
     return page
 
 
-def main() -> int:
-    """Rewrite the pages; returns the exit code."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    program = "python -m experiments.readme_tables"
+    return run_command(lambda: parse_options(write_pages, arguments, program=program, description=__doc__))
+
+
+def write_pages() -> None:
+    """Rewrite the pages and tell which."""
     for path in PAGES:
         write_bytes(path, fill(path).encode())
         print(path)
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.paper.budget import as_markdown, measure_budget, write_budget
-from experiments.paper.cells import PARTS, SCALES, Cell, datasets_of, paper_cells, present_or_stand_in
+from experiments.paper.cells import PAPER_SCALES, PARTS, Cell, datasets_of, paper_cells, present_or_stand_in
 from experiments.paper.published import publish
 from experiments.paper.report import publish_figures, write_study_report
 from experiments.paper.runs import PAPER_CELLS
 from experiments.paper.sweep import fresh_cells, sweep_cells
-from experiments.study.command import check_means, names, run_command
+from experiments.study.command import check_requirements, run_study_command, split_names
 from experiments.study.ray_cluster import run_study_on_ray
-from experiments.study.running import Agenda, Seldom, run_study
+from experiments.study.running import Agenda, Throttled, run_study
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.devices import available_cores
 from sparse_repr.pretrain.variations import parse_seeds
@@ -71,7 +71,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         require_sensible(self)
-        for part in names(self.only):
+        for part in split_names(self.only):
             lookup({**PARTS, **dict.fromkeys(_SWEEP, "")}, part, "table or figure")
         if self.seeds:
             parse_seeds(self.seeds)
@@ -96,18 +96,18 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     Raises:
         ValueError: an unknown name, or the cells of `fresh` are asked for before a family of the sweep is finished.
     """
-    scale, out, parts = SCALES[config.scale], config.folder(), names(config.only)
+    scale, out, parts = PAPER_SCALES[config.scale], config.folder(), split_names(config.only)
     cells: list[Cell] = []
     of_paper = [part for part in parts if part not in _SWEEP]
     if of_paper or not parts:
-        datasets: Sequence[str] = names(config.dataset)
+        datasets: Sequence[str] = split_names(config.dataset)
         if not datasets:
             datasets = [present_or_stand_in(dataset) for dataset in datasets_of(of_paper or tuple(PARTS))]
         cells += paper_cells(
             scale,
             out,
             datasets=datasets,
-            methods=names(config.method),
+            methods=split_names(config.method),
             seeds=parse_seeds(config.seeds) if config.seeds else (),
             threads=config.threads,
         )
@@ -128,16 +128,16 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         _show(config, command)
         return {}
     cells = cells_of(config)
-    check_means(config.scale, SCALES[config.scale].device, [cell.training for cell in cells])
+    check_requirements(config.scale, PAPER_SCALES[config.scale].device, [cell.training for cell in cells])
     if config.budget:
         budget = {"command": command, "scale": config.scale, **measure_budget(cells, config.process_count())}
-        path = Path(config.results) / f"{'-'.join(('budget', config.scale, *names(config.only)))}.json"
+        path = Path(config.results) / f"{'-'.join(('budget', config.scale, *split_names(config.only)))}.json"
         write_budget(budget, path)
         print(as_markdown(budget))
         return {}
-    on_gpu = SCALES[config.scale].device == "cuda"
+    on_gpu = PAPER_SCALES[config.scale].device == "cuda"
     report = functools.partial(write_study_report, config.folder(), config.scale, command, threads=config.threads)
-    agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=Seldom(report))
+    agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=Throttled(report))
     if config.ray is None:
         run_study(agenda, config.folder(), processes=config.process_count())
     else:
@@ -169,7 +169,7 @@ def _show(config: StudyConfig, command: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return run_command("python -m experiments.reproduce_paper", __doc__, StudyConfig, run, arguments)
+    return run_study_command("python -m experiments.reproduce_paper", __doc__, StudyConfig, run, arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from rl.code_scaling import CodeScaling, Scaling
+from rl.code_features import CodeFeatures
+from rl.code_scaling import Scaling
 from rl.normalization import Normalization
 from sparse_repr import FrozenEncoder
 from sparse_repr.artefact import canonical_json
@@ -94,9 +95,11 @@ class AgentArchive:
                 f"{encoder!r}: the file was put together from two; save the agent again"
             )
         wrapper = header["wrapper"]
+        size = 0  # of the codes that the wrapper shows
         if wrapper is not None:
+            shown = {name: wrapper[name] for name in ("code_scaling", "include_log_variance")}
             try:
-                CodeScaling(encoder, wrapper["code_scaling"])
+                size = wrapper["n_stack"] * CodeFeatures(encoder, **shown).width
             except ValueError as error:
                 raise ValueError(f"{path}, {_HEADER}: {error}") from error
         normalization = None
@@ -106,7 +109,6 @@ class AgentArchive:
             origin = f"{path}, {_STATISTICS}"
             normalization = Normalization.from_bytes(header["normalization"], members[_STATISTICS], origin)
             if wrapper is not None:
-                size = encoder.code_size * wrapper["n_stack"] * (2 if wrapper["include_log_variance"] else 1)
                 normalization.require_codes(size, wrapper["image_keys"], origin)
         elif _STATISTICS in members:
             raise ValueError(f"{path}: expected no {_STATISTICS}, as {_HEADER} says, found one; {_REMEDY}")

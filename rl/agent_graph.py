@@ -17,7 +17,6 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeI
 from torch import Tensor, nn
 
 from rl.agents import codes_wrapping
-from rl.code_scaling import CodeScaling
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.observation import LatentObservation, VecLatentObservation
@@ -122,15 +121,11 @@ class _Codes(nn.Module):
 
     def __init__(self, encoder: FrozenEncoder, options: LatentOptions) -> None:
         super().__init__()
-        self._encoder, self._options = encoder, options
-        self._scaling = CodeScaling(encoder, options.code_scaling)
+        self._encoder, self._n_stack, self._features = encoder, options.n_stack, options.features(encoder)
 
     def forward(self, images: Tensor) -> Tensor:
-        frames = images if self._options.n_stack == 1 else images.flatten(0, 1)
-        mean, log_variance = self._encoder.posterior(frames)
-        codes = self._scaling.torch(mean)
-        features = torch.cat([codes, log_variance], dim=1) if self._options.include_log_variance else codes
-        return features.reshape(images.shape[0], -1)
+        frames = images if self._n_stack == 1 else images.flatten(0, 1)
+        return self._features.torch(*self._encoder.posterior(frames)).reshape(images.shape[0], -1)
 
 
 class _Normalisation(nn.Module):

@@ -29,7 +29,7 @@ from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
-from rl.spaces import is_picture
+from rl.spaces import is_image_space
 from sparse_repr import FrozenEncoder
 
 
@@ -234,5 +234,5 @@ def _policy_with(archive: AgentArchive) -> dict[str, Any]:
     if isinstance(seen, gym.spaces.Dict):
         # agents of earlier versions were not asked which pictures are features as they are
         named = extractor.get("image_keys") or ()
-        replaced["raw_keys"] = [key for key, space in seen.items() if key not in named and is_picture(space)]
+        replaced["raw_keys"] = [key for key, space in seen.items() if key not in named and is_image_space(space)]
     return {"policy_kwargs": {**policy, "features_extractor_kwargs": replaced}}

@@ -140,12 +140,13 @@ def _found_in(venv: VecEnv, kind: type[gym.Wrapper[Any, Any, Any, Any]]) -> type
     return f"a wrapper in {venv.env_method('__str__', indices=0)[0]}"
 
 
-def _refusal(found: type | str, asker: str, inner: str) -> str:
+def _refusal(found: type | str, wrapper: str, inner: str) -> str:
     name = found if isinstance(found, str) else found.__name__
     remedy = "to change codes use n_stack, code_scaling or VecNormalize, as in make_latent_vec_env, instead"
     if isinstance(found, str) or not (refused_inside(found) or issubclass(found, _CODES)):
         given = "It" if isinstance(found, str) else found.__name__
-        remedy = f"if it works on pictures, actions or rewards, put it inside, {asker}({given}({inner}), ...); {remedy}"
+        inside = f"{wrapper}({given}({inner}), ...)"
+        remedy = f"if it works on pictures, actions or rewards, put it inside, {inside}; {remedy}"
     return (
         f"{name} is around the codes and not known to leave observations and actions as they are, and an agent's file "
         f"cannot hold it: {remedy}"

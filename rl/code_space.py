@@ -8,6 +8,7 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 
+from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
 from sparse_repr import FrozenEncoder
 
@@ -29,8 +30,8 @@ class CodeSpace(gym.spaces.Box):
         include_log_variance: bool = False,
     ) -> None:
         """The space of what the wrappers show with these options: F = n_stack * D, twice that with log-variances."""
-        width = encoder.code_size * (2 if include_log_variance else 1) * n_stack
-        super().__init__(-np.inf, np.inf, (width,), np.float32)
+        features = CodeFeatures(encoder, code_scaling=code_scaling, include_log_variance=include_log_variance)
+        super().__init__(-np.inf, np.inf, (n_stack * features.width,), np.float32)
         self.made_by = {
             "encoder": encoder.fingerprint,
             "n_stack": n_stack,

@@ -12,9 +12,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from rl.code_cache import CodeCache
-from rl.code_scaling import CodeScaling, Scaling
+from rl.code_features import CodeFeatures
+from rl.code_scaling import Scaling
 from rl.image_input import ImageInput
-from rl.spaces import ALONE, as_encoder, image_spaces, is_picture
+from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, is_image_space
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -91,15 +92,15 @@ class LatentExtractor(BaseFeaturesExtractor):
         named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else {}
         others = {key: space for key, space in named.items() if key not in images}
         _require_named(others, image_keys, raw_keys)
-        width = len(inputs) * n_stack * frozen.code_size * (2 if include_log_variance else 1)
+        features = CodeFeatures(frozen, code_scaling=code_scaling, include_log_variance=include_log_variance)
+        width = len(inputs) * n_stack * features.width
         width += sum(gym.spaces.utils.flatdim(space) for space in others.values())
         super().__init__(observation_space, features_dim=trunk[-1] if trunk else width)
         # In a tuple, so that no torch container or SB3 helper ever mistakes it for a part of the module.
         self._held = (frozen,)
         self._inputs = inputs
         self._others = list(others)
-        self._scaling = CodeScaling(frozen, code_scaling)
-        self._include_log_variance = include_log_variance
+        self._features = features
         self._cache = CodeCache(self._frozen_features, cache_frames) if cache_frames else None
         self._verified = False
         self.trainable_encoder = TrainableEncoder(frozen, encoder_lr_multiplier) if trainable else None
@@ -118,7 +119,7 @@ class LatentExtractor(BaseFeaturesExtractor):
             self.encoder.verify()
             self._verified = True
         if isinstance(observations, Tensor):
-            return self.trunk(self._image_features(self._inputs[ALONE], observations))
+            return self.trunk(self._image_features(self._inputs[PLAIN_IMAGE], observations))
         parts = [self._image_features(images, observations[key]) for key, images in self._inputs.items()]
         parts += [observations[key].flatten(1).to(parts[0].dtype) for key in self._others]
         return self.trunk(torch.cat(parts, dim=1))
@@ -127,24 +128,20 @@ class LatentExtractor(BaseFeaturesExtractor):
         """Images of one space, (B, ...) -> (B, n_stack * D [* 2])."""
         frames = images.frames(observations)
         if self.trainable_encoder is not None:
-            features = self._scaled(*self.trainable_encoder(frames))
+            features = self._features.torch(*self.trainable_encoder(frames))
         elif self._cache is not None and frames.device.type == "cpu" and not torch.compiler.is_exporting():
             features = self._cache(frames)
         else:
             features = self._frozen_features(frames)
         if observations.is_floating_point():
             features = features.to(observations.dtype)
-        parts = 2 if self._include_log_variance else 1
         # (B * n_stack, 1 or 2, D) -> means of all frames, then their log-variances
-        split = features.reshape(observations.shape[0], images.n_stack, parts, self.encoder.code_size)
+        shape = (observations.shape[0], images.n_stack, self._features.parts, self.encoder.code_size)
+        split = features.reshape(shape)
         return split.transpose(1, 2).flatten(1)
 
     def _frozen_features(self, frames: Tensor) -> Tensor:
-        return self._scaled(*self.encoder.posterior(frames))
-
-    def _scaled(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        codes = self._scaling.torch(mean)
-        return torch.cat((codes, log_variance), dim=1) if self._include_log_variance else codes
+        return self._features.torch(*self.encoder.posterior(frames))
 
     def apply(self: Self, fn: Callable[[nn.Module], None]) -> Self:
         """`nn.Module.apply` on everything but the pretrained layers.
@@ -207,7 +204,7 @@ def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | 
             f"{raw_keys!r}"
         )
     for key, space in others.items():
-        if key not in raw_keys and is_picture(space):
+        if key not in raw_keys and is_image_space(space):
             encoded, raw = [*(image_keys or ()), key], [*raw_keys, key]
             before = (
                 f"custom_objects={{'policy_kwargs': {{..., 'features_extractor_kwargs': {{..., 'raw_keys': {raw}}}}}}}"
@@ -221,7 +218,7 @@ def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | 
 
 
 def _name_of(key: str) -> str:
-    return "the observation" if key == ALONE else f"observation {key!r}"
+    return "the observation" if key == PLAIN_IMAGE else f"observation {key!r}"
 
 
 def _dense_layers(width: int, sizes: Sequence[int]) -> nn.Sequential:

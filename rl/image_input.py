@@ -56,17 +56,17 @@ class ImageInput:
 
         Raises:
             ValueError: the values contradict the expected range; the message says what to do. Checked until a batch
-                shows that they fit: a black picture fits every range.
+                shows that they fit: a black image fits every range.
         """
-        pictures = self._pictures(observations)
+        images = self._unscaled(observations)
         if not (self._range.settled or torch.compiler.is_exporting()):
-            self._range.see(pictures)
+            self._range.see(images)
         if self._order is None:
-            return pictures
-        split = pictures.reshape(pictures.shape[0], *self._order[0])
+            return images
+        split = images.reshape(images.shape[0], *self._order[0])
         return split.permute(0, *self._order[1]).reshape(-1, *self._frame_shape)
 
-    def _pictures(self, observations: Tensor) -> Tensor:
+    def _unscaled(self, observations: Tensor) -> Tensor:
         if observations.dtype == torch.uint8 and not self._scaled:
             return observations
         # an exported graph cannot ask its values

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rl.code_scaling import CodeScaling, Scaling
+from rl.code_features import CodeFeatures
+from rl.code_scaling import Scaling
 from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
-from rl.spaces import ALONE, as_encoder, frame_shape, image_spaces, require_uint8_images
+from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -66,6 +67,10 @@ class LatentOptions:
         """Those of the arguments that decide what the codes are; two agents can share codes if these are equal."""
         return {name: value for name, value in self.arguments().items() if name not in ("keep_image", "device")}
 
+    def features(self, encoder: FrozenEncoder) -> CodeFeatures:
+        """What is shown of each posterior of this encoder."""
+        return CodeFeatures(encoder, code_scaling=self.code_scaling, include_log_variance=self.include_log_variance)
+
     def code_space(self, encoder: FrozenEncoder) -> CodeSpace:
         """The space of one image's codes."""
         return CodeSpace(
@@ -87,7 +92,7 @@ class LatentEncoding:
         space: gym.Space[Any],
         encoder: FrozenEncoder | str | os.PathLike[str],
         options: LatentOptions,
-        asker: str,
+        wrapper: str,
     ) -> None:
         """Check the space of one environment's observations against the encoder.
 
@@ -95,7 +100,7 @@ class LatentEncoding:
             space: of one environment.
             encoder: a frozen encoder, a run folder or an artefact file.
             options: how observations become codes.
-            asker: the wrapper's name, for messages.
+            wrapper: the wrapper's name, for messages.
 
         Raises:
             TypeError, ValueError: the space is not what the encoder takes; the message says what to do.
@@ -104,17 +109,17 @@ class LatentEncoding:
         warn_if_collapsed(self.encoder, stacklevel=3)
         self.options = options
         self._device = resolve_device(options.device)
-        self._scaling = CodeScaling(self.encoder, options.code_scaling)
+        self._features = options.features(self.encoder)
         self._stack = CodeStack(options.n_stack)
-        self._asker = asker
+        self._wrapper = wrapper
         codes = options.code_space(self.encoder)
         self.space: gym.Space[Any]
         """Of one environment's encoded observations."""
-        images = image_spaces(space, options.image_keys, asker)
+        images = image_spaces(space, options.image_keys, wrapper)
         self._keys = tuple(images)
         self._doubted = set(images)
         self._named = isinstance(space, gym.spaces.Dict)
-        self._names = {key: f"{asker}: observation {key!r}" if self._named else asker for key in images}
+        self._names = {key: f"{wrapper}: observation {key!r}" if self._named else wrapper for key in images}
         for key, part in images.items():
             require_uint8_images(part, self.encoder, self._names[key], n_stack=options.n_stack, in_dict=self._named)
         self._shapes = {key: part.shape or () for key, part in images.items()}
@@ -131,7 +136,7 @@ class LatentEncoding:
         Copies: environments may draw the next picture into the same array.
         """
         parts = {key: np.array(part if row is None else part[row]) for key, part in self._images(observation).items()}
-        return parts if self._named else parts[ALONE]
+        return parts if self._named else parts[PLAIN_IMAGE]
 
     def trust_finals(self) -> None:
         """Take final pictures for what they are, also where they equal the next episode's first one."""
@@ -195,7 +200,7 @@ class LatentEncoding:
             return
         self._doubted.clear()
         warnings.warn(
-            f"{self._asker}: the last picture of an episode equals the first one of the next episode bit for bit. An "
+            f"{self._wrapper}: the last picture of an episode equals the first one of the next episode bit for bit. An "
             "environment that draws into one array overwrites its last picture at reset, and agents then bootstrap on "
             "the code of the wrong one: return copies, wrap each environment in rl.CopiedObservation or use "
             "make_latent_vec_env, which does. If the two pictures are indeed the same, ignore this",
@@ -203,7 +208,7 @@ class LatentEncoding:
         )
 
     def _images(self, observations: Any) -> Images:
-        parts = {key: observations[key] for key in self._keys} if self._named else {ALONE: observations}
+        parts = {key: observations[key] for key in self._keys} if self._named else {PLAIN_IMAGE: observations}
         return {key: self._image(key, part) for key, part in parts.items()}
 
     def _image(self, key: str, observed: Any) -> npt.NDArray[np.uint8]:
@@ -219,7 +224,7 @@ class LatentEncoding:
     def _replaced(self, observations: Any, codes: CodesByKey, *, copied: bool = False) -> Any:
         """With `copied`, what passes through cannot be overwritten by the environment while an agent holds it."""
         if not self._named:
-            return codes[ALONE]
+            return codes[PLAIN_IMAGE]
         return {
             key: codes[key] if key in codes else copy.deepcopy(part) if copied else part
             for key, part in observations.items()
@@ -231,16 +236,15 @@ class LatentEncoding:
             self._ranges[key].see(batch)
         batches = list(images.values())
         if len(batches) > 1 and len({batch.shape for batch in batches}) == 1:
-            features = np.split(self._features(np.concatenate(batches)), len(batches))
+            features = np.split(self._features_of(np.concatenate(batches)), len(batches))
         else:
-            features = [self._features(batch) for batch in batches]
+            features = [self._features_of(batch) for batch in batches]
         return dict(zip(images, features, strict=True))
 
-    def _features(self, images: npt.NDArray[np.uint8]) -> Codes:
+    def _features_of(self, images: npt.NDArray[np.uint8]) -> Codes:
         if self._device.type == "cpu":
             mean, log_variance = self.encoder.posterior(images)
         else:
             on_device = self.encoder.posterior(torch.as_tensor(images, device=self._device))
             mean, log_variance = (part.cpu().numpy() for part in on_device)
-        codes = self._scaling.numpy(mean)
-        return np.concatenate([codes, log_variance], axis=1) if self.options.include_log_variance else codes
+        return self._features.numpy(mean, log_variance)

@@ -15,14 +15,14 @@ IMAGES_TO_TELL = 1_000
 class PixelRange:
     """Looks at images until one shows that they are in 0..255, and warns once where none of many does."""
 
-    def __init__(self, asker: str, remedy: str) -> None:
+    def __init__(self, owner: str, remedy: str) -> None:
         """Start without an opinion.
 
         Args:
-            asker: whose images they are, for the message.
+            owner: whose images they are, for the message.
             remedy: what to do where they are in 0..1, for the message.
         """
-        self._asker, self._remedy = asker, remedy
+        self._owner, self._remedy = owner, remedy
         self._seen = self._brightest = 0
         self.settled = False
         """Whether there is nothing left to find out."""
@@ -36,7 +36,7 @@ class PixelRange:
         self.settled = self._brightest > 1 or self._seen >= IMAGES_TO_TELL
         if self._brightest <= 1 and self.settled:
             warnings.warn(
-                f"{self._asker}: the brightest pixel of {self._seen:,} images is {self._brightest}, where white is "
+                f"{self._owner}: the brightest pixel of {self._seen:,} images is {self._brightest}, where white is "
                 f"255: they seem to be in 0..1, and all their codes are those of black pictures; {self._remedy}",
                 stacklevel=2,
             )

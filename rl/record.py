@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import importlib
 import json
 import os
-import signal
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import gymnasium as gym
 import h5py
 import numpy as np
 import numpy.typing as npt
-import tyro
 from tqdm import tqdm
 
 from rl.episodes import Moment, Players, Policy, close_players, make_players
+from rl.record_config import RecordConfig, import_policy
 from rl.recorded_images import DARK, check_bounds, factor_values, images_of
 from rl.recording import (
-    Factors,
+    RecordedFactors,
     Recording,
     compare_settings,
     create_recording,
@@ -33,81 +30,26 @@ from rl.recording import (
     progress_path,
     recording_lock,
 )
-from sparse_repr.command_line.interruption import stop_on_signal
-from sparse_repr.command_line.running import parse_options
+from sparse_repr.command_line.interruption import CommandInterrupted, stop_on_signal
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.files import require_space
 from sparse_repr.files.json_reader import parse_json
 
 # Between two moments at which a killed recording can be continued: what is done again then.
 _SAVE_S = 5.0
-_MOST = {"frames": 10**12, "every": 10**9, "envs": 10**4, "seed": 2**63 - 1}
 
 
-class RecordingInterrupted(KeyboardInterrupt):
+class RecordingInterrupted(CommandInterrupted):
     """A signal stopped a recording; what it had is saved, and `resume` continues it."""
 
-    def __init__(self, path: Path, frames: int, signal_number: int) -> None:
-        super().__init__(f"stopped after {frames} frames; they are in {path}")
-        self.signal_number = signal_number
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordConfig:
-    """What to record."""
-
-    env: Annotated[str, tyro.conf.Positional]
-    """Environment id; MODULE:ID imports MODULE first, e.g. envs:SparseRepr/SpriteReach-v0."""
-    out: str
-    """HDF5 file to write; pretrain on it with --dataset h5 --data-path FILE."""
-    frames: int = 10_000
-    """Number of frames."""
-    every: int = 1
-    """Record one of so many steps of each environment: neighbouring frames show nearly the same, and a score of codes
-    on them counts the same picture many times."""
-    envs: int = 8
-    """Environments stepped together."""
-    parallel: bool = False
-    """Step each environment in a process of its own: worth it where one step takes milliseconds."""
-    render: bool = False
-    """Record render() frames (render_mode rgb_array) instead of observations."""
-    key: str | None = None
-    """Which entry of a Dict observation is the picture."""
-    env_kwargs: str | None = None
-    """Keyword arguments of the environment as a JSON object, e.g. '{"domain": "source"}'."""
-    policy: str | None = None
-    """MODULE:FUNCTION that turns batched observations into batched actions; by default actions are random."""
-    seed: int = 0
-    """Seed of the environments and of the random actions."""
-    resume: bool = False
-    """Continue an interrupted recording as if nothing had happened; where there is none, start one."""
-    overwrite: bool = False
-    """Replace an existing file, or an interrupted recording."""
-    progress: bool = True
-    """Show a progress bar."""
-
-    def __post_init__(self) -> None:
-        for name, most in _MOST.items():
-            value, least = getattr(self, name), 0 if name == "seed" else 1
-            if type(value) is not int or not least <= value <= most:
-                raise ValueError(f"{name} needs a whole number in {least}..{most}, got {value!r}")
-        if not Path(self.out).name or Path(self.out).is_dir():
-            raise ValueError(f"out needs the name of a file, got {self.out!r}; for example frames.h5")
-        if self.resume and self.overwrite:
-            raise ValueError("resume keeps the frames recorded so far and overwrite drops them: give one of the two")
-        if self.render and self.key is not None:
-            raise ValueError("render records what the environment draws and key a part of what it observes: give one")
-        _keyword_arguments(self)
-
-
-def _keyword_arguments(config: RecordConfig) -> dict[str, Any]:
-    if config.env_kwargs is None:
-        return {}
-    try:
-        return dict(parse_json(config.env_kwargs, "it", remedy="quote it for the shell"))
-    except ValueError as error:
-        raise ValueError(
-            f'env_kwargs needs a JSON object such as {{"domain": "source"}}, got {config.env_kwargs[:60]!r} ({error})'
-        ) from error
+    def __init__(self, path: Path, frames: int, signal_number: int, *, overwriting: bool = False) -> None:
+        """With `overwriting`, the command asked for what `resume` would contradict."""
+        what = "--resume in place of --overwrite" if overwriting else "--resume"
+        super().__init__(
+            signal_number,
+            f"stopped after {frames} frames; they are in {path}",
+            advice=f"the same command plus {what} continues",
+        )
 
 
 def record(config: RecordConfig, policy: Policy | None = None) -> Path:
@@ -139,15 +81,13 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
     with stop_on_signal() as signals, contextlib.ExitStack() as stack:
         if _is_finished(config, out):
             return out
-        act = policy or _import_policy(config.policy)
+        act = policy or (import_policy(config.policy) if config.policy is not None else None)
         recording = None
         continued = config.resume and os.path.lexists(partial_path(out))
         if continued:
             stack.enter_context(recording_lock(out))
-            recording = open_recording(out, _settings(config), frames=config.frames, environments=config.envs)
-        # not passed unless asked for: some environments do not take it
-        options = {**_keyword_arguments(config), **({"render_mode": "rgb_array"} if config.render else {})}
-        venv = make_players(config.env, config.envs, parallel=config.parallel, options=options)
+            recording = open_recording(out, config.settings(), frames=config.frames, environments=config.envs)
+        venv = make_players(config.env, config.envs, parallel=config.parallel, options=config.env_arguments())
         broken = finished = False
         try:
             check_bounds(config, venv)
@@ -173,7 +113,9 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
             if recording is not None:
                 recording.close()
         if not finished and recording is not None:
-            raise RecordingInterrupted(partial_path(out), recording.moment.frames, signals[0])
+            raise RecordingInterrupted(
+                partial_path(out), recording.moment.frames, signals[0], overwriting=config.overwrite
+            )
     return out
 
 
@@ -193,47 +135,30 @@ def _is_finished(config: RecordConfig, out: Path) -> bool:
             found = parse_json(file.attrs["settings"], "settings")
     except Exception as error:  # h5py raises nearly any type on a damaged file
         raise FileExistsError(f"{out} exists, and is no recording; give --overwrite, or another --out") from error
-    compare_settings(out, found, _settings(config))
+    compare_settings(out, found, config.settings())
     progress_path(out).unlink(missing_ok=True)
     return True
 
 
-def _import_policy(name: str | None) -> Policy | None:
-    if name is None:
-        return None
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # importing runs the user's code
-        raise ValueError(f"policy needs MODULE:FUNCTION that can be imported, got {name!r} ({error})") from error
-    if not callable(found):
-        raise ValueError(f"policy needs a function (observations -> actions), {name!r} is {type(found).__name__}")
-    return found
-
-
-def _settings(config: RecordConfig) -> dict[str, Any]:
-    """What must be the same for a recording to be continued."""
-    kept = ["env", "frames", "render", "key", "policy", "seed"]
-    # left out where it is not given: recordings of earlier versions can be continued
-    kept += ["env_kwargs"] * (config.env_kwargs is not None) + ["every"] * (config.every != 1)
-    return {name: getattr(config, name) for name in kept}
-
-
-def _first_images(config: RecordConfig, players: Players, out: Path) -> tuple[npt.NDArray[np.uint8], Factors | None]:
-    """The pictures at the start and what is recorded beside them, after the check that there is room for all."""
+def _first_images(
+    config: RecordConfig, players: Players, out: Path
+) -> tuple[npt.NDArray[np.uint8], RecordedFactors | None]:
+    """The images at the start and what is recorded beside them, after the check that there is room for all."""
     images = images_of(config, players.venv, players.observations)
     declared = players.venv.call("declared_factors")[0]
-    factors = Factors(*declared) if declared is not None and "factors" in players.infos else None
+    factors = RecordedFactors(*declared) if declared is not None and "factors" in players.infos else None
     needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
     require_space(out.parent, int(1.05 * config.frames * needed), "the recording")
     return images, factors
 
 
-def _begin(config: RecordConfig, out: Path, images: npt.NDArray[np.uint8], factors: Factors | None) -> Recording:
+def _begin(
+    config: RecordConfig, out: Path, images: npt.NDArray[np.uint8], factors: RecordedFactors | None
+) -> Recording:
     return create_recording(
         out,
         shape=(config.frames, *images.shape[1:]),
-        attributes={"environment": config.env, "settings": json.dumps(_settings(config), sort_keys=True)},
+        attributes={"environment": config.env, "settings": json.dumps(config.settings(), sort_keys=True)},
         factors=factors,
         moment=Moment.at_start(config.envs),
     )
@@ -297,34 +222,20 @@ def _fill(config: RecordConfig, players: Players, recording: Recording, signals:
             saved = time.monotonic()
 
 
-def _options(arguments: list[str] | None) -> RecordConfig:
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    return run_command(lambda: _as_asked(arguments), refused=(TypeError, ImportError, gym.error.Error))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
     description = (
         "Record frames of an image environment under a random (or your) policy into an HDF5 file. Ctrl-C keeps the "
         "frames so far; the same command plus --resume continues."
     )
-    return parse_options(RecordConfig, arguments, program="python -m rl.record", description=description)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    try:
-        config = _options(arguments)
-        out = record(config)
-    except RecordingInterrupted as stopped:
-        advice = "--resume in place of --overwrite" if config.overwrite else "--resume"
-        return _end(f"{stopped}; the same command plus {advice} continues", 128 + stopped.signal_number)
-    except KeyboardInterrupt:
-        return _end("stopped; the same command plus --resume goes on", 128 + signal.SIGINT)
-    except (ValueError, TypeError, OSError, ImportError, gym.error.Error) as error:
-        return _end(f"error: {error}", 2)
+    config = parse_options(RecordConfig, arguments, program="python -m rl.record", description=description)
+    out = record(config)
     print(f"recorded: {out}")
     print(f"next:     python -m sparse_repr.pretrain --dataset h5 --data-path {out}")
-    return 0
-
-
-def _end(line: str, code: int) -> int:
-    print(" ".join(line.split()), file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from rl.episodes import VectorEnv
-
-if TYPE_CHECKING:
-    from rl.record import RecordConfig
+from rl.record_config import RecordConfig
 
 DARK = 16
 """Brightest pixel of images that are black to everyone: values 0..1 or classes that were never stretched to 0..255."""

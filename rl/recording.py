@@ -28,7 +28,7 @@ _PROGRESS: Shape = {
 }
 
 
-class Factors:
+class RecordedFactors:
     """What is recorded beside the pictures: names, and the edges of the bins of each where they are declared."""
 
     def __init__(self, names: list[str], edges: list[npt.NDArray[np.float64]]) -> None:
@@ -147,7 +147,7 @@ def create_recording(
     *,
     shape: tuple[int, ...],
     attributes: Mapping[str, Any],
-    factors: Factors | None,
+    factors: RecordedFactors | None,
     moment: Moment,
 ) -> Recording:
     """Begin a recording; one that lies there unfinished is replaced.

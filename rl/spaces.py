@@ -11,7 +11,7 @@ import numpy as np
 
 from sparse_repr import FrozenEncoder, load_encoder
 
-ALONE = ""
+PLAIN_IMAGE = ""
 """The key under which an observation that is nothing but an image is held."""
 
 
@@ -39,8 +39,8 @@ def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str], *, in_policy: bo
         ) from error
 
 
-def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, asker: str) -> dict[str, gym.Space[Any]]:
-    """The spaces of the images by key, in the order of `image_keys`; `ALONE` is the key of a space that is no Dict.
+def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, caller: str) -> dict[str, gym.Space[Any]]:
+    """The spaces of the images by key, in the order of `image_keys`; one that is no Dict has the key `PLAIN_IMAGE`.
 
     Raises:
         TypeError: a Dict without `image_keys`, or `image_keys` without a Dict.
@@ -48,18 +48,18 @@ def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, asker:
     """
     if not isinstance(space, gym.spaces.Dict):
         if image_keys is not None:
-            raise TypeError(f"{asker}: image_keys needs a Dict space, got {space}")
-        return {ALONE: space}
+            raise TypeError(f"{caller}: image_keys needs a Dict space, got {space}")
+        return {PLAIN_IMAGE: space}
     if not image_keys:
-        raise TypeError(f"{asker}: a Dict space needs image_keys, some of {sorted(space)}")
+        raise TypeError(f"{caller}: a Dict space needs image_keys, some of {sorted(space)}")
     missing = sorted(set(image_keys) - set(space))
     if missing:
-        raise ValueError(f"{asker}: image_keys {missing} are not in {sorted(space)}")
+        raise ValueError(f"{caller}: image_keys {missing} are not in {sorted(space)}")
     return {key: space[key] for key in image_keys}
 
 
-def is_picture(space: gym.Space[Any]) -> bool:
-    """Whether a space may be one of pictures: of three or more axes, or of uint8 with two."""
+def is_image_space(space: gym.Space[Any]) -> bool:
+    """Whether a space may be one of images: of three or more axes, or of uint8 with two."""
     if not isinstance(space, gym.spaces.Box):
         return False
     return len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8)
@@ -81,7 +81,7 @@ def stacked_frames(shape: tuple[int, ...], encoder: FrozenEncoder) -> int:
 
 
 def require_uint8_images(
-    space: gym.Space[Any], encoder: FrozenEncoder, asker: str, *, n_stack: int = 1, in_dict: bool = False
+    space: gym.Space[Any], encoder: FrozenEncoder, caller: str, *, n_stack: int = 1, in_dict: bool = False
 ) -> None:
     """Check that the observations are raw images the encoder takes; `n_stack` codes are to be stacked.
 
@@ -91,10 +91,10 @@ def require_uint8_images(
             that say 0..1.
     """
     if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8:
-        raise TypeError(f"{asker} needs a Box of uint8 images in 0..255, got {space}{_remedy_of_type(space)}")
+        raise TypeError(f"{caller} needs a Box of uint8 images in 0..255, got {space}{_remedy_of_type(space)}")
     if space.high.max() <= 1:
         raise ValueError(
-            f"{asker} needs uint8 images in 0..255, got {space}, whose pixels would all be black: leave out what "
+            f"{caller} needs uint8 images in 0..255, got {space}, whose pixels would all be black: leave out what "
             "rescales them (gymnasium.wrappers.RescaleObservation), or multiply by 255"
         )
     shape = frame_shape(space.shape)
@@ -105,7 +105,7 @@ def require_uint8_images(
             f" If these are {frames} stacked pictures, remove the stacking{stacking} stacks their codes: pictures are "
             "not taken out of a stack, because colour channels look like one."
         )
-        raise ValueError(f"{asker}: {unfit(shape, encoder, in_dict=in_dict)}{remedy if frames else ''}")
+        raise ValueError(f"{caller}: {unfit(shape, encoder, in_dict=in_dict)}{remedy if frames else ''}")
 
 
 def _remedy_of_type(space: gym.Space[Any]) -> str:

@@ -18,26 +18,26 @@ _SB3_NORMALISED = f"{_NORMALISED}; off-policy algorithms would also store pictur
 _INSIDE: dict[type, tuple[str, str]] = {
     NormalizeObservation: (
         _NORMALISED,
-        'put it outside: NormalizeObservation({asker}(env, ...)), or use code_scaling="scale"',
+        'put it outside: NormalizeObservation({wrapper}(env, ...)), or use code_scaling="scale"',
     ),
     VectorNormalizeObservation: (
         _NORMALISED,
-        'put it outside: NormalizeObservation({asker}(envs, ...)), or use code_scaling="scale"',
+        'put it outside: NormalizeObservation({wrapper}(envs, ...)), or use code_scaling="scale"',
     ),
-    FrameStackObservation: (_STACKED, "remove it and stack codes: {asker}(env, ..., n_stack=k)"),
+    FrameStackObservation: (_STACKED, "remove it and stack codes: {wrapper}(env, ..., n_stack=k)"),
     VecNormalize: (
         _SB3_NORMALISED,
-        "remove it and normalise outside: VecNormalize({asker}(venv, ...)), as "
+        "remove it and normalise outside: VecNormalize({wrapper}(venv, ...)), as "
         "make_latent_vec_env(..., normalize=True) does",
     ),
-    VecFrameStack: (_STACKED, "remove it and stack codes: {asker}(venv, ..., n_stack=k)"),
+    VecFrameStack: (_STACKED, "remove it and stack codes: {wrapper}(venv, ..., n_stack=k)"),
 }
 # What lies in the environments of a VecEnv cannot be put around it: these are their twins there.
 _IN_A_VEC_ENV: dict[type, type] = {NormalizeObservation: VecNormalize, FrameStackObservation: VecFrameStack}
 
 
-def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, asker: str) -> None:
-    """Check that nothing inside of `env` spoils the images before `asker` encodes them.
+def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, wrapper: str) -> None:
+    """Check that nothing inside of `env` spoils the images before `wrapper` encodes them.
 
     Raises:
         ValueError: a wrapper in the wrong place; the message tells the reason and the right order.
@@ -47,7 +47,8 @@ def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any
             if issubclass(kind, refused):
                 if isinstance(env, VecEnv):
                     reason, remedy = _INSIDE[_IN_A_VEC_ENV.get(refused, refused)]
-                raise ValueError(f"{asker} cannot be around {kind.__name__}: {reason}. " + remedy.format(asker=asker))
+                order = remedy.format(wrapper=wrapper)
+                raise ValueError(f"{wrapper} cannot be around {kind.__name__}: {reason}. {order}")
 
 
 def refused_inside(kind: type) -> bool:

@@ -38,7 +38,7 @@ def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: in
     What an agent costs does not depend on what its encoder has learned, so that all have the untrained one.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         agents: the cells to be computed.
         processes: how many will run at a time; one alone is timed, so that the estimate is low where they share memory.
 

@@ -79,7 +79,7 @@ _SAC: dict[str, Any] = {
     "gradient_steps": -1,
     "ent_coef": "auto_0.01",
 }
-HEADS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
+HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 """Algorithm -> widths of the dense layers of policy and value on top of what an arm observes, the same for all."""
 
 # episodes have at most 100 steps: about one test frame of each; primes, so that no phase of an episode is left out
@@ -88,7 +88,7 @@ _FROZEN = tuple(name for name, arm in ARMS.items() if arm.frozen)
 _DOSES = ("sparse_4", "sparse_16")  # asked for by name at scale cpu, which they would take beyond its time
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 
-SCALES = {
+AGENT_SCALES = {
     "smoke": AgentScale(
         summary="a minute's test that everything runs: its numbers mean nothing",
         seeds=2,
@@ -264,7 +264,7 @@ class AgentCell:
             "seed": self.seed,
             "steps": self.steps,
             "environments": self.algorithm.environments,
-            "heads": HEADS[self.algorithm_name],
+            "heads": HIDDEN_WIDTHS[self.algorithm_name],
             "episodes": self.episodes,
             **self.algorithm.settings,
         }
@@ -281,7 +281,7 @@ def encoder_cell(
     """The cell of an encoder.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         task_name: key of `TASKS`.
         encoder: key of `ENCODERS`, or `UNTRAINED`.
         seed: of its weights and its training.
@@ -326,7 +326,7 @@ def agent_cell(
     """The cell of an agent.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         task_name: key of `TASKS`.
         arm_name: key of `ARMS`.
         algorithm: key of the scale's algorithms.
@@ -360,7 +360,7 @@ def agent_cells(
     """The agents to train, seed by seed, so that after each seed all arms can be compared.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         out: folder of the study.
         algorithms: of the scale; by default all.
         tasks: keys of `TASKS`; by default those of each algorithm.

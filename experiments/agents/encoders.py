@@ -41,7 +41,7 @@ def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progres
     """Record what a random policy sees in the source domain of each task, where that has not been done.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         tasks: keys of `TASKS`.
         out: folder of the study; several processes may call this at once, one records.
         progress: show bars.

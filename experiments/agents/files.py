@@ -9,7 +9,7 @@ from typing import Any
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
-from experiments.agents.cells import SCALES
+from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.pages.committed import PLACES, portable
@@ -26,7 +26,7 @@ _KINDS = {
 _SETTINGS: Shape = {
     "task": one_of(*TASKS),
     "arm": one_of(*ARMS),
-    "algorithm": one_of(*dict.fromkeys(name for scale in SCALES.values() for name in scale.algorithms)),
+    "algorithm": one_of(*dict.fromkeys(name for scale in AGENT_SCALES.values() for name in scale.algorithms)),
     "seed": whole(0),
     "steps": whole(0),
 }
@@ -80,7 +80,7 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
         out: folder of the study.
         folder: of the scale's published files: one of each agent in `agents`, one of each encoder in `encoders`, and
             how episodes end in `ends`.
-        scale_name: key of `SCALES`.
+        scale_name: key of `AGENT_SCALES`.
 
     Raises:
         ValueError: nothing is finished in `out`.
@@ -121,7 +121,7 @@ def _study(
 ) -> AgentStudy:
     tasks, arms = list(TASKS), list(ARMS)
     kinds = [UNTRAINED, *ENCODERS]
-    algorithms = list(SCALES[scale_name].algorithms)
+    algorithms = list(AGENT_SCALES[scale_name].algorithms)
     found = [_agent(content, scale_name) for content in agents]
     codes = [_encoder(content) for content in encoders]
 
@@ -143,7 +143,7 @@ def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
         arm=settings["arm"],
         algorithm=settings["algorithm"],
         seed=settings["seed"],
-        steps=settings["steps"] or SCALES[scale_name].algorithms[settings["algorithm"]].steps,
+        steps=settings["steps"] or AGENT_SCALES[scale_name].algorithms[settings["algorithm"]].steps,
         curve=[(int(step), value, success, int(count)) for step, value, success, count in content["curve"]],
         returns={domain: part["returns"] for domain, part in evaluation.items()},
         successes={domain: part["successes"] for domain, part in evaluation.items()},

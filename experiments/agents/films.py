@@ -35,7 +35,7 @@ def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> lis
     All arms of a task play the same first episode, in the source domain.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `AGENT_SCALES`.
         agents: cells; those of other seeds and unfinished ones are passed over.
         out: folder of the study.
 
@@ -59,7 +59,7 @@ def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> lis
 
 def film_of(cell: AgentCell) -> Film:
     """Let the agent of a finished cell play."""
-    venv = make_environments(cell, "source", 1, _SEED, keep_pictures=True)
+    venv = make_environments(cell, "source", 1, _SEED, keep_frames=True)
     try:
         agent = None if cell.arm.observes == "nothing" else load_trained(cell)
         extractor = None if agent is None else agent.policy.features_extractor

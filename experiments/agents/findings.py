@@ -15,7 +15,7 @@ from experiments.agents.encoder_tables import score_title, shown_p
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import FACTORS, RANDOM, anchors_of
 from experiments.agents.transfer import mean_share_kept, mean_target_return
-from experiments.measure.intervals import Interval, t_interval
+from experiments.measure.intervals import CentredInterval, t_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Order:
     task: str
     best: str | None
     """Arm of `analysis.best_frozen` on this task."""
-    intervals: Mapping[str, Interval]
+    intervals: Mapping[str, CentredInterval]
     """Of the mean return in the source over seeds, of those of the three arms that have at least 2."""
     holds: bool | None
     """Whether each interval lies above the next; None while one is missing."""
@@ -43,7 +43,7 @@ class Finding:
     """Plain words, with the numbers."""
 
 
-def apart(first: Interval, second: Interval) -> int:
+def apart(first: CentredInterval, second: CentredInterval) -> int:
     """1 where the first interval lies above the second, -1 where below, 0 where they overlap."""
     if first.centre - first.half > second.centre + second.half:
         return 1
@@ -79,7 +79,7 @@ def order_sentence(order: Order) -> str:
     return f"{', '.join(shown[arm] for arm in names)}: {'; '.join(words)}."
 
 
-def _shown(interval: Interval, digits: int = 2) -> str:
+def _shown(interval: CentredInterval, digits: int = 2) -> str:
     return f"{interval.centre:,.{digits}f} ± {interval.half:,.{digits}f}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.agents.arms import TASKS
-from experiments.agents.cells import SCALES
+from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
@@ -35,7 +35,7 @@ _NOTHING = "No agent of this table is published yet."
 
 def published(results: Path = RESULTS) -> list[AgentStudy]:
     """What is published of every scale but the smoke test's, the longest first; scales without an agent left out."""
-    scales = sorted((name for name in SCALES if name != "smoke"), key=lambda name: -SCALES[name].seeds)
+    scales = sorted((name for name in AGENT_SCALES if name != "smoke"), key=lambda name: -AGENT_SCALES[name].seeds)
     found = [published_study(results / name, name) for name in scales]
     return [study for study in found if study.agents]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.cells import SCALES
+from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.encoder_tables import all_tables
 from experiments.agents.figures import AgentFigure, figures_of
 from experiments.agents.files import live_study, published_study
@@ -32,7 +32,7 @@ def write_agent_report(out: Path, scale_name: str, command: str) -> Path:
 
     Args:
         out: folder of the study.
-        scale_name: key of `SCALES`.
+        scale_name: key of `AGENT_SCALES`.
         command: what was called, for the page.
 
     Returns:
@@ -52,7 +52,7 @@ def publish_agent_report(out: Path, folder: Path, scale_name: str) -> list[Path]
     Args:
         out: folder of the study.
         folder: of the scale's published files, after `publish_study`.
-        scale_name: key of `SCALES`.
+        scale_name: key of `AGENT_SCALES`.
 
     Returns:
         The files.
@@ -95,7 +95,7 @@ def _as_url(path: Path) -> str:
 def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, command: str) -> dict[str, Any]:
     return {
         "scale": study.scale_name,
-        "summary": SCALES[study.scale_name].summary,
+        "summary": AGENT_SCALES[study.scale_name].summary,
         "command": command,
         "machine": machine_facts(),
         "agents": len(study.agents),

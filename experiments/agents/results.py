@@ -91,7 +91,7 @@ class AgentStudy:
     """All that is finished of one scale."""
 
     scale_name: str
-    """Key of `cells.SCALES`."""
+    """Key of `cells.AGENT_SCALES`."""
     agents: Sequence[AgentResult]
     """By task, algorithm, arm (in the order of `ARMS`) and seed."""
     encoders: Sequence[EncoderResult]

@@ -19,8 +19,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import envs  # noqa: F401 (registers the environments)
 from envs.domains import TARGETS
-from experiments.agents.cells import HEADS, AgentCell
-from experiments.film.recording import KeepPicture
+from experiments.agents.cells import HIDDEN_WIDTHS, AgentCell
+from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
 from experiments.measure.machine import machine_facts
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
@@ -72,7 +72,7 @@ def scaling_of(encoder: FrozenEncoder) -> Scaling:
     return "standardize" if any(encoder.spec.units.active) else "none"
 
 
-def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, keep_pictures: bool = False) -> VecEnv:
+def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, keep_frames: bool = False) -> VecEnv:
     """Environments of a cell's task as its arm observes them, each with a Monitor.
 
     Args:
@@ -80,11 +80,11 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
         domain: name of a domain.
         count: how many environments.
         seed: of the first; the others count on from it.
-        keep_pictures: keep every picture in the infos, for films.
+        keep_frames: keep every image in the infos, for films.
     """
     task, arm = cell.task, cell.arm
     arguments: dict[str, Any] = {"domain": domain}
-    kept = KeepPicture if keep_pictures else None
+    kept = KeepFrames if keep_frames else None
     if arm.frozen:
         encoder = load_encoder(_encoder_folder(cell))
         return make_latent_vec_env(
@@ -117,7 +117,7 @@ def load_trained(cell: AgentCell) -> BaseAlgorithm:
 
 def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
     """The agent before it has learned anything; its heads are those of every arm."""
-    policy_kwargs: dict[str, Any] = {"net_arch": HEADS[cell.algorithm_name]}
+    policy_kwargs: dict[str, Any] = {"net_arch": HIDDEN_WIDTHS[cell.algorithm_name]}
     policy = "MlpPolicy"
     if cell.arm.observes == "pixels":
         policy = "CnnPolicy"  # features by Mnih et al. 2015's network, as Stable-Baselines3 has it

@@ -23,6 +23,7 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.measure.side_by_side import seconds_of, summary
 from rl import LatentExtractor, LatentObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder, untrained_encoder
+from sparse_repr.command_line.running import run_command
 
 _CODE_SIZE = 10
 _ENVS = 8
@@ -218,4 +219,4 @@ def measure_agents() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_MEASUREMENTS[sys.argv[1]](sys.argv[2])))
+    sys.exit(run_command(lambda: print(json.dumps(_MEASUREMENTS[sys.argv[1]](sys.argv[2])))))

@@ -21,6 +21,7 @@ from PIL import Image
 
 from experiments.measure.side_by_side import summary
 from sparse_repr import PretrainConfig
+from sparse_repr.command_line.running import run_command
 from sparse_repr.data import FactorDataset, MappedImages, load_dataset
 from sparse_repr.data.base import ImageArray
 from sparse_repr.data.faces import render_faces
@@ -324,4 +325,4 @@ def measure_streaming(out: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_MEASUREMENTS[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))))
+    sys.exit(run_command(lambda: print(json.dumps(_MEASUREMENTS[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))))))

@@ -36,6 +36,7 @@ from experiments.benchmark.training_arms import (
     usual_loss,
 )
 from experiments.measure.side_by_side import seconds_of, summary
+from sparse_repr.command_line.running import run_command
 from sparse_repr.devices import cpu_threads, resolve_precision
 
 _STEPS = 30
@@ -293,4 +294,4 @@ def measure_training(*, steps: int = _STEPS, rounds: int = _ROUNDS) -> dict[str,
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    sys.exit(run_command(lambda: serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

@@ -25,7 +25,7 @@ _COLORS = 64
 _NAMES, _ROW = 88, 14
 
 
-def picture_panel(pixels: npt.NDArray[np.uint8], side: int = SIDE) -> Image.Image:
+def image_panel(pixels: npt.NDArray[np.uint8], side: int = SIDE) -> Image.Image:
     """uint8 (H, W, C), scaled to the height `side` with square pixels."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
     return image.resize((max(1, round(side * image.width / image.height)), side), Image.Resampling.NEAREST)

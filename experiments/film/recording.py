@@ -20,8 +20,8 @@ from experiments.film.drawing import (
     LINE,
     MARGIN,
     column_panel,
+    image_panel,
     named_panel,
-    picture_panel,
     text_font,
     with_titles,
     write_gif,
@@ -32,46 +32,46 @@ from sparse_repr.files import atomic_path
 _STRIP_SIDE = 96
 
 
-class KeepPicture(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Keeps each picture of an environment in `info["picture"]`, whatever the wrappers around it make of it.
+class KeepFrames(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Keeps each frame of an environment in `info["frame"]`, whatever the wrappers around it make of it.
 
-    Give it to `make_vec_env` or `make_latent_vec_env` as `wrapper_class`, inside of all wrappers that change pictures.
+    Give it to `make_vec_env` or `make_latent_vec_env` as `wrapper_class`, inside of all wrappers that change frames.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        """Wrap an environment that observes pictures, uint8 (H, W, C), (C, H, W) or (H, W)."""
+        """Wrap an environment that observes frames, uint8 (H, W, C), (C, H, W) or (H, W)."""
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The first picture."""
+        """The first frame."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, "picture": np.array(observation)}
+        return observation, {**info, "frame": np.array(observation)}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """The next picture."""
+        """The next frame."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward, terminated, truncated, {**info, "picture": np.array(observation)}
+        return observation, reward, terminated, truncated, {**info, "frame": np.array(observation)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """What an agent did and went by in T pictures, which `write_film` and `write_strip` draw."""
+    """What an agent did and went by in T frames, which `write_film` and `write_strip` draw."""
 
     caption: str
     """What the agent is."""
-    pictures: npt.NDArray[np.uint8]
+    frames: npt.NDArray[np.uint8]
     """(T, H, W, C)."""
     seen: Seen | None
-    """What it went by; None where that is the picture itself."""
+    """What it went by; None where that is the frame itself."""
     steps: tuple[int, ...]
-    """Steps of the episode before each picture; 0 begins an episode."""
+    """Steps of the episode before each frame; 0 begins an episode."""
     returns: tuple[float, ...]
-    """Sum of the episode's rewards before each picture."""
+    """Sum of the episode's rewards before each frame."""
 
     @property
     def first_episode(self) -> int:
-        """Number of pictures of the first episode, the one in which it ended included."""
+        """Number of frames of the first episode, the one in which it ended included."""
         starts = [place for place, step in enumerate(self.steps) if step == 0]
         return starts[1] if len(starts) > 1 else len(self.steps)
 
@@ -88,15 +88,15 @@ def play(
     """Let an agent play, and keep what it saw.
 
     Args:
-        venv: environments in `KeepPicture`, under any wrappers; the first one is shown.
+        venv: environments in `KeepFrames`, under any wrappers; the first one is shown.
         act: observations of all environments -> actions.
-        see: what the agent goes by, as from `film_views`; None shows the pictures alone.
+        see: what the agent goes by, as from `film_views`; None shows the frames alone.
         caption: what the agent is.
-        steps: pictures of the film, at least 1; an episode of n steps gives n + 1, with the one in which it ended.
+        steps: frames of the film, at least 1; an episode of n steps gives n + 1, with the one in which it ended.
         seed: of the environments; None goes on with the random numbers that they have.
 
     Raises:
-        TypeError: the environments keep no pictures.
+        TypeError: the environments keep no frames.
         ValueError: less than one step.
     """
     if steps < 1:
@@ -113,35 +113,35 @@ def play(
         infos.append(_kept(found[0], venv))
         counts.append(counts[-1] + 1)
         returns.append(returns[-1] + float(reward))
-        if dones[0]:  # what was shown is the last picture of the episode; the next one has begun already
+        if dones[0]:  # what was shown is the last frame of the episode; the next one has begun already
             infos.append(_kept(venv.unwrapped.reset_infos[0], venv))
             counts.append(0)
             returns.append(0.0)
     infos, counts, returns = infos[:steps], counts[:steps], returns[:steps]
-    pictures = np.stack([_channels_last(info["picture"]) for info in infos])
-    return Film(caption, pictures, see(pictures, infos) if see else None, tuple(counts), tuple(returns))
+    frames = np.stack([_channels_last(info["frame"]) for info in infos])
+    return Film(caption, frames, see(frames, infos) if see else None, tuple(counts), tuple(returns))
 
 
 def _kept(info: dict[str, Any], venv: VecEnv) -> dict[str, Any]:
-    if "picture" not in info:
-        raise TypeError(f"a film needs environments in KeepPicture (wrapper_class=KeepPicture), got {venv}")
+    if "frame" not in info:
+        raise TypeError(f"a film needs environments in KeepFrames (wrapper_class=KeepFrames), got {venv}")
     return info
 
 
-def _channels_last(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
-        raise TypeError(f"a film needs uint8 pictures (H, W, C), got {picture.dtype} {picture.shape}")
-    if picture.ndim == 2:
-        return picture[..., None]
-    return picture.transpose(1, 2, 0) if picture.shape[0] in (1, 3) and picture.shape[2] not in (1, 3) else picture
+def _channels_last(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if frame.dtype != np.uint8 or frame.ndim not in (2, 3):
+        raise TypeError(f"a film needs uint8 frames (H, W, C), got {frame.dtype} {frame.shape}")
+    if frame.ndim == 2:
+        return frame[..., None]
+    return frame.transpose(1, 2, 0) if frame.shape[0] in (1, 3) and frame.shape[2] not in (1, 3) else frame
 
 
 def _frame(film: Film, place: int) -> Image.Image:
-    panels, titles = [picture_panel(film.pictures[place])], ["frame"]
+    panels, titles = [image_panel(film.frames[place])], ["frame"]
     seen = film.seen
     if seen is not None:
         if seen.reconstructions is not None:
-            panels.append(picture_panel(seen.reconstructions[place]))
+            panels.append(image_panel(seen.reconstructions[place]))
             titles.append(seen.reconstruction_title)
         values = seen.values[place]
         panels.append(named_panel(values, seen.limits, seen.names) if seen.names else column_panel(values, seen.limits))
@@ -180,7 +180,7 @@ def film_agent(
     fps: int = 20,
     seed: int | None = None,
 ) -> Path:
-    """Let an agent play and write an animated GIF: its picture, the reconstruction, the code or the factors as bars.
+    """Let an agent play and write an animated GIF: its frame, the reconstruction, the code or the factors as bars.
 
     Arguments and errors as in `play` and `write_film`; returns the path.
     """
@@ -190,12 +190,12 @@ def film_agent(
 def write_strip(films: Sequence[Film], path: str | Path, *, moments: int = 6) -> Path:
     """Draw films below one another as a still PNG: a row each, moments of the first episode from its start to its end.
 
-    Below each picture stands the reconstruction where there is one. Films of one seed begin alike.
+    Below each frame stands the reconstruction where there is one. Films of one seed begin alike.
 
     Args:
         films: from `play`.
         path: file to write, ends in ``.png``.
-        moments: pictures per row, at least 2; fewer where an episode has fewer.
+        moments: frames per row, at least 2; fewer where an episode has fewer.
 
     Returns:
         The path.
@@ -224,10 +224,10 @@ def write_strip(films: Sequence[Film], path: str | Path, *, moments: int = 6) ->
 
 def _row(film: Film, moments: int) -> Image.Image:
     places = np.unique(np.linspace(0, film.first_episode - 1, moments).round().astype(int)).tolist()
-    shown = [film.pictures]
+    shown = [film.frames]
     if film.seen is not None and film.seen.reconstructions is not None:
         shown.append(film.seen.reconstructions)
-    columns = [[picture_panel(part[place], _STRIP_SIDE) for part in shown] for place in places]
+    columns = [[image_panel(part[place], _STRIP_SIDE) for part in shown] for place in places]
     width = columns[0][0].width
     row = Image.new(
         "RGB",

@@ -1,4 +1,4 @@
-"""What an agent goes by, for films: codes and reconstructions of its pictures, or the named factors."""
+"""What an agent goes by, for films: codes and reconstructions of its images, or the named factors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import torch
 
 from rl import LatentExtractor
 from rl.code_scaling import CodeScaling, Scaling
+from rl.code_stack import Codes
 from sparse_repr import FrozenEncoder
+from sparse_repr.data.base import ImageArray
 from sparse_repr.models import VAE
 
 _CHUNK = 64
-Pictures = npt.NDArray[np.uint8]
-Codes = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What an agent went by in N pictures."""
+    """What an agent went by in N images."""
 
     values: npt.NDArray[np.float32]
     """(N, B), shown as bars."""
@@ -30,19 +30,19 @@ class Seen:
     """(B,) or (1,): the values at which a bar is full, above 0."""
     names: tuple[str, ...] = ()
     """B names where the values have some; bars are then rows that start at 0, else columns up and down from 0."""
-    reconstructions: Pictures | None = None
+    reconstructions: ImageArray | None = None
     """(N, h, w, C), where there is a decoder."""
     reconstruction_title: str = "reconstruction"
     """What the film calls them."""
 
 
-See = Callable[[Pictures, Sequence[Mapping[str, Any]]], Seen]
-"""Pictures (N, H, W, C) and the infos of the environment that came with them -> what the agent went by."""
+See = Callable[[ImageArray, Sequence[Mapping[str, Any]]], Seen]
+"""Images (N, H, W, C) and the infos of the environment that came with them -> what the agent went by."""
 
 
 @torch.no_grad()
-def decode(vae: VAE, codes: Codes) -> Pictures:
-    """Pictures, uint8 (N, h, w, C), that a VAE makes of codes (N, D)."""
+def decode(vae: VAE, codes: Codes) -> ImageArray:
+    """Images, uint8 (N, h, w, C), that a VAE makes of codes (N, D)."""
     parts = [torch.sigmoid(vae.decoder(part)) for part in torch.from_numpy(codes).split(_CHUNK)]
     return (255 * torch.cat(parts)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
@@ -56,8 +56,8 @@ def see_codes(encoder: FrozenEncoder, vae: VAE | None = None, *, code_scaling: S
         code_scaling: as in `VecLatentObservation`; the decoder gets unscaled codes.
     """
 
-    def codes(pictures: Pictures) -> Codes:
-        return encoder.encode(pictures)
+    def codes(images: ImageArray) -> Codes:
+        return encoder.encode(images)
 
     return _see(codes, vae, CodeScaling(encoder, code_scaling), "reconstruction")
 
@@ -78,8 +78,8 @@ def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scalin
     """
     _require_trainable(extractor)
 
-    def codes(pictures: Pictures) -> Codes:
-        return tuned_codes(extractor, pictures)
+    def codes(images: ImageArray) -> Codes:
+        return tuned_codes(extractor, images)
 
     return _see(codes, vae, CodeScaling(extractor.encoder, code_scaling), "pretrained decoder")
 
@@ -94,28 +94,28 @@ def _require_trainable(extractor: LatentExtractor) -> Any:
 
 
 @torch.no_grad()
-def tuned_codes(extractor: LatentExtractor, pictures: Pictures) -> Codes:
-    """Codes of pictures by the copy of the encoder that a policy has trained.
+def tuned_codes(extractor: LatentExtractor, images: ImageArray) -> Codes:
+    """Codes of images by the copy of the encoder that a policy has trained.
 
     Args:
         extractor: of the policy, with `trainable=True`.
-        pictures: uint8 (N, H, W, C) or (N, C, H, W).
+        images: uint8 (N, H, W, C) or (N, C, H, W).
 
     Returns:
         float32 (N, D), unscaled.
 
     Raises:
-        ValueError: the extractor's encoder is frozen, or the pictures are not what it takes.
+        ValueError: the extractor's encoder is frozen, or the images are not what it takes.
     """
     copy = _require_trainable(extractor)
     device = next(copy.parameters()).device
-    parts = torch.from_numpy(np.ascontiguousarray(pictures)).split(_CHUNK)
+    parts = torch.from_numpy(np.ascontiguousarray(images)).split(_CHUNK)
     return torch.cat([copy(part.to(device)).mean for part in parts]).float().cpu().numpy()
 
 
-def _see(encode: Callable[[Pictures], Codes], vae: VAE | None, scaling: CodeScaling, title: str) -> See:
-    def see(pictures: Pictures, infos: Sequence[Mapping[str, Any]]) -> Seen:  # noqa: ARG001 (codes need no infos)
-        codes = encode(pictures)
+def _see(encode: Callable[[ImageArray], Codes], vae: VAE | None, scaling: CodeScaling, title: str) -> See:
+    def see(images: ImageArray, infos: Sequence[Mapping[str, Any]]) -> Seen:  # noqa: ARG001 (codes need no infos)
+        codes = encode(images)
         shown = scaling.numpy(codes)
         limit = max(float(np.abs(shown).max()), 1e-6)
         return Seen(
@@ -138,7 +138,7 @@ def see_factors(names: Sequence[str], one_hot: Mapping[str, int] | None = None) 
     """
     counts = dict(one_hot or {})
 
-    def see(pictures: Pictures, infos: Sequence[Mapping[str, Any]]) -> Seen:  # noqa: ARG001 (factors need no pictures)
+    def see(images: ImageArray, infos: Sequence[Mapping[str, Any]]) -> Seen:  # noqa: ARG001 (factors need no images)
         values = np.stack([np.asarray(info["factors"], dtype=np.float32) for info in infos])
         if values.shape[1] != len(names):
             raise ValueError(f"see_factors got {len(names)} names, but the infos have {values.shape[1]} factors")

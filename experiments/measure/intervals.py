@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 
-class Interval(NamedTuple):
+class CentredInterval(NamedTuple):
     """An estimate and the half width of its 95 % interval."""
 
     centre: float
@@ -96,7 +96,7 @@ def _half_widths_over_tasks(values: npt.NDArray[np.float64], count: int) -> npt.
     return np.asarray(stdtrit(freedom, 0.975) * np.sqrt(total))
 
 
-def t_interval(values: Sequence[float]) -> Interval:
+def t_interval(values: Sequence[float]) -> CentredInterval:
     """Mean and 95 % interval of values that are taken as normal (Student's t), such as a score over seeds.
 
     Holds the truth in 95 % of normal samples, in 0.88 of samples of 3 to 5 from an exponential distribution.
@@ -107,10 +107,10 @@ def t_interval(values: Sequence[float]) -> Interval:
     if len(values) < 2:
         raise ValueError(f"t_interval needs at least 2 values, got {len(values)}: one value has no interval")
     half = stdtrit(len(values) - 1, 0.975) * math.sqrt(variance(values) / len(values))
-    return Interval(fmean(values), float(half))
+    return CentredInterval(fmean(values), float(half))
 
 
-def difference_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
+def difference_interval(first: Sequence[float], second: Sequence[float]) -> CentredInterval:
     """Difference of the means, first minus second, and its 95 % interval (Welch 1947: the variances may differ).
 
     Holds the truth in 95 % of normal samples, in 0.93 of 3 and 3 of which one spreads five times as far as the other.
@@ -123,8 +123,8 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
     parts = [variance(values) / len(values) for values in (first, second)]
     difference = fmean(first) - fmean(second)
     if not sum(parts):
-        return Interval(difference, 0.0)
+        return CentredInterval(difference, 0.0)
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
     )
-    return Interval(difference, float(stdtrit(freedom, 0.975) * math.sqrt(sum(parts))))
+    return CentredInterval(difference, float(stdtrit(freedom, 0.975) * math.sqrt(sum(parts))))

@@ -158,7 +158,7 @@ def _arms(dsprites: Mapping[str, int], others: Mapping[str, int]) -> dict[str, M
     return {"dsprites": dsprites, "celeba": others, "chairs": others}
 
 
-SCALES = {
+PAPER_SCALES = {
     "smoke": Scale(
         summary="a minute's test that everything runs: its numbers mean nothing",
         arms={
@@ -232,7 +232,7 @@ def make_cell(
     """The cell of a data set, method and seed.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `PAPER_SCALES`.
         dataset: key of `PAPER_NAMES`.
         method: key of `METHODS`.
         seed: of the run.
@@ -293,7 +293,7 @@ def paper_cells(
     """The cells of the paper's tables and figures, data sets first, then seeds, so that one of each arm is there early.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `PAPER_SCALES`.
         out: folder of the study.
         datasets: keys of `PAPER_NAMES`.
         methods: keys of `METHODS`; by default those that the scale lists for the data set.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.pages.tables import Table
-from experiments.paper.cells import PARTS, SCALES
+from experiments.paper.cells import PAPER_SCALES, PARTS
 from experiments.paper.sweep import FAMILIES
 from sparse_repr.data import celeba, chairs
 from sparse_repr.pretrain.config import PretrainConfig
@@ -40,7 +40,7 @@ def _same(key: str) -> str:
 
 
 def _by_scale(write: Any) -> str:
-    return "; ".join(f"{name}: {write(SCALES[name])}" for name in ("cpu", "gpu"))
+    return "; ".join(f"{name}: {write(PAPER_SCALES[name])}" for name in ("cpu", "gpu"))
 
 
 def _perceptual_layers(scale: Any) -> str:
@@ -126,8 +126,8 @@ def choices_table() -> Table:
         (
             "steps",
             _by_scale(_steps),
-            f"no number of epochs is given; {SCALES['gpu'].steps:,} steps of {_same('batch_size')} are 30 epochs of "
-            "dSprites, the public comparison's",
+            f"no number of epochs is given; {PAPER_SCALES['gpu'].steps:,} steps of {_same('batch_size')} are 30 epochs "
+            "of dSprites, the public comparison's",
         ),
         ("seeds", _by_scale(_seeds), "the paper gives single numbers without a spread"),
         (

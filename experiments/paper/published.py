@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.pages.committed import PLACES, portable
-from experiments.paper.cells import METHODS, SCALES
+from experiments.paper.cells import METHODS, PAPER_SCALES
 from experiments.paper.results import CSV, StudyResults, as_csv, live_results
 from experiments.paper.runs import RECORD_SHAPE, Finished, in_order
 from experiments.paper.sweep import FIRST_FRESH_SEED, SELECTION, read_selection
@@ -27,7 +27,7 @@ def publish(out: Path, folder: Path, scale_name: str) -> StudyResults:
     Args:
         out: folder of the study.
         folder: of the scale's published files.
-        scale_name: key of `SCALES`.
+        scale_name: key of `PAPER_SCALES`.
 
     Returns:
         All that is published now.
@@ -60,7 +60,7 @@ def published_results(folder: Path, scale_name: str) -> StudyResults:
 
     Args:
         folder: of the scale's published files; one that is not there holds nothing.
-        scale_name: key of `SCALES`.
+        scale_name: key of `PAPER_SCALES`.
 
     Raises:
         ValueError: a file is damaged.
@@ -84,7 +84,7 @@ def all_published(results: Path) -> list[StudyResults]:
     Args:
         results: folder that holds one per scale.
     """
-    scales = sorted((name for name in SCALES if name != "smoke"), key=lambda name: -SCALES[name].steps)
+    scales = sorted((name for name in PAPER_SCALES if name != "smoke"), key=lambda name: -PAPER_SCALES[name].steps)
     found = [published_results(results / name, name) for name in scales]
     return [study for study in found if study.evaluations]
 

@@ -34,7 +34,7 @@ def write_study_report(out: Path, scale_name: str, command: str, *, threads: int
 
     Args:
         out: folder of the study.
-        scale_name: key of `SCALES`.
+        scale_name: key of `PAPER_SCALES`.
         command: what was called, for the page.
         threads: CPU threads.
         anew: draw figures that are up to date too.
@@ -87,7 +87,7 @@ def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 
     Args:
         out: folder of the study.
         folder: of the scale's published files, after `publish`.
-        scale_name: key of `SCALES`.
+        scale_name: key of `PAPER_SCALES`.
         threads: CPU threads.
 
     Returns:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.paper.cells import METHODS, SCALES, Scale
+from experiments.paper.cells import METHODS, PAPER_SCALES, Scale
 from experiments.paper.runs import Finished, finished_cells
 from experiments.paper.sweep import FIRST_FRESH_SEED, read_selection
 from sparse_repr.evaluate.comparison import comparison_csv
@@ -21,7 +21,7 @@ class StudyResults:
     """Finished evaluations of one scale: all that tables, the CSV and the sweep's figure are made of."""
 
     scale_name: str
-    """Key of `SCALES`."""
+    """Key of `PAPER_SCALES`."""
     evaluations: Sequence[Finished]
     """In the order of `finished_cells`."""
     selection: dict[str, Any] | None = None
@@ -30,7 +30,7 @@ class StudyResults:
     @property
     def scale(self) -> Scale:
         """The scale."""
-        return SCALES[self.scale_name]
+        return PAPER_SCALES[self.scale_name]
 
     def datasets(self) -> list[str]:
         """Data sets with a finished evaluation of a method of the tables."""

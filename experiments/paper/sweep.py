@@ -111,7 +111,7 @@ def sweep_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
     """Every configuration and seed of one family after the other, then the perceptual references.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `PAPER_SCALES`.
         out: folder of the study.
         threads: CPU threads of every run.
     """
@@ -134,7 +134,7 @@ def fresh_cells(scale: Scale, out: Path, *, published: Path | None = None, threa
     """The chosen configuration of every family, and the VAE, with seeds that took no part in the choice.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `PAPER_SCALES`.
         out: folder of the study.
         published: folder of the scale's published files, see `select`.
         threads: CPU threads of every run.
@@ -155,7 +155,7 @@ def select(scale: Scale, out: Path, *, published: Path | None = None, threads: i
     """Choose a configuration of each family by UDR and write `sweep-selection.json`.
 
     Args:
-        scale: entry of `SCALES`.
+        scale: entry of `PAPER_SCALES`.
         out: folder of the study.
         published: folder of the scale's published files. What was chosen there of a family that is not finished here
             stands: the choice needs the weights, which are not published.

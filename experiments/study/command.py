@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from sparse_repr.command_line import running as command_line
 from sparse_repr.command_line.interruption import TrainingInterrupted
-from sparse_repr.command_line.running import parse_options
+from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import resolve_device
 from sparse_repr.perceptual.vgg_weights import load_vgg16
 from sparse_repr.pretrain.config import PretrainConfig
@@ -17,12 +16,12 @@ from sparse_repr.pretrain.config import PretrainConfig
 Config = TypeVar("Config")
 
 
-def names(text: str) -> tuple[str, ...]:
+def split_names(text: str) -> tuple[str, ...]:
     """The names in a list separated by commas."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def check_means(scale: str, device: str, runs: Iterable[PretrainConfig]) -> None:
+def check_requirements(scale: str, device: str, runs: Iterable[PretrainConfig]) -> None:
     """Say what is missing for any run of a study before the first is computed.
 
     Args:
@@ -42,7 +41,7 @@ def check_means(scale: str, device: str, runs: Iterable[PretrainConfig]) -> None
         load_vgg16()
 
 
-def run_command(
+def run_study_command(
     program: str,
     description: str | None,
     config: type[Config],
@@ -71,4 +70,4 @@ def run_command(
             print(f"error: {folder}: {message}", file=sys.stderr)
         return 1 if failures else 0
 
-    return command_line.run_command(work, refused=(ImportError,))
+    return run_command(work, refused=(ImportError,))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.study.procedure import AnyCell
-from experiments.study.running import Agenda, Unit, taken_elsewhere
+from experiments.study.running import Agenda, CellGroup, taken_elsewhere
 from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
 
 RETRIES = 5
@@ -47,9 +47,9 @@ def run_study_on_ray(
         agenda: the cells; their folders are absolute paths.
         out: folder of the study, for the message of an interruption.
         address: of the cluster, such as ``"auto"`` or ``"ray://HOST:10001"``; ``"local"`` starts one here.
-        processes: units at a time in a cluster that is started here.
-        threads: CPU cores of a unit.
-        gpus: GPUs of a unit; a fraction lets several share one.
+        processes: groups at a time in a cluster that is started here.
+        threads: CPU cores of a group.
+        gpus: GPUs of a group; a fraction lets several share one.
 
     Raises:
         ImportError: Ray is not installed.
@@ -68,11 +68,11 @@ def run_study_on_ray(
 
 def _run(ray: Any, agenda: Agenda[AnyCell], out: Path, threads: int, gpus: float) -> None:
     complete = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(_complete)
-    running: dict[Any, Unit[AnyCell]] = {}
+    running: dict[Any, CellGroup[AnyCell]] = {}
     with stop_on_signal() as signals:
         while (agenda or running) and not signals:
-            while (unit := agenda.next()) is not None:
-                running[complete.remote(agenda.procedure.complete, unit.cells)] = unit
+            while (group := agenda.next()) is not None:
+                running[complete.remote(agenda.procedure.complete, group.cells)] = group
             ready, _ = ray.wait(list(running), timeout=_SIGNALS_EVERY_S) if running else ([], [])
             for reference in ready:
                 agenda.ended(running.pop(reference), taken_elsewhere(_outcome(ray, reference)))

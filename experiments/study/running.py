@@ -25,7 +25,7 @@ _FIRST_S = 60.0
 
 
 @dataclasses.dataclass(eq=False)
-class Unit(Generic[AnyCell]):
+class CellGroup(Generic[AnyCell]):
     """Cells that are computed together."""
 
     cells: list[AnyCell]
@@ -34,7 +34,7 @@ class Unit(Generic[AnyCell]):
 
     @property
     def folder(self) -> Path:
-        """Names the unit."""
+        """Names the group."""
         return self.cells[0].folder
 
 
@@ -56,7 +56,7 @@ class Agenda(Generic[AnyCell]):
         Args:
             cells: in the order to start them.
             procedure: how they are computed.
-            together: make one unit of the seeds of an arm, which a GPU trains in one loop.
+            together: make one group of the seeds of an arm, which a GPU trains in one loop.
             poll_s: seconds after which a cell that another process holds is looked at again.
             progress: show a bar.
             on_finished: called whenever further cells are finished; what it raises is told and goes no further.
@@ -70,12 +70,12 @@ class Agenda(Generic[AnyCell]):
         for cell in cells:
             groups.setdefault(procedure.arm(cell) if together else cell.name, []).append(cell)
         self._waiting = collections.deque(
-            Unit(group, sum(taken[cell.name] for cell in group)) for group in groups.values()
+            CellGroup(group, sum(taken[cell.name] for cell in group)) for group in groups.values()
         )
-        self._later: collections.deque[tuple[float, Unit[AnyCell]]] = collections.deque()
+        self._later: collections.deque[tuple[float, CellGroup[AnyCell]]] = collections.deque()
         self._poll_s = poll_s
         self.failures: dict[str, str] = {}
-        """Message by the folder of the unit that failed."""
+        """Message by the folder of the group that failed."""
         self.steps = sum(taken.values())
         """Steps of all cells that are known to be taken."""
         self.bar = tqdm(
@@ -90,46 +90,46 @@ class Agenda(Generic[AnyCell]):
         self._on_finished = on_finished
 
     def __bool__(self) -> bool:
-        """Whether units wait, here or for another process."""
+        """Whether groups wait, here or for another process."""
         return bool(self._waiting or self._later)
 
-    def next(self) -> Unit[AnyCell] | None:
-        """A unit to compute now; None where all that are left are held by other processes, or none are left."""
+    def next(self) -> CellGroup[AnyCell] | None:
+        """A group to compute now; None where all that are left are held by other processes, or none are left."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._waiting.append(self._later.popleft()[1])
         while self._waiting:
-            unit = self._waiting.popleft()
-            left = [cell for cell in unit.cells if not self.procedure.is_finished(cell)]
+            group = self._waiting.popleft()
+            left = [cell for cell in group.cells if not self.procedure.is_finished(cell)]
             if not left:
-                self._close(unit)
+                self._close(group)
                 continue
             with claimed(left) as free:
                 pass  # only to see whether there is one: who computes it claims it anew
             if free:
-                return unit
-            self._later.append((now + self._poll_s, unit))
+                return group
+            self._later.append((now + self._poll_s, group))
         return None
 
-    def took(self, unit: Unit[AnyCell], steps: int) -> None:
-        """Count steps of a unit."""
-        unit.shown += steps
+    def took(self, group: CellGroup[AnyCell], steps: int) -> None:
+        """Count steps of a group."""
+        group.shown += steps
         self.steps += steps
         self.bar.update(steps)
 
-    def ended(self, unit: Unit[AnyCell], error: BaseException | None = None) -> None:
-        """Take note that a unit that `next` gave has ended, well or not; cells that others hold are kept for later."""
+    def ended(self, group: CellGroup[AnyCell], error: BaseException | None = None) -> None:
+        """Take note that a group that `next` gave has ended, well or not; cells that others hold are kept for later."""
         if error is not None:
-            self.failures[str(unit.folder)] = f"{error}"
-            self._say(f"{unit.folder.name} failed: {error}")
-            self._close(unit)
-        elif all(self.procedure.is_finished(cell) for cell in unit.cells):
-            self._close(unit)
+            self.failures[str(group.folder)] = f"{error}"
+            self._say(f"{group.folder.name} failed: {error}")
+            self._close(group)
+        elif all(self.procedure.is_finished(cell) for cell in group.cells):
+            self._close(group)
         else:
-            self._later.append((time.monotonic() + self._poll_s, unit))
+            self._later.append((time.monotonic() + self._poll_s, group))
 
-    def _close(self, unit: Unit[AnyCell]) -> None:
-        new = [cell for cell in unit.cells if self.procedure.is_finished(cell) and cell.name not in self._told]
+    def _close(self, group: CellGroup[AnyCell]) -> None:
+        new = [cell for cell in group.cells if self.procedure.is_finished(cell) and cell.name not in self._told]
         for cell in new:
             self._told.add(cell.name)
             self._say(self.procedure.describe(cell))
@@ -139,14 +139,14 @@ class Agenda(Generic[AnyCell]):
             except Exception as error:  # whatever it is, the cells that are still to be computed do not suffer from it
                 self._say(f"not reported: {error}")
         # what another process trained, or what will not be trained, counts as done
-        self.took(unit, sum(map(self.procedure.steps, unit.cells)) - unit.shown)
+        self.took(group, sum(map(self.procedure.steps, group.cells)) - group.shown)
 
     def _say(self, line: str) -> None:
         if not self._quiet:
             self.bar.write(line)
 
 
-class Seldom:
+class Throttled:
     """Does something when it is called, first after a minute and never for more than a small share of the time.
 
     For the report on the way: no worker is started while it is written.
@@ -172,7 +172,7 @@ def run_study(agenda: Agenda[AnyCell], out: Path, *, processes: int = 1) -> None
     Args:
         agenda: the cells.
         out: folder of the study, for the message of an interruption.
-        processes: units at a time, each in a process of its own; 1 computes in this one.
+        processes: groups at a time, each in a process of its own; 1 computes in this one.
 
     Raises:
         TrainingInterrupted: SIGINT or SIGTERM; the states were saved, and the same study goes on from there.
@@ -187,43 +187,43 @@ def run_study(agenda: Agenda[AnyCell], out: Path, *, processes: int = 1) -> None
 def _run_here(agenda: Agenda[AnyCell], out: Path) -> None:
     try:
         while agenda:
-            unit = agenda.next()
-            if unit is None:
+            group = agenda.next()
+            if group is None:
                 time.sleep(_IDLE_S)
                 continue
             try:
-                agenda.procedure.complete(unit.cells, functools.partial(agenda.took, unit))
+                agenda.procedure.complete(group.cells, functools.partial(agenda.took, group))
             except TrainingInterrupted as stopped:
                 raise TrainingInterrupted(out, None, stopped.signal_number) from stopped
             except Exception as error:
-                agenda.ended(unit, taken_elsewhere(error))
+                agenda.ended(group, taken_elsewhere(error))
             else:
-                agenda.ended(unit)
+                agenda.ended(group)
     except KeyboardInterrupt as stopped:  # outside training; an evaluation is begun anew
         number = stopped.signal_number if isinstance(stopped, CommandInterrupted) else signal.SIGINT
         raise TrainingInterrupted(out, None, number) from stopped
 
 
 def _run_in_processes(agenda: Agenda[AnyCell], out: Path, processes: int) -> None:
-    running: dict[Path, Unit[AnyCell]] = {}
+    running: dict[Path, CellGroup[AnyCell]] = {}
     stopping = False
     with stop_on_signal() as signals, Workers() as workers:
         while workers or (agenda and not stopping):
             while len(workers) < processes and not stopping:
-                unit = agenda.next()
-                if unit is None:
+                group = agenda.next()
+                if group is None:
                     break
-                running[unit.folder] = unit
-                workers.start(unit.folder, functools.partial(agenda.procedure.complete, unit.cells))
+                running[group.folder] = group
+                workers.start(group.folder, functools.partial(agenda.procedure.complete, group.cells))
             if not workers:
                 time.sleep(_IDLE_S)
             for folder, message in workers.messages():
                 if isinstance(message, int):
                     agenda.took(running[folder], message)
                     continue
-                unit = running.pop(folder)
+                group = running.pop(folder)
                 if not stopping:
-                    agenda.ended(unit, taken_elsewhere(message))
+                    agenda.ended(group, taken_elsewhere(message))
             if signals and not stopping:
                 stopping = True
                 workers.terminate()

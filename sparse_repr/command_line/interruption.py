@@ -33,11 +33,15 @@ class TrainingInterrupted(Exception):  # noqa: N818 (like KeyboardInterrupt: a r
 
 
 class CommandInterrupted(KeyboardInterrupt):
-    """A signal ended a command where there was nothing to save."""
+    """A signal ended a command: where there was nothing to save, or with a message of where that is."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+    def __init__(
+        self, signal_number: int, message: str | None = None, *, advice: str = "the same command starts again"
+    ) -> None:
+        super().__init__(message or f"stopped by {signal.Signals(signal_number).name}")
         self.signal_number = signal_number
+        self.advice = advice
+        """How the work goes on, for who typed the command."""
 
 
 class _Listener:
@@ -92,7 +96,7 @@ def stop_on_signal() -> Iterator[list[int]]:
         heard = len(listener.received)
         try:
             yield listener.received
-        except TrainingInterrupted:
+        except (TrainingInterrupted, CommandInterrupted):
             if outer is not None:
                 outer.ending = True  # the work ends already: a further signal has nothing to add
             raise

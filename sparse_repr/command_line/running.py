@@ -103,7 +103,7 @@ def run_command(work: Callable[[], int | None], *, refused: tuple[type[Exception
     except TrainingInterrupted as stopped:
         return _fail(f"{stopped}", 128 + stopped.signal_number)
     except CommandInterrupted as stopped:
-        return _fail(f"{stopped}; the same command starts again", 128 + stopped.signal_number)
+        return _fail(f"{stopped}; {stopped.advice}", 128 + stopped.signal_number)
     except KeyboardInterrupt:
         return _fail("stopped by SIGINT; the same command starts again", 130)
     except Exception as error:

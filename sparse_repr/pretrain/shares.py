@@ -90,5 +90,5 @@ class Shares:
         return outcome[0]
 
 
-ALONE = Shares()
+ONLY_PROCESS = Shares()
 """The only process."""

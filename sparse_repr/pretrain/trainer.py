@@ -45,7 +45,7 @@ from sparse_repr.pretrain.run_folder import (
     saved_state,
     write_config,
 )
-from sparse_repr.pretrain.shares import ALONE, Shares
+from sparse_repr.pretrain.shares import ONLY_PROCESS, Shares
 from sparse_repr.pretrain.step_graph import StepGraph
 from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.pretrain.training_state import check_state
@@ -55,7 +55,7 @@ _PICTURES = 10
 
 @contextlib.contextmanager
 def opened_run(
-    config: PretrainConfig, data: FactorDataset | None = None, shares: Shares = ALONE
+    config: PretrainConfig, data: FactorDataset | None = None, shares: Shares = ONLY_PROCESS
 ) -> Iterator[tuple[Trainer, SummaryWriter | None]]:
     """Hold the run folder of a resolved configuration, with a trainer at the step of the folder's last save.
 
@@ -144,7 +144,7 @@ def pretrain_encoder(
 class Trainer:
     """The state of one run: networks, optimiser, random generator and step."""
 
-    def __init__(self, config: PretrainConfig, data: FactorDataset, shares: Shares = ALONE) -> None:
+    def __init__(self, config: PretrainConfig, data: FactorDataset, shares: Shares = ONLY_PROCESS) -> None:
         self.config = config
         self.data = data
         self.shares = shares

@@ -83,15 +83,15 @@ def test_the_player_lies_on_top_then_heart_square_and_ellipses() -> None:
     here = {f"{name}_{axis}": 0.25 for name in ("heart", "square", "ellipse_1", "ellipse_2") for axis in "xy"}
     colors = {"heart_color": 0, "square_color": 1, "ellipse_1_color": 2, "ellipse_2_color": 3}
     _start(env, **away, **here, **colors)
-    picture, palette = env._picture, PALETTES["source"]
+    image, palette = env._image, PALETTES["source"]
     heart, square, ellipse = (_mask(shape, 0.25, 0.25) for shape in (HEART, SQUARE, ELLIPSE))
-    assert (picture[heart] == palette[0]).all()
-    assert (picture[square & ~heart] == palette[1]).all()
+    assert (image[heart] == palette[0]).all()
+    assert (image[square & ~heart] == palette[1]).all()
     assert (square & ~heart).sum() > 10
-    assert (picture[ellipse & ~square & ~heart] == palette[3]).all()  # the last ellipse over the first
+    assert (image[ellipse & ~square & ~heart] == palette[3]).all()  # the last ellipse over the first
     assert (ellipse & ~square & ~heart).sum() > 5
     _start(env, **{**here, "player_x": 0.25, "player_y": 0.25})
-    assert (env._picture[ellipse] == WHITE).all()
+    assert (env._image[ellipse] == WHITE).all()
 
 
 def test_given_factors_give_the_same_picture_and_the_same_factors() -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.cells import SCALES, Algorithm
+from experiments.agents.cells import AGENT_SCALES, Algorithm
 from experiments.agents.files import live_study, published_study
 from experiments.compare_agents import CompareConfig, main
 from experiments.study import command as study_command
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 
 TINY = dataclasses.replace(
-    SCALES["smoke"],
+    AGENT_SCALES["smoke"],
     algorithms={
         "ppo": Algorithm(
             64,
@@ -36,7 +36,7 @@ TINY = dataclasses.replace(
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCALES, "smoke", TINY)
+    monkeypatch.setitem(AGENT_SCALES, "smoke", TINY)
 
 
 def test_a_study_is_computed_once_reported_and_published(

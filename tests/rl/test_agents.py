@@ -163,7 +163,7 @@ def test_agents_that_took_a_camera_as_raw_features_before_they_were_asked_load(
         "net_arch": [8],
     }
     with monkeypatch.context() as earlier:
-        earlier.setattr("rl.features_extractor.is_picture", lambda space: False)
+        earlier.setattr("rl.features_extractor.is_image_space", lambda space: False)
         agent = A2C("MultiInputPolicy", DummyVecEnv([lambda: Frames(named=True)]), policy_kwargs=kwargs, device="cpu")
         agent.save(tmp_path / "plain.zip")
         save_agent(tmp_path / "agent.zip", agent)

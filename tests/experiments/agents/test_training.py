@@ -18,7 +18,7 @@ from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, TASKS, UNTRAINED
 from experiments.agents.cells import (
-    SCALES,
+    AGENT_SCALES,
     AgentCell,
     AgentScale,
     Algorithm,
@@ -38,7 +38,7 @@ from sparse_repr import load_encoder, pretrain_encoder
 PPO_SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
 SAC_SETTINGS = {"buffer_size": 200, "learning_starts": 20, "train_freq": 1, "gradient_steps": 1}
 TINY = dataclasses.replace(
-    SCALES["smoke"],
+    AGENT_SCALES["smoke"],
     seeds=1,
     algorithms={
         "ppo": Algorithm(64, 2, PPO_SETTINGS, ("random_policy", "factors", "vae"), ("SpriteReach",)),
@@ -72,7 +72,7 @@ def record_of(cell: AgentCell) -> dict[str, Any]:
 
 
 def test_the_study_at_cpu_scale_has_five_seeds_of_every_arm_on_both_tasks(tmp_path: Path) -> None:
-    scale = SCALES["cpu"]
+    scale = AGENT_SCALES["cpu"]
     cells = agent_cells(scale, tmp_path)
     ppo = [cell for cell in cells if cell.algorithm_name == "ppo"]
     # random policy, factors, pixels, six frozen encoders and two that are fine-tuned, on two tasks
@@ -90,7 +90,7 @@ def test_the_study_at_cpu_scale_has_five_seeds_of_every_arm_on_both_tasks(tmp_pa
     assert {cell.encoder_folder for cell in cells} - {None} == {cell.folder for cell in encoders}
 
 
-@pytest.mark.parametrize("scale", SCALES.values())
+@pytest.mark.parametrize("scale", AGENT_SCALES.values())
 def test_every_scale_knows_how_long_to_pretrain_for_every_task(scale: AgentScale) -> None:
     assert set(scale.pretraining_steps) == set(TASKS)
 
@@ -110,7 +110,7 @@ def test_tasks_name_factors_of_their_environments(name: str) -> None:
     assert task.code_size >= len(names)
 
 
-@pytest.mark.parametrize("scale", SCALES.values())
+@pytest.mark.parametrize("scale", AGENT_SCALES.values())
 def test_episodes_are_shared_equally_by_the_environments_they_are_played_in(scale: AgentScale) -> None:
     assert scale.episodes % min(agent_training.JUDGED_TOGETHER, scale.episodes) == 0
 

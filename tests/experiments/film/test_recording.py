@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 
 from experiments.agents.arms import ARMS
 from experiments.film.drawing import column_panel, named_panel, palette_of, text_font
-from experiments.film.recording import Film, KeepPicture, film_agent, play, write_film, write_strip
+from experiments.film.recording import Film, KeepFrames, film_agent, play, write_film, write_strip
 from experiments.film.views import Seen, decode, see_codes, see_factors, see_tuned, tuned_codes
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from sparse_repr import load_encoder, untrained_encoder
@@ -42,7 +42,7 @@ def _frames(path: Path) -> list[npt.NDArray[np.uint8]]:
 
 
 def test_a_film_shows_picture_reconstruction_and_code_of_every_step(tiny_run: Path, tmp_path: Path) -> None:
-    venv = make_latent_vec_env(REACH, tiny_run, n_envs=2, seed=0, n_stack=2, wrapper_class=KeepPicture)
+    venv = make_latent_vec_env(REACH, tiny_run, n_envs=2, seed=0, n_stack=2, wrapper_class=KeepFrames)
     vae, _ = load_vae(tiny_run)
     see = see_codes(load_encoder(tiny_run), vae)
     path = film_agent(venv, _right(venv), tmp_path / "a.gif", see=see, caption="an agent", steps=6)
@@ -56,7 +56,7 @@ def test_a_film_shows_picture_reconstruction_and_code_of_every_step(tiny_run: Pa
 
 
 def test_pictures_steps_and_returns_belong_together_to_the_end_of_an_episode() -> None:
-    venv = make_vec_env(REACH, n_envs=2, wrapper_class=KeepPicture)
+    venv = make_vec_env(REACH, n_envs=2, wrapper_class=KeepFrames)
     # up and to the left from anywhere reaches a corner within 20 steps
     film = play(venv, lambda _: np.full((2, 2), -1.0), steps=40, seed=5)
     length = film.first_episode
@@ -65,41 +65,41 @@ def test_pictures_steps_and_returns_belong_together_to_the_end_of_an_episode() -
     assert film.returns[0] == film.returns[length] == 0
     env = gym.make(REACH)
     # SB3 seeds its first environment with the seed itself
-    pictures, returns = [env.reset(seed=5)[0]], [0.0]
+    frames, returns = [env.reset(seed=5)[0]], [0.0]
     for _ in range(length - 1):
-        picture, reward, terminated, *_ = env.step(np.array([-1.0, -1.0]))
-        pictures.append(picture)
+        frame, reward, terminated, *_ = env.step(np.array([-1.0, -1.0]))
+        frames.append(frame)
         returns.append(returns[-1] + float(reward))
     assert terminated
-    np.testing.assert_array_equal(film.pictures[:length], pictures)
+    np.testing.assert_array_equal(film.frames[:length], frames)
     np.testing.assert_allclose(film.returns[:length], returns, atol=1e-6)
     assert film.seen is None
     again = play(venv, lambda _: np.full((2, 2), -1.0), steps=40, seed=5)
-    np.testing.assert_array_equal(again.pictures, film.pictures)
+    np.testing.assert_array_equal(again.frames, film.frames)
 
 
 def test_rewards_that_the_agent_gets_normalised_are_shown_as_they_are() -> None:
     def returns(venv: VecEnv) -> tuple[float, ...]:
         return play(venv, _right(venv), steps=8, seed=1).returns
 
-    plain = returns(make_vec_env(REACH, wrapper_class=KeepPicture))
-    np.testing.assert_allclose(returns(VecNormalize(make_vec_env(REACH, wrapper_class=KeepPicture))), plain, atol=1e-6)
+    plain = returns(make_vec_env(REACH, wrapper_class=KeepFrames))
+    np.testing.assert_allclose(returns(VecNormalize(make_vec_env(REACH, wrapper_class=KeepFrames))), plain, atol=1e-6)
 
 
 def test_pixel_agents_show_the_frame_alone_whatever_they_stack(tmp_path: Path) -> None:
-    venv = VecFrameStack(make_vec_env(CHASE, wrapper_class=KeepPicture), 4)
+    venv = VecFrameStack(make_vec_env(CHASE, wrapper_class=KeepFrames), 4)
     film = play(venv, _right(venv), caption="pixels, end to end", steps=3, seed=0)
-    assert film.pictures.shape == (3, 64, 64, 3)
+    assert film.frames.shape == (3, 64, 64, 3)
     frames = _frames(write_film(film, tmp_path / "a.gif"))
     assert frames[0].shape[1] == 128
-    # each pixel of the picture is 2x2 pixels of the film, of its own colour
+    # each pixel of the frame is 2x2 pixels of the film, of its own colour
     shown = frames[0][-128:][1::2, 1::2].astype(int)
-    assert np.abs(shown - film.pictures[0].astype(int)).max() <= 8
+    assert np.abs(shown - film.frames[0].astype(int)).max() <= 8
 
 
 def test_the_agent_on_factors_is_shown_with_their_names(tmp_path: Path) -> None:
     def wrapped(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        return FactorObservation(KeepPicture(env), one_hot={"heart_color": 4})
+        return FactorObservation(KeepFrames(env), one_hot={"heart_color": 4})
 
     venv = make_vec_env(CHASE, wrapper_class=wrapped)
     names = venv.get_attr("factor_names")[0]
@@ -118,25 +118,25 @@ def test_the_agent_on_factors_is_shown_with_their_names(tmp_path: Path) -> None:
 
 def test_codes_are_shown_as_the_agent_gets_them() -> None:
     encoder = make_encoder(3)
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
-    seen = see_codes(encoder, vae)(pictures, [{}] * 5)
-    codes = encoder.encode(pictures)
+    seen = see_codes(encoder, vae)(frames, [{}] * 5)
+    codes = encoder.encode(frames)
     np.testing.assert_array_equal(seen.values, codes)
     assert seen.limits.tolist() == [np.abs(codes).max()]
     assert seen.reconstructions is not None
     with torch.no_grad():
         expected = 255 * torch.sigmoid(vae.decoder(torch.from_numpy(codes))).permute(0, 2, 3, 1).numpy()
     assert np.abs(seen.reconstructions - expected).max() <= 0.5 + 1e-3
-    assert see_codes(encoder)(pictures, [{}] * 5).reconstructions is None
+    assert see_codes(encoder)(frames, [{}] * 5).reconstructions is None
 
 
 def test_a_scaled_code_is_decoded_unscaled() -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
-    data = FactorDataset(name="noise", store=ArrayImages(pictures.transpose(0, 3, 1, 2).copy()), source="drawn")
+    frames = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    data = FactorDataset(name="noise", store=ArrayImages(frames.transpose(0, 3, 1, 2).copy()), source="drawn")
     encoder = untrained_encoder(3, code_size=4, data=data)
     vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
-    plain, scaled = (see_codes(encoder, vae, code_scaling=how)(pictures, [{}] * 30) for how in ("none", "standardize"))
+    plain, scaled = (see_codes(encoder, vae, code_scaling=how)(frames, [{}] * 30) for how in ("none", "standardize"))
     np.testing.assert_allclose(scaled.values.std(0), 1, atol=0.2)
     assert plain.values.std() < 0.2
     assert plain.reconstructions is not None
@@ -146,7 +146,7 @@ def test_a_scaled_code_is_decoded_unscaled() -> None:
 def test_a_tuned_agent_is_shown_by_its_own_copy(tmp_path: Path) -> None:
     encoder = make_encoder(3)
     kwargs = {"encoder": encoder, "trainable": True, "encoder_lr_multiplier": 10.0}
-    venv = make_vec_env(CHASE, n_envs=2, wrapper_class=KeepPicture)
+    venv = make_vec_env(CHASE, n_envs=2, wrapper_class=KeepFrames)
     model = PPO(
         "CnnPolicy",
         venv,
@@ -158,12 +158,12 @@ def test_a_tuned_agent_is_shown_by_its_own_copy(tmp_path: Path) -> None:
     )
     extractor = model.policy.features_extractor
     assert isinstance(extractor, LatentExtractor)
-    pictures = play(venv, _right(venv), steps=3).pictures
-    np.testing.assert_allclose(tuned_codes(extractor, pictures), encoder.encode(pictures), atol=1e-5)
+    frames = play(venv, _right(venv), steps=3).frames
+    np.testing.assert_allclose(tuned_codes(extractor, frames), encoder.encode(frames), atol=1e-5)
     model.learn(32)
-    tuned = tuned_codes(extractor, pictures)
-    assert np.abs(tuned - encoder.encode(pictures)).max() > 1e-3
-    observed = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    tuned = tuned_codes(extractor, frames)
+    assert np.abs(tuned - encoder.encode(frames)).max() > 1e-3
+    observed = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
     np.testing.assert_allclose(tuned, extractor(observed).detach().numpy(), atol=1e-5)
     vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
     film = play(venv, lambda shown: model.predict(shown, deterministic=True)[0], see=see_tuned(extractor, vae), steps=3)
@@ -172,20 +172,20 @@ def test_a_tuned_agent_is_shown_by_its_own_copy(tmp_path: Path) -> None:
     assert film.seen.reconstructions is not None
     np.testing.assert_array_equal(film.seen.reconstructions, decode(vae, film.seen.values))
     frozen = LatentExtractor(gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), encoder)
-    for refused in (lambda: tuned_codes(frozen, pictures), lambda: see_tuned(frozen)):
+    for refused in (lambda: tuned_codes(frozen, frames), lambda: see_tuned(frozen)):
         with pytest.raises(ValueError, match="need a LatentExtractor with trainable=True"):
             refused()
 
 
 def _drawn(caption: str, length: int, *, reconstructed: bool = False) -> Film:
-    """Two episodes; every picture of the first has a grey value of its own."""
+    """Two episodes; every frame of the first has a grey value of its own."""
     greys = np.arange(length, dtype=np.uint8) * 20
-    pictures = np.concatenate([greys, [255]]).astype(np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2)
+    frames = np.concatenate([greys, [255]]).astype(np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2)
     seen = None
     if reconstructed:
         codes = np.zeros((length + 1, 2), np.float32)
-        seen = Seen(codes, np.ones(1, np.float32), reconstructions=255 - pictures)
-    return Film(caption, pictures, seen, (*range(length), 0), (*np.linspace(0, 1, length).tolist(), 0.0))
+        seen = Seen(codes, np.ones(1, np.float32), reconstructions=255 - frames)
+    return Film(caption, frames, seen, (*range(length), 0), (*np.linspace(0, 1, length).tolist(), 0.0))
 
 
 def test_a_strip_has_a_row_per_film_from_the_start_of_an_episode_to_its_end(tmp_path: Path) -> None:
@@ -200,9 +200,9 @@ def test_a_strip_has_a_row_per_film_from_the_start_of_an_episode_to_its_end(tmp_
     assert pixels[second + 100, middles].tolist() == [255, 175, 115, 35]
 
 
-def _blurred(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """What a decoder makes of pictures (N, H, W, C): soft shapes with a noise of their own."""
-    grey = pictures.mean(3)
+def _blurred(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What a decoder makes of frames (N, H, W, C): soft shapes with a noise of their own."""
+    grey = frames.mean(3)
     for axis in (1, 2):
         grey = sum(np.roll(grey, shift, axis) for shift in range(-3, 4)) / 7
     noise = np.random.default_rng(0).normal(0, 0.05, (*grey.shape, 3))
@@ -211,12 +211,12 @@ def _blurred(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def shaded() -> Film:
-    """A hundred pictures of SpriteChase with reconstructions of many greys, and 32 units that change."""
-    venv = make_vec_env(CHASE, wrapper_class=KeepPicture)
+    """A hundred frames of SpriteChase with reconstructions of many greys, and 32 units that change."""
+    venv = make_vec_env(CHASE, wrapper_class=KeepFrames)
     rng = np.random.default_rng(0)
 
-    def see(pictures: npt.NDArray[np.uint8], infos: Any) -> Seen:
-        return Seen(rng.normal(0, 1, (len(infos), 32)), np.full(1, 3.0, np.float32), (), _blurred(pictures))
+    def see(frames: npt.NDArray[np.uint8], infos: Any) -> Seen:
+        return Seen(rng.normal(0, 1, (len(infos), 32)), np.full(1, 3.0, np.float32), (), _blurred(frames))
 
     return play(venv, lambda _: rng.uniform(-1, 1, (1, 2)), see=see, caption="an agent", steps=100, seed=0)
 
@@ -229,7 +229,7 @@ def test_sprites_keep_their_colour_beside_many_shades_of_reconstructions(shaded:
     frames = _frames(write_film(shaded, tmp_path / "a.gif"))
     for place in (0, 50, 99):
         shown = frames[place][30 : 30 + 128][1::2, 1:128:2].astype(int)
-        assert np.abs(shown - shaded.pictures[place].astype(int)).max() <= 8
+        assert np.abs(shown - shaded.frames[place].astype(int)).max() <= 8
         assert shaded.seen is not None
         assert shaded.seen.reconstructions is not None
         beside = frames[place][30 : 30 + 128][1::2, 133 : 133 + 128 : 2].astype(int)
@@ -272,13 +272,13 @@ def test_named_bars_start_at_zero_and_each_has_its_own_limit() -> None:
 
 def test_what_cannot_be_filmed_is_refused(tmp_path: Path) -> None:
     venv = DummyVecEnv([lambda: gym.make(REACH)])
-    with pytest.raises(TypeError, match="a film needs environments in KeepPicture"):
+    with pytest.raises(TypeError, match="a film needs environments in KeepFrames"):
         play(venv, _right(venv))
-    kept = make_vec_env(REACH, wrapper_class=KeepPicture)
+    kept = make_vec_env(REACH, wrapper_class=KeepFrames)
     with pytest.raises(ValueError, match="at least 1 step, got 0"):
         play(kept, _right(kept), steps=0)
-    with pytest.raises(TypeError, match=r"needs uint8 pictures \(H, W, C\), got float32 \(4,\)"):
-        play(make_vec_env("CartPole-v1", wrapper_class=KeepPicture), lambda _: [0], steps=1)
+    with pytest.raises(TypeError, match=r"needs uint8 frames \(H, W, C\), got float32 \(4,\)"):
+        play(make_vec_env("CartPole-v1", wrapper_class=KeepFrames), lambda _: [0], steps=1)
     with pytest.raises(ValueError, match=r"ends in \.gif"):
         write_film(_drawn("a", 3), tmp_path / "a.mp4")
     with pytest.raises(ValueError, match=r"1\.\.50 frames per second"):

@@ -10,8 +10,8 @@ import pytest
 
 from experiments.paper.cells import (
     METHODS,
+    PAPER_SCALES,
     PARTS,
-    SCALES,
     Cell,
     datasets_of,
     make_cell,
@@ -42,32 +42,32 @@ def counts(cells: list[Cell]) -> dict[tuple[str, int], int]:
     ],
 )
 def test_cells_of_a_scale(scale: str, expected: dict[tuple[str, int], int], tmp_path: Path) -> None:
-    cells = paper_cells(SCALES[scale], tmp_path, datasets=STAND_INS)
+    cells = paper_cells(PAPER_SCALES[scale], tmp_path, datasets=STAND_INS)
     assert counts(cells) == expected
     assert len({cell.folder for cell in cells}) == len(cells)
     assert all(cell.training.steps == cell.stops[-1].steps for cell in cells)
 
 
 def test_one_seed_of_every_arm_comes_before_the_second(tmp_path: Path) -> None:
-    cells = paper_cells(SCALES["cpu"], tmp_path, datasets=["dsprites"])
+    cells = paper_cells(PAPER_SCALES["cpu"], tmp_path, datasets=["dsprites"])
     assert [cell.seed for cell in cells] == [0] * 7 + [1] * 5 + [2] * 5
     assert cells[0].folder == tmp_path / "dsprites-vae-seed0"
 
 
 def test_short_runs_compare_all_arms_at_equal_steps(tmp_path: Path) -> None:
-    for cell in paper_cells(SCALES["cpu"], tmp_path, datasets=STAND_INS):
+    for cell in paper_cells(PAPER_SCALES["cpu"], tmp_path, datasets=STAND_INS):
         assert cell.stops[0].steps == 2_000
         assert (cell.training.learning_rate, cell.training.batch_size, cell.training.threads) == (1e-3, 64, 1)
-    pixels = make_cell(SCALES["cpu"], "dsprites", "vae", 0, tmp_path)
+    pixels = make_cell(PAPER_SCALES["cpu"], "dsprites", "vae", 0, tmp_path)
     assert [pixels.stop_folder(stop) for stop in pixels.stops] == [pixels.folder / "at-2000", pixels.folder]
-    perceptual = make_cell(SCALES["cpu"], "dsprites", "perceptual", 0, tmp_path)
+    perceptual = make_cell(PAPER_SCALES["cpu"], "dsprites", "perceptual", 0, tmp_path)
     assert len(perceptual.stops) == 1
     assert (perceptual.training.perceptual_layers, perceptual.training.pixel_weight) == ("relu2_2", 0)
     assert perceptual.training.perceptual_images == 16
 
 
 def test_methods_are_what_their_names_say(tmp_path: Path) -> None:
-    training = {name: make_cell(SCALES["cpu"], "dsprites", name, 3, tmp_path).training for name in METHODS}
+    training = {name: make_cell(PAPER_SCALES["cpu"], "dsprites", name, 3, tmp_path).training for name in METHODS}
     assert (training["beta_vae"].objective, training["beta_vae"].beta) == ("beta_vae", 4)
     assert (training["beta_sparse"].beta, training["beta_sparse"].sparsity_weight) == (4, 1)
     assert (training["sparse"].beta, training["sparse"].sparsity_weight) == (1, 1)
@@ -75,14 +75,14 @@ def test_methods_are_what_their_names_say(tmp_path: Path) -> None:
     assert training["sparse_perceptual"].perceptual_weight == training["perceptual"].perceptual_weight == 1
     assert training["capacity"].capacity_steps == 8_000  # spans the run
     assert {config.seed for config in training.values()} == {3}
-    full = make_cell(SCALES["gpu"], "dsprites", "capacity", 0, tmp_path).training
+    full = make_cell(PAPER_SCALES["gpu"], "dsprites", "capacity", 0, tmp_path).training
     assert (full.capacity_steps, full.device, full.learning_rate) == (100_000, "cuda", 1e-3)
     # a stand-in is trained by the recipe of what it stands in for
-    assert make_cell(SCALES["gpu"], "faces", "beta_vae", 0, tmp_path).training.beta == 10
+    assert make_cell(PAPER_SCALES["gpu"], "faces", "beta_vae", 0, tmp_path).training.beta == 10
     with pytest.raises(ValueError, match="unknown method 'betavae'. Did you mean 'beta_vae'"):
-        make_cell(SCALES["cpu"], "dsprites", "betavae", 0, tmp_path)
+        make_cell(PAPER_SCALES["cpu"], "dsprites", "betavae", 0, tmp_path)
     with pytest.raises(ValueError, match="unknown data set of the study 'mpi3d'"):
-        make_cell(SCALES["cpu"], "mpi3d", "vae", 0, tmp_path)
+        make_cell(PAPER_SCALES["cpu"], "mpi3d", "vae", 0, tmp_path)
 
 
 def test_parts_name_their_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,11 +103,11 @@ def test_parts_name_their_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_sweep_gives_every_family_as_many_tries(tmp_path: Path) -> None:
     assert {len(family.configurations) for family in FAMILIES.values()} == {6}
-    cells = sweep_cells(SCALES["cpu"], tmp_path)
+    cells = sweep_cells(PAPER_SCALES["cpu"], tmp_path)
     # two seeds of 4 x 6 configurations and the VAE, and three perceptual cells
     assert len(cells) == 2 * 25 + 3
     assert {cell.dataset for cell in cells} == {"dsprites"}
-    arms = {cell.name: cell for cell in paper_cells(SCALES["cpu"], tmp_path, datasets=["dsprites"])}
+    arms = {cell.name: cell for cell in paper_cells(PAPER_SCALES["cpu"], tmp_path, datasets=["dsprites"])}
     shared = {cell.name for cell in cells} & set(arms)
     # VAE, β = 4, L1 1 on the mean with β 1 and 4, for both seeds; perceptual and sparse + perceptual
     assert len(shared) == 2 * 4 + 2
@@ -119,7 +119,7 @@ def test_the_sweep_gives_every_family_as_many_tries(tmp_path: Path) -> None:
 def test_the_choice_needs_a_whole_family(tmp_path: Path) -> None:
     expected = r"run --only sweep first; missing of beta 12 \(such as dsprites-beta_vae-beta2-seed0\), sparse 12 "
     with pytest.raises(ValueError, match=expected):
-        fresh_cells(SCALES["cpu"], tmp_path)
+        fresh_cells(PAPER_SCALES["cpu"], tmp_path)
 
 
 def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
@@ -132,15 +132,15 @@ def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
     monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
     # of a family the first configuration agrees best here, the last one elsewhere
     monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([-cells[0].training.beta] * 2, [0.5, 0.5]))
-    assert select(SCALES["cpu"], here) == {"beta": {"beta": 2}}
+    assert select(PAPER_SCALES["cpu"], here) == {"beta": {"beta": 2}}
     monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: not cell.method.startswith("beta_tcvae"))
     monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([cells[0].training.beta] * 2, [0.5, 0.5]))
-    there = select(SCALES["cpu"], published)
+    there = select(PAPER_SCALES["cpu"], published)
     assert list(there) == ["beta", "sparse", "beta_sparse"]
     assert there["beta"] == {"beta": 16}
     monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
     monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([-cells[0].training.beta] * 2, [0.5, 0.5]))
-    merged = select(SCALES["cpu"], here, published=published)
+    merged = select(PAPER_SCALES["cpu"], here, published=published)
     assert merged == {**there, "beta": {"beta": 2}}
     written = read_selection(here)
     assert written is not None
@@ -148,7 +148,7 @@ def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
 
 
 def test_cells_of_the_sweep_are_evaluated_briefly_but_for_the_arms_of_the_paper(tmp_path: Path) -> None:
-    scale = SCALES["cpu"]
+    scale = PAPER_SCALES["cpu"]
     for cell in sweep_cells(scale, tmp_path):
         is_arm = cell.method in METHODS
         assert (cell.stops[-1].lpips_items > 0) == is_arm
@@ -159,7 +159,7 @@ def test_cells_of_the_sweep_are_evaluated_briefly_but_for_the_arms_of_the_paper(
 
 
 def test_a_record_from_before_a_setting_of_the_evaluation_was_done_by_its_default(tmp_path: Path) -> None:
-    cell = paper_cells(SCALES["cpu"], tmp_path, datasets=["dsprites"], methods=["vae"])[0]
+    cell = paper_cells(PAPER_SCALES["cpu"], tmp_path, datasets=["dsprites"], methods=["vae"])[0]
     evaluation = dataclasses.asdict(cell.stops[0])
     del evaluation["lpips_items"]
     write_json(cell.stop_folder(cell.stops[0]) / RECORD, {"evaluation": evaluation})
@@ -176,11 +176,11 @@ def test_the_choice_sees_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     order = [changes for family in FAMILIES.values() for changes in family.configurations]
     answers = iter([([0.1 + place / 100, 0.2], [0.9 - place / 100] * 2) for place in range(len(order))])
     monkeypatch.setattr(paper_sweep, "_agreement", lambda *_: next(answers))
-    chosen = select(SCALES["cpu"], tmp_path)
+    chosen = select(PAPER_SCALES["cpu"], tmp_path)
     assert chosen == {name: family.configurations[-1] for name, family in FAMILIES.items()}
     assert (tmp_path / paper_sweep.SELECTION).is_file()
     answers = iter([([0.1 + place / 100, 0.2], [0.9 - place / 100] * 2) for place in range(len(order))])
-    fresh = fresh_cells(SCALES["cpu"], tmp_path)
+    fresh = fresh_cells(PAPER_SCALES["cpu"], tmp_path)
     assert sorted({cell.seed for cell in fresh}) == [100, 101, 102]
     assert len(fresh) == 3 * 5
 

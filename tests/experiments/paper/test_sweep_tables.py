@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.paper.cells import SCALES
+from experiments.paper.cells import PAPER_SCALES
 from experiments.paper.sweep_tables import configurations, fresh_table, sweep_figure, sweep_table
 from tests.finished_cells import finished, study
 
@@ -42,7 +42,7 @@ def test_nothing_is_said_before_the_sweep_begins() -> None:
 
 
 def test_configurations_are_found_with_as_many_seeds_as_the_sweep_has() -> None:
-    assert SCALES["cpu"].sweep_seeds == 2
+    assert PAPER_SCALES["cpu"].sweep_seeds == 2
     entries = [finished(seed=seed) for seed in range(3)]
     entries += [finished("sparse"), finished("sparse-weight4-mean"), finished("sparse-weight4-mean", 1)]
     entries += [finished("sparse", steps=2_000, last=False)]

@@ -21,7 +21,7 @@ from experiments.paper.cells import Cell, Stop
 from experiments.paper.runs import PAPER_CELLS, complete_cells, describe, finished_cells, is_finished, steps_taken
 from experiments.reproduce_paper import StudyConfig, main
 from experiments.study.procedure import claimed
-from experiments.study.running import Agenda, Seldom, run_study
+from experiments.study.running import Agenda, Throttled, run_study
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.command_line.interruption import TrainingInterrupted
 from sparse_repr.data import FactorDataset
@@ -160,11 +160,11 @@ def test_a_claimed_cell_is_left_and_looked_at_again(cells: list[Cell]) -> None:
     holder.start()
     held.wait(60)
     agenda = agenda_of(cells)
-    unit = agenda.next()
-    assert unit is not None
-    assert unit.cells == cells[1:]
+    group = agenda.next()
+    assert group is not None
+    assert group.cells == cells[1:]
     complete_cells(cells, lambda _: None)  # a worker that finds one held does the other
-    agenda.ended(unit)
+    agenda.ended(group)
     assert agenda.next() is None
     assert agenda
     assert [is_finished(cell) for cell in cells] == [False, True]
@@ -343,9 +343,9 @@ def test_reports_on_the_way_take_a_small_share_of_the_time(monkeypatch: pytest.M
         written.append(now[0])
         now[0] += 3.0
 
-    seldom = Seldom(write, share=0.02)
+    throttled = Throttled(write, share=0.02)
     for second in range(0, 400, 10):
         now[0] = max(now[0], float(second))
-        seldom()
+        throttled()
     # first after a minute, then 3 s / 0.02 after the end of the one before
     assert written == [60.0, 220.0, 380.0]

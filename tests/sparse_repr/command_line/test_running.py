@@ -66,6 +66,8 @@ REFUSED = {
     "experiments.pixels_to_agent": [
         (["e", "--frames", "-5"], "frames needs a whole number in 1..1000000000000, got -5")
     ],
+    "envs.pictures": [(["--our", "f"], "Unrecognized options: --our")],
+    "experiments.readme_tables": [(["README.md"], "Unrecognized options: README.md")],
     "experiments.measure.shape_probe": [([""], "run needs the name of a file or folder, got ''")],
     "experiments.benchmark.__main__": [
         (["encode", "--out", ""], "out needs the name of a file or folder, got ''"),

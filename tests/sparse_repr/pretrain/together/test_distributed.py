@@ -15,7 +15,7 @@ import torch
 
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.objectives import OBJECTIVES
-from sparse_repr.pretrain.shares import ALONE, Shares
+from sparse_repr.pretrain.shares import ONLY_PROCESS, Shares
 from sparse_repr.pretrain.together.distributed import check_distributed
 from tests import ROOT
 from tests.sparse_repr.pretrain.test_trainer import _state
@@ -85,6 +85,6 @@ def test_shares_divide_a_batch() -> None:
     items = np.arange(12)
     parts = [items[Shares(rank, 3).part(12)].tolist() for rank in range(3)]
     assert parts == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert items[ALONE.part(12)].tolist() == items.tolist()
-    assert ALONE.agree_to_stop(True, 3)
-    assert ALONE.from_first(lambda: 5) == 5
+    assert items[ONLY_PROCESS.part(12)].tolist() == items.tolist()
+    assert ONLY_PROCESS.agree_to_stop(True, 3)
+    assert ONLY_PROCESS.from_first(lambda: 5) == 5

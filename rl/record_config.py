@@ -1,0 +1,100 @@
+"""RecordConfig: what `rl.record` is to record, and which of it a recording that goes on must share."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from rl.episodes import Policy
+from sparse_repr.files.json_reader import parse_json
+
+_MOST = {"frames": 10**12, "every": 10**9, "envs": 10**4, "seed": 2**63 - 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordConfig:
+    """What to record."""
+
+    env: Annotated[str, tyro.conf.Positional]
+    """Environment id; MODULE:ID imports MODULE first, e.g. envs:SparseRepr/SpriteReach-v0."""
+    out: str
+    """HDF5 file to write; pretrain on it with --dataset h5 --data-path FILE."""
+    frames: int = 10_000
+    """Number of frames."""
+    every: int = 1
+    """Record one of so many steps of each environment: neighbouring frames show nearly the same, and a score of codes
+    on them counts the same picture many times."""
+    envs: int = 8
+    """Environments stepped together."""
+    parallel: bool = False
+    """Step each environment in a process of its own: worth it where one step takes milliseconds."""
+    render: bool = False
+    """Record render() frames (render_mode rgb_array) instead of observations."""
+    key: str | None = None
+    """Which entry of a Dict observation is the picture."""
+    env_kwargs: str | None = None
+    """Keyword arguments of the environment as a JSON object, e.g. '{"domain": "source"}'."""
+    policy: str | None = None
+    """MODULE:FUNCTION that turns batched observations into batched actions; by default actions are random."""
+    seed: int = 0
+    """Seed of the environments and of the random actions."""
+    resume: bool = False
+    """Continue an interrupted recording as if nothing had happened; where there is none, start one."""
+    overwrite: bool = False
+    """Replace an existing file, or an interrupted recording."""
+    progress: bool = True
+    """Show a progress bar."""
+
+    def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            value, least = getattr(self, name), 0 if name == "seed" else 1
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} needs a whole number in {least}..{most}, got {value!r}")
+        if not Path(self.out).name or Path(self.out).is_dir():
+            raise ValueError(f"out needs the name of a file, got {self.out!r}; for example frames.h5")
+        if self.resume and self.overwrite:
+            raise ValueError("resume keeps the frames recorded so far and overwrite drops them: give one of the two")
+        if self.render and self.key is not None:
+            raise ValueError("render records what the environment draws and key a part of what it observes: give one")
+        self.env_arguments()
+
+    def env_arguments(self) -> dict[str, Any]:
+        """The keyword arguments that the environment is made with."""
+        # not passed unless asked for: some environments do not take it
+        drawn = {"render_mode": "rgb_array"} if self.render else {}
+        if self.env_kwargs is None:
+            return drawn
+        try:
+            return {**parse_json(self.env_kwargs, "it", remedy="quote it for the shell"), **drawn}
+        except ValueError as error:
+            raise ValueError(
+                f'env_kwargs needs a JSON object such as {{"domain": "source"}}, got {self.env_kwargs[:60]!r} ({error})'
+            ) from error
+
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a recording to be continued."""
+        kept = ["env", "frames", "render", "key", "policy", "seed"]
+        # left out where it is not given: recordings of earlier versions can be continued
+        kept += ["env_kwargs"] * (self.env_kwargs is not None) + ["every"] * (self.every != 1)
+        return {name: getattr(self, name) for name in kept}
+
+
+def import_policy(name: str) -> Policy:
+    """The function that MODULE:FUNCTION names.
+
+    Raises:
+        ValueError: it cannot be imported, or is no function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # importing runs the user's code
+        raise ValueError(f"policy needs MODULE:FUNCTION that can be imported, got {name!r} ({error})") from error
+    if not callable(found):
+        raise ValueError(f"policy needs a function (observations -> actions), {name!r} is {type(found).__name__}")
+    imported: Policy = found
+    return imported
