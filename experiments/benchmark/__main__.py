@@ -194,7 +194,8 @@ def measure_metrics(config: BenchmarkConfig) -> dict[str, Any]:
         raise ValueError("metrics needs --run: a run folder of sparse_repr.pretrain on dsprites")
     data = load_dataset("dsprites")
     # slab by slab: all images at once would take 3 GB, more than what is measured
-    mean, log_variance = encode_dataset(load_encoder(config.run), data, np.arange(len(data), dtype=np.int64))
+    encoded = encode_dataset(load_encoder(config.run), data, np.arange(len(data), dtype=np.int64))
+    mean, log_variance = encoded.mean, encoded.log_variance
     assert data.factors is not None
     # sigmas spread evenly over three decades in every unit: the hardest case
     spread = 2 * np.random.default_rng(0).uniform(np.log(3e-4), np.log(0.5), mean.shape).astype(np.float32)

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from sparse_repr.data import FactorDataset
+from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.metrics import (
     FAMILIES,
     METRICS,
@@ -73,10 +74,8 @@ def code_scores(mean: npt.NDArray[np.float32], kl_nats: list[float]) -> dict[str
 
 
 def disentanglement_scores(
-    mean: npt.NDArray[np.float32],
-    log_variance: npt.NDArray[np.float32],
+    encoded: EncodedItems,
     data: FactorDataset,
-    items: npt.NDArray[np.int64],
     metrics: Sequence[str],
     *,
     posterior: str = "gaussian",
@@ -92,10 +91,8 @@ def disentanglement_scores(
     are those of the items present.
 
     Args:
-        mean: (n, D) posterior means of the items.
-        log_variance: (n, D).
+        encoded: n items of the data set and their posteriors.
         data: the data set.
-        items: (n,) indices.
         metrics: from `choose_metrics`.
         posterior: family of q(z|x); one that is not Gaussian has no exact mutual information.
         n_bootstrap: repetitions of the 95 % interval of each sampled score; 0 gives none.
@@ -109,14 +106,13 @@ def disentanglement_scores(
     """
     if data.factors is None:
         return None
-    factors = data.factors[items]
+    factors = data.factors[encoded.items]
     varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
     if not varying:
         return None
     factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
-    scores, exact, notes = _exact_scores(
-        mean, log_variance, factors, names, metrics, posterior, device, population=len(data)
-    )
+    scores, exact, notes = _exact_scores(encoded, factors, names, metrics, posterior, device, population=len(data))
+    mean = encoded.mean
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     families = [name for name in metrics if name in FAMILIES]
@@ -136,7 +132,7 @@ def disentanglement_scores(
     extra: dict[str, Any] = {}
     if PROBES in metrics and data.factor_values is not None:
         started = time.perf_counter()
-        values = data.factor_values[items][:, varying]
+        values = data.factor_values[encoded.items][:, varying]
         extra["probe_r2"] = {
             learner: probe_scores(mean, values, seed=seed, learner=learner).tolist()
             for learner in ("linear", "boosted")
@@ -145,7 +141,7 @@ def disentanglement_scores(
     report = {
         **scores,
         **extra,
-        "over": _over(data, len(items)),
+        "over": _over(data, len(encoded)),
         "estimators": ESTIMATORS,
         "intervals_95": intervals,
         "metric_seconds": seconds,
@@ -166,8 +162,7 @@ def _over(data: FactorDataset, items: int) -> str:
 
 
 def _exact_scores(
-    mean: npt.NDArray[np.float32],
-    log_variance: npt.NDArray[np.float32],
+    encoded: EncodedItems,
     factors: npt.NDArray[np.int64],
     names: list[str],
     metrics: Sequence[str],
@@ -180,7 +175,7 @@ def _exact_scores(
     if posterior != "gaussian":
         why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
         return {}, {}, {name: why for name in EXACT if name in metrics}
-    posteriors = torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device)
+    posteriors = torch.from_numpy(encoded.mean).to(device), torch.from_numpy(encoded.log_variance).to(device)
     if len(factors) < population:
         information = extrapolated_information(*posteriors, factors, population=population)
     else:
