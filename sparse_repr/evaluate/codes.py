@@ -86,9 +86,10 @@ def disentanglement_scores(
 ) -> dict[str, Any] | None:
     """The `disentanglement` part of metrics.json; None where no factor is known or takes two values.
 
-    Constant factors are left out. The mutual information is that of the whole data set: from a part of its items, which
-    is to be random, it is extrapolated (`extrapolated_information`). On anything but a full grid the mixtures behind it
-    are those of the items present.
+    Constant factors are left out. MIG and AAM are also given without the data set's nominal factors: where one varies,
+    under its name (``mig_without_shape``), else as ``mig_without_nominal``. The mutual information is that of the whole
+    data set: from a part of its items, which is to be random, it is extrapolated (`extrapolated_information`). On
+    anything but a full grid the mixtures behind it are those of the items present.
 
     Args:
         encoded: n items of the data set and their posteriors.
@@ -111,7 +112,7 @@ def disentanglement_scores(
     if not varying:
         return None
     factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
-    scores, exact, notes = _exact_scores(encoded, factors, names, metrics, posterior, device, population=len(data))
+    scores, exact, notes = _exact_scores(encoded, data, factors, names, metrics, posterior, device)
     mean = encoded.mean
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
@@ -163,35 +164,36 @@ def _over(data: FactorDataset, items: int) -> str:
 
 def _exact_scores(
     encoded: EncodedItems,
+    data: FactorDataset,
     factors: npt.NDArray[np.int64],
     names: list[str],
     metrics: Sequence[str],
     posterior: str,
     device: torch.device | str,
-    *,
-    population: int,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
     if posterior != "gaussian":
         why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
         return {}, {}, {name: why for name in EXACT if name in metrics}
     posteriors = torch.from_numpy(encoded.mean).to(device), torch.from_numpy(encoded.log_variance).to(device)
-    if len(factors) < population:
-        information = extrapolated_information(*posteriors, factors, population=population)
+    if len(encoded) < len(data):
+        information = extrapolated_information(*posteriors, factors, population=len(data))
     else:
         information = mutual_information_matrix(*posteriors, factors)
     entropies = information.factor_entropies_nats
-    shape = tuple(k for k, name in enumerate(names) if name == "shape")
+    nominal = [name for name in names if name in data.nominal_factors]
     scores: dict[str, Any] = {}
     if "mig" in metrics:
         scores["mig"] = mig_score(information.matrix, entropies)
     if "aam" in metrics:
         scores["aam"] = aam_score(information.matrix)
-    if shape and len(names) > 1:
+    if nominal and len(nominal) < len(names):
+        without = f"without_{nominal[0] if len(nominal) == 1 else 'nominal'}"
+        excluded = tuple(map(names.index, nominal))
         if "mig" in metrics:
-            scores["mig_without_shape"] = mig_score(information.matrix, entropies, exclude=shape)
+            scores[f"mig_{without}"] = mig_score(information.matrix, entropies, exclude=excluded)
         if "aam" in metrics:
-            scores["aam_without_shape"] = aam_score(information.matrix, exclude=shape)
+            scores[f"aam_{without}"] = aam_score(information.matrix, exclude=excluded)
     exact = {
         "factor_entropies_nats": entropies.tolist(),
         "mutual_information_nats": information.matrix.tolist(),
