@@ -29,7 +29,7 @@ _PROGRESS: Shape = {
 
 
 class Factors:
-    """What is recorded beside the pictures: names and, where declared, the edges of each one's bins and the nominal ones."""
+    """What is recorded beside the pictures: names and, where declared, the edges of bins and the nominal ones."""
 
     def __init__(self, names: list[str], edges: list[npt.NDArray[np.float64]], nominal: list[str]) -> None:
         if edges and len(edges) != len(names):
