@@ -96,6 +96,7 @@ class SpriteChase(SpriteEnv):
         others = ["heart", "square", *(f"ellipse_{i + 1}" for i in range(distractors))]
         columns = [f"{name}_{column}" for name in others for column in ("x", "y", "color")]
         self.factor_names = ("player_x", "player_y", *columns)
+        self.nominal_factors = tuple(f"{name}_color" for name in others)
         eighths, halves = tuple(i / 8 for i in range(1, 8)), tuple(i + 0.5 for i in range(_COLORS - 1))
         self.factor_bins = (eighths, eighths, *(eighths, eighths, halves) * len(others))
         # who is who: player, heart, square, ellipses; drawn from the last to the first

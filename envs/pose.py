@@ -79,6 +79,7 @@ class SpritePose(SpriteEnv):
         "scale_difference",
         "orientation_difference",
     )
+    nominal_factors = ("shape", "color")
     # 3 shapes, 4 colours, 8 x 8 positions, 5 scales, 8 orientations, 5 and 8 differences
     factor_bins = (
         (0.5, 1.5),

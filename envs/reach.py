@@ -62,6 +62,7 @@ class SpriteReach(SpriteEnv):
     """
 
     factor_names = ("shape", "scale", "orientation", "position_x", "position_y")
+    nominal_factors = ("shape",)
     # 3 shapes, 6 scales, 8 orientations, 8 x 8 positions
     factor_bins = (
         (0.5, 1.5),

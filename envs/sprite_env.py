@@ -22,6 +22,8 @@ class SpriteEnv(gym.Env[ImageArray, Any]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (an instance variable in gym.Env)
     factor_names: tuple[str, ...]
     """What the columns of `info["factors"]` are."""
+    nominal_factors: tuple[str, ...] = ()
+    """Those whose values are in no order."""
     factor_bins: tuple[tuple[float, ...], ...]
     """Per factor the edges between the bins into which recordings sort its values."""
     field_pixels: tuple[float, float] = FIELD_PIXELS

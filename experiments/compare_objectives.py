@@ -19,7 +19,7 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import autocast_for, cpu_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.report import read_report
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
@@ -181,14 +181,13 @@ def measure_costs(config: CompareConfig, data: FactorDataset) -> dict[str, dict[
         trainers[arm] = Trainer(settings, data)
         trainers[arm].prepare()
         # warm-up: optimiser state, kernels chosen for these shapes
-        trainers[arm].train_step(autocast_for(trainers[arm].device, settings.precision))
+        trainers[arm].train_step()
     seconds: dict[str, list[float]] = {arm: [] for arm in trainers}
     for _ in range(config.cost_rounds):
         for arm, trainer in trainers.items():
-            autocast = autocast_for(trainer.device, trainer.config.precision)
             started = time.perf_counter()
             for _ in range(config.cost_steps):
-                terms = trainer.train_step(autocast)
+                terms = trainer.train_step()
             float(terms["loss"])  # waits for the device
             seconds[arm].append((time.perf_counter() - started) / config.cost_steps)
     base = float(np.median(seconds.get("vae", next(iter(seconds.values())))))

@@ -78,13 +78,14 @@ class SeededEpisodes(gym.Wrapper[Any, Any, Any, Any]):
         """A copy of the picture that the environment draws."""
         return copy.deepcopy(self.env.render())
 
-    def declared_factors(self) -> tuple[list[str], list[npt.NDArray[np.float64]]] | None:
-        """The names of the factors and, where they are declared, the edges of their bins; None without names."""
+    def declared_factors(self) -> tuple[list[str], list[npt.NDArray[np.float64]], list[str]] | None:
+        """Names of the factors and, as far as declared, edges of their bins and names of the nominal ones."""
         names = _declared(self.env, "factor_names")
         if names is None:
             return None
         edges = _declared(self.env, "factor_bins") or ()
-        return [str(name) for name in names], [np.asarray(row, dtype=np.float64) for row in edges]
+        nominal = _declared(self.env, "nominal_factors") or ()
+        return list(map(str, names)), [np.asarray(row, dtype=np.float64) for row in edges], list(map(str, nominal))
 
     def _kept(self, info: dict[str, Any]) -> dict[str, Any]:
         return {"factors": np.array(info["factors"])} if "factors" in info else {}

@@ -56,9 +56,10 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
     """Record frames of an environment into the layout of the data set ``h5`` (`sparse_repr.data.recorded`).
 
     Where the environment reports `info["factors"]` (float32 (K,)) and has `unwrapped.factor_names`, the factor values
-    are recorded beside the images, and the bins of `unwrapped.factor_bins` where it states them. While it records, the
-    frames lie in FILE.partial; an interrupted recording goes on from there: the episodes it was in are played again up
-    to where they were, so that it ends as one that nobody interrupted. That holds for environments and policies that
+    are recorded beside the images, with the bins of `unwrapped.factor_bins` and the names of
+    `unwrapped.nominal_factors` where it states them. While it records, the frames lie in FILE.partial; an interrupted
+    recording goes on from there: the episodes it was in are played again up to where they were, so that it ends as one
+    that nobody interrupted. That holds for environments and policies that
     repeat by seed and observation; others go on from another state.
 
     Args:

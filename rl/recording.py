@@ -29,12 +29,15 @@ _PROGRESS: Shape = {
 
 
 class RecordedFactors:
-    """What is recorded beside the pictures: names, and the edges of the bins of each where they are declared."""
+    """What is recorded beside the pictures: names and, where declared, the edges of bins and the nominal ones."""
 
-    def __init__(self, names: list[str], edges: list[npt.NDArray[np.float64]]) -> None:
+    def __init__(self, names: list[str], edges: list[npt.NDArray[np.float64]], nominal: list[str]) -> None:
         if edges and len(edges) != len(names):
             raise ValueError(f"factor_bins needs edges for {len(names)} factor_names, got {len(edges)}")
+        if not set(nominal) <= set(names):
+            raise ValueError(f"nominal_factors needs names of factor_names ({', '.join(names)}), got {nominal}")
         self.names = names
+        self.nominal = nominal
         self.edges = dict(zip(names, edges, strict=True)) if edges else {}
 
 
@@ -168,6 +171,8 @@ def create_recording(
     if factors is not None:
         layouts["factor_values"] = Layout((shape[0], len(factors.names)), np.float32)
         kept["factor_names"] = factors.names
+        if factors.nominal:
+            kept["nominal_factors"] = factors.nominal
         small = {f"factor_bins/{name}": edges for name, edges in factors.edges.items()}
     progress_path(out).unlink(missing_ok=True)
     partial = partial_path(out)

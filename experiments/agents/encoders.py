@@ -174,11 +174,10 @@ def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, flo
 
 def _scores_of_codes(cell: EncoderCell, encoder: FrozenEncoder, data: FactorDataset) -> dict[str, float | None]:
     """The same but for reconstructions, which an encoder alone has none of."""
-    items = np.arange(len(data))
-    mean, log_variance = encode_dataset(encoder, data, items)
-    kl = kl_per_unit(encoder, data, items, mean, log_variance)
-    found = disentanglement_scores(mean, log_variance, data, items, choose_metrics(cell.metrics))
-    return {**_scalars(code_scores(mean, kl)), **_scalars(found or {})}
+    encoded = encode_dataset(encoder, data, np.arange(len(data)))
+    codes = code_scores(encoded.mean, kl_per_unit(encoder, data, encoded))
+    found = disentanglement_scores(encoded, data, choose_metrics(cell.metrics))
+    return {**_scalars(codes), **_scalars(found or {})}
 
 
 def _scalars(part: dict[str, Any]) -> dict[str, float | None]:

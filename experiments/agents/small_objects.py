@@ -60,7 +60,7 @@ def small_object_scores(
     for data, most in ((train, _TRAIN), (test, _TEST)):
         found, columns = _values_and_columns(data, task)
         items = np.sort(rng.permutation(len(data))[:most])
-        codes.append(encode_dataset(encoder, data, items)[0].astype(np.float64))
+        codes.append(encode_dataset(encoder, data, items).mean.astype(np.float64))
         values.append(found[items])
     # by the statistics of the training frames; a unit that says nothing stays as it is
     mean, deviation = codes[0].mean(0), codes[0].std(0)

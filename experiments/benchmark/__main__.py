@@ -33,7 +33,7 @@ from sparse_repr.data import load_dataset
 from sparse_repr.data.chairs3d import render_chairs
 from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.data.faces import render_faces
-from sparse_repr.devices import autocast_for, cpu_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.files import write_json
 from sparse_repr.metrics import (
@@ -118,8 +118,7 @@ def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = PretrainConfig(run_dir=folder, progress=False).resolve()
         trainer = Trainer(settings, data)
-        autocast = autocast_for(trainer.device, settings.precision)
-        results["training_step_s"] = _seconds(lambda: trainer.train_step(autocast), inner=10)
+        results["training_step_s"] = _seconds(trainer.train_step, inner=10)
         results["precision"] = settings.precision
     results["batch_share_of_step"] = results["batch_of_64_s"]["median"] / results["training_step_s"]["median"]
     results["training_images_per_s"] = 64 / results["training_step_s"]["median"]
@@ -194,7 +193,8 @@ def measure_metrics(config: BenchmarkConfig) -> dict[str, Any]:
         raise ValueError("metrics needs --run: a run folder of sparse_repr.pretrain on dsprites")
     data = load_dataset("dsprites")
     # slab by slab: all images at once would take 3 GB, more than what is measured
-    mean, log_variance = encode_dataset(load_encoder(config.run), data, np.arange(len(data), dtype=np.int64))
+    encoded = encode_dataset(load_encoder(config.run), data, np.arange(len(data), dtype=np.int64))
+    mean, log_variance = encoded.mean, encoded.log_variance
     assert data.factors is not None
     # sigmas spread evenly over three decades in every unit: the hardest case
     spread = 2 * np.random.default_rng(0).uniform(np.log(3e-4), np.log(0.5), mean.shape).astype(np.float32)

@@ -23,7 +23,7 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import autocast_for, cpu_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.files.json_reader import read_json
@@ -156,12 +156,11 @@ def variant_settings(
 def _stepper(settings: PretrainConfig, data: FactorDataset) -> Callable[[], float]:
     """Processor seconds of one step, averaged over a cycle of steps with and without the perceptual loss."""
     trainer = Trainer(settings.resolve(), data)
-    autocast = autocast_for(trainer.device, settings.precision)
 
     def work() -> float:
         started = time.process_time()
         for _ in range(settings.perceptual_every):
-            trainer.train_step(autocast)
+            trainer.train_step()
         return (time.process_time() - started) / settings.perceptual_every
 
     return work
@@ -171,7 +170,7 @@ def _targets(settings: PretrainConfig, data: FactorDataset) -> Callable[[], floa
     """Processor seconds of the features of the images, all that keeping them from step to step could save."""
     trainer = Trainer(settings.resolve(), data)
     features = VGGFeatures(load_vgg16(), parse_layers(_LAYERS), precision=settings.precision)
-    images = trainer.images(0)
+    images = trainer.network_input(trainer.batches.draw(0))
 
     def work() -> float:
         started = time.process_time()

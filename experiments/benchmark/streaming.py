@@ -27,7 +27,6 @@ from sparse_repr.data.base import ImageArray
 from sparse_repr.data.faces import render_faces
 from sparse_repr.data.folder import load_folder
 from sparse_repr.data.recorded import load_recorded
-from sparse_repr.devices import autocast_for
 from sparse_repr.files import atomic_path, require_space
 from sparse_repr.pretrain.batches import BatchOrder
 from sparse_repr.pretrain.schedules import BatchSizes
@@ -129,9 +128,8 @@ def _trainer(data: FactorDataset, folder: str) -> Callable[[], Any]:
     """A plain step, `sparse` on the Burgess network, on the CPU."""
     settings = PretrainConfig(dataset="h5", run_dir=folder, device="cpu", progress=False).resolve()
     trainer = Trainer(settings, data)
-    autocast = autocast_for(trainer.device, settings.precision)
     trainer.objective.vae.train()
-    return lambda: trainer.train_step(autocast)
+    return trainer.train_step
 
 
 def measure_epoch(arm: str, path: Path) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from sparse_repr import PretrainConfig
 from sparse_repr.data import load_dataset
-from sparse_repr.devices import autocast_for
 from sparse_repr.pretrain.term_sums import TermSums
 from sparse_repr.pretrain.trainer import Trainer
 
@@ -93,7 +92,6 @@ class Ours:
             progress=False,
         ).resolve()  # steps alone write no run folder
         self.trainer = Trainer(config, load_dataset("dsprites"))
-        self.autocast = autocast_for(self.trainer.device, config.precision)
 
     def batches(self) -> Iterator[Any]:
         for _ in range(self._steps):
@@ -103,12 +101,12 @@ class Ours:
 
     def step(self, batch: Any) -> None:
         images, noise = batch
-        self.trainer.objective.step(images, noise, self.autocast, self.trainer.step)
+        self.trainer.objective.step(images, noise, self.trainer.autocast, self.trainer.step)
 
     def epoch(self) -> float:
         sums = TermSums()
         for _ in range(self._steps):
-            sums.add(self.trainer.train_step(self.autocast), self.trainer.step)
+            sums.add(self.trainer.train_step(), self.trainer.step)
         return sums.means()["loss"]
 
 

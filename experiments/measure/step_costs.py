@@ -9,7 +9,6 @@ from typing import TypeVar
 from experiments.measure.side_by_side import steady_clock, summary
 from sparse_repr import PretrainConfig
 from sparse_repr.data import FactorDataset
-from sparse_repr.devices import autocast_for
 from sparse_repr.pretrain.trainer import Trainer
 
 Costs = Mapping[str, Mapping[str, float]]
@@ -86,11 +85,10 @@ def time_steps(
 
 def _take(trainer: Trainer, steps: int) -> float:
     """Seconds of some steps."""
-    autocast = autocast_for(trainer.device, trainer.config.precision)
     now = steady_clock(trainer.device, trainer.config.threads)
     started = now()
     for _ in range(steps):
-        terms = trainer.train_step(autocast)
+        terms = trainer.train_step()
     float(terms["loss"])  # waits for the device
     return now() - started
 

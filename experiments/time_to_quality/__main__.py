@@ -142,9 +142,9 @@ def score_codes(run: PretrainConfig, step: int, data: FactorDataset, items: int)
     encoder = load_encoder(folder)
     if encoder.spec.objective["steps"] != step:
         raise ValueError(f"{folder} went on beyond step {step} before its codes were scored: delete it")
-    mean, log_variance = encode_dataset(encoder, data, chosen, slab=64)
+    encoded = encode_dataset(encoder, data, chosen, slab=64)
     assert data.factors is not None
-    matrix = mutual_information_matrix(mean, log_variance, data.factors[chosen]).matrix
+    matrix = mutual_information_matrix(encoded.mean, encoded.log_variance, data.factors[chosen]).matrix
     vae, spec = load_vae(folder)
     held_out = spec.preprocessing(torch.from_numpy(data.images(held_out_items(run, data))))
     with torch.no_grad():
@@ -152,7 +152,7 @@ def score_codes(run: PretrainConfig, step: int, data: FactorDataset, items: int)
     return {
         "mig": mig_score(matrix, np.log(data.factor_sizes)),
         "aam": aam_score(matrix),
-        "active_units": active_units(mean),
+        "active_units": active_units(encoded.mean),
         "psnr_db": psnr(held_out, pictures, data_range=1.0),
     }
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparse_repr import PretrainConfig
 from sparse_repr.data import FactorDataset
-from sparse_repr.devices import autocast_for, cpu_threads
+from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import Shape, many, number, read_json, whole
 from sparse_repr.models import VAE
@@ -109,10 +109,9 @@ def train_with_curve(
         write_config(config)
         items = held_out_items(config, data)
         held_out = trainer.preprocessing(torch.from_numpy(data.images(items)))
-        autocast = autocast_for(trainer.device, config.precision)
 
         def measure(cpu_s: float) -> None:
-            bound = evidence_bound(evaluated_network(trainer), held_out, autocast)
+            bound = evidence_bound(evaluated_network(trainer), held_out, trainer.autocast)
             if not math.isfinite(bound["bound_nats"]):
                 raise ValueError(f"{folder}: the bound became NaN or infinite at step {trainer.step}")
             points.append({"step": trainer.step, "images": images_taken(trainer), **bound, "cpu_s": cpu_s})
@@ -130,7 +129,7 @@ def train_with_curve(
             due = (images_taken(trainer) // every_images + 1) * every_images
             started = time.process_time()
             while trainer.step < config.steps and images_taken(trainer) < due:
-                trainer.train_step(autocast)
+                trainer.train_step()
             cpu_s += time.process_time() - started
             measure(cpu_s)
         trainer.export()

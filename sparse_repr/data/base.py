@@ -211,6 +211,9 @@ class FactorDataset:
     """(N, K) float32; None where unknown."""
     partition: npt.NDArray[np.int8] | None = None
     """(N,) int8: 0 train, 1 validation, 2 held out; None where the data set declares no partition of its own."""
+    nominal_factors: tuple[str, ...] = ()
+    """Names of the factors with three values or more that are in no order, such as shapes: scores are given without
+    them too. Two values are always in one."""
 
     def __post_init__(self) -> None:
         # of data sets from files there may be many, so the file is named
@@ -219,6 +222,11 @@ class FactorDataset:
             expected = (len(self.store), len(self.factor_names))
             if array is not None and array.shape != expected:
                 raise ValueError(f"{where}: {label} needs shape {expected} (N, K), got {array.shape}")
+        unknown = [name for name in self.nominal_factors if name not in self.factor_names]
+        if unknown:
+            raise ValueError(
+                f"{where}: nominal_factors needs names of {self.factor_names}, got {', '.join(map(repr, unknown))}"
+            )
         if self.partition is not None and (
             self.partition.shape != (len(self.store),) or not np.isin(self.partition, (0, 1, 2)).all()
         ):

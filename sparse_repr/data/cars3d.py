@@ -72,6 +72,7 @@ def load_cars3d(
         factor_sizes=sizes,
         factors=factors,
         factor_values=(factors * np.array([1, 360 / AZIMUTHS, 1])).astype(np.float32),
+        nominal_factors=("model",),
     )
 
 

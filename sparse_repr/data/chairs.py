@@ -99,6 +99,7 @@ def load_chairs(
         factors=np.stack([model, azimuth, elevation], axis=1).astype(np.int64),
         factor_values=np.stack([model, azimuths[azimuth], elevations[elevation]], axis=1).astype(np.float32),
         partition=_hold_out_models(model, len(models)),
+        nominal_factors=("model",),
     )
 
 

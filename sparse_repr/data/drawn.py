@@ -138,6 +138,7 @@ def load_drawn_grid(
         factor_sizes=sizes,
         factors=indices,
         factor_values=values,
+        nominal_factors=tuple(factor.name for factor in factors if len(factor.choices) > 2),
     )
 
 

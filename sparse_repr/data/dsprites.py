@@ -84,6 +84,7 @@ def load_dsprites(path: Path | None = None, *, progress: bool = True) -> FactorD
         factor_sizes=FACTOR_SIZES,
         factors=factors,
         factor_values=factor_values_of(factors),
+        nominal_factors=("shape",),
     )
 
 

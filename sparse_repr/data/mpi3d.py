@@ -70,6 +70,7 @@ def load_mpi3d(
         factor_sizes=sizes,
         factors=factors,
         factor_values=factors.astype(np.float32),
+        nominal_factors=("object_color", "object_shape", "background_color"),
     )
 
 

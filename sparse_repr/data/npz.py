@@ -8,6 +8,7 @@ entry               content
 ``factor_values``   optional, float32 (N, K): the value in its own unit
 ``factor_names``    optional, K strings; ``factor_0``, ``factor_1`` … where there are none
 ``factor_sizes``    optional, K whole numbers; the largest index and 1 where there are none
+``nominal_factors`` optional, strings: names of the factors whose values are in no order, such as shapes
 ==================  ================================================================================================
 """
 
@@ -72,6 +73,9 @@ def load_npz(path: Path | None = None, *, progress: bool = True, in_memory: bool
         sizes = factor_sizes(file.read("factor_sizes"), f"{path}: factor_sizes")
     elif indices is not None:
         sizes = factor_sizes(indices.max(axis=0) + 1, f"{path}: 1 + the largest of factors")
+    nominal: tuple[str, ...] = ()
+    if "nominal_factors" in names:
+        nominal = factor_names(file.read("nominal_factors"), f"{path}: nominal_factors")
     store = npz_images(
         file, "images", shape, dataset="npz", channels_last=channels_last, progress=progress, in_memory=in_memory
     )
@@ -84,6 +88,7 @@ def load_npz(path: Path | None = None, *, progress: bool = True, in_memory: bool
             factor_sizes=sizes,
             factors=indices,
             factor_values=units if units is not None or indices is None else indices.astype(np.float32),
+            nominal_factors=nominal,
         )
     )
 

@@ -8,6 +8,7 @@ entry                 content
 ``factor_values``     optional, float32 (N, K): the value in its own unit
 ``factor_names``      attribute, K strings; needed with either of the two
 ``factor_sizes``      attribute, K whole numbers; needed with ``factors``
+``nominal_factors``   optional attribute, strings: names of the factors whose values are in no order, such as shapes
 ``factor_bins``       optional group: one float data set per factor name, the ascending edges between its bins; with
                       ``factor_values`` it stands in for ``factors``
 ====================  =========================================================================================
@@ -86,9 +87,12 @@ def load_recorded(
     with open_hdf5(path) as file:
         images = _find_images(path, file)
         store = _images(path, images, progress, in_memory, unpack)
-        found_names, found_sizes = read_attributes(path, file, ("factor_names", "factor_sizes"), images)
+        found_names, found_sizes, found_nominal = read_attributes(
+            path, file, ("factor_names", "factor_sizes", "nominal_factors"), images
+        )
         names = () if found_names is None else factor_names(found_names, f"{path}: factor_names")
         sizes = () if found_sizes is None else factor_sizes(found_sizes, f"{path}: factor_sizes")
+        nominal = () if found_nominal is None else factor_names(found_nominal, f"{path}: nominal_factors")
         factor_set, value_set = (_find_numbers(path, file, name, len(images)) for name in ("factors", "factor_values"))
         if (factor_set is not None or value_set is not None) and not names:
             raise ValueError(f"{path}: an entry with factors needs the attribute 'factor_names' (K strings)")
@@ -108,6 +112,7 @@ def load_recorded(
             factor_sizes=sizes,
             factors=factors,
             factor_values=values,
+            nominal_factors=nominal,
         )
     )
 

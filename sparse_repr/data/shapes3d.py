@@ -63,6 +63,7 @@ def load_shapes3d(
         factor_sizes=sizes,
         factors=factors,
         factor_values=values,
+        nominal_factors=("shape",),
     )
 
 

@@ -97,6 +97,7 @@ def load_smallnorb(
         factor_sizes=FACTOR_SIZES,
         factors=factors,
         factor_values=(factors * [1, 1, 5, 20, 1] + [0, 0, 30, 0, 0]).astype(np.float32),
+        nominal_factors=("category", "instance", "lighting"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,29 @@ _STATISTICS_ITEMS = 10_000
 _KL_SLAB = 512
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedItems:
+    """Items of a data set and what an encoder made of them: what is scored, compared and drawn."""
+
+    items: npt.NDArray[np.int64]
+    """(n,) their indices."""
+    mean: npt.NDArray[np.float32]
+    """(n, D) posterior means, the codes."""
+    log_variance: npt.NDArray[np.float32]
+    """(n, D) log-variances of the posterior."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
 def unit_statistics(encoder: FrozenEncoder, data: FactorDataset, device: torch.device | str = "cpu") -> UnitStatistics:
     """Mean KL, mean and standard deviation of every unit over at most 10,000 random training images (seed 0)."""
     train = data.split[0]
     indices = np.sort(np.random.default_rng(0).permutation(train)[:_STATISTICS_ITEMS])
-    mean, log_variance = encode_dataset(encoder, data, indices, device=device)
+    encoded = encode_dataset(encoder, data, indices, device=device)
+    mean = encoded.mean
     return UnitStatistics(
-        kl_nats=tuple(kl_per_unit(encoder, data, indices, mean, log_variance, device=device)),
+        kl_nats=tuple(kl_per_unit(encoder, data, encoded, device=device)),
         mean=tuple(mean.mean(0, dtype=np.float64).tolist()),
         std=tuple(mean.std(0, dtype=np.float64).tolist()),
         active=tuple((mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE).tolist()),
@@ -37,9 +54,7 @@ def unit_statistics(encoder: FrozenEncoder, data: FactorDataset, device: torch.d
 def kl_per_unit(
     encoder: FrozenEncoder,
     data: FactorDataset,
-    indices: npt.NDArray[np.int64],
-    mean: npt.NDArray[np.float32],
-    log_variance: npt.NDArray[np.float32],
+    encoded: EncodedItems,
     *,
     device: torch.device | str = "cpu",
 ) -> list[float]:
@@ -48,15 +63,14 @@ def kl_per_unit(
     Args:
         encoder: the encoder.
         data: the data set.
-        indices: (n,) items.
-        mean: (n, D) what `encode_dataset` returned for them.
-        log_variance: (n, D) likewise; enough for a Gaussian, a spike-and-slab posterior is read again from at most
-            10,000 of the items.
+        encoded: what `encode_dataset` returned: enough for a Gaussian, a spike-and-slab posterior is read again from at
+            most 10,000 of the items.
         device: where they are read again.
     """
     if encoder.spec.posterior == "gaussian":
-        return kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance)).double().mean(0).tolist()
-    chosen = np.sort(np.random.default_rng(0).permutation(indices)[:_STATISTICS_ITEMS])
+        posterior = torch.from_numpy(encoded.mean), torch.from_numpy(encoded.log_variance)
+        return kl_divergence(*posterior).double().mean(0).tolist()
+    chosen = np.sort(np.random.default_rng(0).permutation(encoded.items)[:_STATISTICS_ITEMS])
     require(encoder.spec.objective, {"options": {"slab_probability": number(0, 1)}}, f"the objective of {encoder!r}")
     alpha = encoder.spec.objective["options"]["slab_probability"]
     network: Any = encoder.network(device)
@@ -72,35 +86,32 @@ def kl_per_unit(
 def encode_dataset(
     encoder: FrozenEncoder,
     data: FactorDataset,
-    indices: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int64],
     *,
     device: torch.device | str = "cpu",
     precision: str = "float32",
     slab: int = 8192,
     on_slab: Any = None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> EncodedItems:
     """Posterior means and log-variances of items of a data set, read and encoded slab by slab.
 
     Args:
         encoder: the encoder.
         data: the data set.
-        indices: (n,) items.
+        items: (n,) indices.
         device: where to compute.
         precision: as in `FrozenEncoder.encode`.
         slab: images read at a time.
         on_slab: called with the number of images after each slab, for progress bars.
-
-    Returns:
-        Two float32 arrays (n, D).
     """
     read = image_reader(data, torch.device(device))
     # one copy to the host at the end: a copy of each slab would make it wait for the device
-    mean = torch.empty((len(indices), encoder.code_size), dtype=torch.float32, device=device)
+    mean = torch.empty((len(items), encoder.code_size), dtype=torch.float32, device=device)
     log_variance = torch.empty_like(mean)
-    for start in range(0, len(indices), slab):
+    for start in range(0, len(items), slab):
         rows = slice(start, start + slab)
-        images = read(indices[rows])
+        images = read(items[rows])
         mean[rows], log_variance[rows] = encoder.posterior(images, precision=precision)
         if on_slab is not None:
             on_slab(len(images))
-    return mean.cpu().numpy(), log_variance.cpu().numpy()
+    return EncodedItems(items, mean.cpu().numpy(), log_variance.cpu().numpy())

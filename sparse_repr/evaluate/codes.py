@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from sparse_repr.data import FactorDataset
+from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.metrics import (
     FAMILIES,
     METRICS,
@@ -73,10 +74,8 @@ def code_scores(mean: npt.NDArray[np.float32], kl_nats: list[float]) -> dict[str
 
 
 def disentanglement_scores(
-    mean: npt.NDArray[np.float32],
-    log_variance: npt.NDArray[np.float32],
+    encoded: EncodedItems,
     data: FactorDataset,
-    items: npt.NDArray[np.int64],
     metrics: Sequence[str],
     *,
     posterior: str = "gaussian",
@@ -87,15 +86,14 @@ def disentanglement_scores(
 ) -> dict[str, Any] | None:
     """The `disentanglement` part of metrics.json; None where no factor is known or takes two values.
 
-    Constant factors are left out. The mutual information is that of the whole data set: from a part of its items, which
-    is to be random, it is extrapolated (`extrapolated_information`). On anything but a full grid the mixtures behind it
-    are those of the items present.
+    Constant factors are left out. MIG and AAM are also given without the data set's nominal factors: where one varies,
+    under its name (``mig_without_shape``), else as ``mig_without_nominal``. The mutual information is that of the whole
+    data set: from a part of its items, which is to be random, it is extrapolated (`extrapolated_information`). On
+    anything but a full grid the mixtures behind it are those of the items present.
 
     Args:
-        mean: (n, D) posterior means of the items.
-        log_variance: (n, D).
+        encoded: n items of the data set and their posteriors.
         data: the data set.
-        items: (n,) indices.
         metrics: from `choose_metrics`.
         posterior: family of q(z|x); one that is not Gaussian has no exact mutual information.
         n_bootstrap: repetitions of the 95 % interval of each sampled score; 0 gives none.
@@ -109,14 +107,13 @@ def disentanglement_scores(
     """
     if data.factors is None:
         return None
-    factors = data.factors[items]
+    factors = data.factors[encoded.items]
     varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
     if not varying:
         return None
     factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
-    scores, exact, notes = _exact_scores(
-        mean, log_variance, factors, names, metrics, posterior, device, population=len(data)
-    )
+    scores, exact, notes = _exact_scores(encoded, data, factors, names, metrics, posterior, device)
+    mean = encoded.mean
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     families = [name for name in metrics if name in FAMILIES]
@@ -136,7 +133,7 @@ def disentanglement_scores(
     extra: dict[str, Any] = {}
     if PROBES in metrics and data.factor_values is not None:
         started = time.perf_counter()
-        values = data.factor_values[items][:, varying]
+        values = data.factor_values[encoded.items][:, varying]
         extra["probe_r2"] = {
             learner: probe_scores(mean, values, seed=seed, learner=learner).tolist()
             for learner in ("linear", "boosted")
@@ -145,7 +142,7 @@ def disentanglement_scores(
     report = {
         **scores,
         **extra,
-        "over": _over(data, len(items)),
+        "over": _over(data, len(encoded)),
         "estimators": ESTIMATORS,
         "intervals_95": intervals,
         "metric_seconds": seconds,
@@ -166,37 +163,37 @@ def _over(data: FactorDataset, items: int) -> str:
 
 
 def _exact_scores(
-    mean: npt.NDArray[np.float32],
-    log_variance: npt.NDArray[np.float32],
+    encoded: EncodedItems,
+    data: FactorDataset,
     factors: npt.NDArray[np.int64],
     names: list[str],
     metrics: Sequence[str],
     posterior: str,
     device: torch.device | str,
-    *,
-    population: int,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
     if posterior != "gaussian":
         why = f"a {posterior} posterior has no exact mutual information: mig_histogram takes histograms of the codes"
         return {}, {}, {name: why for name in EXACT if name in metrics}
-    posteriors = torch.from_numpy(mean).to(device), torch.from_numpy(log_variance).to(device)
-    if len(factors) < population:
-        information = extrapolated_information(*posteriors, factors, population=population)
+    posteriors = torch.from_numpy(encoded.mean).to(device), torch.from_numpy(encoded.log_variance).to(device)
+    if len(encoded) < len(data):
+        information = extrapolated_information(*posteriors, factors, population=len(data))
     else:
         information = mutual_information_matrix(*posteriors, factors)
     entropies = information.factor_entropies_nats
-    shape = tuple(k for k, name in enumerate(names) if name == "shape")
+    nominal = [name for name in names if name in data.nominal_factors]
     scores: dict[str, Any] = {}
     if "mig" in metrics:
         scores["mig"] = mig_score(information.matrix, entropies)
     if "aam" in metrics:
         scores["aam"] = aam_score(information.matrix)
-    if shape and len(names) > 1:
+    if nominal and len(nominal) < len(names):
+        without = f"without_{nominal[0] if len(nominal) == 1 else 'nominal'}"
+        excluded = tuple(map(names.index, nominal))
         if "mig" in metrics:
-            scores["mig_without_shape"] = mig_score(information.matrix, entropies, exclude=shape)
+            scores[f"mig_{without}"] = mig_score(information.matrix, entropies, exclude=excluded)
         if "aam" in metrics:
-            scores["aam_without_shape"] = aam_score(information.matrix, exclude=shape)
+            scores[f"aam_{without}"] = aam_score(information.matrix, exclude=excluded)
     exact = {
         "factor_entropies_nats": entropies.tolist(),
         "mutual_information_nats": information.matrix.tolist(),

@@ -18,7 +18,7 @@ from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads, resolve_device
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
-from sparse_repr.encoder.statistics import encode_dataset, kl_per_unit
+from sparse_repr.encoder.statistics import EncodedItems, encode_dataset, kl_per_unit
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate import comparison
 from sparse_repr.evaluate.codes import choose_metrics, code_scores, disentanglement_scores
@@ -95,8 +95,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     return _evaluate(config)[0]
 
 
-def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
-    """The report of a run and its codes."""
+def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
+    """The report of a run, and its codes."""
     run = Path(config.run)
     encoder = load_encoder(run)
     vae, _ = load_vae(run)
@@ -117,7 +117,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
     with cpu_threads(config.threads):
         items = _chosen_items(len(data), config)
         with tqdm(total=len(items), desc="encoding", unit="img", disable=not config.progress) as bar:
-            mean, log_variance = encode_dataset(encoder, data, items, device=device, on_slab=bar.update)
+            encoded = encode_dataset(encoder, data, items, device=device, on_slab=bar.update)
         report: dict[str, Any] = {
             "run": {key: settings[key] for key in ("dataset", "objective", "seed", "steps", "code_size")},
             "encoder": encoder.fingerprint,
@@ -135,13 +135,11 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
                 device=device,
                 progress=config.progress,
             ),
-            "codes": code_scores(mean, kl_per_unit(encoder, data, items, mean, log_variance, device=device)),
+            "codes": code_scores(encoded.mean, kl_per_unit(encoder, data, encoded, device=device)),
         }
         scores = disentanglement_scores(
-            mean,
-            log_variance,
+            encoded,
             data,
-            items,
             choose_metrics(config.metrics),
             posterior=encoder.spec.posterior,
             n_bootstrap=config.n_bootstrap,
@@ -152,10 +150,10 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], npt.NDArray[np.fl
         if scores is not None:
             report["disentanglement"] = scores
         report["seconds"] = round(time.perf_counter() - started, 2)
-        draw_run(run, encoder, vae, data, mean, report, device=device)
+        draw_run(run, encoder, vae, data, encoded, report, device=device)
     write_json(run / "metrics.json", report)
     warn_if_collapsed(encoder)
-    return report, mean
+    return report, encoded
 
 
 def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list[dict[str, Any]]:
@@ -178,7 +176,8 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     reports: dict[str, dict[str, Any]] = {}
     codes: dict[str, npt.NDArray[np.float32]] = {}
     for name, run in zip(names, runs, strict=True):
-        reports[name], codes[name] = _evaluate(dataclasses.replace(config, run=run))
+        reports[name], encoded = _evaluate(dataclasses.replace(config, run=run))
+        codes[name] = encoded.mean  # the log-variances of many runs would only fill the memory
     rows = comparison.comparison_rows(reports, comparison.udr_across(codes, reports))
     comparison.write_comparison(out, rows)
     return rows

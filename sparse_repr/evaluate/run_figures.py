@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from sparse_repr import figures
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder import FrozenEncoder
+from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.models import VAE
 
 _PICTURES = 10
@@ -23,7 +23,7 @@ def draw_run(
     encoder: FrozenEncoder,
     vae: VAE,
     data: FactorDataset,
-    mean: npt.NDArray[np.float32],
+    encoded: EncodedItems,
     report: dict[str, Any],
     *,
     device: torch.device | str = "cpu",
@@ -42,7 +42,7 @@ def draw_run(
         codes = vae.encoder(images).mean
         reconstructed = torch.sigmoid(vae.decoder(codes))
     figures.save_figure(figures.reconstructions_figure(images, reconstructed, title), folder / "reconstructions.png")
-    values = figures.quantile_values(mean, _TRAVERSAL_STEPS)
+    values = figures.quantile_values(encoded.mean, _TRAVERSAL_STEPS)
     pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
     kl = report["codes"]["kl_nats_per_unit"]
     figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")

@@ -31,7 +31,7 @@ from sparse_repr.perceptual.distance import PerceptualDistance, VGGFeatures, com
 from sparse_repr.perceptual.sampling import SampledDistance
 from sparse_repr.perceptual.vgg_weights import load_vgg16
 from sparse_repr.pretrain.averaging import WeightAverage
-from sparse_repr.pretrain.batches import EVERYTHING, BatchOrder, choose_batches
+from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
@@ -150,6 +150,8 @@ class Trainer:
         self.shares = shares
         self.folder = config.run_folder()
         self.device = torch.device(config.device)
+        self.autocast = autocast_for(self.device, config.precision)
+        """Context for the networks' forward passes, in the precision of the run."""
         if self.device.type == "cpu":
             keep_freed_memory()
         channels, height, width = data.image_shape
@@ -227,7 +229,7 @@ class Trainer:
     def prepare(self) -> None:
         """Train the denoising autoencoder of a perceptual loss that compares its features, unless that is done."""
         if self.denoiser is not None and not self.denoiser.trained:
-            self.denoiser.train(self.images, self.config.dae_steps)
+            self.denoiser.train(lambda step: self.network_input(self.batches.draw(step)), self.config.dae_steps)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned.
@@ -299,14 +301,6 @@ class Trainer:
             f"{kept}, its encoder is exported, and the run goes on from it with resume (--resume) and {cure}"
         )
 
-    def images(self, step: int, part: slice = EVERYTHING) -> Tensor:
-        """Images of a step as the network takes them, (batches * B, C, S, S) in 0..1, channels last."""
-        return self.network_input(self.batches.draw(step, part))
-
-    def network_input(self, drawn: Tensor) -> Tensor:
-        """What the batches drew -> images as the network takes them, (n, C, S, S) in 0..1, channels last."""
-        return self.preprocessing(self.batches.pixels(drawn)).contiguous(memory_format=torch.channels_last)
-
     def draw(self) -> tuple[Tensor, Tensor]:
         """What the next step starts from: what the batches draw for it, and noise (batches * B, noise_size)."""
         count = self.batch_sizes.size(self.step) * self.objective.batches
@@ -317,25 +311,32 @@ class Trainer:
         )
         return self.batches.draw(self.step, part), noise[part]
 
-    def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
+    def network_input(self, drawn: Tensor) -> Tensor:
+        """What the batches drew -> images as the network takes them, (n, C, S, S) in 0..1, channels last.
+
+        It is a part of the step, so that a graph of the step holds it too.
+        """
+        return self.preprocessing(self.batches.pixels(drawn)).contiguous(memory_format=torch.channels_last)
+
+    def train_step(self) -> dict[str, Tensor]:
         """One optimisation step; the next one may overwrite its terms."""
-
-        def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
-            return self.objective.step(self.network_input(drawn), noise, autocast, step_number)
-
         self.learning_rate.set_on(self.objective.optimiser, self.step)
         way = self.config.step_graph
         if way == "none":
-            terms = take(*self.draw(), self.step)
+            terms = self._take(*self.draw(), self.step)
         else:
             if self._graph is None:
-                self._graph = StepGraph(take, self.objective.optimisers, self.device, compiled=way == "compile")
+                self._graph = StepGraph(self._take, self.objective.optimisers, self.device, compiled=way == "compile")
             terms = self._graph(*self.draw(), step_number=self.step)
         terms = self.shares.average(terms)
         if self.average is not None:
             self.average.update(self.objective.vae, self.step)
         self.step += 1
         return terms
+
+    def _take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
+        """The step itself, from what `draw` returned."""
+        return self.objective.step(self.network_input(drawn), noise, self.autocast, step_number)
 
     def images_since(self, step: int) -> int:
         """Images that were trained on since `step` steps had been taken."""
@@ -385,7 +386,6 @@ class Trainer:
     def run(self, writer: SummaryWriter | None, on_steps: Callable[[int], None] | None = None) -> None:
         """Train to the end, or to a signal; `on_steps` as in `pretrain_encoder`."""
         config = self.config
-        autocast = autocast_for(self.device, config.precision)
         sums = TermSums()
         self.prepare()
         started, started_at = time.perf_counter(), self.step
@@ -396,7 +396,7 @@ class Trainer:
         encoder: FrozenEncoder | None = None
         with self._recovering(writer), bar, stop_on_signal() as signals:
             while self.step < config.steps and not stopping:
-                sums.add(self.train_step(autocast), self.step)
+                sums.add(self.train_step(), self.step)
                 stopping = self.shares.agree_to_stop(bool(signals), self.step)
                 last = self.step == config.steps or stopping
                 if self.is_due(last):

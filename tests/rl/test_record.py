@@ -26,6 +26,7 @@ def test_frames_and_factors_belong_together(tmp_path: Path) -> None:
     assert len(data) == 70
     assert data.image_shape == (1, 64, 64)
     assert data.factor_names == ("shape", "scale", "orientation", "position_x", "position_y")
+    assert data.nominal_factors == ("shape",)
     assert data.factor_sizes == (3, 6, 8, 8, 8)  # the bins that the environment declares
     assert data.factors is not None
     assert data.factor_values is not None

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
-from sparse_repr.devices import autocast_for
 from sparse_repr.encoder.collapse import warn_if_collapsed
 from sparse_repr.objectives import WeightedLoss, choose_objective
 from sparse_repr.objectives.base import StepNumber, minimise
@@ -125,12 +124,8 @@ class StackedModels:
                 for key, value in states[0].items()
             }
 
-    def train_step(self, autocast: torch.autocast) -> dict[str, Tensor]:
+    def train_step(self) -> dict[str, Tensor]:
         """One optimisation step of every model; the terms are (S,), and the next step may overwrite them."""
-
-        def take(drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
-            return self._take(drawn, noise, autocast, step_number)
-
         first = self.trainers[0]
         first.learning_rate.set_on(self.optimiser, self.step)
         draws = [trainer.draw() for trainer in self.trainers]
@@ -138,10 +133,10 @@ class StackedModels:
         noise = torch.stack([noise for _, noise in draws])  # (S, B, noise_size)
         way = first.config.step_graph
         if way == "none":
-            terms = take(drawn, noise, self.step)
+            terms = self._take(drawn, noise, self.step)
         else:
             if self._graph is None:
-                self._graph = StepGraph(take, [self.optimiser], first.device, compiled=way == "compile")
+                self._graph = StepGraph(self._take, [self.optimiser], first.device, compiled=way == "compile")
             terms = self._graph(drawn, noise, step_number=self.step)
         if self.averages:
             kept = decay_at(first.config.weight_averaging, self.step)
@@ -150,17 +145,16 @@ class StackedModels:
             trainer.step += 1
         return terms
 
-    def _take(
-        self, drawn: Tensor, noise: Tensor, autocast: torch.autocast, step_number: StepNumber
-    ) -> dict[str, Tensor]:
+    def _take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
         """The step itself, on the images of all models read at once: they are of one data set on one device."""
-        images = self.trainers[0].network_input(drawn).unflatten(0, noise.shape[:2])  # (S, B, C, H, W)
+        first = self.trainers[0]
+        images = first.network_input(drawn).unflatten(0, noise.shape[:2])  # (S, B, C, H, W)
 
         def loss(
             parameters: dict[str, Tensor], weights: dict[str, Tensor], images: Tensor, noise: Tensor
         ) -> tuple[Tensor, dict[str, Tensor]]:
             named = {f"vae.{name}": parameter for name, parameter in parameters.items()}
-            return torch.func.functional_call(self._loss, named, (weights, images, noise, autocast, step_number))
+            return torch.func.functional_call(self._loss, named, (weights, images, noise, first.autocast, step_number))
 
         losses, terms = torch.func.vmap(loss)(self.parameters, self.weights, images, noise)
         minimise(losses.sum(), self.optimiser)  # no loss depends on another model's parameters
@@ -231,13 +225,11 @@ def _advance(
 ) -> None:
     """Take runs that are at one step to `goal`, or to a signal; failures are entered into `failed` by folder."""
     models = StackedModels([trainer for trainer, _ in runs])
-    config, device = models.trainers[0].config, models.trainers[0].device
-    autocast = autocast_for(device, config.precision)
     sums = TermSums()
     started, started_at, reported = time.perf_counter(), models.step, models.step
     stopping = False
     while models.step < goal and not stopping:
-        sums.add(models.train_step(autocast), models.step)
+        sums.add(models.train_step(), models.step)
         stopping = bool(signals)
         last = models.step == goal or stopping
         if not models.trainers[0].is_due(last):

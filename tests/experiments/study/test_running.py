@@ -104,8 +104,8 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     train_step, sent = Trainer.train_step, []
 
-    def stepped(self: Trainer, autocast: Any) -> Any:
-        terms = train_step(self, autocast)
+    def stepped(self: Trainer) -> Any:
+        terms = train_step(self)
         if self.step == step and not sent:
             sent.append(True)
             os.kill(os.getpid(), signal.SIGTERM)

@@ -60,6 +60,8 @@ def test_factors_are_checked() -> None:
         FactorDataset("test", images, "memory", ("a",), (2,), np.zeros((3, 1), np.int64))
     with pytest.raises(ValueError, match=r"factor 'a' needs indices 0\.\.1, got 0\.\.2"):
         FactorDataset("test", images, "memory", ("a",), (2,), np.array([[0], [2]]))
+    with pytest.raises(ValueError, match="nominal_factors needs names of .*'a'.*, got 'b'"):
+        FactorDataset("test", images, "memory", ("a",), (2,), np.array([[0], [1]]), nominal_factors=("a", "b"))
     with pytest.raises(ValueError, match="needs one entry for each"):
         FactorDataset("test", images, "memory", ("a",), (), np.array([[0], [1]]))
 

@@ -51,6 +51,7 @@ def test_factors_come_from_the_file_names_and_items_are_in_grid_order(tmp_path: 
     data = load_chairs(write_tar(tmp_path / "rendered_chairs.tar", chairs(3)), progress=False)
     assert data.factor_names == ("model", "azimuth", "elevation")
     assert data.factor_sizes == (3, 3, 2)
+    assert data.nominal_factors == ("model",)
     assert data.is_full_grid
     grid = [(k, a, e) for k in range(3) for a in range(3) for e in range(2)]
     assert data.factors is not None

@@ -196,6 +196,7 @@ def test_data_set_is_the_full_grid() -> None:
     assert len(data) == 35_712
     assert data.image_shape == (1, 64, 64)
     assert data.factor_sizes == FACTOR_SIZES == (31, 3, 4, 4, 4, 3, 2)
+    assert data.nominal_factors == ("leg_style",)
     assert data.is_full_grid
     item = np.ravel_multi_index((4, 1, 2, 3, 0, 2, 1), FACTOR_SIZES)
     np.testing.assert_array_equal(data.factors[item], [4, 1, 2, 3, 0, 2, 1])

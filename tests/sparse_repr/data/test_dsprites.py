@@ -92,6 +92,7 @@ def test_the_grid_is_complete_and_in_order(dsprites: FactorDataset) -> None:
     assert len(dsprites) == ITEMS == 737_280
     assert dsprites.image_shape == (1, 64, 64)
     assert dsprites.factor_sizes == FACTOR_SIZES
+    assert dsprites.nominal_factors == ("shape",)
     assert dsprites.is_full_grid
     assert dsprites.source == "drawn"
     assert dsprites.factors is not None

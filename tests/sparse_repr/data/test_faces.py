@@ -162,6 +162,7 @@ def test_data_set_is_the_full_grid() -> None:
     assert len(data) == 31_104
     assert data.image_shape == (3, 64, 64)
     assert data.factor_sizes == FACTOR_SIZES == (9, 4, 4, 4, 3, 3, 2, 3)
+    assert data.nominal_factors == ("hair_style", "hair_colour", "background")
     assert data.is_full_grid
     item = np.ravel_multi_index((8, 1, 2, 3, 2, 1, 1, 2), FACTOR_SIZES)
     np.testing.assert_array_equal(data.factors[item], [8, 1, 2, 3, 2, 1, 1, 2])

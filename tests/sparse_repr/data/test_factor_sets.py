@@ -61,6 +61,7 @@ class TestShapes3d:
         assert data.is_full_grid
         np.testing.assert_array_equal(data.factors, full_grid(self.SIZES))
         np.testing.assert_allclose(data.factor_values, self.labels(), rtol=1e-6)
+        assert data.nominal_factors == ("shape",)
         if chunk is None:
             assert isinstance(data.store, FileImages)
             assert not cache.exists()
@@ -123,6 +124,7 @@ class TestMpi3d:
         assert data.is_full_grid
         np.testing.assert_array_equal(data.factors, full_grid(self.SIZES))
         np.testing.assert_array_equal(data.factor_values, full_grid(self.SIZES))
+        assert data.nominal_factors == ("object_color", "object_shape", "background_color")
         assert cache.exists() == (save is np.savez_compressed)
         assert isinstance(data.store, FileImages if save is np.savez else ArrayImages)
 
@@ -191,6 +193,7 @@ class TestCars3d:
         assert data.source == str(folder)
         assert data.image_shape == (3, 64, 64)
         assert data.factor_sizes == (2, 24, 4)
+        assert data.nominal_factors == ("model",)
         assert data.is_full_grid
         assert data.factors is not None
         assert data.factor_values is not None
@@ -294,6 +297,7 @@ class TestSmallNorb:
         assert data.factor_values is not None
         np.testing.assert_allclose(data.factor_values[:, 2], 30 + 5 * data.factors[:, 2])
         np.testing.assert_allclose(data.factor_values[:, 3], 20 * data.factors[:, 3])
+        assert data.nominal_factors == ("category", "instance", "lighting")
 
     def test_one_of_the_files_may_be_named(self, tmp_path: Path) -> None:
         self.write(tmp_path / "norb")

@@ -53,10 +53,12 @@ def test_factors_come_with_names_and_sizes_or_without(tmp_path: Path) -> None:
     np.savez(
         tmp_path / "b.npz",
         images=pixels(12, 8, 8), factors=factors, factor_names=names, factor_values=values, factor_sizes=[4, 4, 4],
+        nominal_factors=["color"],
     )  # fmt: skip
     data = load_dataset("npz", tmp_path / "b.npz")
     assert data.factor_names == ("color", "x", "y")
     assert data.factor_sizes == (4, 4, 4)
+    assert data.nominal_factors == ("color",)
     np.testing.assert_array_equal(data.factor_values, values.astype(np.float32))
 
 

@@ -53,7 +53,7 @@ def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: Fa
     capacity = {"capacity_steps": 300, "capacity_weight": 10.0} if name == "beta_vae_capacity" else {}
     config = dataclasses.replace(SMALL, objective=name, **capacity)  # type: ignore[arg-type]
     trainer = Trainer(config.resolve(), slice_of_dsprites)
-    terms = [trainer.train_step(OFF) for _ in range(300)]
+    terms = [trainer.train_step() for _ in range(300)]
     # InfoGAN's loss is relative to its discriminator: its bound is the one on the mutual information
     bounds = np.array([-float(term["information"]) if name == "info_gan" else float(term["loss"]) for term in terms])
     first, last = bounds[:10].mean(), bounds[-30:].mean()
@@ -148,7 +148,7 @@ def test_a_perceptual_run_uses_the_weights_it_is_given(
     losses = {}
     for pixel_weight in (0.0, 1.0):
         trainer = Trainer(dataclasses.replace(config, pixel_weight=pixel_weight).resolve(), dsprites)
-        terms = [trainer.train_step(OFF) for _ in range(6)]
+        terms = [trainer.train_step() for _ in range(6)]
         losses[pixel_weight] = [float(term["reconstruction"]) for term in terms]
         assert losses[pixel_weight][-1] < losses[pixel_weight][0]
     assert losses[1.0][0] > losses[0.0][0] + 500  # 1,024 pixels of log 2 nats each
@@ -183,7 +183,7 @@ def test_a_perceptual_loss_at_every_third_step_is_three_times_as_strong(
         Trainer(dataclasses.replace(config, learning_rate=1e-9, **changes).resolve(), dsprites)  # type: ignore[arg-type]
         for changes in ({}, {"perceptual_weight": 0.0}, {"perceptual_every": 3})
     )
-    rows = [[float(trainer.train_step(OFF)["reconstruction"]) for _ in range(4)] for trainer in (plain, pixels, third)]
+    rows = [[float(trainer.train_step()["reconstruction"]) for _ in range(4)] for trainer in (plain, pixels, third)]
     whole, alone, sampled = np.array(rows)
     np.testing.assert_allclose(sampled[[1, 2]], alone[[1, 2]], rtol=1e-5)
     np.testing.assert_allclose(sampled[[0, 3]] - alone[[0, 3]], 3 * (whole - alone)[[0, 3]], rtol=1e-3)

@@ -59,8 +59,8 @@ def test_a_run_with_everything_on_resumes_bit_identically_and_exports_the_averag
     whole = pretrain_encoder(dataclasses.replace(config, run_dir=f"{config.run_dir}-whole"))
     step = Trainer.train_step
 
-    def stop_at_9(self: Trainer, autocast: torch.autocast) -> dict[str, torch.Tensor]:
-        terms = step(self, autocast)
+    def stop_at_9(self: Trainer) -> dict[str, torch.Tensor]:
+        terms = step(self)
         if self.step == 9:
             os.kill(os.getpid(), signal.SIGINT)
         return terms
@@ -94,7 +94,7 @@ def test_every_step_reads_its_share_of_images_at_its_rate(small_study: PretrainC
         drawn, noise = trainer.draw()
         images = trainer.network_input(drawn)
         assert len(images) == len(noise)
-        trainer.train_step(torch.autocast("cpu", enabled=False))
+        trainer.train_step()
         seen.append((len(images), trainer.objective.optimiser.param_groups[0]["lr"]))
     assert [size for size, _ in seen] == [2] * 6 + [4] * 6 + [8]
     assert [rate for _, rate in seen] == [config.learning_rates()(step) for step in range(13)]
@@ -108,7 +108,7 @@ def test_adversarial_objectives_follow_the_schedules(small_study: PretrainConfig
     trainer = Trainer(config, load_dataset(config.dataset, config.data_path))
     batches = trainer.objective.batches
     for _ in range(7):
-        terms = trainer.train_step(torch.autocast("cpu", enabled=False))
+        terms = trainer.train_step()
     assert torch.isfinite(terms["loss"])
     assert len(trainer.draw()[1]) == 8 * batches
     assert trainer.objective.optimiser.param_groups[0]["lr"] == config.learning_rates()(6)

@@ -18,7 +18,7 @@ from sparse_repr.data.storage.resident import image_reader, resident_images, why
 from sparse_repr.pretrain.batches import BatchOrder, CopiedBatches, ResidentBatches, choose_batches
 from sparse_repr.pretrain.schedules import BatchSizes
 from sparse_repr.pretrain.trainer import Trainer
-from tests.sparse_repr.pretrain.together.test_stacked import OFF, SMALL
+from tests.sparse_repr.pretrain.together.test_stacked import SMALL
 
 CPU = torch.device("cpu")
 
@@ -74,7 +74,7 @@ def test_training_is_the_same_wherever_the_data_is(dsprites: FactorDataset, plac
     losses = []
     for chosen in (place, "auto"):
         trainer = Trainer(dataclasses.replace(config, data_on_device=chosen).resolve(), dsprites)
-        losses.append([float(trainer.train_step(OFF)["loss"]) for _ in range(3)])
+        losses.append([float(trainer.train_step()["loss"]) for _ in range(3)])
     assert losses[0] == losses[1]
 
 

@@ -18,7 +18,7 @@ from sparse_repr.pretrain.step_graph import StepGraph, resolve_step_graph
 from sparse_repr.pretrain.together.distributed import check_distributed
 from sparse_repr.pretrain.together.stacked import StackedModels
 from sparse_repr.pretrain.trainer import Trainer
-from tests.sparse_repr.pretrain.together.test_stacked import OFF, SMALL
+from tests.sparse_repr.pretrain.together.test_stacked import SMALL
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 # every objective, those with schedules on a schedule that ends within the test (but one)
@@ -72,7 +72,7 @@ def test_replayed_steps_are_eager_steps(settings: dict[str, Any], dsprites: Fact
     eager = Trainer(dataclasses.replace(config, data_on_device="never").resolve(), dsprites)
     replayed = Trainer(_as_graph(config), dsprites)
     for step in range(20):
-        expected, found = eager.train_step(OFF), replayed.train_step(OFF)
+        expected, found = eager.train_step(), replayed.train_step()
         assert expected.keys() == found.keys()
         for name, term in expected.items():
             assert term.dtype == found[name].dtype, name
@@ -85,17 +85,17 @@ def test_a_run_goes_on_through_replays_and_without(dsprites: FactorDataset) -> N
     config = dataclasses.replace(SMALL, objective="sparse", sparsity_warmup=15)
     whole, first = Trainer(config.resolve(), dsprites), Trainer(_as_graph(config), dsprites)
     for _ in range(12):
-        whole.train_step(OFF)
+        whole.train_step()
     trainer = first
     for way in ("cuda_graph", "none"):
         for _ in range(4):
-            trainer.train_step(OFF)
+            trainer.train_step()
         state = {"step": trainer.step, "objective": trainer.objective.state_dict()}
         state["generator"] = trainer.generator.get_state()
         trainer = Trainer(dataclasses.replace(config.resolve(), step_graph=way), dsprites)
         trainer.load_state(state)
     for _ in range(4):
-        trainer.train_step(OFF)
+        trainer.train_step()
     assert trainer.step == whole.step == 12
     _assert_equal_states(whole, trainer)
 
@@ -107,12 +107,12 @@ def test_a_learning_rate_that_changes_is_that_of_the_replay(dsprites: FactorData
         for step in range(6):
             for group in trainer.objective.optimisers[0].param_groups:
                 group["lr"] = 1e-3 / (1 + step)
-            trainer.train_step(OFF)
+            trainer.train_step()
             assert trainer.objective.optimisers[0].param_groups[0]["lr"] == 1e-3 / (1 + step)  # a number as before
     _assert_equal_states(*trainers)
     still = {name: value.clone() for name, value in trainers[1].objective.vae.state_dict().items()}
     trainers[1].objective.optimisers[0].param_groups[0]["lr"] = 0.0
-    trainers[1].train_step(OFF)
+    trainers[1].train_step()
     assert all(torch.equal(value, still[name]) for name, value in trainers[1].objective.vae.state_dict().items())
 
 
@@ -126,7 +126,7 @@ def test_stacked_models_are_replayed_too(dsprites: FactorDataset, place: str) ->
     at_place = [dataclasses.replace(config, data_on_device=place) for config in configs]
     replayed = StackedModels([Trainer(_as_graph(config), dsprites) for config in at_place])
     for _ in range(6):
-        expected, found = eager.train_step(OFF), replayed.train_step(OFF)
+        expected, found = eager.train_step(), replayed.train_step()
         for name, term in expected.items():
             torch.testing.assert_close(found[name], term, rtol=1e-5, atol=1e-6)
     eager.write_back()
@@ -207,7 +207,7 @@ def test_a_compiled_step_trains_alike(dsprites: FactorDataset, monkeypatch: pyte
     compiled = Trainer(config, dsprites)
     traced = []
     for _ in range(5):
-        torch.testing.assert_close(compiled.train_step(OFF)["loss"], eager.train_step(OFF)["loss"], rtol=1e-5, atol=0)
+        torch.testing.assert_close(compiled.train_step()["loss"], eager.train_step()["loss"], rtol=1e-5, atol=0)
         traced.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert 0 < traced[2] == traced[4]  # a step number baked into a graph would have it traced again at every step
 
@@ -235,9 +235,8 @@ def test_recorded_steps_are_eager_steps(settings: dict[str, Any], dsprites: Fact
     config = dataclasses.replace(SMALL, device="cuda", data_on_device="always", **settings)
     eager = Trainer(dataclasses.replace(config, step_graph="none").resolve(), dsprites)
     recorded = Trainer(dataclasses.replace(config, step_graph="cuda_graph").resolve(), dsprites)
-    off = torch.autocast("cuda", enabled=False)
     for step in range(20):
-        expected, found = eager.train_step(off), recorded.train_step(off)
+        expected, found = eager.train_step(), recorded.train_step()
         torch.testing.assert_close(found["loss"], expected["loss"], rtol=1e-4, atol=1e-4, msg=f"step {step}")
     assert torch.equal(eager.generator.get_state(), recorded.generator.get_state())
 
@@ -254,7 +253,6 @@ def test_stacked_models_are_recorded_too(dsprites: FactorDataset) -> None:
         )
         for way in ("none", "cuda_graph")
     )
-    off = torch.autocast("cuda", enabled=False)
     for _ in range(10):
-        expected, found = eager.train_step(off)["loss"], recorded.train_step(off)["loss"]
+        expected, found = eager.train_step()["loss"], recorded.train_step()["loss"]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

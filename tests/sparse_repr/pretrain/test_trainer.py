@@ -103,8 +103,8 @@ def test_a_stopped_and_resumed_run_is_bit_identical(
     whole = pretrain_encoder(_config(tmp_path / "whole", precision=precision))
     step = training.Trainer.train_step
 
-    def stop_at_23(self: training.Trainer, autocast: torch.autocast) -> dict[str, torch.Tensor]:
-        terms = step(self, autocast)
+    def stop_at_23(self: training.Trainer) -> dict[str, torch.Tensor]:
+        terms = step(self)
         if self.step == 23:
             os.kill(os.getpid(), signal.SIGINT)
         return terms
@@ -152,11 +152,11 @@ def test_nan_stops_with_the_step_and_keeps_the_last_good_state(
 ) -> None:
     step = training.Trainer.train_step
 
-    def poisoned(self: training.Trainer, autocast: torch.autocast) -> dict[str, torch.Tensor]:
+    def poisoned(self: training.Trainer) -> dict[str, torch.Tensor]:
         if self.step == 26:
             with torch.no_grad():
                 next(self.objective.vae.parameters()).fill_(float("nan"))
-        return step(self, autocast)
+        return step(self)
 
     monkeypatch.setattr(training.Trainer, "train_step", poisoned)
     with pytest.raises(NonFiniteLossError, match="NaN or infinite at step 27; the last good state is kept"):

@@ -17,15 +17,12 @@ import torch
 
 from sparse_repr import load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import autocast_for
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.pretrain.__main__ import main
 from sparse_repr.pretrain.trainer import Trainer
 from sparse_repr.pretrain.training_state import read_state
 from tests.conftest import rectangles_config
-
-OFF = autocast_for(torch.device("cpu"), "float32")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +147,7 @@ def test_every_objective_takes_its_own_state(objective: str, rectangles: Path, p
     averaging = {} if objective == "info_gan" else {"weight_averaging": 0.9}
     config = rectangles_config(rectangles, Path("unused"), objective=objective, **averaging).resolve()
     first, second = Trainer(config, pictures), Trainer(config, pictures)
-    first.train_step(OFF)
+    first.train_step()
     second.load_state(copy.deepcopy(first.state()))
     assert _equal(second.state(), first.state())
     assert second.step == 1

@@ -90,8 +90,8 @@ def test_a_run_that_fails_does_not_stop_the_others(
 def test_a_signal_saves_every_stacked_run(small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     step = stacked.StackedModels.train_step
 
-    def stop_at_13(self: stacked.StackedModels, autocast: torch.autocast) -> dict[str, torch.Tensor]:
-        terms = step(self, autocast)
+    def stop_at_13(self: stacked.StackedModels) -> dict[str, torch.Tensor]:
+        terms = step(self)
         if self.step == 13:
             os.kill(os.getpid(), signal.SIGINT)
         return terms

@@ -15,7 +15,6 @@ from sparse_repr.pretrain.term_sums import TermSums
 from sparse_repr.pretrain.together.stacked import StackedModels, why_not_stacked
 from sparse_repr.pretrain.trainer import Trainer
 
-OFF = torch.autocast("cpu", enabled=False)
 SMALL = PretrainConfig(
     image_size=32, batch_size=8, learning_rate=1e-3, precision="float32", device="cpu", progress=False
 )
@@ -68,8 +67,8 @@ def test_stacked_models_take_the_steps_of_single_ones(settings: dict[str, Any], 
     stack = StackedModels([Trainer(config, dsprites) for config in configs])
     assert set(stack.weights) == set(configs[0].objective_weights())
     for step in range(20):
-        alone = [single.train_step(OFF) for single in singles]
-        together = stack.train_step(OFF)
+        alone = [single.train_step() for single in singles]
+        together = stack.train_step()
         for place, terms in enumerate(alone):
             torch.testing.assert_close(together["loss"][place], terms["loss"], rtol=1e-4, atol=1e-6, msg=f"step {step}")
             assert terms.keys() <= together.keys()
@@ -101,19 +100,19 @@ def test_a_member_goes_on_alone_and_a_single_run_in_a_stack(dsprites: FactorData
     singles = [Trainer(config, dsprites) for config in configs]
     for single in singles:
         for _ in range(6):
-            single.train_step(OFF)
+            single.train_step()
     members = [Trainer(config, dsprites) for config in configs]
     first = StackedModels(members)
     for _ in range(2):
-        first.train_step(OFF)
+        first.train_step()
     first.write_back()
     second = StackedModels(members)  # with the moments of Adam, which decide the size of the next steps
     for _ in range(2):
-        second.train_step(OFF)
+        second.train_step()
     second.write_back()
     for member, single in zip(members, singles, strict=True):
         for _ in range(2):
-            member.train_step(OFF)
+            member.train_step()
         state, other = member.objective.state_dict(), single.objective.state_dict()
         for name, tensor in other["vae"].items():
             # Adam's first steps are of size lr whatever the gradient: tiny gradients differ by rounding
