@@ -4,11 +4,31 @@ An objective owns its networks, its optimisers and one `step`, so that adversari
 """
 
 from sparse_repr.objectives.base import Objective, Regulariser, WeightedLoss, ramp
-from sparse_repr.objectives.choices import OBJECTIVES, ObjectiveChoice, Option, choose_objective
+from sparse_repr.objectives.beta_tcvae import TotalCorrelation
+from sparse_repr.objectives.capacity import Capacity
+from sparse_repr.objectives.choices import (
+    OBJECTIVES,
+    choose_objective,
+    default_settings,
+    option_names,
+    read_settings,
+    resolve_options,
+    resolve_weights,
+    weight_names,
+)
+from sparse_repr.objectives.dip_vae import MomentMatching
+from sparse_repr.objectives.entry import ObjectiveChoice, Option, Setting
 from sparse_repr.objectives.factor_vae import FactorVAEObjective, build_code_discriminator
+from sparse_repr.objectives.importance_weighted import ImportanceWeightedObjective
 from sparse_repr.objectives.info_gan import InfoGANObjective
-from sparse_repr.objectives.regularisers import Capacity, LaplacePrior, MomentMatching, TotalCorrelation, WeightedKL
-from sparse_repr.objectives.sparsity import SPARSITY_TARGETS, achieved_sparsity, shrink_weights, sparsity_penalty
+from sparse_repr.objectives.laplace_prior import LaplacePrior
+from sparse_repr.objectives.sparsity import (
+    SPARSITY_TARGETS,
+    L1Penalty,
+    achieved_sparsity,
+    shrink_weights,
+    sparsity_penalty,
+)
 from sparse_repr.objectives.spike_and_slab import SpikeAndSlabObjective, sample_spike_and_slab, spike_and_slab_kl
 from sparse_repr.objectives.terms import (
     covariance,
@@ -26,7 +46,8 @@ from sparse_repr.objectives.total_correlation import (
     stratified_log_weights,
     weighted_log_weights,
 )
-from sparse_repr.objectives.variational import ImportanceWeightedObjective, VariationalObjective
+from sparse_repr.objectives.variational import VariationalObjective, variational
+from sparse_repr.objectives.weighted_kl import WeightedKL
 
 __all__ = [
     "DENSITY_ESTIMATORS",
@@ -37,12 +58,14 @@ __all__ = [
     "ImportanceWeightedObjective",
     "InfoGANObjective",
     "KLDecomposition",
+    "L1Penalty",
     "LaplacePrior",
     "MomentMatching",
     "Objective",
     "ObjectiveChoice",
     "Option",
     "Regulariser",
+    "Setting",
     "SpikeAndSlabObjective",
     "TotalCorrelation",
     "VariationalObjective",
@@ -53,17 +76,24 @@ __all__ = [
     "choose_objective",
     "covariance",
     "decompose_kl",
+    "default_settings",
     "gaussian_log_density",
     "kl_divergence",
     "l1_penalty",
     "laplace_kl_divergence",
     "moment_penalty",
+    "option_names",
     "permute_units",
     "ramp",
+    "read_settings",
+    "resolve_options",
+    "resolve_weights",
     "sample_spike_and_slab",
     "shrink_weights",
     "sparsity_penalty",
     "spike_and_slab_kl",
     "stratified_log_weights",
+    "variational",
+    "weight_names",
     "weighted_log_weights",
 ]

@@ -31,7 +31,6 @@ class Objective(Protocol):
     """Batches of images that one step reads: 2 where a discriminator gets a batch of its own, else 1."""
 
     @property
-    @property
     def optimiser(self) -> torch.optim.Optimizer:
         """Of all parameters of `vae`, or of what they are made from: the one that a schedule of the run acts on.
 
@@ -78,10 +77,13 @@ class WeightedLoss(Objective, Protocol):
         """The same networks under other weights of the terms, scalar tensors by name; those not named stay."""
 
 
-class Regulariser(Protocol):
-    """What stands beside the reconstruction in a variational objective; weights included."""
+Regularised = tuple[Tensor, dict[str, Tensor]]
 
-    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> tuple[Tensor, dict[str, Tensor]]:
+
+class Regulariser(Protocol):
+    """What stands beside the reconstruction in a variational objective: a frozen record of its weights and options."""
+
+    def __call__(self, posterior: Posterior, z: Tensor, step_number: StepNumber) -> Regularised:
         """Posterior and its sample z, (B, D) each -> what is added to the loss (scalar), and more terms to report."""
 
 

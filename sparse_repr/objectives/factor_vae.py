@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 
 from sparse_repr.models import VAE
 from sparse_repr.objectives.base import StepNumber, minimise
+from sparse_repr.objectives.entry import ObjectiveChoice, Setting, number, one_of
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
 from sparse_repr.objectives.total_correlation import permute_units
 
 DISCRIMINATOR_BATCHES = {"second": 2, "split": 1}
 """Where the permuted codes come from: a second batch (Algorithm 2), or the other half of one batch."""
+_check_batch = one_of(DISCRIMINATOR_BATCHES)
 _LAYERS = 6
 _WIDTH = 1000
 
@@ -51,9 +54,9 @@ class FactorVAEObjective:
         *,
         learning_rate: float,
         total_correlation_weight: float,
-        discriminator_learning_rate: float = 1e-4,
-        discriminator_batch: str = "second",
-        seed: int = 0,
+        discriminator_learning_rate: float,
+        discriminator_batch: str,
+        seed: int,
     ) -> None:
         """Own `vae`, a discriminator and an Adam optimiser for each.
 
@@ -69,8 +72,7 @@ class FactorVAEObjective:
         Raises:
             ValueError: unknown `discriminator_batch`.
         """
-        if discriminator_batch not in DISCRIMINATOR_BATCHES:
-            raise ValueError(f"discriminator_batch needs second or split, got {discriminator_batch!r}")
+        _check_batch("discriminator_batch", discriminator_batch)
         self.vae = vae
         self.reconstruction = reconstruction
         self.total_correlation_weight = total_correlation_weight
@@ -143,3 +145,18 @@ class FactorVAEObjective:
         self.optimiser.load_state_dict(state["optimiser"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+
+
+FACTOR_VAE = ObjectiveChoice(
+    "total correlation penalised through a discriminator (Kim and Mnih 2018)",
+    {"total_correlation_weight": 6.4},
+    FactorVAEObjective,
+    {
+        "discriminator_learning_rate": Setting(1e-4, number(0, math.inf)),
+        "discriminator_batch": Setting("second", _check_batch),
+    },
+    needs=("seed",),
+    smallest_batch=4,
+    discriminates=True,
+    couples_images="it permutes the codes of a batch",
+)

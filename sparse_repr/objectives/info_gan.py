@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import StepNumber, minimise
+from sparse_repr.objectives.base import Objective, StepNumber, minimise
+from sparse_repr.objectives.entry import ObjectiveChoice, Setting, number
 from sparse_repr.objectives.generator import Generator
+from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import gaussian_log_density
 
@@ -60,9 +64,9 @@ class InfoGANObjective:
         *,
         learning_rate: float,
         information_weight: float,
-        discriminator_learning_rate: float = 1e-3,
-        noise_units: int = 5,
-        seed: int = 0,
+        discriminator_learning_rate: float,
+        noise_units: int,
+        seed: int,
     ) -> None:
         """Own `vae`, the generator, the discriminator and two Adam optimisers (betas 0.5 and 0.999).
 
@@ -154,3 +158,24 @@ class InfoGANObjective:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+
+
+def _build(vae: VAE, reconstruction: Reconstruction, **settings: Any) -> Objective:  # noqa: ARG001 (it has none)
+    return InfoGANObjective(vae, **settings)
+
+
+INFO_GAN = ObjectiveChoice(
+    "a generator whose codes a Q network reads back, which becomes the encoder (Chen et al. 2016)",
+    {"information_weight": 0.1},
+    _build,
+    {
+        "discriminator_learning_rate": Setting(1e-3, number(0, math.inf)),
+        "noise_units": Setting(5, partial(require_whole, least=1)),
+    },
+    needs=("seed",),
+    heads=("gaussian",),
+    reconstructs=False,
+    smallest_batch=2,
+    discriminates=True,
+    couples_images="its two networks take turns on one batch",
+)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.models import Posterior, soft_threshold
+from sparse_repr.objectives.base import StepNumber, in_precision_of, ramp
+from sparse_repr.objectives.entry import Setting, flag, one_of
 from sparse_repr.objectives.terms import l1_penalty
 
 SPARSITY_TARGETS = ("mean", "output", "sample", "weights")
+SPARSITY_OPTIONS = {
+    "sparsity_target": Setting("mean", one_of(SPARSITY_TARGETS)),
+    "sparsity_warmup": Setting(0, partial(require_whole, least=0)),
+    "sparsity_proximal": Setting(False, flag),
+}
+"""Options of the objectives with an `L1Penalty`."""
 _ACTIVE_VARIANCE = 0.01
 
 
@@ -91,3 +102,57 @@ def achieved_sparsity(codes: Tensor) -> dict[str, Tensor]:
         "units_per_image": (codes.abs() > 0.01).float().sum(1).mean(),
         "active_units": (codes.var(0, correction=0) > _ACTIVE_VARIANCE).float().sum(),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class L1Penalty:
+    """sparsity_weight * L1 of what `sparsity_target` names (the paper, section 4).
+
+    The paper gives neither the weight nor the exact place of its L1 penalty: the targets are the readings of it.
+
+    Raises:
+        ValueError: an option that cannot be used, a weight that is negative or not finite, or a proximal step asked for
+            another target than the weights.
+    """
+
+    sparsity_weight: float | Tensor
+    """Weight of the penalty; 0 leaves it out."""
+    sparsity_target: str
+    """mean, output, sample or weights, as in `sparsity_penalty`."""
+    sparsity_warmup: int
+    """Steps over which the weight grows linearly from 0."""
+    sparsity_proximal: bool
+    """For the weights, take the penalty as a proximal step after that of the optimiser, which makes exact zeros."""
+
+    def __post_init__(self) -> None:
+        for name, option in SPARSITY_OPTIONS.items():
+            option.check(name, getattr(self, name))
+        # a tensor comes from a stack of models, whose weights were checked as numbers; to ask it would wait for it
+        weight = self.sparsity_weight
+        if not isinstance(weight, Tensor) and not 0 <= weight < math.inf:
+            raise ValueError(f"sparsity_weight needs a finite number of at least 0, got {weight}")
+        if self.sparsity_proximal and self.sparsity_target != "weights":
+            raise ValueError(
+                f"sparsity_proximal needs sparsity_target 'weights', got {self.sparsity_target!r}: a proximal step "
+                "needs parameters to act on; for exact zeros in the codes use the objective sparse_shrinkage"
+            )
+
+    def weight_at(self, step_number: StepNumber) -> float | Tensor:
+        """The weight at a step."""
+        return self.sparsity_weight * ramp(step_number, self.sparsity_warmup)
+
+    def __call__(
+        self, posterior: Posterior, z: Tensor, encoder: nn.Module, step_number: StepNumber
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What is added to the loss, 0 where a proximal step takes it, and more terms to report."""
+        if not isinstance(self.sparsity_weight, Tensor) and self.sparsity_weight == 0:
+            return 0.0, {}
+        size = sparsity_penalty(self.sparsity_target, posterior, z, encoder)
+        terms = {} if self.sparsity_target == "mean" else {f"l1_{self.sparsity_target}": size}
+        if self.sparsity_proximal:
+            return 0.0, terms
+        return in_precision_of(size, self.weight_at(step_number)) * size, terms
+
+    def shrink(self, encoder: nn.Module, learning_rate: float | Tensor, step_number: StepNumber) -> None:
+        """The proximal step on the weights, as long as that of the optimiser."""
+        shrink_weights(encoder, learning_rate * self.weight_at(step_number))

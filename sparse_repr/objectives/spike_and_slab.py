@@ -11,11 +11,13 @@ from torch import Tensor
 
 from sparse_repr.models import VAE, SpikeAndSlab
 from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.entry import ObjectiveChoice, Setting, number
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
 
 _SHARPNESS = 50.0
+_check_probability = number(0, 1)
 
 
 def spike_and_slab_kl(components: SpikeAndSlab, *, slab_probability: float) -> Tensor:
@@ -73,7 +75,7 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
         *,
         learning_rate: float,
         beta: float,
-        slab_probability: float = 0.2,
+        slab_probability: float,
     ) -> None:
         """Own `vae`, whose encoder has a spike-and-slab head, and an Adam optimiser for it.
 
@@ -87,8 +89,7 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
         Raises:
             ValueError: a probability outside 0..1.
         """
-        if not 0 < slab_probability < 1:
-            raise ValueError(f"slab_probability needs a number between 0 and 1, got {slab_probability!r}")
+        _check_probability("slab_probability", slab_probability)
         super().__init__(vae, learning_rate=learning_rate, noise_size=2 * vae.code_size)
         self.reconstruction = reconstruction
         self.beta: float | Tensor = beta
@@ -126,3 +127,12 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
         changed = copy.copy(self)
         changed.beta = weights.get("beta", self.beta)
         return changed
+
+
+SPIKE_AND_SLAB = ObjectiveChoice(
+    "variational sparse coding, units are exactly 0 with a learned probability (Tonolini et al. 2019)",
+    {"beta": 1.0},
+    SpikeAndSlabObjective,
+    {"slab_probability": Setting(0.2, _check_probability)},
+    heads=("spike_and_slab",),
+)

@@ -66,7 +66,7 @@ def covariance(codes: Tensor) -> Tensor:
     return centred.T @ centred / len(codes)
 
 
-def moment_penalty(matrix: Tensor, *, covariance_weight: float, variance_weight: float) -> Tensor:
+def moment_penalty(matrix: Tensor, *, covariance_weight: float | Tensor, variance_weight: float | Tensor) -> Tensor:
     """Distance of a covariance from the identity: w_c sum_(i != j) m_ij^2 + w_v sum_i (m_ii - 1)^2.
 
     Kumar et al. 2018, Eq. 6 and 7 (lambda_od and lambda_d).

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 
 from sparse_repr.command_line.bounds import MOST_TORCH_SEED, require_name, require_threads, require_whole
 from sparse_repr.data import DATASETS
@@ -14,7 +15,17 @@ from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.data.storage.resident import DATA_PLACES
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.models import ARCHITECTURES
-from sparse_repr.objectives import OBJECTIVES, Option, choose_objective
+from sparse_repr.objectives import (
+    OBJECTIVES,
+    Option,
+    choose_objective,
+    default_settings,
+    option_names,
+    read_settings,
+    resolve_options,
+    resolve_weights,
+    weight_names,
+)
 from sparse_repr.objectives.reconstruction import build_reconstruction
 from sparse_repr.perceptual.distance import parse_layers
 from sparse_repr.pretrain.initialisation import INITIALISATIONS
@@ -27,9 +38,22 @@ _MOST_IMAGES, _MOST_UNITS = 1_000_000, 100_000
 PERCEPTUAL_FEATURES = ("vgg16", "dae")
 
 
-def _names(kind: str) -> list[str]:
-    """Every setting that some objective lists under `kind`, in one fixed order."""
-    return list(dict.fromkeys(name for choice in OBJECTIVES.values() for name in getattr(choice, kind)))
+def _objectives() -> str:
+    """What --help says of the objectives: what each is, one by one."""
+    return "What is minimised:\n" + ";\n".join(f"{name}: {choice.summary}" for name, choice in OBJECTIVES.items()) + "."
+
+
+def _setting(name: str) -> Any:
+    """What --help says behind a setting of objectives: which take it, and what it is for each unless set."""
+    takers: dict[str, list[str]] = {}
+    for objective in OBJECTIVES:
+        defaults = default_settings(objective)
+        if name in defaults:
+            takers.setdefault(f"{defaults[name]}", []).append(objective)
+    unless_set = "; ".join(f"{', '.join(names)}: {default}" for default, names in takers.items())
+    return tyro.conf.arg(
+        help_behavior_hint=lambda given: f"({unless_set} unless set)" if given == "None" else f"(default: {given})"
+    )
 
 
 def _divides(part: int, whole: int) -> bool:
@@ -50,20 +74,8 @@ class PretrainConfig:
     factor_sizes: str | None = None
     """Numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors that are in the order of a
     grid, the last factor changing fastest."""
-    objective: str = "sparse"
-    """What is minimised:
-    vae: the evidence lower bound (Kingma and Welling 2013);
-    beta_vae: the KL term weighted by beta (Higgins et al. 2017);
-    sparse: VAE with an L1 penalty on the posterior mean (the paper), or on what sparsity-target names;
-    sparse_shrinkage: sparse, with a shrinkage unit that makes exact zeros in the code (Gregor and LeCun 2010);
-    spike_and_slab: variational sparse coding, units are 0 with a learned probability (Tonolini et al. 2019);
-    laplace_prior: VAE with a Laplace prior, which pulls like an L1 penalty (closed-form KL);
-    beta_vae_capacity: the KL held at a capacity that grows with the steps (Burgess et al. 2018);
-    factor_vae: total correlation penalised through a discriminator (Kim and Mnih 2018);
-    beta_tcvae: total correlation penalised through estimates within the batch (Chen et al. 2018);
-    dip_vae_i, dip_vae_ii: the covariance of the means, of the samples, drawn to the identity (Kumar et al. 2018);
-    iwae: the importance-weighted bound (Burda et al. 2016);
-    info_gan: a generator whose codes a Q network reads back; that network becomes the encoder (Chen et al. 2016)."""
+    objective: Annotated[str, tyro.conf.arg(help=_objectives())] = "sparse"
+    """What is minimised, an entry of `objectives.OBJECTIVES`; --help describes each."""
     run_dir: str | None = None
     """Folder for everything the run writes; by default runs/DATASET-OBJECTIVE[-perceptual]-seedSEED."""
     seed: int = 0
@@ -110,49 +122,51 @@ class PretrainConfig:
     by default all."""
     dae_steps: int = 2_000
     """Steps that the denoising autoencoder is trained for."""
-    beta: float | None = None
-    """Weight of the KL term (beta_vae: 4; sparse, sparse_shrinkage, spike_and_slab, laplace_prior: 1 unless set)."""
-    sparsity_weight: float | None = None
-    """Weight of the L1 penalty on the posterior mean (sparse, sparse_shrinkage: 1 unless set)."""
-    sparsity_target: str | None = None
-    """What the L1 penalty is on: mean (unless set), output (mean and log-variance), sample or weights (of the encoder);
-    for sparse and sparse_shrinkage."""
-    sparsity_warmup: int | None = None
-    """Steps over which the weight of the L1 penalty grows linearly from 0 (sparse, sparse_shrinkage: 0 unless set)."""
-    sparsity_proximal: bool | None = None
-    """Take the penalty on weights as a proximal step, which makes exact zeros (sparse, sparse_shrinkage)."""
-    slab_probability: float | None = None
-    """Prior probability that a unit is used (spike_and_slab: 0.2 unless set)."""
-    prior_scale: float | None = None
-    """Scale of the Laplace prior (laplace_prior: 0.7071, variance 1, unless set)."""
-    capacity_weight: float | None = None
-    """Weight gamma of the distance of the KL from its capacity (beta_vae_capacity: 100 unless set)."""
-    capacity_nats: float | None = None
-    """Capacity that is reached in the end (beta_vae_capacity: 25 unless set)."""
-    capacity_steps: int | None = None
-    """Steps over which the capacity grows linearly from 0 (beta_vae_capacity: 100,000 unless set)."""
-    total_correlation_weight: float | None = None
-    """Weight of the total correlation (factor_vae, beta_tcvae: 6.4 unless set)."""
-    mutual_information_weight: float | None = None
-    """Weight of the index-code mutual information (beta_tcvae: 1 unless set)."""
-    dimension_kl_weight: float | None = None
-    """Weight of the dimension-wise KL (beta_tcvae: 1 unless set)."""
-    density_estimator: str | None = None
-    """How beta_tcvae estimates q(z) within a batch: mws (unless set) or mss."""
-    covariance_weight: float | None = None
-    """Weight of the covariances between units (dip_vae_i, dip_vae_ii: 10 unless set)."""
-    variance_weight: float | None = None
-    """Weight of the variances' distance from 1 (dip_vae_i: 100, dip_vae_ii: 10 unless set)."""
-    importance_samples: int | None = None
-    """Samples per image (iwae: 5 unless set)."""
-    information_weight: float | None = None
-    """Weight of the mutual information between code and picture (info_gan: 0.1 unless set)."""
-    noise_units: int | None = None
-    """Size of the generator's noise beside the code (info_gan: 5 unless set)."""
-    discriminator_learning_rate: float | None = None
-    """Learning rate of the discriminator (factor_vae: 1e-4, info_gan: 1e-3 unless set)."""
-    discriminator_batch: str | None = None
-    """Where factor_vae's permuted codes come from: second (a batch of its own, unless set) or split (half a batch)."""
+    beta: Annotated[float | None, _setting("beta")] = None
+    """Weight of the KL term."""
+    sparsity_weight: Annotated[float | None, _setting("sparsity_weight")] = None
+    """Weight of the L1 penalty on the posterior mean."""
+    sparsity_target: Annotated[str | None, _setting("sparsity_target")] = None
+    """What the L1 penalty is on: mean, output (mean and log-variance), sample or weights (of the encoder)."""
+    sparsity_warmup: Annotated[int | None, _setting("sparsity_warmup")] = None
+    """Steps over which the weight of the L1 penalty grows linearly from 0."""
+    sparsity_proximal: Annotated[bool | None, _setting("sparsity_proximal")] = None
+    """Take the penalty on weights as a proximal step, which makes exact zeros."""
+    slab_probability: Annotated[float | None, _setting("slab_probability")] = None
+    """Prior probability that a unit is used."""
+    prior_scale: Annotated[float | None, _setting("prior_scale")] = None
+    """Scale of the Laplace prior; its variance is twice the square."""
+    capacity_weight: Annotated[float | None, _setting("capacity_weight")] = None
+    """Weight gamma of the distance of the KL from its capacity."""
+    capacity_nats: Annotated[float | None, _setting("capacity_nats")] = None
+    """Capacity that is reached in the end."""
+    capacity_steps: Annotated[int | None, _setting("capacity_steps")] = None
+    """Steps over which the capacity grows linearly from 0."""
+    total_correlation_weight: Annotated[float | None, _setting("total_correlation_weight")] = None
+    """Weight of the total correlation."""
+    mutual_information_weight: Annotated[float | None, _setting("mutual_information_weight")] = None
+    """Weight of the index-code mutual information."""
+    dimension_kl_weight: Annotated[float | None, _setting("dimension_kl_weight")] = None
+    """Weight of the dimension-wise KL."""
+    density_estimator: Annotated[str | None, _setting("density_estimator")] = None
+    """How q(z) is estimated within a batch: mws (minibatch-weighted sampling) or mss (stratified)."""
+    covariance_weight: Annotated[float | None, _setting("covariance_weight")] = None
+    """Weight of the covariances between units."""
+    variance_weight: Annotated[float | None, _setting("variance_weight")] = None
+    """Weight of the variances' distance from 1."""
+    importance_samples: Annotated[int | None, _setting("importance_samples")] = None
+    """Samples per image."""
+    information_weight: Annotated[float | None, _setting("information_weight")] = None
+    """Weight of the mutual information between code and picture."""
+    noise_units: Annotated[int | None, _setting("noise_units")] = None
+    """Size of the generator's noise beside the code."""
+    discriminator_learning_rate: Annotated[float | None, _setting("discriminator_learning_rate")] = None
+    """Learning rate of the discriminator."""
+    discriminator_batch: Annotated[str | None, _setting("discriminator_batch")] = None
+    """Where the permuted codes come from: second (a batch of its own) or split (half a batch)."""
+    objective_settings: str | None = None
+    """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
+    commas."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
     learning_rate_warmup: int = 0
@@ -229,8 +243,7 @@ class PretrainConfig:
         Raises:
             ValueError: unknown objective, or a weight that the objective does not take.
         """
-        given = {name: getattr(self, name) for name in _names("default_weights")}
-        return choose_objective(self.objective).resolve_weights(self.objective, given)
+        return resolve_weights(self.objective, self._given(weight_names()))
 
     def objective_options(self) -> dict[str, Option]:
         """The further settings of the objective, defaults filled in.
@@ -238,8 +251,16 @@ class PretrainConfig:
         Raises:
             ValueError: unknown objective, a setting that it does not take, or a value it cannot use.
         """
-        given = {name: getattr(self, name) for name in _names("default_options")}
-        return choose_objective(self.objective).resolve_options(self.objective, given)
+        return resolve_options(self.objective, self._given(option_names()))
+
+    def _given(self, names: list[str]) -> dict[str, Any]:
+        """What is set of `names`: those that are fields, and those in `objective_settings`."""
+        fields = {field.name for field in dataclasses.fields(self)}
+        text = self.objective_settings
+        others = {} if text is None else read_settings(self.objective, text)
+        for name in others.keys() & fields:
+            raise ValueError(f"objective_settings is for what has no option of its own, got {name}: give {name} itself")
+        return {name: getattr(self, name) if name in fields else others.get(name) for name in names}
 
     def network_name(self) -> str:
         """The entry of `ARCHITECTURES` that is trained: `architecture`, with the head that the objective needs.
@@ -381,7 +402,9 @@ class PretrainConfig:
     def resolve(self) -> PretrainConfig:
         """The same settings with nothing left to chance: device, precision, threads, weights and folder are named."""
         device = resolve_device(self.device)
+        fields = {field.name for field in dataclasses.fields(self)}
         settings: dict[str, Any] = {**self.objective_weights(), **self.objective_options()}
+        others = ",".join(f"{name}={settings.pop(name)}" for name in list(settings) if name not in fields)
         return dataclasses.replace(
             self,
             run_dir=str(self.run_folder()),
@@ -391,6 +414,7 @@ class PretrainConfig:
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
             learning_rate_decay_steps=self.learning_rates().decay_steps,
+            objective_settings=others or None,
             **settings,
         )
 
@@ -405,4 +429,6 @@ class PretrainConfig:
         values = dataclasses.asdict(self)
         for name in ("resume", "progress", "run_dir", "data_on_device"):
             del values[name]
+        if self.objective_settings is None:
+            del values["objective_settings"]  # the objectives of this package have none
         return values

@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.objectives import weight_names
 from sparse_repr.pretrain.config import PretrainConfig
 
-WEIGHT_NAMES = tuple(dict.fromkeys(name for choice in OBJECTIVES.values() for name in choice.default_weights))
-"""Weights of which a list can be given: those of the terms of any objective."""
+WEIGHT_NAMES = tuple(
+    field.name for field in dataclasses.fields(PretrainConfig) if field.name in frozenset(weight_names())
+)
+"""Weights of which a list can be given: those of the terms of any objective that are options of their own."""
 
 _MOST_SEEDS = 10_000
 

@@ -36,7 +36,7 @@ def why_not_stacked(configs: Sequence[PretrainConfig]) -> str | None:
     first = configs[0]
     choice = choose_objective(first.objective)
     for name in vars(first):
-        if name in _MAY_DIFFER or name in choice.default_weights:
+        if name in _MAY_DIFFER or name in choice.weights:
             continue
         values = list(dict.fromkeys(str(getattr(config, name)) for config in configs))
         if len(values) > 1:

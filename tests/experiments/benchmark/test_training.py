@@ -14,7 +14,7 @@ from experiments.benchmark.training import group_of, matrix_product_ceiling, mea
 from experiments.benchmark.training_arms import UsualVAE, usual_loss
 from sparse_repr.data import FactorDataset
 from sparse_repr.models import build_vae
-from sparse_repr.objectives import VariationalObjective
+from sparse_repr.objectives import VariationalObjective, WeightedKL
 from sparse_repr.objectives.reconstruction import bernoulli
 
 
@@ -40,7 +40,7 @@ def test_the_usual_network_is_ours() -> None:
     torch.manual_seed(1)
     noise = torch.randn(3, 10)
     torch.manual_seed(1)
-    objective = VariationalObjective(vae, bernoulli, learning_rate=1e-3)
+    objective = VariationalObjective(vae, bernoulli, WeightedKL(1.0), learning_rate=1e-3)
     _, terms = objective.loss(images, noise, torch.autocast("cpu", enabled=False))
     for value, name in zip(usual_loss(usual, images), ("loss", "reconstruction", "kl"), strict=True):
         torch.testing.assert_close(value, terms[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from torch.distributions import Normal
 
 from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.models import Posterior, build_vae
-from sparse_repr.objectives import FactorVAEObjective, InfoGANObjective, build_code_discriminator, kl_divergence
+from sparse_repr.objectives import (
+    FactorVAEObjective,
+    InfoGANObjective,
+    build_code_discriminator,
+    default_settings,
+    kl_divergence,
+)
 from sparse_repr.objectives.reconstruction import bernoulli
 
 OFF = torch.autocast("cpu", enabled=False)
@@ -22,12 +29,14 @@ OFF = torch.autocast("cpu", enabled=False)
 
 def _factor_vae(**settings: object) -> FactorVAEObjective:
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    return FactorVAEObjective(vae, bernoulli, learning_rate=1e-3, total_correlation_weight=6.4, **settings)  # type: ignore[arg-type]
+    given: dict[str, Any] = {**default_settings("factor_vae"), "seed": 0, **settings}
+    return FactorVAEObjective(vae, bernoulli, learning_rate=1e-3, **given)
 
 
 def _info_gan(**settings: object) -> InfoGANObjective:
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    return InfoGANObjective(vae, learning_rate=1e-3, information_weight=0.5, noise_units=3, **settings)  # type: ignore[arg-type]
+    given: dict[str, Any] = {**default_settings("info_gan"), "information_weight": 0.5, "noise_units": 3, "seed": 0}
+    return InfoGANObjective(vae, learning_rate=1e-3, **{**given, **settings})
 
 
 def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -111,7 +120,7 @@ def test_the_discriminator_learns_to_tell_dependent_codes() -> None:
 
 def test_factor_vae_reads_two_batches_or_splits_one() -> None:
     assert (_factor_vae().batches, _factor_vae(discriminator_batch="split").batches) == (2, 1)
-    with pytest.raises(ValueError, match="discriminator_batch needs second or split, got 'third'"):
+    with pytest.raises(ValueError, match="discriminator_batch needs one of second, split, got 'third'"):
         _factor_vae(discriminator_batch="third")
     with pytest.raises(ValueError, match="at least 4 images per step to halve and permute, got 3"):
         _factor_vae().step(torch.rand(3, 1, 32, 32), torch.randn(3, 8), OFF)
@@ -187,7 +196,8 @@ def test_info_gan_learns_where_a_square_is() -> None:
     squares = render_sprites(np.zeros(512, np.int64), ones, 0 * ones, position[:, 0], position[:, 1])
     images = F.avg_pool2d(torch.from_numpy(squares).float()[:, None] / 255, 2)
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 2}, seed=0)
-    objective = InfoGANObjective(vae, learning_rate=1e-3, information_weight=1.0, noise_units=1)
+    given: dict[str, Any] = {**default_settings("info_gan"), "information_weight": 1.0, "noise_units": 1, "seed": 0}
+    objective = InfoGANObjective(vae, learning_rate=1e-3, **given)
     generator = torch.Generator().manual_seed(0)
     information = []
     for _ in range(150):

@@ -15,14 +15,19 @@ from sparse_repr.objectives import (
     OBJECTIVES,
     Capacity,
     ImportanceWeightedObjective,
+    L1Penalty,
     MomentMatching,
     VariationalObjective,
+    WeightedKL,
     choose_objective,
     covariance,
+    default_settings,
     kl_divergence,
     l1_penalty,
     laplace_kl_divergence,
     moment_penalty,
+    resolve_options,
+    resolve_weights,
 )
 from sparse_repr.objectives.reconstruction import RECONSTRUCTIONS, bernoulli, build_reconstruction, gaussian, laplace
 
@@ -130,7 +135,8 @@ def test_unknown_reconstruction_is_refused() -> None:
 
 def _objective(beta: float, sparsity_weight: float) -> VariationalObjective:
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    return VariationalObjective(vae, bernoulli, learning_rate=1e-3, beta=beta, sparsity_weight=sparsity_weight)
+    penalty = L1Penalty(sparsity_weight, "mean", 0, False)
+    return VariationalObjective(vae, bernoulli, WeightedKL(beta), penalty, learning_rate=1e-3)
 
 
 def test_loss_is_the_weighted_sum_of_its_terms() -> None:
@@ -173,19 +179,19 @@ def test_the_penalty_shrinks_the_codes() -> None:
 
 def test_weights_resolve_to_defaults_or_to_what_was_given() -> None:
     nothing = {"beta": None, "sparsity_weight": None}
-    assert choose_objective("vae").resolve_weights("vae", nothing) == {}
-    assert choose_objective("beta_vae").resolve_weights("beta_vae", nothing) == {"beta": 4.0}
+    assert resolve_weights("vae", nothing) == {}
+    assert resolve_weights("beta_vae", nothing) == {"beta": 4.0}
     given = {"beta": 4, "sparsity_weight": None}
-    assert choose_objective("sparse").resolve_weights("sparse", given) == {"beta": 4.0, "sparsity_weight": 1.0}
+    assert resolve_weights("sparse", given) == {"beta": 4.0, "sparsity_weight": 1.0}
 
 
 def test_weights_an_objective_does_not_take_are_refused() -> None:
     with pytest.raises(ValueError, match="objective 'vae' has no beta; objectives that take it: beta_vae, sparse"):
-        choose_objective("vae").resolve_weights("vae", {"beta": 2.0})
+        resolve_weights("vae", {"beta": 2.0})
     with pytest.raises(ValueError, match=r"beta needs a finite number of at least 0, got -1"):
-        choose_objective("beta_vae").resolve_weights("beta_vae", {"beta": -1.0})
+        resolve_weights("beta_vae", {"beta": -1.0})
     with pytest.raises(ValueError, match="got nan"):
-        choose_objective("beta_vae").resolve_weights("beta_vae", {"beta": math.nan})
+        resolve_weights("beta_vae", {"beta": math.nan})
 
 
 COMMON = {"loss", "reconstruction", "kl", "l1"}
@@ -214,7 +220,7 @@ def test_every_objective_builds_and_steps(name: str) -> None:
     vae = build_vae(f"burgess{head}", {"channels": 3, "size": 32, "code_size": 4}, seed=0)
     known = {"seed": 0, "dataset_size": 100}
     objective = choice.build(
-        vae, gaussian, learning_rate=1e-3, **choice.default_weights, **{need: known[need] for need in choice.needs}
+        vae, gaussian, learning_rate=1e-3, **default_settings(name), **{need: known[need] for need in choice.needs}
     )
     terms = objective.step(torch.rand(4, 3, 32, 32), torch.randn(4, objective.noise_size), OFF)
     assert set(terms) == TERMS[name]
@@ -303,13 +309,12 @@ def test_more_importance_samples_tighten_the_bound() -> None:
 
 
 def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
-    choice = choose_objective("sparse")
-    assert choice.resolve_options("sparse", {}) == {
+    assert resolve_options("sparse", {}) == {
         "sparsity_target": "mean",
         "sparsity_warmup": 0,
         "sparsity_proximal": False,
     }
-    assert choice.resolve_options("sparse", {"sparsity_target": "sample"})["sparsity_target"] == "sample"
+    assert resolve_options("sparse", {"sparsity_target": "sample"})["sparsity_target"] == "sample"
 
 
 @pytest.mark.parametrize(
@@ -336,4 +341,4 @@ def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
 )
 def test_options_an_objective_cannot_use_are_refused(name: str, given: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        choose_objective(name).resolve_options(name, given)  # type: ignore[arg-type]
+        resolve_options(name, given)  # type: ignore[arg-type]

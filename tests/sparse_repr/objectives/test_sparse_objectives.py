@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from torch import nn
 from sparse_repr.metrics import hoyer_sparsity
 from sparse_repr.models import Posterior, SpikeAndSlab, build_encoder, build_vae, soft_threshold
 from sparse_repr.objectives import (
+    L1Penalty,
     SpikeAndSlabObjective,
     VariationalObjective,
+    WeightedKL,
     achieved_sparsity,
     kl_divergence,
     sample_spike_and_slab,
@@ -25,9 +29,10 @@ from sparse_repr.objectives.reconstruction import bernoulli
 OFF = torch.autocast("cpu", enabled=False)
 
 
-def _objective(**settings: object) -> VariationalObjective:
+def _objective(*, target: str = "mean", warmup: int = 0, proximal: bool = False) -> VariationalObjective:
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    return VariationalObjective(vae, bernoulli, learning_rate=1e-3, sparsity_weight=2.0, **settings)  # type: ignore[arg-type]
+    penalty = L1Penalty(2.0, target, warmup, proximal)
+    return VariationalObjective(vae, bernoulli, WeightedKL(1.0), penalty, learning_rate=1e-3, report_sparsity=True)
 
 
 def test_penalties_by_hand() -> None:
@@ -51,7 +56,7 @@ def test_penalties_by_hand() -> None:
 @pytest.mark.parametrize("target", ["mean", "output", "sample", "weights"])
 def test_the_penalty_enters_the_loss_with_its_ramped_weight(target: str) -> None:
     images, noise = torch.rand(6, 1, 32, 32), torch.randn(6, 4)
-    objective = _objective(sparsity_target=target, sparsity_warmup=100, report_sparsity=True)
+    objective = _objective(target=target, warmup=100)
     posterior, z, _ = objective.vae(images, noise)
     penalty = sparsity_penalty(target, posterior, z, objective.vae.encoder)
     for step, share in ((0, 0.0), (25, 0.25), (100, 1.0), (900, 1.0)):
@@ -67,7 +72,7 @@ def test_the_proximal_step_makes_exact_zeros_in_the_weights() -> None:
     shrink_weights(network, 0.25)
     torch.testing.assert_close(network.weight.detach(), torch.tensor([[0.25, 0.0, -1.75]]))
     images, noise = (torch.rand(8, 1, 32, 32) > 0.8).float(), torch.randn(8, 4)
-    objective = _objective(sparsity_target="weights", sparsity_proximal=True, report_sparsity=True)
+    objective = _objective(target="weights", proximal=True)
     loss, terms = objective.loss(images, noise, OFF)
     torch.testing.assert_close(loss, terms["reconstruction"] + terms["kl"])  # the step takes it, not the gradient
     for _ in range(10):
@@ -80,7 +85,22 @@ def test_the_proximal_step_makes_exact_zeros_in_the_weights() -> None:
         objective.vae.encoder.posterior.weight.detach().clone(), before
     )  # the proximal step is as long as the gradient's
     with pytest.raises(ValueError, match="sparsity_proximal needs sparsity_target 'weights', got 'mean'"):
-        _objective(sparsity_proximal=True)
+        _objective(proximal=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sparsity_weight": -1.0}, "sparsity_weight needs a finite number of at least 0, got -1"),
+        ({"sparsity_weight": math.nan}, "sparsity_weight needs a finite number of at least 0, got nan"),
+        ({"sparsity_target": "codes"}, "sparsity_target needs one of mean, output, sample, weights, got 'codes'"),
+        ({"sparsity_warmup": -1}, "sparsity_warmup needs a whole number of at least 0, got -1"),
+        ({"sparsity_proximal": 1}, "sparsity_proximal needs True or False, got 1"),
+    ],
+)
+def test_the_penalty_checks_itself(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(L1Penalty(1.0, "mean", 0, False), **change)
 
 
 def test_soft_threshold_by_hand() -> None:
@@ -157,7 +177,7 @@ def test_samples_have_the_moments_that_the_encoder_exports() -> None:
 
 def test_spike_and_slab_loss_is_the_sum_of_its_terms() -> None:
     vae = build_vae("burgess_spike_and_slab", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    objective = SpikeAndSlabObjective(vae, bernoulli, learning_rate=1e-3, beta=3.0)
+    objective = SpikeAndSlabObjective(vae, bernoulli, learning_rate=1e-3, beta=3.0, slab_probability=0.2)
     loss, terms = objective.loss(torch.rand(4, 1, 32, 32), torch.randn(4, 8), OFF)
     torch.testing.assert_close(loss, terms["reconstruction"] + 3 * terms["kl"])
     with pytest.raises(ValueError, match="slab_probability needs a number between 0 and 1, got 0"):

@@ -1,0 +1,47 @@
+"""The paper's sparse VAE: an L1 penalty beside the KL divergence, alone or with a shrinkage unit in the encoder."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sparse_repr.models import VAE
+from sparse_repr.objectives.base import Objective
+from sparse_repr.objectives.entry import ObjectiveChoice
+from sparse_repr.objectives.reconstruction import Reconstruction
+from sparse_repr.objectives.sparsity import SPARSITY_OPTIONS, L1Penalty
+from sparse_repr.objectives.variational import VariationalObjective
+from sparse_repr.objectives.weighted_kl import WeightedKL
+
+
+def _build(vae: VAE, reconstruction: Reconstruction, *, learning_rate: float, beta: float, **penalty: Any) -> Objective:
+    return VariationalObjective(
+        vae,
+        reconstruction,
+        WeightedKL(beta),
+        L1Penalty(**penalty),
+        learning_rate=learning_rate,
+        report_sparsity=True,
+    )
+
+
+# the paper, section 4, gives no weight
+_WEIGHTS = {"beta": 1.0, "sparsity_weight": 1.0}
+_check = partial(L1Penalty, 0.0)
+
+SPARSE = ObjectiveChoice(
+    "VAE with an L1 penalty on the posterior mean (Cristovao et al., this package's paper), or on what "
+    "sparsity-target names",
+    _WEIGHTS,
+    _build,
+    SPARSITY_OPTIONS,
+    check=_check,
+)
+SPARSE_SHRINKAGE = ObjectiveChoice(
+    "sparse, and a shrinkage unit that makes exact zeros in the code (Gregor and LeCun 2010)",
+    _WEIGHTS,
+    _build,
+    SPARSITY_OPTIONS,
+    check=_check,
+    heads=("shrinkage",),
+)
