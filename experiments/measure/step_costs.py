@@ -21,17 +21,6 @@ SECONDS_PER_ROUND = 0.5
 _MOST_STEPS = 50
 
 
-def stages(run: PretrainConfig, steps: int) -> list[tuple[int, int]]:
-    """Batch sizes of the first `steps` steps of a run, and how many of the steps have each."""
-    sizes, found, step = run.batch_sizes(), [], 0
-    while step < steps:
-        size = sizes.size(step)
-        count = steps - step if size == run.batch_size else min(steps - step, sizes.growth_steps)
-        found.append((size, count))
-        step += count
-    return found
-
-
 def kind_of_step(run: PretrainConfig, size: int) -> str:
     """Steps of one kind cost the same, whatever the learning rate and the initial weights."""
     return f"{run.objective}, batch {size}{', average' if run.weight_averaging else ''}"
@@ -46,7 +35,7 @@ def measure_step_costs(
             run, batch_size=size, first_batch_size=None, batch_growth_steps=None
         )
         for run in runs
-        for size, _ in stages(run, run.steps)
+        for size, _ in run.batch_sizes().stages(run.steps)
     }
     trainers = {name: prepared_trainer(run, data) for name, run in kinds.items()}
     return time_steps(trainers, rounds=rounds, seconds=seconds)
@@ -95,7 +84,7 @@ def _take(trainer: Trainer, steps: int) -> float:
 
 def cost_of(run: PretrainConfig, steps: float, costs: Costs) -> float:
     """Seconds that the first `steps` steps of a run cost: the sum of the medians of their kinds."""
-    return sum(count * costs[kind_of_step(run, size)]["median"] for size, count in stages(run, int(steps)))
+    return sum(count * costs[kind_of_step(run, size)]["median"] for size, count in run.batch_sizes().stages(int(steps)))
 
 
 def steps_worth(run: PretrainConfig, seconds: float, costs: Costs) -> int:

@@ -37,7 +37,7 @@ def check_requirements(scale: str, device: str, runs: Iterable[PretrainConfig]) 
         resolve_device(device)
     except ValueError as error:
         raise ValueError(f"--scale {scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
-    if any(run.perceptual_weight and run.perceptual_features == "vgg16" for run in runs):
+    if any(run.perceptual().compares_vgg16 for run in runs):
         load_vgg16()
 
 

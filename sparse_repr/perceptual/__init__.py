@@ -10,10 +10,12 @@ from sparse_repr.perceptual.distance import (
     parse_layers,
     style_distance,
 )
+from sparse_repr.perceptual.settings import PerceptualSettings
 
 __all__ = [
     "VGG_LAYERS",
     "PerceptualDistance",
+    "PerceptualSettings",
     "VGGFeatures",
     "combine_reconstruction",
     "content_distance",

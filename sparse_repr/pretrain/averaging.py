@@ -11,6 +11,16 @@ from torch import Tensor
 from sparse_repr.models import VAE
 
 
+def require_decay(decay: float) -> None:
+    """Check the decay of an average; 0 stands for none.
+
+    Raises:
+        ValueError: not in 0..1, 1 excluded.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"weight_averaging needs a number of at least 0 and below 1, got {decay!r}")
+
+
 def decay_at(decay: float, step: int) -> float:
     """Share of the average that step `step` (counted from 0) keeps: min(decay, (1 + step) / (10 + step)).
 
@@ -31,6 +41,7 @@ class WeightAverage:
 
     def __init__(self, network: VAE, decay: float) -> None:
         """Start at the present weights of `network`; `decay` is in 0..1, 1 excluded: about 1 / (1 - decay) steps."""
+        require_decay(decay)
         self.decay = decay
         self.network: VAE = copy.deepcopy(network).requires_grad_(False)
 

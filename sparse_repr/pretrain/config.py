@@ -27,15 +27,15 @@ from sparse_repr.objectives import (
     weight_names,
 )
 from sparse_repr.objectives.reconstruction import build_reconstruction
-from sparse_repr.perceptual.distance import parse_layers
-from sparse_repr.pretrain.initialisation import INITIALISATIONS
-from sparse_repr.pretrain.schedules import DECAYS, BatchSizes, LearningRate
+from sparse_repr.perceptual.settings import PerceptualSettings
+from sparse_repr.pretrain.averaging import require_decay
+from sparse_repr.pretrain.initialisation import require_initialisation
+from sparse_repr.pretrain.schedules import BatchSizes, LearningRate
 from sparse_repr.pretrain.step_graph import STEP_GRAPHS, resolve_step_graph
 from sparse_repr.registry import lookup
 
 # Far beyond what any of these networks is of use with: more is a slip of the keyboard.
 _MOST_IMAGES, _MOST_UNITS = 1_000_000, 100_000
-PERCEPTUAL_FEATURES = ("vgg16", "dae")
 
 
 def _objectives() -> str:
@@ -54,10 +54,6 @@ def _setting(name: str) -> Any:
     return tyro.conf.arg(
         help_behavior_hint=lambda given: f"({unless_set} unless set)" if given == "None" else f"(default: {given})"
     )
-
-
-def _divides(part: int, whole: int) -> bool:
-    return not isinstance(part, bool) and isinstance(part, int) and part >= 1 and whole % part == 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +80,10 @@ class PretrainConfig:
     """Optimisation steps."""
     batch_size: int = 64
     """Images per step."""
-    first_batch_size: int | None = None
+    first_batch_size: int | None = BatchSizes.first
     """Images per step at first: batch_size halved a number of times. The batch doubles every batch_growth_steps steps
     until it is batch_size, which it is throughout unless this is set."""
-    batch_growth_steps: int | None = None
+    batch_growth_steps: int | None = BatchSizes.growth_steps
     """Steps that each smaller batch is kept for; with first_batch_size."""
     code_size: int = 10
     """D, the number of units of the code."""
@@ -99,28 +95,28 @@ class PretrainConfig:
     reconstruction: str = "bernoulli"
     """Reconstruction loss of the pixels: bernoulli, gaussian (sum of squared errors) or laplace (of absolute errors);
     info_gan has none."""
-    pixel_weight: float = 1.0
+    pixel_weight: float = PerceptualSettings.pixel_weight
     """Weight of that loss; 0 leaves it out, for a perceptual loss alone (the paper, section 3.2)."""
-    perceptual_weight: float = 0.0
+    perceptual_weight: float = PerceptualSettings.weight
     """Weight of the perceptual loss (Johnson et al. 2016), relative to a loss of the size of the pixels' sum."""
-    perceptual_features: str = "vgg16"
+    perceptual_features: str = PerceptualSettings.features
     """What the perceptual loss compares: vgg16 (python -m sparse_repr.perceptual fetch gets its weights) or dae (a
     denoising autoencoder, trained on the data before the run; DARLA, Higgins et al. 2017)."""
-    perceptual_layers: str = "relu1_2,relu2_2,relu3_3"
+    perceptual_layers: str = PerceptualSettings.layers
     """Layers of vgg16, separated by commas: relu1_2, relu2_2, relu3_3, relu4_3; deeper ones cost more."""
-    perceptual_weights_path: str | None = None
+    perceptual_weights_path: str | None = PerceptualSettings.weights_path
     """Your own VGG16 weights: a .safetensors file, or torchvision's state dict."""
-    style_weight: float = 0.0
+    style_weight: float = PerceptualSettings.style_weight
     """Weight of the style term (Gram matrices) inside the perceptual loss; vgg16 only."""
-    perceptual_resolution: int | None = None
+    perceptual_resolution: int | None = PerceptualSettings.resolution
     """Height and width that pictures are averaged down to for the perceptual loss, such as 32: a divisor of image_size
     of at least 8; vgg16 only, and a quarter of its cost at half the size. By default image_size."""
-    perceptual_every: int = 1
+    perceptual_every: int = PerceptualSettings.every
     """Take the perceptual loss at every k-th step only, k times as strong; the pixel loss is taken at each."""
-    perceptual_images: int | None = None
+    perceptual_images: int | None = PerceptualSettings.images
     """Take the perceptual loss on this many images of each batch, a divisor of batch_size, as strong as it is on all;
     by default all."""
-    dae_steps: int = 2_000
+    dae_steps: int = PerceptualSettings.dae_steps
     """Steps that the denoising autoencoder is trained for."""
     beta: Annotated[float | None, _setting("beta")] = None
     """Weight of the KL term."""
@@ -169,14 +165,14 @@ class PretrainConfig:
     commas."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
-    learning_rate_warmup: int = 0
+    learning_rate_warmup: int = LearningRate.warmup
     """Steps over which the learning rate grows linearly to its full value. Neither this nor the decay acts on a
     discriminator."""
-    learning_rate_decay: str = "constant"
+    learning_rate_decay: str = LearningRate.decay
     """What follows the warm-up: constant, or cosine (half a cosine down to final_learning_rate)."""
-    learning_rate_decay_steps: int | None = None
+    learning_rate_decay_steps: int | None = LearningRate.decay_steps
     """Step at which the cosine ends; the last step unless set."""
-    final_learning_rate: float = 0.0
+    final_learning_rate: float = LearningRate.final
     """Where the cosine ends."""
     initialisation: str = "default"
     """Initial weights: default (torch's), output_bias (the last layer starts at the mean pixel) or he (that, and
@@ -208,28 +204,26 @@ class PretrainConfig:
     """Show progress bars."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "dae_steps", "log_every", "picture_every", "save_every", "perceptual_every"):
+        for name in ("steps", "log_every", "picture_every", "save_every"):
             require_whole(name, getattr(self, name))
         for name, most in (("batch_size", _MOST_IMAGES), ("code_size", _MOST_UNITS)):
             require_whole(name, getattr(self, name), most=most)
         require_threads(self.threads)
         require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate needs a positive number, got {self.learning_rate!r}")
         if self.image_size not in (32, 64):
             raise ValueError(f"image_size needs 64 or 32, got {self.image_size!r}")
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
-        self._check_schedules()
         lookup(DATASETS, self.dataset, "data set")
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
-        self.objective_weights()
-        self.objective_options()
-        self.network_name()
-        self._check_losses()
+        require_initialisation(self.initialisation)
+        require_decay(self.weight_averaging)
+        self.learning_rates()
+        self.batch_sizes()
+        self._check_objective()
         # paths are kept as text so that config.json and --help stay plain
         for name in ("data_path", "run_dir", "perceptual_weights_path"):
             value = getattr(self, name)
@@ -280,53 +274,37 @@ class PretrainConfig:
 
     def batch_sizes(self) -> BatchSizes:
         """The number of images of every step."""
-        growth = self.batch_growth_steps
-        return BatchSizes(self.batch_size, self.first_batch_size, 1 if growth is None else growth)
+        return BatchSizes(self.batch_size, self.first_batch_size, self.batch_growth_steps)
 
     def learning_rates(self) -> LearningRate:
         """The learning rate of every step."""
-        cosine = self.learning_rate_decay == "cosine"
-        return LearningRate(
-            self.learning_rate,
-            self.learning_rate_warmup,
-            (self.learning_rate_decay_steps or self.steps) if cosine else None,
-            self.final_learning_rate,
+        decay, decay_steps = self.learning_rate_decay, self.learning_rate_decay_steps
+        if decay == "cosine":
+            decay_steps = decay_steps or self.steps
+        return LearningRate(self.learning_rate, self.learning_rate_warmup, decay, decay_steps, self.final_learning_rate)
+
+    def perceptual(self) -> PerceptualSettings:
+        """How reconstructions are compared with their images."""
+        return PerceptualSettings(
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            weight=self.perceptual_weight,
+            pixel_weight=self.pixel_weight,
+            features=self.perceptual_features,
+            layers=self.perceptual_layers,
+            weights_path=self.perceptual_weights_path,
+            style_weight=self.style_weight,
+            resolution=self.perceptual_resolution,
+            every=self.perceptual_every,
+            images=self.perceptual_images,
+            dae_steps=self.dae_steps,
         )
 
-    def _check_schedules(self) -> None:
-        lookup(dict.fromkeys(DECAYS), self.learning_rate_decay, "learning-rate decay")
-        lookup(dict.fromkeys(INITIALISATIONS), self.initialisation, "initialisation")
-        if self.learning_rate_warmup < 0:
-            raise ValueError(
-                f"learning_rate_warmup needs a whole number of at least 0, got {self.learning_rate_warmup!r}"
-            )
-        rates = self.learning_rates()
-        if rates.decay_steps is None:
-            if self.learning_rate_decay_steps is not None or self.final_learning_rate:
-                raise ValueError(
-                    "learning_rate_decay_steps and final_learning_rate need learning_rate_decay 'cosine', got "
-                    f"{self.learning_rate_decay!r}"
-                )
-        elif rates.decay_steps <= rates.warmup:
-            raise ValueError(
-                f"the cosine needs to end after the learning_rate_warmup of {rates.warmup} steps, got step "
-                f"{rates.decay_steps}: set learning_rate_decay_steps"
-            )
-        elif not 0 <= rates.final <= rates.peak:
-            raise ValueError(f"final_learning_rate needs a number in 0..{rates.peak}, got {rates.final!r}")
-        if (self.first_batch_size is None) != (self.batch_growth_steps is None):
-            raise ValueError(
-                "first_batch_size and batch_growth_steps need each other, got "
-                f"{self.first_batch_size!r} and {self.batch_growth_steps!r}"
-            )
-        self.batch_sizes()
-        if not 0 <= self.weight_averaging < 1:
-            raise ValueError(
-                f"weight_averaging needs a number of at least 0 and below 1, got {self.weight_averaging!r}"
-            )
-
-    def _check_losses(self) -> None:
-        choice = choose_objective(self.objective)
+    def _check_objective(self) -> None:
+        choice, is_likelihood = choose_objective(self.objective), self.perceptual().is_likelihood
+        self.objective_weights()
+        self.objective_options()
+        self.network_name()
         for name in ("batch_size", "first_batch_size"):
             size = getattr(self, name)
             if size is not None and size < choice.smallest_batch:
@@ -334,60 +312,15 @@ class PretrainConfig:
                     f"objective {self.objective!r} needs a {name} of at least {choice.smallest_batch} to estimate its "
                     f"terms within a batch, got {size}"
                 )
-        for name in ("pixel_weight", "perceptual_weight", "style_weight"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} needs a finite number of at least 0, got {value!r}")
-        lookup(dict.fromkeys(PERCEPTUAL_FEATURES), self.perceptual_features, "perceptual features")
-        parse_layers(self.perceptual_layers)
-        if not choice.reconstructs and (self.perceptual_weight or self.pixel_weight != 1):
+        if not choice.reconstructs and not is_likelihood:
             raise ValueError(
                 f"objective {self.objective!r} takes no pixel_weight and no perceptual_weight: it never compares a "
                 "reconstruction with its image, a discriminator judges the pictures"
             )
-        if choice.needs_likelihood and (self.perceptual_weight or self.pixel_weight != 1):
+        if choice.needs_likelihood and not is_likelihood:
             raise ValueError(
                 f"objective {self.objective!r} takes no perceptual_weight and a pixel_weight of 1: its bound needs the "
                 "reconstruction to be a likelihood, which a weighted or perceptual distance is not"
-            )
-        if not self.pixel_weight and not self.perceptual_weight:
-            raise ValueError("pixel_weight 0 needs a positive perceptual_weight, got 0: nothing would be reconstructed")
-        if self.style_weight and (not self.perceptual_weight or self.perceptual_features != "vgg16"):
-            raise ValueError(
-                "style_weight needs a positive perceptual_weight and perceptual_features 'vgg16': Gram matrices are "
-                "taken of its feature maps"
-            )
-        self._check_perceptual_cost()
-
-    def _check_perceptual_cost(self) -> None:
-        reduced = {
-            "perceptual_resolution": self.perceptual_resolution is not None,
-            "perceptual_every": self.perceptual_every != 1,
-            "perceptual_images": self.perceptual_images is not None,
-        }
-        for name, given in reduced.items():
-            if given and not self.perceptual_weight:
-                raise ValueError(f"{name} needs a positive perceptual_weight, got 0: there is no perceptual loss")
-        if reduced["perceptual_every"] and not self.pixel_weight:
-            raise ValueError(
-                f"perceptual_every {self.perceptual_every} needs a positive pixel_weight, got 0: nothing would be "
-                "reconstructed at the steps between"
-            )
-        if self.perceptual_images is not None and not _divides(self.perceptual_images, self.batch_size):
-            raise ValueError(
-                f"perceptual_images needs a divisor of batch_size {self.batch_size}, got {self.perceptual_images!r}"
-            )
-        if self.perceptual_resolution is None:
-            return
-        if not _divides(self.perceptual_resolution, self.image_size) or self.perceptual_resolution < 8:
-            raise ValueError(
-                f"perceptual_resolution needs a divisor of image_size {self.image_size} of at least 8, got "
-                f"{self.perceptual_resolution!r}"
-            )
-        if self.perceptual_features != "vgg16":
-            raise ValueError(
-                f"perceptual_resolution needs perceptual_features 'vgg16', got {self.perceptual_features!r}: the "
-                "denoising autoencoder takes pictures of image_size"
             )
 
     def run_name(self, marks: str = "") -> str:
@@ -410,19 +343,13 @@ class PretrainConfig:
             run_dir=str(self.run_folder()),
             device=str(device),
             precision=resolve_precision(self.precision, device),
-            step_graph=resolve_step_graph(self.step_graph, device, self._why_not_one_launch()),
+            step_graph=resolve_step_graph(self.step_graph, device, self.perceptual().why_not_one_launch()),
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
             learning_rate_decay_steps=self.learning_rates().decay_steps,
             objective_settings=others or None,
             **settings,
         )
-
-    def _why_not_one_launch(self) -> str | None:
-        """Why a step of this run is not recorded or compiled as a whole; None where it can be."""
-        if self.perceptual_weight:
-            return "a perceptual loss computes for long enough to hide the launches, and may differ from step to step"
-        return None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values of what decides the result; how a call behaves (resume, progress, where) is left out."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from sparse_repr.artefact import serialise
 from sparse_repr.data import FactorDataset
@@ -52,7 +51,7 @@ def export_run(
             "weights": config.objective_weights(),
             "options": config.objective_options(),
             "reconstruction": config.reconstruction,
-            "perceptual": _perceptual_settings(config),
+            "perceptual": config.perceptual().header(),
             "steps": steps,
             "seed": config.seed,
         },
@@ -70,18 +69,3 @@ def export_run(
     save_encoder(encoder, folder / "encoder.safetensors")
     write_bytes(folder / "vae.safetensors", serialise(vae.state_dict(), {**encoder.spec.to_header(), "kind": "vae"}))
     return encoder
-
-
-def _perceptual_settings(config: PretrainConfig) -> dict[str, Any] | None:
-    if not config.perceptual_weight:
-        return None
-    return {
-        "weight": config.perceptual_weight,
-        "pixel_weight": config.pixel_weight,
-        "features": config.perceptual_features,
-        "layers": config.perceptual_layers if config.perceptual_features == "vgg16" else None,
-        "style_weight": config.style_weight,
-        "resolution": config.perceptual_resolution or config.image_size,
-        "every": config.perceptual_every,
-        "images": config.perceptual_images or config.batch_size,
-    }

@@ -16,6 +16,11 @@ _ITEMS = 1_000
 _DARKEST = 1e-3
 
 
+def require_initialisation(name: str) -> None:
+    """Check a name of `INITIALISATIONS`; an unknown one raises ValueError with its close matches."""
+    lookup(dict.fromkeys(INITIALISATIONS), name, "initialisation")
+
+
 def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preprocessing, *, seed: int) -> None:
     """Change the initial weights of a network in place.
 
@@ -34,7 +39,7 @@ def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preproce
     Raises:
         ValueError: unknown name.
     """
-    lookup(dict.fromkeys(INITIALISATIONS), name, "initialisation")
+    require_initialisation(name)
     if name == "default":
         return
     chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:_ITEMS])

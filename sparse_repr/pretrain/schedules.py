@@ -8,6 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from sparse_repr.command_line.bounds import require_whole
+from sparse_repr.registry import lookup
+
 DECAYS = ("constant", "cosine")
 
 
@@ -23,10 +26,31 @@ class LearningRate:
     """The full learning rate."""
     warmup: int = 0
     """Steps until it is reached: step t of them takes peak (t + 1) / warmup."""
+    decay: str = "constant"
+    """What follows the warm-up: constant, or cosine."""
     decay_steps: int | None = None
     """Step at which the cosine ends; None for a constant rate."""
     final: float = 0.0
     """Where the cosine ends."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.peak < float("inf"):
+            raise ValueError(f"learning_rate needs a positive number, got {self.peak!r}")
+        require_whole("learning_rate_warmup", self.warmup, least=0)
+        lookup(dict.fromkeys(DECAYS), self.decay, "learning-rate decay")
+        if self.decay == "constant":
+            if self.decay_steps is not None or self.final:
+                raise ValueError(
+                    "learning_rate_decay_steps and final_learning_rate need learning_rate_decay 'cosine', got "
+                    f"{self.decay!r}"
+                )
+        elif self.decay_steps is None or self.decay_steps <= self.warmup:
+            raise ValueError(
+                f"the cosine needs to end after the learning_rate_warmup of {self.warmup} steps, got step "
+                f"{self.decay_steps}: set learning_rate_decay_steps"
+            )
+        elif not 0 <= self.final <= self.peak:
+            raise ValueError(f"final_learning_rate needs a number in 0..{self.peak}, got {self.final!r}")
 
     def __call__(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
@@ -61,11 +85,15 @@ class BatchSizes:
     """Images of a step in the end."""
     first: int | None = None
     """Images of a step at first: `last` halved a number of times; None for `last` throughout."""
-    growth_steps: int = 1
-    """Steps that each smaller batch is kept for."""
+    growth_steps: int | None = None
+    """Steps that each smaller batch is kept for; with `first`."""
 
     def __post_init__(self) -> None:
-        if self.first is None:
+        if (self.first is None) != (self.growth_steps is None):
+            raise ValueError(
+                f"first_batch_size and batch_growth_steps need each other, got {self.first!r} and {self.growth_steps!r}"
+            )
+        if self.first is None or self.growth_steps is None:
             return
         doublings = self.last // max(1, self.first)
         if self.first < 1 or self.last != self.first * doublings or doublings & (doublings - 1):
@@ -80,8 +108,12 @@ class BatchSizes:
     def _start(self) -> int:
         return self.last if self.first is None else self.first
 
+    @property
+    def _growth(self) -> int:
+        return self.growth_steps or 1  # one size throughout is kept for any number of steps
+
     def _doublings(self, step: int) -> int:
-        return min(step // self.growth_steps, (self.last // self._start).bit_length() - 1)
+        return min(step // self._growth, (self.last // self._start).bit_length() - 1)
 
     def size(self, step: int) -> int:
         """Images of step `step`, counted from 0."""
@@ -93,8 +125,23 @@ class BatchSizes:
         first growth_steps (2^k - 1) + (step - k growth_steps) first 2^k, where k is how often the batch has doubled.
         """
         doublings = self._doublings(step)
-        before = self.growth_steps * ((1 << doublings) - 1)  # in units of the first batch
-        return self._start * (before + ((step - doublings * self.growth_steps) << doublings))
+        before = self._growth * ((1 << doublings) - 1)  # in units of the first batch
+        return self._start * (before + ((step - doublings * self._growth) << doublings))
+
+    def stages(self, steps: int) -> list[tuple[int, int]]:
+        """Sizes of the first `steps` steps in their order, and how many of the steps have each.
+
+        >>> BatchSizes(32, first=8, growth_steps=3).stages(10)
+        [(8, 3), (16, 3), (32, 4)]
+        """
+        found: list[tuple[int, int]] = []
+        step = 0
+        while step < steps:
+            size = self.size(step)
+            count = steps - step if size == self.last else min(steps - step, self._growth)
+            found.append((size, count))
+            step += count
+        return found
 
     def times(self, batches: int) -> BatchSizes:
         """The sizes where a step reads that many batches."""

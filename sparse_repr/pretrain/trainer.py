@@ -25,11 +25,7 @@ from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.models import VAE, build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.objectives.base import StepNumber
-from sparse_repr.objectives.reconstruction import Reconstruction, build_reconstruction
-from sparse_repr.perceptual.denoising import DenoisingFeatures
-from sparse_repr.perceptual.distance import PerceptualDistance, VGGFeatures, combine_reconstruction, parse_layers
-from sparse_repr.perceptual.sampling import SampledDistance
-from sparse_repr.perceptual.vgg_weights import load_vgg16
+from sparse_repr.objectives.reconstruction import build_reconstruction
 from sparse_repr.pretrain.averaging import WeightAverage
 from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
@@ -162,12 +158,19 @@ class Trainer:
         vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
         initialise(vae, config.initialisation, data, self.preprocessing, seed=config.seed)
         vae = vae.to(self.device).to(memory_format=torch.channels_last)
-        self.denoiser: DenoisingFeatures | None = None
+        reconstruction, self.denoiser = config.perceptual().build(
+            build_reconstruction(config.reconstruction),
+            channels=channels,
+            seed=config.seed,
+            step=lambda: self.step,
+            device=self.device,
+            precision=config.precision,
+        )
         choice = choose_objective(config.objective)
         known = {"seed": config.seed, "dataset_size": len(data.split[0])}
         self.objective: Objective = choice.build(
             vae,
-            self._build_reconstruction(),
+            reconstruction,
             learning_rate=config.learning_rate,
             **config.objective_weights(),
             **config.objective_options(),
@@ -186,45 +189,6 @@ class Trainer:
     def network(self) -> VAE:
         """What the run exports: the networks that are trained, or the average of their weights."""
         return self.objective.vae if self.average is None else self.average.network
-
-    def _build_reconstruction(self) -> Reconstruction:
-        config = self.config
-        pixel = build_reconstruction(config.reconstruction)
-        if not config.perceptual_weight:
-            # the loss itself where its weight is 1: a product would cost a pass and change nothing
-            return (
-                pixel
-                if config.pixel_weight == 1
-                else lambda logits, images: config.pixel_weight * pixel(logits, images)
-            )
-        features: DenoisingFeatures | VGGFeatures
-        if config.perceptual_features == "dae":
-            features = self.denoiser = DenoisingFeatures(
-                channels=self.arguments["channels"], size=config.image_size, seed=config.seed, device=self.device
-            )
-        else:
-            features = VGGFeatures(
-                load_vgg16(config.perceptual_weights_path),
-                parse_layers(config.perceptual_layers),
-                device=self.device,
-                precision=config.precision,
-            )
-        perceptual: Reconstruction = PerceptualDistance(
-            features, style_weight=config.style_weight, resolution=config.perceptual_resolution
-        )
-        if config.perceptual_every > 1 or config.perceptual_images is not None:
-            perceptual = SampledDistance(
-                perceptual,
-                every=config.perceptual_every,
-                image_every=config.batch_size // (config.perceptual_images or config.batch_size),
-                step=lambda: self.step,
-            )
-        return combine_reconstruction(
-            pixel,
-            perceptual,
-            pixel_weight=config.pixel_weight,
-            perceptual_weight=config.perceptual_weight,
-        )
 
     def prepare(self) -> None:
         """Train the denoising autoencoder of a perceptual loss that compares its features, unless that is done."""

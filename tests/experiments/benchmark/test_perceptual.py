@@ -30,7 +30,7 @@ def test_every_variant_trains_for_the_time_of_the_plain_steps_and_goes_on_where_
     random_vgg: str, rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, data = load_vgg16(random_vgg), load_dataset("folder", str(rectangles))
-    monkeypatch.setattr("sparse_repr.pretrain.trainer.load_vgg16", lambda _: weights)
+    monkeypatch.setattr("sparse_repr.perceptual.settings.load_vgg16", lambda _: weights)
     monkeypatch.setattr(perceptual_costs, "load_vgg16", lambda: weights)
     monkeypatch.setattr(perceptual_costs, "load_dataset", lambda _: data)
     monkeypatch.setattr(perceptual_costs, "lpips", lambda images, _: float(len(images)))
@@ -67,7 +67,7 @@ def test_costs_are_measured_for_every_variant(
     random_vgg: str, rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = load_vgg16(random_vgg)
-    monkeypatch.setattr("sparse_repr.pretrain.trainer.load_vgg16", lambda _: weights)
+    monkeypatch.setattr("sparse_repr.perceptual.settings.load_vgg16", lambda _: weights)
     monkeypatch.setattr(perceptual_costs, "load_vgg16", lambda: weights)
     config = CostsConfig("folder", batch_size=4, cost_batch_sizes=(4,), cost_rounds=1, runs=str(tmp_path))
     costs = perceptual_costs.measure_costs(config, load_dataset("folder", str(rectangles)), 4)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.measure.step_costs import cost_of, measure_step_costs, stages, steps_worth
+from experiments.measure.step_costs import cost_of, measure_step_costs, steps_worth
 from experiments.time_to_quality.__main__ import ARMS, TimeToQualityConfig, command_of, reached, run_config, stays
 from experiments.time_to_quality.bound_curve import evidence_bound, held_out_items, train_with_curve
 from sparse_repr import PretrainConfig
@@ -39,9 +39,9 @@ def test_arrivals_by_hand() -> None:
 def test_costs_by_hand() -> None:
     growing = PretrainConfig(objective="vae", batch_size=16, first_batch_size=4, batch_growth_steps=10)
     costs = {f"vae, batch {size}": {"median": size / 4} for size in (4, 8, 16)}
-    assert stages(growing, 25) == [(4, 10), (8, 10), (16, 5)]
-    assert stages(growing, 7) == [(4, 7)]
-    assert stages(PretrainConfig(), 7) == [(64, 7)]
+    assert growing.batch_sizes().stages(25) == [(4, 10), (8, 10), (16, 5)]
+    assert growing.batch_sizes().stages(7) == [(4, 7)]
+    assert PretrainConfig().batch_sizes().stages(7) == [(64, 7)]
     assert cost_of(growing, 25, costs) == 10 + 20 + 20
     assert (steps_worth(growing, 50, costs), steps_worth(growing, 49.9, costs)) == (25, 24)
     assert steps_worth(growing, 0.5, costs) == 0

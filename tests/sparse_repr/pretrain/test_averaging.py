@@ -15,7 +15,7 @@ from sparse_repr.data import load_dataset
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.models import build_vae
 from sparse_repr.pretrain import trainer as training
-from sparse_repr.pretrain.averaging import WeightAverage, decay_at
+from sparse_repr.pretrain.averaging import WeightAverage, decay_at, require_decay
 from sparse_repr.pretrain.trainer import Trainer
 
 
@@ -37,6 +37,12 @@ def test_the_average_by_hand() -> None:
         torch.testing.assert_close(weight, torch.full_like(weight, expected))
         assert not weight.requires_grad
     assert (decay_at(0.5, 0), decay_at(0.5, 7), decay_at(0.5, 8), decay_at(0.99, 10**6)) == (0.1, 8 / 17, 0.5, 0.99)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_a_decay_that_forgets_nothing_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=f"weight_averaging needs a number of at least 0 and below 1, got {decay}"):
+        require_decay(decay)
 
 
 def _everything_on(config: PretrainConfig) -> PretrainConfig:

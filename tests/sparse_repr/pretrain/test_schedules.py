@@ -16,7 +16,7 @@ from sparse_repr.pretrain.schedules import BatchSizes, LearningRate
 
 
 def test_warm_up_and_cosine_by_hand() -> None:
-    rate = LearningRate(1.0, warmup=4, decay_steps=12, final=0.2)
+    rate = LearningRate(1.0, warmup=4, decay="cosine", decay_steps=12, final=0.2)
     assert [rate(step) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert rate(8) == pytest.approx(0.6)  # halfway down
     assert rate(6) == pytest.approx(0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2)  # a quarter
@@ -43,6 +43,8 @@ def test_batch_sizes_by_hand() -> None:
     assert [sizes.position(step) for step in range(9)] == [0, 8, 16, 24, 40, 56, 72, 104, 136]
     assert sizes.position(10**9) == 72 + 32 * (10**9 - 6)
     assert (BatchSizes(64).size(7), BatchSizes(64).position(7)) == (64, 448)
+    assert sizes.stages(8) == [(8, 3), (16, 3), (32, 2)]
+    assert BatchSizes(64).stages(3) == [(64, 3)]
     doubled = sizes.times(2)
     assert [doubled.size(step) for step in (0, 3, 6)] == [16, 32, 64]
     assert doubled.position(7) == 2 * sizes.position(7)
@@ -85,6 +87,39 @@ def test_growing_batches_walk_through_the_data_without_gaps() -> None:
 def test_schedules_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PretrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peak": 0.0}, r"learning_rate needs a positive number, got 0\.0"),
+        ({"peak": math.nan}, "learning_rate needs a positive number, got nan"),
+        ({"warmup": -1}, "learning_rate_warmup needs a whole number of at least 0, got -1"),
+        ({"decay": "cosin"}, "unknown learning-rate decay 'cosin'. Did you mean 'cosine'"),
+        ({"decay_steps": 9}, "need learning_rate_decay 'cosine', got 'constant'"),
+        ({"final": 0.1}, "need learning_rate_decay 'cosine', got 'constant'"),
+        ({"decay": "cosine"}, "after the learning_rate_warmup of 0 steps, got step None: set learning_rate_decay_s"),
+        ({"decay": "cosine", "warmup": 9, "decay_steps": 9}, "after the .* of 9 steps, got step 9"),
+        (
+            {"decay": "cosine", "decay_steps": 9, "final": 2.0},
+            r"final_learning_rate needs a number in 0\.\.1\.0, got 2",
+        ),
+    ],
+)
+def test_a_learning_rate_checks_itself(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LearningRate(**{"peak": 1.0, **changes})
+
+
+def test_batch_sizes_check_themselves() -> None:
+    for first, growth, message in (
+        (16, None, "need each other, got 16 and None"),
+        (None, 5, "need each other, got None and 5"),
+        (16, 0, "batch_growth_steps needs a whole number of at least 1, got 0"),
+        (24, 5, "batch_size 64 halved a number of times.*got 24"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            BatchSizes(64, first, growth)
 
 
 def test_the_end_of_the_cosine_is_settled_when_the_run_starts() -> None:
