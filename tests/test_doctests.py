@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from sparse_repr import metrics
-from sparse_repr.data import FactorDataset
 from tests import ROOT
 
 PACKAGES = ("sparse_repr", "rl", "envs", "experiments")
@@ -26,7 +25,7 @@ def _modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", _modules_with_examples())
-def test_examples_of_a_module_give_what_they_show(name: str, dsprites: FactorDataset) -> None:
+def test_examples_of_a_module_give_what_they_show(name: str) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     report: list[str] = []
     for example in doctest.DocTestFinder().find(importlib.import_module(name), extraglobs={"np": np}):
