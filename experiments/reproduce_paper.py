@@ -19,7 +19,7 @@ from experiments.paper.cells import PAPER_SCALES, PARTS, Cell, datasets_of, pape
 from experiments.paper.published import publish
 from experiments.paper.report import publish_figures, write_study_report
 from experiments.paper.runs import PAPER_CELLS
-from experiments.paper.sweep import fresh_cells, sweep_cells
+from experiments.paper.sweep import fresh_cells, select, sweep_cells
 from experiments.study.command import check_requirements, run_study_command, split_names
 from experiments.study.ray_cluster import run_study_on_ray
 from experiments.study.running import Agenda, Throttled, run_study
@@ -114,7 +114,8 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     if "sweep" in parts:
         cells += sweep_cells(scale, out, threads=config.threads)
     if "fresh" in parts:
-        cells += fresh_cells(scale, out, published=Path(config.results) / config.scale, threads=config.threads)
+        chosen = select(scale, out, published=Path(config.results) / config.scale, threads=config.threads)
+        cells += fresh_cells(scale, out, chosen, threads=config.threads)
     return list({cell.name: cell for cell in cells}.values())
 
 

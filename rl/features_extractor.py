@@ -36,6 +36,13 @@ class LatentExtractor(BaseFeaturesExtractor):
 
     The observation wrapper (`rl.LatentObservation`) is the faster way; this class is for agents that must take images,
     and for fine-tuning.
+
+    Example:
+        >>> from gymnasium.spaces import Box
+        >>> from sparse_repr import untrained_encoder
+        >>> extractor = LatentExtractor(Box(0, 255, (64, 64, 1), np.uint8), encoder=untrained_encoder(channels=1))
+        >>> extractor(torch.zeros(2, 1, 64, 64, dtype=torch.uint8)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -36,6 +36,13 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
 
     `gymnasium.make(env.spec)` makes it again. The spec holds the encoder as it was given: `env.spec.to_json()` needs
     it given as a path.
+
+    Example:
+        >>> from sparse_repr import untrained_encoder
+        >>> pictures = gym.make("envs:SparseRepr/SpriteReach-v0")
+        >>> env = LatentObservation(pictures, untrained_encoder(channels=1), n_stack=2)
+        >>> env.reset(seed=0)[0].shape  # the last two codes
+        (20,)
     """
 
     def __init__(
@@ -121,6 +128,13 @@ class VecLatentObservation(VecEnvWrapper):
 
     The final pictures that SB3 keeps in `infos[i]["terminal_observation"]` are encoded in the same pass. Put
     `VecNormalize` outside of it, never inside: `make_latent_vec_env` builds the whole chain.
+
+    Example:
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> from sparse_repr import untrained_encoder
+        >>> venv = make_vec_env("envs:SparseRepr/SpriteReach-v0", n_envs=3)
+        >>> VecLatentObservation(venv, untrained_encoder(channels=1)).reset().shape
+        (3, 10)
     """
 
     def __init__(
@@ -194,7 +208,13 @@ class VecLatentObservation(VecEnvWrapper):
 
 
 class FactorObservation(gym.Wrapper[Codes, Any, npt.NDArray[np.uint8], Any], RecordConstructorArgs):
-    """Observe the ground-truth factors in `info["factors"]`: the upper bound of what any code can give."""
+    """Observe the ground-truth factors in `info["factors"]`: the upper bound of what any code can give.
+
+    Example:
+        >>> env = FactorObservation(gym.make("envs:SparseRepr/SpriteReach-v0"), keep=["position_x", "position_y"])
+        >>> env.reset(seed=0)[0].shape
+        (2,)
+    """
 
     def __init__(
         self, env: gym.Env[Any, Any], keep: Sequence[str] | None = None, *, one_hot: dict[str, int] | None = None

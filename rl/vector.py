@@ -26,6 +26,12 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
     pass, whether they come as from Gymnasium's own environments, an array of objects with a mask, or as from ALE's, one
     array for all environments of which those that have ended count. With NEXT_STEP the stack starts anew at the step
     after the end, and with DISABLED where `reset` is asked for.
+
+    Example:
+        >>> from sparse_repr import untrained_encoder
+        >>> pictures = gym.make_vec("envs:SparseRepr/SpriteReach-v0", num_envs=3)
+        >>> LatentObservation(pictures, untrained_encoder(channels=1)).reset()[0].shape
+        (3, 10)
     """
 
     def __init__(

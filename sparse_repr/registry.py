@@ -19,6 +19,12 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
 
     Raises:
         ValueError: `name` is not in the registry; the message lists close matches and every known name.
+
+    Example:
+        >>> lookup({"faces": 1, "shapes3d": 2}, "face", "data set")
+        Traceback (most recent call last):
+            ...
+        ValueError: unknown data set 'face'. Did you mean 'faces'? Known: faces, shapes3d.
     """
     if name in registry:
         return registry[name]

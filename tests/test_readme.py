@@ -1,4 +1,4 @@
-"""Every snippet of the README runs, in order, in one folder and one namespace."""
+"""Every snippet of the README runs, in order, in one folder and one namespace, and so do those of the other pages."""
 
 from __future__ import annotations
 
@@ -62,12 +62,20 @@ def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypa
                 assert run.returncode == 0, f"{line}\n{run.stderr}"
 
 
-def test_the_snippet_of_the_metrics_page_runs() -> None:
-    page = README.parent / "sparse_repr/metrics/README.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks
-    for code in blocks:
-        exec(compile(code, str(page), "exec"), {})
+def _python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def _other_pages_with_snippets() -> list[Path]:
+    pages = [page for folder in ("envs", "experiments", "rl", "sparse_repr") for page in (ROOT / folder).rglob("*.md")]
+    return sorted(page for page in pages if page != RL_PAGE and _python_blocks(page))
+
+
+@pytest.mark.parametrize("page", _other_pages_with_snippets(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_snippets_of_the_other_pages_run(page: Path) -> None:
+    namespace: dict[str, Any] = {}
+    for code in _python_blocks(page):
+        exec(compile(code, str(page), "exec"), namespace)
 
 
 def test_the_snippets_of_the_rl_page_run_in_order(
@@ -75,7 +83,7 @@ def test_the_snippets_of_the_rl_page_run_in_order(
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "runs/sparse")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", RL_PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = _python_blocks(RL_PAGE)
     assert len(blocks) >= 5
     namespace: dict[str, Any] = {}
     for code in blocks:

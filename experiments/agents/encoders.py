@@ -135,7 +135,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
                 "scores": scores,
                 "small_objects": objects,
                 "seconds": {
-                    "training": _seconds_of_all_steps(cell, begun, trained - started),
+                    "training": seconds_of_all_steps(trained - started, steps=cell.steps, begun=begun),
                     "evaluation": round(time.perf_counter() - trained, 2),
                 },
                 "machine": machine_facts(),
@@ -143,11 +143,18 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
         )
 
 
-def _seconds_of_all_steps(cell: EncoderCell, begun: int, seconds: float) -> float | None:
-    """Of an interrupted run the time of the whole at the rate of its last part; None where that had no step."""
-    if cell.training is None:
+def seconds_of_all_steps(seconds: float, *, steps: int, begun: int) -> float | None:
+    """Of a run that was interrupted after `begun` steps the time of all at the rate of its last part.
+
+    None where that had no step; what needs no steps takes the time that it took.
+
+    Example:
+        >>> seconds_of_all_steps(2.5, steps=4, begun=3), seconds_of_all_steps(2.5, steps=4, begun=4)
+        (10.0, None)
+    """
+    if steps == 0:
         return round(seconds, 2)
-    return round(seconds * cell.steps / (cell.steps - begun), 2) if begun < cell.steps else None
+    return round(seconds * steps / (steps - begun), 2) if begun < steps else None
 
 
 def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, float | None]:

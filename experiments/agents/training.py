@@ -134,7 +134,7 @@ def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
     return algorithm(policy, venv, seed=cell.seed, device="cpu", policy_kwargs=policy_kwargs, **settings)
 
 
-class _Curve(BaseCallback):
+class LearningCurve(BaseCallback):
     """Returns and successes of the episodes that end while an agent learns, in equal windows of steps."""
 
     def __init__(self, total: int, on_steps: Callable[[int], None]) -> None:
@@ -213,7 +213,7 @@ def _train(cell: AgentCell, on_steps: Callable[[int], None]) -> tuple[BaseAlgori
     venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
     try:
         agent = make_agent(cell, venv)
-        callback = _Curve(cell.steps, on_steps)
+        callback = LearningCurve(cell.steps, on_steps)
         agent.learn(cell.steps, callback=callback)
         cell.folder.mkdir(parents=True, exist_ok=True)
         agent.save(cell.folder / AGENT)

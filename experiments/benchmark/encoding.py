@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,22 @@ def encode_eagerly(network: Callable[[Tensor], Any], images: Tensor, chunk: int)
     return torch.cat(parts)
 
 
-def measure_encoding(encoder: FrozenEncoder, data: FactorDataset, *, pictures: int = _PICTURES) -> dict[str, Any]:
+def measure_encoding(
+    encoder: FrozenEncoder,
+    data: FactorDataset,
+    *,
+    pictures: int = _PICTURES,
+    chunks: Sequence[int] = CHUNKS,
+    batches: Sequence[int] = _BATCHES,
+) -> dict[str, Any]:
     """Images/s in large batches, seconds of the whole data set, and latency of an agent's batches.
 
     Args:
         encoder: trained on pictures of the shape that `data` has.
         data: the data set that is encoded.
         pictures: images per large batch.
+        chunks: images per forward pass of the eager loops.
+        batches: numbers of images that an agent encodes at once.
     """
     cores = os.cpu_count() or 1
     indices = np.sort(np.random.default_rng(0).permutation(len(data))[:pictures]).astype(np.int64)
@@ -57,25 +66,25 @@ def measure_encoding(encoder: FrozenEncoder, data: FactorDataset, *, pictures: i
     }
     for threads in sorted({1, cores}):
         with cpu_threads(threads):
-            results[f"large_batch_{threads}_threads"] = _measure_large_batch(encoder, images)
+            results[f"large_batch_{threads}_threads"] = _measure_large_batch(encoder, images, chunks)
     with cpu_threads(cores):
         best = results[f"large_batch_{cores}_threads"]["best_eager_chunk"]
         results["whole_data_set"] = _measure_data_set(encoder, data, best)
     with cpu_threads(1):
-        results["latency"] = {str(batch): _measure_latency(encoder, images[:batch]) for batch in _BATCHES}
+        results["latency"] = {str(batch): _measure_latency(encoder, images[:batch]) for batch in batches}
     results["bf16_deviation"] = bf16_deviation(encoder, images)
     return results
 
 
-def _measure_large_batch(encoder: FrozenEncoder, images: Tensor) -> dict[str, Any]:
+def _measure_large_batch(encoder: FrozenEncoder, images: Tensor, chunks: Sequence[int]) -> dict[str, Any]:
     network = eager_network(encoder)
     works: dict[str, Callable[[], Any]] = {
-        f"eager_{chunk}": functools.partial(encode_eagerly, network, images, chunk) for chunk in CHUNKS
+        f"eager_{chunk}": functools.partial(encode_eagerly, network, images, chunk) for chunk in chunks
     }
     works["float32"] = functools.partial(encoder.encode, images)
     works["bf16"] = functools.partial(encoder.encode, images, precision="bf16")
     seconds = seconds_of(works, repeats=5)
-    best = min(CHUNKS, key=lambda chunk: seconds[f"eager_{chunk}"]["median"])
+    best = min(chunks, key=lambda chunk: seconds[f"eager_{chunk}"]["median"])
     eager = seconds[f"eager_{best}"]["median"]
     return {
         "images_per_s": {name: len(images) / value["median"] for name, value in seconds.items()},

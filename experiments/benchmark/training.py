@@ -157,7 +157,7 @@ def serve(name: str, threads: int, steps: int) -> None:
         print(json.dumps(words[line.strip()]()), file=answers, flush=True)
 
 
-class _Process:
+class ArmProcess:
     """An arm in a process of its own."""
 
     def __init__(self, name: str, threads: int, steps: int) -> None:
@@ -196,8 +196,17 @@ class _Process:
         self._errors.close()
 
 
-def measure_arms(names: Sequence[str], threads: int, *, steps: int = _STEPS, rounds: int = _ROUNDS) -> dict[str, Any]:
+def measure_arms(
+    names: Sequence[str],
+    threads: int,
+    *,
+    steps: int = _STEPS,
+    rounds: int = _ROUNDS,
+    start: Callable[[str, int, int], ArmProcess] = ArmProcess,
+) -> dict[str, Any]:
     """Train epochs of `steps` steps in turn, `rounds` times, each arm with `threads` threads.
+
+    `start` starts an arm by its name, threads and steps.
 
     Returns:
         By arm: images per second, seconds of a step, share of the drawing of data in it, peak memory in GB, the mean
@@ -210,7 +219,7 @@ def measure_arms(names: Sequence[str], threads: int, *, steps: int = _STEPS, rou
     with contextlib.ExitStack() as stack:
         processes = {}
         for name in names:
-            processes[name] = _Process(name, threads, steps)
+            processes[name] = start(name, threads, steps)
             stack.callback(processes[name].close)
             # one after another: while one imports, no other does
             processes[name].answer()
@@ -253,8 +262,10 @@ def ratios(results: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def measure_training(*, steps: int = _STEPS, rounds: int = _ROUNDS) -> dict[str, Any]:
-    """Every figure on training, with one thread and with one per core."""
+def measure_training(
+    *, steps: int = _STEPS, rounds: int = _ROUNDS, start: Callable[[str, int, int], ArmProcess] = ArmProcess
+) -> dict[str, Any]:
+    """Every figure on training, with one thread and with one per core; `start` as in `measure_arms`."""
     names = [name for name in ARMS if name != "pythae" or has_pythae()]
     precision = resolve_precision("auto", torch.device("cpu"))
     if precision == "float32":
@@ -280,7 +291,7 @@ def measure_training(*, steps: int = _STEPS, rounds: int = _ROUNDS) -> dict[str,
     for threads in sorted({1, os.cpu_count() or 1}):
         with cpu_threads(threads):
             ceiling = matrix_product_ceiling()
-        arms = measure_arms(names, threads, steps=steps, rounds=rounds)
+        arms = measure_arms(names, threads, steps=steps, rounds=rounds, start=start)
         for name, result in arms.items():
             dtype = {"ours": precision, "ours_float32": "float32"}.get(name, "float32").replace("bf16", "bfloat16")
             result["flops_per_s"] = flops / result["step_s"]["median"]

@@ -23,9 +23,9 @@ Configurations that are arms of the paper's tables are those cells, not computed
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,15 @@ FIRST_FRESH_SEED = 100
 """Seeds from here on took no part in the choice."""
 
 Changes = Mapping[str, Any]
+
+
+class Agreement(NamedTuple):
+    """UDR of every seed of one configuration among its other seeds."""
+
+    values: list[float]
+    """Over units whose mean varies."""
+    by_kl: list[float]
+    """As published: over units with a KL above 0.01 nats."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,19 +139,15 @@ def sweep_cells(scale: Scale, out: Path, *, threads: int = 1) -> list[Cell]:
     return list({cell.name: cell for cell in cells}.values())
 
 
-def fresh_cells(scale: Scale, out: Path, *, published: Path | None = None, threads: int = 1) -> list[Cell]:
+def fresh_cells(scale: Scale, out: Path, chosen: Mapping[str, Changes], *, threads: int = 1) -> list[Cell]:
     """The chosen configuration of every family, and the VAE, with seeds that took no part in the choice.
 
     Args:
         scale: entry of `PAPER_SCALES`.
         out: folder of the study.
-        published: folder of the scale's published files, see `select`.
+        chosen: what `select` returns.
         threads: CPU threads of every run.
-
-    Raises:
-        ValueError: as `select`.
     """
-    chosen = select(scale, out, published=published, threads=threads)
     listed = [(FAMILIES[name].method, changes) for name, changes in chosen.items()] + [("vae", {})]
     return [
         sweep_cell(scale, method, changes, FIRST_FRESH_SEED + number, out, threads=threads)
@@ -151,7 +156,24 @@ def fresh_cells(scale: Scale, out: Path, *, published: Path | None = None, threa
     ]
 
 
-def select(scale: Scale, out: Path, *, published: Path | None = None, threads: int = 1) -> dict[str, Changes]:
+def udr_by_family(families: Mapping[str, Sequence[Sequence[Cell]]]) -> dict[str, list[Agreement]]:
+    """Family -> its configurations, each by the cells of its seeds -> the agreement of each, on 10,000 random items."""
+    if not families:
+        return {}
+    data = load_dataset(_DATASET)
+    images = data.images(np.sort(np.random.default_rng(0).choice(len(data), _ITEMS, replace=False)))
+    return {name: [_agreement(cells, images) for cells in configurations] for name, configurations in families.items()}
+
+
+def select(
+    scale: Scale,
+    out: Path,
+    *,
+    published: Path | None = None,
+    threads: int = 1,
+    finished: Callable[[Cell], bool] = is_finished,
+    udr: Callable[[Mapping[str, Sequence[Sequence[Cell]]]], Mapping[str, list[Agreement]]] = udr_by_family,
+) -> dict[str, Changes]:
     """Choose a configuration of each family by UDR and write `sweep-selection.json`.
 
     Args:
@@ -160,6 +182,8 @@ def select(scale: Scale, out: Path, *, published: Path | None = None, threads: i
         published: folder of the scale's published files. What was chosen there of a family that is not finished here
             stands: the choice needs the weights, which are not published.
         threads: CPU threads of every run.
+        finished: whether a cell is.
+        udr: how much the seeds of every configuration agree.
 
     Returns:
         Family -> changes of its chosen configuration, for the families that are finished.
@@ -177,23 +201,19 @@ def select(scale: Scale, out: Path, *, published: Path | None = None, threads: i
         for name, family in FAMILIES.items()
     }
     missing = {
-        name: [cell.name for cells in family for cell in cells if not is_finished(cell)]
+        name: [cell.name for cells in family for cell in cells if not finished(cell)]
         for name, family in members.items()
     }
     known = {} if published is None else (read_selection(published) or {"families": {}})["families"]
     table: dict[str, Any] = {name: known[name] for name in FAMILIES if missing[name] and name in known}
-    finished = [name for name in FAMILIES if not missing[name]]
-    if not finished and not table:
+    whole = [name for name in FAMILIES if not missing[name]]
+    if not whole and not table:
         wanted = ", ".join(f"{name} {len(cells)} (such as {cells[0]})" for name, cells in missing.items())
         raise ValueError(
             f"a family is chosen from when all its cells are finished: run --only sweep first; missing of {wanted}"
         )
-    if finished:
-        data = load_dataset(_DATASET)
-        images = data.images(np.sort(np.random.default_rng(0).choice(len(data), _ITEMS, replace=False)))
-    for name in finished:
+    for name, scores in udr({name: members[name] for name in whole}).items():
         configurations = FAMILIES[name].configurations
-        scores = [_agreement(cells, images) for cells in members[name]]
         table[name] = {
             "method": FAMILIES[name].method,
             "configurations": [
@@ -217,7 +237,7 @@ def read_selection(folder: Path) -> dict[str, Any] | None:
     return dict(read_json(path, {"families": each(OBJECT)})) if path.is_file() else None
 
 
-def _agreement(cells: list[Cell], images: Any) -> tuple[list[float], list[float]]:
+def _agreement(cells: Sequence[Cell], images: Any) -> Agreement:
     """UDR of every seed of one configuration among its other seeds, over units whose mean varies, and as published.
 
     Duan et al. leave out units with a KL of at most 0.01 nats. An L1 penalty can give dead units more than that (0.9
@@ -231,4 +251,4 @@ def _agreement(cells: list[Cell], images: Any) -> tuple[list[float], list[float]
         tuple(kl if active else 0.0 for kl, active in zip(one.kl_nats, one.active, strict=True)) for one in units
     ]
     first, second = ([float(score) for score in udr_scores(codes, kl).scores] for kl in (varying, by_kl))
-    return first, second
+    return Agreement(first, second)

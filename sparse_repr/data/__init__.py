@@ -59,6 +59,13 @@ def load_dataset(
         ValueError: unknown name (close matches are suggested), a file that is not what the loader expects, or
             `factor_sizes` whose product is not the number of images.
         FileNotFoundError: `path` does not exist.
+
+    Example:
+        >>> data = load_dataset("dsprites")  # drawn on the first use, then cached
+        >>> len(data), data.image_shape, data.factor_names
+        (737280, (1, 64, 64), ('shape', 'scale', 'orientation', 'position_x', 'position_y'))
+        >>> data.images([0, 737_279]).shape, data.factors[-1].tolist()
+        ((2, 1, 64, 64), [2, 5, 39, 31, 31])
     """
     loader = lookup(DATASETS, name, "data set")
     sizes = () if factor_sizes is None else parse_factor_sizes(factor_sizes)

@@ -73,7 +73,14 @@ class FrozenEncoder:
         return cls._known.setdefault(encoder.fingerprint, encoder)
 
     def to_bytes(self) -> bytes:
-        """The artefact: a safetensors file with its JSON header."""
+        """The artefact: a safetensors file with its JSON header.
+
+        Example:
+            >>> from sparse_repr import untrained_encoder
+            >>> encoder = untrained_encoder(channels=3)
+            >>> FrozenEncoder.from_bytes(encoder.to_bytes()) == encoder
+            True
+        """
         return serialise(self._networks["cpu"].state_dict(), self.spec.to_header())
 
     @property
@@ -117,6 +124,13 @@ class FrozenEncoder:
             TypeError: not an array, not uint8, or a tensor that is sparse or without pixels.
             ValueError: a size or channel count the encoder was not trained on; the message says what to do. Or an
                 unknown precision.
+
+        Example:
+            >>> from sparse_repr import untrained_encoder
+            >>> encoder = untrained_encoder(channels=1, code_size=10)
+            >>> codes = encoder.encode(np.zeros((2, 1, 64, 64), np.uint8))
+            >>> codes.shape, codes.dtype
+            ((2, 10), dtype('float32'))
         """
         return self.posterior(images, precision=precision)[0]
 

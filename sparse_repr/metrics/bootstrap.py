@@ -48,6 +48,13 @@ def bootstrap_interval(
 
     Raises:
         TypeError, ValueError: as the metric, or too few items or repetitions.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> from sparse_repr.metrics import mig_histogram_score
+        >>> score, low, high = bootstrap_interval(mig_histogram_score, factors, factors, n_bootstrap=20)
+        >>> low <= score <= high
+        True
     """
     if n_bootstrap < 2:
         raise ValueError(f"n_bootstrap needs at least 2 repetitions, got {n_bootstrap}")

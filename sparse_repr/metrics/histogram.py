@@ -42,6 +42,12 @@ def mig_histogram_score(
 
     Raises:
         TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant factor, or no factor left.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> tangled = factors @ [[1, 1], [1, -1]]  # the sum and the difference
+        >>> round(mig_histogram_score(factors, factors), 3), round(mig_histogram_score(tangled, factors), 3)
+        (1.0, 0.0)
     """
     array, indices = check_codes_and_factors(codes, factors)
     if not array.shape[1]:
@@ -97,6 +103,12 @@ def modularity_score(codes: Any, factors: Any, *, seed: int = 0, samples: int = 
 
     Raises:
         TypeError, ValueError: as `mig_histogram_score`, or a single factor.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> tangled = factors @ [[1, 1], [1, -1]]  # the sum and the difference
+        >>> round(modularity_score(factors, factors), 2), round(modularity_score(tangled, factors), 2)
+        (1.0, 0.72)
     """
     array, indices = check_codes_and_factors(codes, factors, least_factors=2)
     items = draw_items(len(array), samples, np.random.default_rng(seed))

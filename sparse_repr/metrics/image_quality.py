@@ -87,6 +87,11 @@ def psnr(images: Any, reconstructed: Any, *, data_range: float | None = None, po
         TypeError: numbers of another kind, or one of uint8 and one not.
         ValueError: shapes differ or are not (N, C, H, W), NaN or values outside the range, or `data_range` is missing,
             not positive, or not 255 for uint8.
+
+    Example:
+        >>> images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> round(psnr(images, images + 1), 2)  # off by one grey level everywhere: 20 log10(255)
+        48.13
     """
     first, second, full = image_pair(images, reconstructed, data_range)
     errors = mean_squared_errors(first, second, data_range=full)
@@ -125,6 +130,11 @@ def ssim(images: Any, reconstructed: Any, *, data_range: float | None = None) ->
 
     Raises:
         TypeError, ValueError: as `psnr`, or images smaller than the window.
+
+    Example:
+        >>> images = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+        >>> round(ssim(images, images), 3), ssim(images, 63 - images) < 0  # the same, and its negative
+        (1.0, True)
     """
     first, second, full = image_pair(images, reconstructed, data_range)
     if min(first.shape[-2:]) < _WINDOW:

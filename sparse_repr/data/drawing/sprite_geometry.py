@@ -92,6 +92,11 @@ def render_sprites(
 
     Raises:
         ValueError: a value outside its range, or lengths that do not broadcast.
+
+    Example:
+        >>> images = render_sprites(shape=[0, 2], scale=1, orientation=0, x=0.5, y=[0, 1])  # square above, heart below
+        >>> images.shape, images[:, :32].any(axis=(1, 2)).tolist()  # whether something is in the upper half
+        ((2, 64, 64), [True, False])
     """
     arguments = (shape, scale, orientation, x, y)
     lengths = {np.size(argument) for argument in arguments if np.ndim(argument)}

@@ -74,6 +74,8 @@ def hdf5_slabs(
     progress: bool,
     unreadable: Unreadable = damaged,
     channels_last: bool = False,
+    slab_bytes: int = _SLAB_BYTES,
+    most_bytes: int = _MOST_BYTES,
 ) -> Generator[Slab, None, None]:
     """The data set ``images`` of an HDF5 file from its first image to its last, some chunks at a time.
 
@@ -82,6 +84,8 @@ def hdf5_slabs(
         progress: show a progress bar.
         unreadable: the error to raise for a damaged chunk.
         channels_last: the file holds (N, H, W, C); slabs are (n, C, H, W) either way.
+        slab_bytes: a slab is the fewest whole chunks that hold as much,
+        most_bytes: but no more images than this holds.
 
     Raises:
         ValueError: as `find_dataset`, or a damaged chunk.
@@ -90,7 +94,7 @@ def hdf5_slabs(
         images = find_dataset(path, file, "images")
         count, chunk = len(images), _chunk_rows(images)
         item_bytes = int(np.prod(images.shape[1:]))
-        rows = min(-(-_SLAB_BYTES // (item_bytes * chunk)) * chunk, max(1, _MOST_BYTES // item_bytes))
+        rows = min(-(-slab_bytes // (item_bytes * chunk)) * chunk, max(1, most_bytes // item_bytes))
         with tqdm(total=count, desc=f"unpacking {path.name}", unit="img", disable=not progress) as bar:
             for start in range(0, count, rows):
                 try:

@@ -28,7 +28,7 @@ from sparse_repr.files import atomic_path, cache_folder, remove_abandoned, requi
 _CACHE_VERSION = 1
 # Up to here a data set is not worth reading from the disk again and again. Larger ones gain too little in memory: a
 # batch of 64 colour images takes 0.2 ms from the system's page cache, against 0.1 ms in memory and 30 ms for a step.
-_IN_MEMORY_BYTES = 32 * 1024**2
+IN_MEMORY_BYTES = 32 * 1024**2
 
 
 class CacheKey(NamedTuple):
@@ -119,7 +119,7 @@ def open_images(
 
 def fits_in_memory(shape: tuple[int, ...], in_memory: bool | None) -> bool:
     """Whether to hold images of this shape: as asked for, or (None) those of up to 32 MB."""
-    return int(np.prod(shape, dtype=np.int64)) <= _IN_MEMORY_BYTES if in_memory is None else in_memory
+    return int(np.prod(shape, dtype=np.int64)) <= IN_MEMORY_BYTES if in_memory is None else in_memory
 
 
 def _is_valid(key: CacheKey) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -27,7 +26,7 @@ from experiments.agents.cells import (
     encoder_cell,
     encoder_cells,
 )
-from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames
+from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames, seconds_of_all_steps
 from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.results import OUTCOMES
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
@@ -164,16 +163,12 @@ def test_an_agent_learns_and_is_judged_in_every_domain(study: Path, tmp_path: Pa
     assert f"{cell.name}: return " in AGENT_CELLS.describe(cell)
 
 
-def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(study: Path, tmp_path: Path) -> None:
     cell = cell_of(study, "factors", into=tmp_path / "once")
     complete_agents([cell], lambda _: None)
     before = record_of(cell)
-    with monkeypatch.context() as patch:
-        patch.setattr(agent_training, "_train", lambda *_: pytest.fail("trained again"))
-        complete_agents([cell], lambda _: None)
-        assert check_cells([cell], AGENT_CELLS) == {cell.name: 64}
+    complete_agents([cell], lambda _: pytest.fail("trained again"))
+    assert check_cells([cell], AGENT_CELLS) == {cell.name: 64}
     other = dataclasses.replace(cell, folder=tmp_path / "again" / cell.name)
 
     def interrupted(_: int) -> None:
@@ -216,7 +211,7 @@ def _bare(venv: Any) -> list[Any]:
 
 def test_the_curve_counts_every_episode_in_its_window() -> None:
     taken: list[int] = []
-    curve = agent_training._Curve(80, taken.append)
+    curve = agent_training.LearningCurve(80, taken.append)
     for step in range(2, 81, 2):
         curve.num_timesteps = step
         info = {"episode": {"r": float(step)}, "is_success": step > 40}
@@ -244,24 +239,20 @@ def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:
                     check_cells([longer], ENCODER_CELLS)
 
 
-def test_the_time_of_an_interrupted_encoder_is_that_of_all_its_steps(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_of_an_interrupted_encoder_is_that_of_all_its_steps(study: Path, tmp_path: Path) -> None:
+    assert seconds_of_all_steps(2.5, steps=4, begun=3) == 10  # one of four steps took 2.5 seconds
+    assert seconds_of_all_steps(2.5, steps=4, begun=4) is None
+    assert seconds_of_all_steps(2.5, steps=0, begun=0) == 2.5
     cell = encoder_cell(TINY, "SpriteReach", "beta_vae", 0, study)
     assert cell.training is not None
     folder = tmp_path / "beta"
     training = dataclasses.replace(cell.training, steps=4, run_dir=str(folder))
     cell = dataclasses.replace(cell, training=training, folder=folder)
-    pretrain_encoder(dataclasses.replace(training, steps=3))
-    monkeypatch.setattr(agent_encoders, "_scores_of_run", lambda *_: {})
-    monkeypatch.setattr(agent_encoders, "time", SimpleNamespace(perf_counter=iter([10.0, 12.5, 13.0]).__next__))
-    complete_encoders([cell], lambda _: None)
-    # one of four steps took 2.5 seconds
-    assert json.loads((folder / agent_encoders.RECORD).read_text())["seconds"] == {"training": 10.0, "evaluation": 0.5}
-    (folder / agent_encoders.RECORD).unlink()
-    monkeypatch.setattr(agent_encoders, "time", SimpleNamespace(perf_counter=iter([0.0, 1.0, 2.0]).__next__))
-    complete_encoders([cell], lambda _: None)
-    assert json.loads((folder / agent_encoders.RECORD).read_text())["seconds"] == {"training": None, "evaluation": 1.0}
+    pretrain_encoder(training)
+    complete_encoders([cell], lambda _: pytest.fail("trained again"))
+    seconds = json.loads((folder / agent_encoders.RECORD).read_text())["seconds"]
+    assert seconds["training"] is None
+    assert seconds["evaluation"] > 0
 
 
 def test_an_untrained_encoder_shows_every_unit_that_varies(study: Path) -> None:

@@ -10,7 +10,14 @@ import torch
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import training as training_costs
 from experiments.benchmark import training_arms
-from experiments.benchmark.training import group_of, matrix_product_ceiling, measure_arms, profile_shares, step_flops
+from experiments.benchmark.training import (
+    ArmProcess,
+    group_of,
+    matrix_product_ceiling,
+    measure_arms,
+    profile_shares,
+    step_flops,
+)
 from experiments.benchmark.training_arms import UsualVAE, usual_loss
 from sparse_repr.data import FactorDataset
 from sparse_repr.models import build_vae
@@ -55,7 +62,7 @@ def test_an_operator_counts_for_the_outermost_group() -> None:
     assert group_of(["aten::empty"]) is None
 
 
-class _FakeProcess:
+class _FakeProcess(ArmProcess):
     """An arm whose steps take a known time and which learns."""
 
     seconds: ClassVar[dict[str, float]] = {"ours": 0.5, "ours_float32": 1.0, "usual": 2.0, "usual_2_workers": 1.5}
@@ -83,12 +90,12 @@ class _FakeProcess:
 def test_the_ratios_are_those_of_the_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training_costs, "_Process", _FakeProcess)
     monkeypatch.setattr(training_costs, "has_pythae", lambda: False)
     monkeypatch.setattr(training_costs, "resolve_precision", lambda *_: "bf16")
     monkeypatch.setattr(
         training_costs, "matrix_product_ceiling", lambda: {"float32": {"8": 1e9}, "bfloat16": {"8": 2e9}}
     )
+    monkeypatch.setattr(benchmark, "measure_training", lambda: training_costs.measure_training(start=_FakeProcess))
     assert benchmark.main(["training", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "training.json").read_text())
     assert written["left_out"] == training_arms.MISSING_PEER
@@ -100,10 +107,9 @@ def test_the_ratios_are_those_of_the_steps(
     assert one["arms"]["ours"]["share_of_ceiling"] == pytest.approx(2 * written["flops_per_step"] / 2e9)
 
 
-def test_an_arm_that_does_not_learn_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_costs, "_Process", _FakeProcess)
+def test_an_arm_that_does_not_learn_is_an_error() -> None:
     with pytest.raises(ValueError, match="the arm 'ours' did not learn"):
-        measure_arms(["ours"], 1, steps=2, rounds=1)
+        measure_arms(["ours"], 1, steps=2, rounds=1, start=_FakeProcess)
 
 
 def test_both_ways_of_training_learn(dsprites: FactorDataset, monkeypatch: pytest.MonkeyPatch) -> None:

