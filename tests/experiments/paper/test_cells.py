@@ -33,6 +33,7 @@ from experiments.paper.sweep import (
 )
 from experiments.reproduce_paper import StudyConfig, cells_of, main
 from sparse_repr.files import write_json
+from tests.finished_cells import finished
 
 STAND_INS = ("dsprites", "faces", "chairs3d")
 
@@ -183,7 +184,8 @@ def test_a_record_from_before_a_setting_of_the_evaluation_was_done_by_its_defaul
     cell = paper_cells(PAPER_SCALES["cpu"], tmp_path, datasets=["dsprites"], methods=["vae"])[0]
     evaluation = dataclasses.asdict(cell.stops[0])
     del evaluation["lpips_items"]
-    write_json(cell.stop_folder(cell.stops[0]) / RECORD, {"evaluation": evaluation})
+    record = {**finished("vae").record, "evaluation": evaluation}
+    write_json(cell.stop_folder(cell.stops[0]) / RECORD, record)
     assert stop_is_finished(cell, cell.stops[0])
     assert not stop_is_finished(cell, cell.stops[1])
 
