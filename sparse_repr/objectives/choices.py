@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives.beta_tcvae import BETA_TCVAE
 from sparse_repr.objectives.capacity import BETA_VAE_CAPACITY
 from sparse_repr.objectives.dip_vae import DIP_VAE_I, DIP_VAE_II
@@ -91,6 +92,59 @@ def resolve_options(name: str, given: Mapping[str, Option | None]) -> dict[str, 
     if choice.check is not None:
         choice.check(**options)
     return options
+
+
+def network_for(objective: str, architecture: str) -> str:
+    """The entry of `ARCHITECTURES` that an objective trains: `architecture`, with the head that it needs.
+
+    >>> network_for("spike_and_slab", "burgess")
+    'burgess_spike_and_slab'
+
+    Raises:
+        ValueError: the objective cannot train that architecture.
+    """
+    heads, head = choose_objective(objective).heads, lookup(ARCHITECTURES, architecture, "architecture").head
+    if head in heads:
+        return architecture
+    if head == "gaussian":
+        return f"{architecture}_{heads[0]}"
+    raise ValueError(
+        f"objective {objective!r} cannot train architecture {architecture!r}: it needs an encoder that "
+        f"ends in {' or '.join(heads)}, this one ends in {head}; leave architecture (--architecture) out"
+    )
+
+
+def require_batch(objective: str, name: str, size: int | None) -> None:
+    """Check that an objective can estimate its terms within a batch; `name` is what the size is called.
+
+    Raises:
+        ValueError: too few images.
+    """
+    least = choose_objective(objective).smallest_batch
+    if size is not None and size < least:
+        raise ValueError(
+            f"objective {objective!r} needs a {name} of at least {least} to estimate its terms within a batch, got "
+            f"{size}"
+        )
+
+
+def require_reconstruction(objective: str, *, is_likelihood: bool) -> None:
+    """Check that an objective can do with a reconstruction loss, a likelihood of the pixels or something else.
+
+    Raises:
+        ValueError: it needs the likelihood, or compares no pictures at all.
+    """
+    choice = choose_objective(objective)
+    if not choice.reconstructs and not is_likelihood:
+        raise ValueError(
+            f"objective {objective!r} takes no pixel_weight and no perceptual_weight: it never compares a "
+            "reconstruction with its image, a discriminator judges the pictures"
+        )
+    if choice.needs_likelihood and not is_likelihood:
+        raise ValueError(
+            f"objective {objective!r} takes no perceptual_weight and a pixel_weight of 1: its bound needs the "
+            "reconstruction to be a likelihood, which a weighted or perceptual distance is not"
+        )
 
 
 def _not_taken(name: str, key: str) -> ValueError:

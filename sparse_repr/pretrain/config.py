@@ -16,12 +16,12 @@ from sparse_repr.data.storage.resident import DATA_PLACES
 from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import (
-    OBJECTIVES,
     Option,
-    choose_objective,
-    default_settings,
+    network_for,
     option_names,
     read_settings,
+    require_batch,
+    require_reconstruction,
     resolve_options,
     resolve_weights,
     weight_names,
@@ -30,30 +30,13 @@ from sparse_repr.objectives.reconstruction import build_reconstruction
 from sparse_repr.perceptual.settings import PerceptualSettings
 from sparse_repr.pretrain.averaging import require_decay
 from sparse_repr.pretrain.initialisation import require_initialisation
+from sparse_repr.pretrain.objective_help import behind_setting, objectives_in_words
 from sparse_repr.pretrain.schedules import BatchSizes, LearningRate
 from sparse_repr.pretrain.step_graph import STEP_GRAPHS, resolve_step_graph
 from sparse_repr.registry import lookup
 
 # Far beyond what any of these networks is of use with: more is a slip of the keyboard.
 _MOST_IMAGES, _MOST_UNITS = 1_000_000, 100_000
-
-
-def _objectives() -> str:
-    """What --help says of the objectives: what each is, one by one."""
-    return "What is minimised:\n" + ";\n".join(f"{name}: {choice.summary}" for name, choice in OBJECTIVES.items()) + "."
-
-
-def _setting(name: str) -> Any:
-    """What --help says behind a setting of objectives: which take it, and what it is for each unless set."""
-    takers: dict[str, list[str]] = {}
-    for objective in OBJECTIVES:
-        defaults = default_settings(objective)
-        if name in defaults:
-            takers.setdefault(f"{defaults[name]}", []).append(objective)
-    unless_set = "; ".join(f"{', '.join(names)}: {default}" for default, names in takers.items())
-    return tyro.conf.arg(
-        help_behavior_hint=lambda given: f"({unless_set} unless set)" if given == "None" else f"(default: {given})"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +62,7 @@ class PretrainConfig:
     factor_sizes: str | None = None
     """Numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors that are in the order of a
     grid, the last factor changing fastest."""
-    objective: Annotated[str, tyro.conf.arg(help=_objectives())] = "sparse"
+    objective: Annotated[str, tyro.conf.arg(help=objectives_in_words())] = "sparse"
     """What is minimised, an entry of `objectives.OBJECTIVES`; --help describes each."""
     run_dir: str | None = None
     """Folder for everything the run writes; by default runs/DATASET-OBJECTIVE[-perceptual]-seedSEED."""
@@ -127,47 +110,47 @@ class PretrainConfig:
     by default all."""
     dae_steps: int = PerceptualSettings.dae_steps
     """Steps that the denoising autoencoder is trained for."""
-    beta: Annotated[float | None, _setting("beta")] = None
+    beta: Annotated[float | None, behind_setting("beta")] = None
     """Weight of the KL term."""
-    sparsity_weight: Annotated[float | None, _setting("sparsity_weight")] = None
+    sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
-    sparsity_target: Annotated[str | None, _setting("sparsity_target")] = None
+    sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None
     """What the L1 penalty is on: mean, output (mean and log-variance), sample or weights (of the encoder)."""
-    sparsity_warmup: Annotated[int | None, _setting("sparsity_warmup")] = None
+    sparsity_warmup: Annotated[int | None, behind_setting("sparsity_warmup")] = None
     """Steps over which the weight of the L1 penalty grows linearly from 0."""
-    sparsity_proximal: Annotated[bool | None, _setting("sparsity_proximal")] = None
+    sparsity_proximal: Annotated[bool | None, behind_setting("sparsity_proximal")] = None
     """Take the penalty on weights as a proximal step, which makes exact zeros."""
-    slab_probability: Annotated[float | None, _setting("slab_probability")] = None
+    slab_probability: Annotated[float | None, behind_setting("slab_probability")] = None
     """Prior probability that a unit is used."""
-    prior_scale: Annotated[float | None, _setting("prior_scale")] = None
+    prior_scale: Annotated[float | None, behind_setting("prior_scale")] = None
     """Scale of the Laplace prior; its variance is twice the square."""
-    capacity_weight: Annotated[float | None, _setting("capacity_weight")] = None
+    capacity_weight: Annotated[float | None, behind_setting("capacity_weight")] = None
     """Weight gamma of the distance of the KL from its capacity."""
-    capacity_nats: Annotated[float | None, _setting("capacity_nats")] = None
+    capacity_nats: Annotated[float | None, behind_setting("capacity_nats")] = None
     """Capacity that is reached in the end."""
-    capacity_steps: Annotated[int | None, _setting("capacity_steps")] = None
+    capacity_steps: Annotated[int | None, behind_setting("capacity_steps")] = None
     """Steps over which the capacity grows linearly from 0."""
-    total_correlation_weight: Annotated[float | None, _setting("total_correlation_weight")] = None
+    total_correlation_weight: Annotated[float | None, behind_setting("total_correlation_weight")] = None
     """Weight of the total correlation."""
-    mutual_information_weight: Annotated[float | None, _setting("mutual_information_weight")] = None
+    mutual_information_weight: Annotated[float | None, behind_setting("mutual_information_weight")] = None
     """Weight of the index-code mutual information."""
-    dimension_kl_weight: Annotated[float | None, _setting("dimension_kl_weight")] = None
+    dimension_kl_weight: Annotated[float | None, behind_setting("dimension_kl_weight")] = None
     """Weight of the dimension-wise KL."""
-    density_estimator: Annotated[str | None, _setting("density_estimator")] = None
+    density_estimator: Annotated[str | None, behind_setting("density_estimator")] = None
     """How q(z) is estimated within a batch: mws (minibatch-weighted sampling) or mss (stratified)."""
-    covariance_weight: Annotated[float | None, _setting("covariance_weight")] = None
+    covariance_weight: Annotated[float | None, behind_setting("covariance_weight")] = None
     """Weight of the covariances between units."""
-    variance_weight: Annotated[float | None, _setting("variance_weight")] = None
+    variance_weight: Annotated[float | None, behind_setting("variance_weight")] = None
     """Weight of the variances' distance from 1."""
-    importance_samples: Annotated[int | None, _setting("importance_samples")] = None
+    importance_samples: Annotated[int | None, behind_setting("importance_samples")] = None
     """Samples per image."""
-    information_weight: Annotated[float | None, _setting("information_weight")] = None
+    information_weight: Annotated[float | None, behind_setting("information_weight")] = None
     """Weight of the mutual information between code and picture."""
-    noise_units: Annotated[int | None, _setting("noise_units")] = None
+    noise_units: Annotated[int | None, behind_setting("noise_units")] = None
     """Size of the generator's noise beside the code."""
-    discriminator_learning_rate: Annotated[float | None, _setting("discriminator_learning_rate")] = None
+    discriminator_learning_rate: Annotated[float | None, behind_setting("discriminator_learning_rate")] = None
     """Learning rate of the discriminator."""
-    discriminator_batch: Annotated[str | None, _setting("discriminator_batch")] = None
+    discriminator_batch: Annotated[str | None, behind_setting("discriminator_batch")] = None
     """Where the permuted codes come from: second (a batch of its own) or split (half a batch)."""
     objective_settings: str | None = None
     """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
@@ -232,7 +215,13 @@ class PretrainConfig:
         require_decay(self.weight_averaging)
         self.learning_rates()
         self.batch_sizes()
-        self._check_objective()
+        is_likelihood = self.perceptual().is_likelihood
+        self.objective_weights()
+        self.objective_options()
+        self.network_name()
+        for name in ("batch_size", "first_batch_size"):
+            require_batch(self.objective, name, getattr(self, name))
+        require_reconstruction(self.objective, is_likelihood=is_likelihood)
         # paths are kept as text so that config.json and --help stay plain
         for name in ("data_path", "run_dir", "perceptual_weights_path"):
             value = getattr(self, name)
@@ -271,15 +260,7 @@ class PretrainConfig:
         Raises:
             ValueError: the objective cannot train that architecture.
         """
-        heads, head = choose_objective(self.objective).heads, ARCHITECTURES[self.architecture].head
-        if head in heads:
-            return self.architecture
-        if head == "gaussian":
-            return f"{self.architecture}_{heads[0]}"
-        raise ValueError(
-            f"objective {self.objective!r} cannot train architecture {self.architecture!r}: it needs an encoder that "
-            f"ends in {' or '.join(heads)}, this one ends in {head}; leave architecture (--architecture) out"
-        )
+        return network_for(self.objective, self.architecture)
 
     def batch_sizes(self) -> BatchSizes:
         """The number of images of every step."""
@@ -308,29 +289,6 @@ class PretrainConfig:
             images=self.perceptual_images,
             dae_steps=self.dae_steps,
         )
-
-    def _check_objective(self) -> None:
-        choice, is_likelihood = choose_objective(self.objective), self.perceptual().is_likelihood
-        self.objective_weights()
-        self.objective_options()
-        self.network_name()
-        for name in ("batch_size", "first_batch_size"):
-            size = getattr(self, name)
-            if size is not None and size < choice.smallest_batch:
-                raise ValueError(
-                    f"objective {self.objective!r} needs a {name} of at least {choice.smallest_batch} to estimate its "
-                    f"terms within a batch, got {size}"
-                )
-        if not choice.reconstructs and not is_likelihood:
-            raise ValueError(
-                f"objective {self.objective!r} takes no pixel_weight and no perceptual_weight: it never compares a "
-                "reconstruction with its image, a discriminator judges the pictures"
-            )
-        if choice.needs_likelihood and not is_likelihood:
-            raise ValueError(
-                f"objective {self.objective!r} takes no perceptual_weight and a pixel_weight of 1: its bound needs the "
-                "reconstruction to be a likelihood, which a weighted or perceptual distance is not"
-            )
 
     def run_name(self, marks: str = "") -> str:
         """What a run is called by default; `marks` stand before the seed."""
