@@ -12,7 +12,7 @@ import pytest
 
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
 from sparse_repr.artefact import parse, serialise
-from sparse_repr.evaluate import run as evaluate
+from sparse_repr.evaluate import __main__ as evaluate
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.pretrain import __main__ as pretrain
 from sparse_repr.pretrain.run_folder import read_settings
