@@ -225,7 +225,7 @@ def test_seeds_of_a_method_train_together_where_that_is_asked_for(
 _SCRIPT = """
 import pickle, sys
 from experiments.paper.runs import PAPER_CELLS
-from experiments.study import Agenda, run_study
+from experiments.study.running import Agenda, run_study
 from pathlib import Path
 if __name__ == "__main__":
     cells = pickle.loads(Path(sys.argv[1]).read_bytes())

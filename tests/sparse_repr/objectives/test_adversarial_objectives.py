@@ -195,12 +195,13 @@ def test_info_gan_learns_where_a_square_is() -> None:
     position, ones = random.random((512, 2)), np.ones(512)
     squares = render_sprites(np.zeros(512, np.int64), ones, 0 * ones, position[:, 0], position[:, 1])
     images = F.avg_pool2d(torch.from_numpy(squares).float()[:, None] / 255, 2)
-    vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 2}, seed=0)
-    given: dict[str, Any] = {**default_settings("info_gan"), "information_weight": 1.0, "noise_units": 1, "seed": 0}
+    vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 2}, seed=1)
+    given: dict[str, Any] = {**default_settings("info_gan"), "information_weight": 1.0, "noise_units": 1, "seed": 1}
     objective = InfoGANObjective(vae, learning_rate=1e-3, **given)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
     information = []
-    for _ in range(150):
+    # long enough for a margin on every processor: after 150 steps one gave 0.69, where another one gave more than 0.7
+    for _ in range(400):
         batch = images[torch.randint(len(images), (32,), generator=generator)]
         information.append(float(objective.step(batch, torch.randn(32, 3, generator=generator), OFF)["information"]))
     # a Q that knows nothing gets at most log 2 - log(2 pi e / 3) / 2 = -0.176 nats per unit
