@@ -58,15 +58,18 @@ import json, sys, time
 from sparse_repr import PretrainConfig
 from sparse_repr.data import load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
-from sparse_repr.training import Trainer
+try:
+    from sparse_repr.pretrain.trainer import Trainer
+except ImportError:  # version 0.1
+    from sparse_repr.training import Trainer
 
 config = PretrainConfig(**json.loads(sys.argv[1])).resolve()
 with cpu_threads(1):
     trainer = Trainer(config, load_dataset(config.dataset, config.data_path))
-    autocast = autocast_for(trainer.device, config.precision)
+    given = [] if hasattr(trainer, "autocast") else [autocast_for(trainer.device, config.precision)]
     for _ in sys.stdin:
         started = time.process_time()
-        trainer.train_step(autocast)
+        trainer.train_step(*given)
         print(time.process_time() - started, flush=True)
 """
 
