@@ -266,6 +266,7 @@ def test_a_killed_study_of_processes_goes_on(small_study: PretrainConfig, tmp_pa
     state = endless.folder / "state.pt"
     deadline = time.monotonic() + 600
     while not state.exists() and time.monotonic() < deadline:
+        assert running.poll() is None, "the study ended before its first save"
         time.sleep(0.1)
     running.kill()
     running.wait(60)
