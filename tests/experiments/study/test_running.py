@@ -27,6 +27,7 @@ from sparse_repr.command_line.interruption import TrainingInterrupted
 from sparse_repr.data import FactorDataset
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 from tests import ROOT
+from tests.finished_cells import finished
 from tests.sparse_repr.pretrain.test_trainer import _same, _state
 
 STOPS = (Stop(10, "mig_histogram", None, 8), Stop(20, "mig_histogram", None, 8))
@@ -300,10 +301,7 @@ def test_processes_of_one_study_share_its_cells(cells: list[Cell]) -> None:
 
 def test_the_line_of_a_finished_cell_names_its_scores(cells: list[Cell], tmp_path: Path) -> None:
     cells[0].folder.mkdir(parents=True)
-    report = {
-        "images": {"protocol": "", "in_sample": {"model": {"psnr_db": 21.94, "ssim": 0.9312}}},
-        "disentanglement": {"mig": 0.1, "aam": 0.25},
-    }
+    report = finished(psnr_db=21.94, ssim=0.9312, mig=0.1, aam=0.25).report
     (cells[0].folder / "metrics.json").write_text(json.dumps(report))
     assert describe(cells[0]) == ("folder-sparse-seed0: PSNR 21.94 dB, SSIM 0.931 (in sample), MIG 0.100, AAM 0.250")
 
