@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rl.episodes import Moment, Players, Policy, close_players, make_players
 from rl.record_config import RecordConfig, import_policy
-from rl.recorded_images import DARK, check_bounds, factor_values, images_of
+from rl.recorded_images import check_bounds, factor_values, images_of
 from rl.recording import (
     RecordedFactors,
     Recording,
@@ -32,6 +32,7 @@ from rl.recording import (
 )
 from sparse_repr.command_line.interruption import CommandInterrupted, stop_on_signal
 from sparse_repr.command_line.running import parse_options, run_command
+from sparse_repr.data.pixel_range import DARK
 from sparse_repr.files import require_space
 from sparse_repr.files.json_reader import parse_json
 

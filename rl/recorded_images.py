@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from rl.episodes import VectorEnv
 from rl.record_config import RecordConfig
-
-DARK = 16
-"""Brightest pixel of images that are black to everyone: values 0..1 or classes that were never stretched to 0..255."""
+from sparse_repr.data.pixel_range import DARK
 
 
 def check_bounds(config: RecordConfig, venv: VectorEnv) -> None:

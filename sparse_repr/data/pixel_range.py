@@ -12,7 +12,7 @@ from sparse_repr.data.base import FactorDataset
 _MOST_IMAGES = 10_000
 _BATCH = 64
 # Levels that are no brightness at all (0 and 1, classes, indices of a palette) and 12 bits kept in 16 all stay below.
-_DARK = 16
+DARK = 16
 
 
 def warn_of_dark_images(dataset: FactorDataset) -> FactorDataset:
@@ -31,7 +31,7 @@ def warn_of_dark_images(dataset: FactorDataset) -> FactorDataset:
         except OSError:  # a damaged part is named to whoever reads it
             continue
         brightest = max(brightest, int(images.max(initial=0)))
-        if brightest >= _DARK:
+        if brightest >= DARK:
             return dataset
     looked_at = f"{count:,} images" if count == len(dataset) else f"{count:,} of {len(dataset):,} images"
     warnings.warn(
