@@ -64,6 +64,12 @@ def number(low: float, high: float) -> Check:
     return check
 
 
+def weight(name: str, value: Any) -> None:
+    """The check for a weight: a finite number of at least 0."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} needs a finite number of at least 0, got {value!r}")
+
+
 def one_of(names: Collection[str]) -> Check:
     """A check for one of `names`."""
 

@@ -112,6 +112,11 @@ class PretrainConfig:
     """Steps that the denoising autoencoder is trained for."""
     beta: Annotated[float | None, behind_setting("beta")] = None
     """Weight of the KL term."""
+    beta_start: Annotated[float | None, behind_setting("beta_start")] = None
+    """Weight of the KL term at step 0, with beta_steps: 0 to anneal it from below, more than beta from above, which
+    opens the units of the code one after another."""
+    beta_steps: Annotated[int | None, behind_setting("beta_steps")] = None
+    """Steps over which the weight of the KL term goes linearly from beta_start to beta."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
     sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
+from sparse_repr.objectives import default_settings
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.training_state import read_state
 
@@ -202,6 +204,17 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return dict(read_json(path, _SETTINGS, remedy="put back the file that the run wrote"))
 
 
+def _unless_set(config: PretrainConfig) -> dict[str, Any]:
+    """What every setting of a run with this objective is unless set."""
+    fields = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.default is not dataclasses.MISSING and field.name in config.to_json()
+    }
+    known = {name: value for name, value in default_settings(config.objective).items() if name in fields}
+    return {**fields, **known}
+
+
 def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     """What `config.json` of a run folder has otherwise than a resolved configuration, in words, one by one.
 
@@ -210,8 +223,10 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     Raises:
         ValueError: `config.json` is damaged.
     """
-    found, wanted = _described(folder), config.to_json()
-    ignored = _MAY_CHANGE.union(_HISTORY, _CURES if config.resume and _NOT_FINITE in found else ())
+    described, wanted = _described(folder), config.to_json()
+    # a setting that was not known yet when the run was written had no effect: it was what it is unless set
+    found = {**_unless_set(config), **described}
+    ignored = _MAY_CHANGE.union(_HISTORY, _CURES if config.resume and _NOT_FINITE in described else ())
     return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
         for name in sorted(found.keys() | wanted.keys())

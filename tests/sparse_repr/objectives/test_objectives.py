@@ -308,8 +308,21 @@ def test_more_importance_samples_tighten_the_bound() -> None:
     assert bounds[1] < bounds[0] - 0.1
 
 
+@pytest.mark.parametrize(("start", "by_step"), [(8.0, [8, 6.5, 5, 3.5, 2, 2]), (0.0, [0, 0.5, 1, 1.5, 2, 2])])
+def test_the_weight_of_the_kl_goes_linearly_from_its_start_to_beta(start: float, by_step: list[float]) -> None:
+    regulariser = WeightedKL(2.0, beta_start=start, beta_steps=4)
+    posterior = Posterior(torch.tensor([[2.0], [0.0]]), torch.zeros(2, 1))  # KL 2 and 0, on average 1
+    for step, wanted in enumerate(by_step):
+        for number in (step, torch.tensor(step, dtype=torch.float64)):
+            value, terms = regulariser(posterior, posterior.mean, number)
+            assert (float(value), float(terms["beta"])) == (wanted, wanted)
+            assert value.dtype == terms["beta"].dtype == torch.float32
+
+
 def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
     assert resolve_options("sparse", {}) == {
+        "beta_start": 0.0,
+        "beta_steps": 0,
         "sparsity_target": "mean",
         "sparsity_warmup": 0,
         "sparsity_proximal": False,
@@ -330,6 +343,8 @@ def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
             {"sparsity_target": "codes"},
             "sparsity_target needs one of mean, output, sample, weights, got 'cod",
         ),
+        ("vae", {"beta_start": -1.0, "beta_steps": 5}, "beta_start needs a finite number of at least 0, got -1"),
+        ("sparse", {"beta_start": 8.0}, "beta_start 8 needs beta_steps of at least 1, got 0"),
         ("sparse", {"sparsity_warmup": -1}, "sparsity_warmup needs a whole number of at least 0, got -1"),
         ("sparse", {"sparsity_proximal": True}, "sparsity_proximal needs sparsity_target 'weights', got 'mean'"),
         ("sparse", {"sparsity_proximal": 1}, "sparsity_proximal needs True or False, got 1"),
