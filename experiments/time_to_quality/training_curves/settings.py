@@ -1,0 +1,75 @@
+"""What is compared: objectives, and ways to start and to schedule a run of any length."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sparse_repr.objectives import default_settings
+from sparse_repr.pretrain.presets import PRESETS
+from sparse_repr.registry import lookup
+
+_BETA = PRESETS["dsprites/beta_vae"]["beta"]
+ARMS: dict[str, dict[str, Any]] = {
+    "vae": {"objective": "vae"},
+    "beta_vae": {"objective": "beta_vae", "beta": _BETA},
+    "sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
+    "beta_sparse": {"objective": "sparse", "beta": _BETA, "sparsity_weight": 1.0},
+    "capacity": {"objective": "beta_vae_capacity"},
+}
+"""Name -> what decides the loss."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How a run is started and scheduled; steps are shares of the run."""
+
+    settings: dict[str, Any]
+    """Settings of `PretrainConfig`."""
+    beta_start: float = 0.0
+    """Weight of the KL at step 0, where `beta_share` is not 0."""
+    beta_share: float = 0.0
+    """Share of the run until the weight of the KL is that of the arm."""
+    warmup_share: float = 0.0
+    """Share of the run until the weight of an L1 penalty is that of the arm."""
+    capacity_share: float = 1.0
+    """Share of the run until a capacity is reached."""
+
+
+_COSINE = {"learning_rate": 1e-3, "learning_rate_decay": "cosine", "final_learning_rate": 1e-5}
+_HE = {**_COSINE, "initialisation": "he"}
+_BIAS = {**_COSINE, "initialisation": "output_bias"}
+WAYS: dict[str, Way] = {
+    "published": Way({"learning_rate": 5e-4}),
+    "cosine": Way(_COSINE),
+    "bias": Way(_BIAS, warmup_share=0.25),
+    "bias-above": Way(_BIAS, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
+    "he": Way(_HE, warmup_share=0.25),
+    "he-above": Way(_HE, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
+    "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
+}
+"""Name -> way: published (constant 5e-4), the others 1e-3 by a cosine to 1e-5; `above` starts with a larger weight of
+the KL than the arm's and goes down to it."""
+
+
+def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
+    """Settings of `PretrainConfig` for an arm trained in some way for `steps` steps.
+
+    >>> settings_of("sparse", "bias-above", 4_000)["beta_steps"]
+    1000
+
+    Raises:
+        ValueError: an unknown name, with its close matches.
+    """
+    loss, chosen = lookup(ARMS, arm, "arm"), lookup(WAYS, way, "way")
+    schedules = {
+        "capacity_steps": round(chosen.capacity_share * steps),
+        "sparsity_warmup": round(chosen.warmup_share * steps),
+        **(
+            {"beta_start": chosen.beta_start, "beta_steps": round(chosen.beta_share * steps)}
+            if chosen.beta_share
+            else {}
+        ),
+    }
+    taken = default_settings(loss["objective"])
+    return {**loss, **chosen.settings, **{name: value for name, value in schedules.items() if name in taken}}
