@@ -1,4 +1,4 @@
-"""`python -m experiments.time_to_quality.training_curves`: when runs leave the mean picture, and what they become.
+"""`python -m experiments.time_to_quality.training_curves`: when runs leave the mean picture, what they become.
 
 Objectives (arms) are trained on dSprites in several ways to start and to schedule a run, seed by seed, on one CPU
 thread. What is measured goes into results.json of the folder, a table and a picture; the same command goes on where it
