@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_repr.data import load_dataset
+from sparse_repr.objectives import default_settings, option_names, weight_names
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.presets import PRESETS
 from sparse_repr.registry import lookup
@@ -63,6 +64,9 @@ METHODS = {
 }
 """Name -> method, in the order of the tables."""
 _OF_THE_PAPER = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
+_LONG_ARMS = (*_OF_THE_PAPER, "beta_sparse", "factor_vae", "beta_tcvae")
+_LONG_THRICE = ("vae", "beta_vae", "sparse_perceptual")
+_LONG_STEPS = 30_000
 _PIXEL_ARMS = ("vae", "beta_vae", "sparse", "beta_sparse", "capacity")
 
 _EXACT = "mig,aam,mig_histogram"
@@ -135,7 +139,7 @@ class Scale:
     precision: str
     """As in `PretrainConfig`."""
     settings: Mapping[str, Any]
-    """Further settings of every run."""
+    """Further settings of every run; those of an objective that a method does not have are left out."""
     perceptual: Mapping[str, Any]
     """Further settings of the perceptual arms."""
     metrics: str
@@ -148,6 +152,15 @@ class Scale:
     """Seeds of every configuration of the sweep."""
     fresh_seeds: int
     """Further seeds of the configuration of each family that the sweep chooses."""
+    shorter: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Method -> its steps, where a step costs more, so that all arms take about the same time of a core."""
+    early_stop: bool = True
+    """Whether longer runs are evaluated at the length of the shorter ones too."""
+
+    def steps_of(self, method: str) -> int:
+        """Steps of a method."""
+        default = self.perceptual_steps if METHODS[method].perceptual else self.steps
+        return self.shorter.get(method, default)
 
     def seeds(self, dataset: str, method: str) -> range:
         """Seeds of an arm; one that the scale does not list has one when it is asked for by name."""
@@ -196,6 +209,30 @@ PAPER_SCALES = {
         image_items=10_000,
         sweep_seeds=2,
         fresh_seeds=3,
+    ),
+    "long": Scale(
+        summary="converged on a CPU, at most an hour of one core a run",
+        arms=_arms(dict.fromkeys(_LONG_ARMS, 3), {**dict.fromkeys(_LONG_ARMS, 1), **dict.fromkeys(_LONG_THRICE, 3)}),
+        steps=_LONG_STEPS,
+        perceptual_steps=_LONG_STEPS // 2,
+        shorter={"factor_vae": _LONG_STEPS * 2 // 3},
+        device="cpu",
+        precision="float32",
+        # the start and the schedules: `experiments.time_to_quality.training_curves`
+        settings={
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "learning_rate_decay": "cosine",
+            "final_learning_rate": 1e-5,
+            "initialisation": "output_bias",
+        },
+        perceptual={},
+        metrics=_SUITE,
+        sample=100_000,
+        image_items=10_000,
+        sweep_seeds=2,
+        fresh_seeds=3,
+        early_stop=False,
     ),
     # 346k steps of 64 are the 30 epochs of dSprites of the public comparisons; learning rates are the presets'
     "gpu": Scale(
@@ -247,9 +284,11 @@ def make_cell(
     """
     paper_name = lookup(PAPER_NAMES, dataset, "data set of the study")
     chosen = lookup(METHODS, method, "method")
-    steps = scale.perceptual_steps if chosen.perceptual else scale.steps
+    steps = scale.steps_of(method)
     # a stand-in is trained by the recipe of the data set it stands in for
-    settings: dict[str, Any] = {**PRESETS[f"{paper_name}/{chosen.recipe}"], **scale.settings}
+    settings: dict[str, Any] = dict(PRESETS[f"{paper_name}/{chosen.recipe}"])
+    others = {*weight_names(), *option_names()} - default_settings(settings["objective"]).keys()
+    settings.update({name: value for name, value in scale.settings.items() if name not in others})
     if chosen.perceptual:
         settings.update(scale.perceptual)
     if chosen.with_beta:
@@ -276,7 +315,7 @@ def make_cell(
     else:
         metrics = scale.metrics if dataset == "dsprites" else _EXACT
         stops = [Stop(steps, metrics, scale.sample, scale.image_items)]
-        if scale.perceptual_steps < steps:
+        if scale.early_stop and scale.perceptual_steps < steps:
             stops.insert(0, Stop(scale.perceptual_steps, _EXACT, scale.sample, scale.image_items))
     return Cell(dataset, f"{method}{marks}", training, tuple(stops))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.pages.tables import Table
-from experiments.paper.cells import PAPER_SCALES, PARTS
+from experiments.paper.cells import METHODS, PAPER_SCALES, PARTS
 from experiments.paper.sweep import FAMILIES
 from sparse_repr.data import celeba, chairs
 from sparse_repr.pretrain.config import PretrainConfig
@@ -40,7 +40,7 @@ def _same(key: str) -> str:
 
 
 def _by_scale(write: Any) -> str:
-    return "; ".join(f"{name}: {write(PAPER_SCALES[name])}" for name in ("cpu", "gpu"))
+    return "; ".join(f"{name}: {write(PAPER_SCALES[name])}" for name in ("cpu", "long", "gpu"))
 
 
 def _perceptual_layers(scale: Any) -> str:
@@ -51,13 +51,15 @@ def _perceptual_layers(scale: Any) -> str:
 
 
 def _steps(scale: Any) -> str:
-    if scale.steps == scale.perceptual_steps:
-        return f"{scale.steps:,}"
-    return f"{scale.steps:,} (perceptual {scale.perceptual_steps:,})"
+    others = {} if scale.steps == scale.perceptual_steps else {"perceptual": scale.perceptual_steps}
+    others |= {METHODS[method].title: steps for method, steps in scale.shorter.items()}
+    words = ", ".join(f"{name} {steps:,}" for name, steps in others.items())
+    return f"{scale.steps:,}{f' ({words})' if words else ''}"
 
 
-def _learning_rate(scale: Any) -> str:
-    return _text(scale.settings["learning_rate"]) if "learning_rate" in scale.settings else _same("learning_rate")
+def _of_scale(key: str) -> Any:
+    """A setting as each scale has it: its own, or the one that all recipes share."""
+    return _by_scale(lambda scale: _text(scale.settings[key]) if key in scale.settings else _same(key))
 
 
 def _seeds(scale: Any) -> str:
@@ -72,6 +74,7 @@ def choices_table() -> Table:
     weights = sorted({change["sparsity_weight"] for change in FAMILIES["sparse"].configurations})
     targets = dict.fromkeys(change["sparsity_target"] for change in FAMILIES["sparse"].configurations)
     capacity = PRESETS["dsprites/beta_vae_capacity"]
+    full = PAPER_SCALES["gpu"]
     rows = (
         (
             "β of β-VAE",
@@ -119,15 +122,21 @@ def choices_table() -> Table:
             "not given; Burgess et al. 2018, that of the public comparisons",
         ),
         (
+            "initial weights",
+            _of_scale("initialisation"),
+            "not given; torch's own, or an output bias at the mean pixel, which leaves the mean picture sooner",
+        ),
+        (
             "optimiser",
-            f"Adam, learning rate {_by_scale(_learning_rate)}; batch {_same('batch_size')}",
+            f"Adam, learning rate {_of_scale('learning_rate')} ({_of_scale('learning_rate_decay')}); batch "
+            f"{_of_scale('batch_size')}",
             "not given; the public comparison's, and twice its rate where the run is short",
         ),
         (
             "steps",
             _by_scale(_steps),
-            f"no number of epochs is given; {PAPER_SCALES['gpu'].steps:,} steps of {_same('batch_size')} are 30 epochs "
-            "of dSprites, the public comparison's",
+            f"no number of epochs is given; {full.steps:,} steps of {full.settings['batch_size']} are 30 epochs of "
+            "dSprites, the public comparison's",
         ),
         ("seeds", _by_scale(_seeds), "the paper gives single numbers without a spread"),
         (

@@ -251,9 +251,9 @@ def sparsity_table(results: StudyResults, dataset: str) -> Table | None:
 
 
 def equal_steps_table(results: StudyResults, dataset: str) -> Table | None:
-    """All methods after as many steps as the perceptual ones take; None where all take as many anyway."""
+    """All methods after as many steps as the perceptual ones take; None where none is evaluated that early."""
     scale = results.scale
-    if scale.perceptual_steps == scale.steps:
+    if not scale.early_stop or scale.perceptual_steps == scale.steps:
         return None
     title = f"All methods on {dataset} after {scale.perceptual_steps:,} steps"
     words = "The perceptual methods are trained no longer than this."

@@ -49,6 +49,16 @@ def counts(cells: list[Cell]) -> dict[tuple[str, int], int]:
         ("smoke", {("dsprites", 20): 5, ("faces", 20): 2, ("chairs3d", 20): 1}),
         # five pixel arms of 3 seeds, two perceptual ones of one; VAE, β-VAE and sparse on the others
         ("cpu", {("dsprites", 8_000): 15, ("dsprites", 2_000): 2, ("faces", 8_000): 3, ("chairs3d", 8_000): 3}),
+        # eight methods of three seeds; of the others three methods of three and five of one
+        (
+            "long",
+            {("dsprites", steps): seeds for steps, seeds in ((30_000, 15), (20_000, 3), (15_000, 6))}
+            | {
+                (dataset, steps): seeds
+                for dataset in ("faces", "chairs3d")
+                for steps, seeds in ((30_000, 9), (20_000, 1), (15_000, 4))
+            },
+        ),
         # nine methods on dSprites and the paper's five on the others, ten seeds each
         ("gpu", {("dsprites", 346_000): 90, ("faces", 346_000): 50, ("chairs3d", 346_000): 50}),
     ],
@@ -76,6 +86,14 @@ def test_short_runs_compare_all_arms_at_equal_steps(tmp_path: Path) -> None:
     assert len(perceptual.stops) == 1
     assert (perceptual.training.perceptual_layers, perceptual.training.pixel_weight) == ("relu2_2", 0)
     assert perceptual.training.perceptual_images == 16
+
+
+def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_objective_has(tmp_path: Path) -> None:
+    scale = dataclasses.replace(PAPER_SCALES["long"], settings={**PAPER_SCALES["long"].settings, "sparsity_warmup": 9})
+    vae, sparse = (make_cell(scale, "dsprites", name, 0, tmp_path) for name in ("vae", "sparse"))
+    assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 30_000)
+    assert (vae.training.sparsity_warmup, sparse.training.sparsity_warmup) == (None, 9)
+    assert [stop.steps for stop in vae.stops] == [30_000]
 
 
 def test_methods_are_what_their_names_say(tmp_path: Path) -> None:

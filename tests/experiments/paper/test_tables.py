@@ -220,9 +220,12 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
     assert chosen["β of β-VAE"] == "4 on dsprites, 10 on celeba, 4 on chairs"
     assert chosen["L1 weight"] == "1 (sweep: 1, 4)"
     assert chosen["what L1 is on"] == "mean (sweep: mean, output, sample)"
-    assert chosen["steps"] == "cpu: 8,000 (perceptual 2,000); gpu: 346,000"
+    assert chosen["steps"] == (
+        "cpu: 8,000 (perceptual 2,000); long: 30,000 (perceptual 15,000, FactorVAE 20,000); gpu: 346,000"
+    )
     assert chosen["features of the perceptual loss"] == (
-        "vgg16; cpu: relu2_2 on 16 of each 64 images; gpu: relu1_2,relu2_2,relu3_3 on all 64 images"
+        "vgg16; cpu: relu2_2 on 16 of each 64 images; long: relu1_2,relu2_2,relu3_3 on all 32 images; gpu: "
+        "relu1_2,relu2_2,relu3_3 on all 64 images"
     )
     assert all(row[2] for row in choices_table().rows)
 
