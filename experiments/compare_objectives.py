@@ -28,7 +28,7 @@ from sparse_repr.files.json_reader import OBJECT, each, read_json
 from sparse_repr.models import VAE
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.objectives.reconstruction import bernoulli
-from sparse_repr.pretrain.presets import PRESETS, RECIPES
+from sparse_repr.pretrain.presets import ONE_RESOLUTION, PRESETS, RECIPES
 from sparse_repr.pretrain.trainer import Trainer
 from sparse_repr.pretrain.training_state import read_state
 
@@ -96,10 +96,12 @@ class CompareConfig:
 def arm_settings(config: CompareConfig, arm: str) -> PretrainConfig:
     """The training of one arm: the preset of that name where there is one, else the objective at its defaults."""
     if arm == "perceptual_dae":
-        settings: dict[str, Any] = {**PRESETS["dsprites/perceptual"], "perceptual_features": "dae"}
+        settings: dict[str, Any] = {**PRESETS["dsprites/perceptual"], **ONE_RESOLUTION, "perceptual_features": "dae"}
         settings["dae_steps"] = config.dae_steps
     elif arm in RECIPES:
         settings = dict(PRESETS[f"dsprites/{arm}"])
+        if settings.get("perceptual_weight"):
+            settings |= ONE_RESOLUTION  # as the committed tables were computed
     else:
         settings = {"objective": arm}
     if settings["objective"] == "beta_vae_capacity":

@@ -14,7 +14,7 @@ from typing import Any
 from sparse_repr.data import load_dataset
 from sparse_repr.objectives import default_settings, option_names, weight_names
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.presets import PRESETS
+from sparse_repr.pretrain.presets import ONE_RESOLUTION, PRESETS, RECIPES
 from sparse_repr.registry import lookup
 
 STAND_INS = {"celeba": "faces", "chairs": "chairs3d"}
@@ -203,7 +203,7 @@ PAPER_SCALES = {
         precision="bf16",
         settings={"batch_size": 64, "learning_rate": 1e-3},
         # a quarter of the images: `experiments.benchmark.perceptual` found it the best use of the same time
-        perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
+        perceptual={**ONE_RESOLUTION, "perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
         metrics=_SUITE,
         sample=100_000,
         image_items=10_000,
@@ -226,7 +226,7 @@ PAPER_SCALES = {
             "final_learning_rate": 1e-5,
             "initialisation": "output_bias",
         },
-        perceptual={},
+        perceptual={"initialisation": RECIPES["perceptual"]["initialisation"]},
         metrics=_SUITE,
         sample=100_000,
         image_items=10_000,

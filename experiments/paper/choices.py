@@ -47,7 +47,10 @@ def _perceptual_layers(scale: Any) -> str:
     settings = {**RECIPES["perceptual"], **scale.settings, **scale.perceptual}
     images = settings.get("perceptual_images")
     batch = settings["batch_size"]
-    return f"{settings['perceptual_layers']} on {f'{images} of each {batch}' if images else f'all {batch}'} images"
+    levels = settings["perceptual_levels"]
+    where = f" at {levels}" if levels else ""
+    taken = f"{images} of each {batch}" if images else f"all {batch}"
+    return f"{settings['perceptual_layers']}{where} on {taken} images"
 
 
 def _steps(scale: Any) -> str:
@@ -55,6 +58,14 @@ def _steps(scale: Any) -> str:
     others |= {METHODS[method].title: steps for method, steps in scale.shorter.items()}
     words = ", ".join(f"{name} {steps:,}" for name, steps in others.items())
     return f"{scale.steps:,}{f' ({words})' if words else ''}"
+
+
+def _initialisation(scale: Any) -> str:
+    pixels, features = (
+        {**RECIPES[recipe], **scale.settings, **further}.get("initialisation", PretrainConfig.initialisation)
+        for recipe, further in (("vae", {}), ("perceptual", scale.perceptual))
+    )
+    return pixels if pixels == features else f"{pixels} (perceptual {features})"
 
 
 def _of_scale(key: str) -> Any:
@@ -101,8 +112,9 @@ def choices_table() -> Table:
         (
             "features of the perceptual loss",
             f"{perceptual.perceptual_features}; {_by_scale(_perceptual_layers)}",
-            "section 3.2 names VGG16 and Johnson et al. 2016, but no layer; some of theirs. One layer, and a part of "
-            "each batch, where time is short",
+            "section 3.2 names VGG16 and Johnson et al. 2016, but no layer; some of theirs. From coarse to fine "
+            "(resolution@start:part of the batch), as one resolution alone does not start; scale cpu was computed "
+            "before that, with one layer and a part of each batch",
         ),
         (
             "weights of the loss",
@@ -123,8 +135,9 @@ def choices_table() -> Table:
         ),
         (
             "initial weights",
-            _of_scale("initialisation"),
-            "not given; torch's own, or an output bias at the mean pixel, which leaves the mean picture sooner",
+            _by_scale(_initialisation),
+            "not given; torch's own, or an output bias at the mean pixel, which leaves the mean picture sooner; he, "
+            "which sets that bias too, for a perceptual loss from coarse to fine",
         ),
         (
             "optimiser",

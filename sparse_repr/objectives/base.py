@@ -87,12 +87,19 @@ class Regulariser(Protocol):
         """Posterior and its sample z, (B, D) each -> what is added to the loss (scalar), and more terms to report."""
 
 
-def ramp(step_number: StepNumber, steps: int) -> float | Tensor:
-    """Linear schedule from 0 to 1: min(1, step_number / steps); 1 throughout where `steps` is 0."""
-    if steps == 0:
+def ramp(step_number: StepNumber, steps: int, *, start: int = 0) -> float | Tensor:
+    """Linear schedule from 0 to 1: min(1, (step_number - start) / steps), 0 before `start`; 1 from there if no `steps`.
+
+    >>> [ramp(step, 2, start=1) for step in range(5)]
+    [0.0, 0.0, 0.5, 1.0, 1.0]
+    """
+    if start == 0 and steps == 0:
         return 1.0
-    share = step_number / steps
-    return share.clamp(max=1) if isinstance(share, Tensor) else min(1.0, share)
+    if steps == 0:
+        joined = step_number >= start
+        return joined.double() if isinstance(joined, Tensor) else float(joined)
+    share = (step_number - start) / steps
+    return share.clamp(0, 1) if isinstance(share, Tensor) else min(1.0, max(0.0, share))
 
 
 def in_precision_of(term: Tensor, value: float | Tensor) -> float | Tensor:

@@ -19,6 +19,7 @@ SPARSITY_TARGETS = ("mean", "output", "sample", "weights")
 SPARSITY_OPTIONS = {
     "sparsity_target": Setting("mean", one_of(SPARSITY_TARGETS)),
     "sparsity_warmup": Setting(0, partial(require_whole, least=0)),
+    "sparsity_start": Setting(0, partial(require_whole, least=0)),
     "sparsity_proximal": Setting(False, flag),
 }
 """Options of the objectives with an `L1Penalty`."""
@@ -121,6 +122,8 @@ class L1Penalty:
     """mean, output, sample or weights, as in `sparsity_penalty`."""
     sparsity_warmup: int
     """Steps over which the weight grows linearly from 0."""
+    sparsity_start: int
+    """Step from which the penalty counts: its warm-up begins there."""
     sparsity_proximal: bool
     """For the weights, take the penalty as a proximal step after that of the optimiser, which makes exact zeros."""
 
@@ -139,7 +142,7 @@ class L1Penalty:
 
     def weight_at(self, step_number: StepNumber) -> float | Tensor:
         """The weight at a step."""
-        return self.sparsity_weight * ramp(step_number, self.sparsity_warmup)
+        return self.sparsity_weight * ramp(step_number, self.sparsity_warmup, start=self.sparsity_start)
 
     def __call__(
         self, posterior: Posterior, z: Tensor, encoder: nn.Module, step_number: StepNumber

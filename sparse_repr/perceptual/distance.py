@@ -2,110 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparse_repr.objectives.reconstruction import Reconstruction, unit_images
-from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
-from sparse_repr.registry import lookup
+from sparse_repr.perceptual.features import Features
+from sparse_repr.perceptual.roughness import excess_roughness
+from sparse_repr.perceptual.variances import FeatureVariances
 
-VGG_LAYERS = {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22}
-"""Layer -> its place in torchvision's `vgg16().features` (the layers of Johnson et al. 2016)."""
-_POOLS = (4, 9, 16, 23)
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _FLOOR = 1e-6
 # By which rounding may carry a pixel beyond 0..1.
 _ROUNDING = 1e-4
-# Activations of 16 pictures of 64x64 stay near a CPU's cache and within the blocks that malloc keeps: a whole batch at
-# once took 1.6 times as long here, half of it in fetching fresh memory.
-_PIXELS_AT_ONCE = 16 * 64 * 64
-
-
-class Features(Protocol):
-    """A frozen network that turns pictures into features, each picture by itself."""
-
-    pixels_at_once: int | None
-    """Pixels of a part of a batch (pictures x height x width) that is fastest; None for the whole batch."""
-
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, H, W) in 0..1 -> features (B, ...) of every chosen layer, with gradient to images."""
-
-
-def parse_layers(names: str) -> tuple[str, ...]:
-    """Comma-separated names of `VGG_LAYERS`, shallowest first.
-
-    Raises:
-        ValueError: an unknown name, or none.
-    """
-    layers = tuple(name.strip() for name in names.split(",") if name.strip())
-    for name in layers:
-        lookup(VGG_LAYERS, name, "perceptual layer")
-    if not layers:
-        raise ValueError(f"perceptual_layers needs at least one of {', '.join(VGG_LAYERS)}, got {names!r}")
-    return tuple(sorted(set(layers), key=lambda name: VGG_LAYERS[name]))
-
-
-class VGGFeatures:
-    """Activations of VGG16 at chosen layers; the network ends at the deepest of them.
-
-    Grey images are repeated to three channels; ImageNet's mean and standard deviation are taken off. The weights are
-    frozen; in bf16 they, the activations and the features that come back are held in it.
-    """
-
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        layers: Sequence[str],
-        *,
-        device: torch.device | str = "cpu",
-        precision: str = "float32",
-    ) -> None:
-        """Build the network.
-
-        Args:
-            weights: by torchvision's names, see `vgg_weights.load_vgg16`.
-            layers: names of `VGG_LAYERS`.
-            device: where it computes.
-            precision: ``"float32"`` or ``"bf16"``.
-        """
-        self.layers = tuple(layers)
-        self._places = [lookup(VGG_LAYERS, name, "perceptual layer") for name in layers]
-        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.pixels_at_once = _PIXELS_AT_ONCE if torch.device(device).type == "cpu" else None
-        modules: list[nn.Module] = []
-        width = 3
-        for place in range(max(self._places) + 1):
-            if place in CONVOLUTIONS:
-                modules.append(nn.utils.skip_init(nn.Conv2d, width, CONVOLUTIONS[place], 3, padding=1))
-                width = CONVOLUTIONS[place]
-            else:
-                modules.append(nn.MaxPool2d(2) if place in _POOLS else nn.ReLU(inplace=True))
-        network = nn.Sequential(*modules)
-        wanted = network.state_dict()
-        network.load_state_dict({name: weights[f"features.{name}"] for name in wanted})
-        network = network.to(device, self._dtype).to(memory_format=torch.channels_last)
-        self.network = network.eval().requires_grad_(False)
-        self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
-
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 1 or 3, H, W) in 0..1, H and W at least 8 -> one (B, C_j, H_j, W_j) per layer."""
-        if images.shape[1] not in (1, 3):
-            raise ValueError(f"VGG16 needs images of 1 or 3 channels, got {images.shape[1]}")
-        hidden = (images.expand(-1, 3, -1, -1) - self._mean) / self._std
-        hidden = hidden.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        found = []
-        for place, module in enumerate(self.network):
-            hidden = module(hidden)
-            if place in self._places:
-                found.append(hidden)
-        return found
 
 
 class _MeanSquare(torch.autograd.Function):
@@ -194,9 +105,20 @@ class PerceptualDistance:
     activations differ by orders of magnitude between layers, and the result is multiplied by the number of pixels, as
     the pixel losses are sums: one weight serves every layer, size and dataset, beside a KL term that does not
     grow with the picture (with the original's pixels at any `resolution`).
+
+    With `variances` it is T mean_j [ mean (phi_j(y') - phi_j(y))^2 / V_j ] instead: the share of the features' variance
+    over the training images that is not explained, times the variance T of the pixels. It has the size of the sum of
+    squared errors, which is T for the mean picture, and no image weighs more than another because it shows less.
     """
 
-    def __init__(self, features: Features, *, style_weight: float = 0.0, resolution: int | None = None) -> None:
+    def __init__(
+        self,
+        features: Features,
+        *,
+        style_weight: float = 0.0,
+        resolution: int | None = None,
+        variances: FeatureVariances | None = None,
+    ) -> None:
         """Compare pictures by `features`.
 
         Args:
@@ -204,10 +126,12 @@ class PerceptualDistance:
             style_weight: weight of the style term, 0 leaves it out.
             resolution: height and width that pictures and reconstructions are averaged down to before they are
                 compared, a divisor of theirs; None leaves them as they are.
+            variances: of the training images, at this resolution among others; there is no style term with them.
         """
         self.features = features
         self.style_weight = style_weight
         self.resolution = resolution
+        self.variances = variances
 
     def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
         """Distance of each reconstruction from its image; the images get no gradient.
@@ -240,17 +164,23 @@ class PerceptualDistance:
         return torch.cat([self._of_each(*pair) for pair in zip(logits.split(count), images.split(count), strict=True)])
 
     def _of_each(self, logits: Tensor, images: Tensor) -> Tensor:
-        pixels, shown = images.shape[1:].numel(), torch.sigmoid(logits)
-        if self.resolution is not None:
-            factor = images.shape[-1] // self.resolution
+        pixels, size, shown = images.shape[1:].numel(), images.shape[-1], torch.sigmoid(logits)
+        if self.resolution is not None and self.resolution != size:
+            factor = size // self.resolution
             shown, images = F.avg_pool2d(shown, factor), F.avg_pool2d(images, factor)
         with torch.no_grad():
             wanted = self.features(images)
         found = self.features(shown)
         total = torch.zeros(len(images), device=images.device)
+        if self.variances is not None:
+            for ours, theirs, variance in zip(
+                found, wanted, self.variances.of_layers(self.resolution or size), strict=True
+            ):
+                total = total + content_distance(ours, theirs) / variance
+            return self.variances.of_pixels / len(found) * total
         for ours, theirs in zip(found, wanted, strict=True):
-            size = theirs.float().square().mean(tuple(range(1, theirs.ndim))).clamp_min(_FLOOR)
-            total = total + content_distance(ours, theirs) / size
+            norm = theirs.float().square().mean(tuple(range(1, theirs.ndim))).clamp_min(_FLOOR)
+            total = total + content_distance(ours, theirs) / norm
             if self.style_weight:
                 norm = gram_matrix(theirs).square().flatten(1).sum(1).clamp_min(_FLOOR**2)
                 total = total + self.style_weight * style_distance(ours, theirs) / norm
@@ -267,3 +197,13 @@ def combine_reconstruction(
         return total + pixel_weight * pixel(logits, images) if pixel_weight else total
 
     return combined
+
+
+def with_roughness(distance: Reconstruction, variances: FeatureVariances, *, weight: float) -> Reconstruction:
+    """distance + weight T max(0, R(y) / R(x) - 1), T the variance of the pixels; see `excess_roughness`."""
+
+    def smoothed(logits: Tensor, images: Tensor) -> Tensor:
+        rough = excess_roughness(torch.sigmoid(logits), unit_images(images), variances.least_roughness)
+        return distance(logits, images) + weight * variances.of_pixels * rough
+
+    return smoothed

@@ -11,18 +11,18 @@ import torch
 from sparse_repr.command_line.bounds import require_name, require_whole
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.perceptual.denoising import DenoisingFeatures
-from sparse_repr.perceptual.distance import (
-    Features,
-    PerceptualDistance,
-    VGGFeatures,
-    combine_reconstruction,
-    parse_layers,
-)
+from sparse_repr.perceptual.distance import PerceptualDistance, combine_reconstruction, with_roughness
+from sparse_repr.perceptual.features import Features, VGGFeatures, parse_layers
+from sparse_repr.perceptual.levels import Level, in_words, parse_levels
+from sparse_repr.perceptual.preparation import Preparation
+from sparse_repr.perceptual.pyramid import PyramidDistance
 from sparse_repr.perceptual.sampling import SampledDistance
+from sparse_repr.perceptual.variances import FeatureVariances
 from sparse_repr.perceptual.vgg_weights import load_vgg16
 from sparse_repr.registry import lookup
 
 PERCEPTUAL_FEATURES = ("vgg16", "dae")
+PERCEPTUAL_SCALES = ("image", "data")
 # The deepest layer of VGG16 that is compared sees pictures halved three times: one pixel is left of these.
 _SMALLEST = 8
 
@@ -46,6 +46,8 @@ class PerceptualSettings:
     """Height and width of the images."""
     batch_size: int
     """Images per step."""
+    steps: int | None = None
+    """Steps of the run, where `levels` names shares of it."""
     weight: float = 0.0
     """Weight of the distance of the features; 0 for the pixels alone."""
     pixel_weight: float = 1.0
@@ -60,6 +62,12 @@ class PerceptualSettings:
     """Weight of the style term inside the distance."""
     resolution: int | None = None
     """Height and width that pictures are averaged down to; None leaves them as they are."""
+    levels: str | None = None
+    """Resolutions of a loss from coarse to fine, as `parse_levels` reads them; None for one resolution."""
+    scale: str = "image"
+    """What a distance is a share of: image (the image's own features) or data (their variance over the images)."""
+    roughness_weight: float = 0.0
+    """Weight of `excess_roughness`, times the variance of the pixels."""
     every: int = 1
     """The features are compared at every k-th step only."""
     images: int | None = None
@@ -75,11 +83,13 @@ class PerceptualSettings:
             "pixel_weight": self.pixel_weight,
             "perceptual_weight": self.weight,
             "style_weight": self.style_weight,
+            "roughness_weight": self.roughness_weight,
         }
         for name, value in weights.items():
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} needs a finite number of at least 0, got {value!r}")
         lookup(dict.fromkeys(PERCEPTUAL_FEATURES), self.features, "perceptual features")
+        lookup(dict.fromkeys(PERCEPTUAL_SCALES), self.scale, "perceptual scale")
         parse_layers(self.layers)
         if not self.pixel_weight and not self.weight:
             raise ValueError("pixel_weight 0 needs a positive perceptual_weight, got 0: nothing would be reconstructed")
@@ -88,11 +98,20 @@ class PerceptualSettings:
                 "style_weight needs a positive perceptual_weight and perceptual_features 'vgg16': Gram matrices are "
                 "taken of its feature maps"
             )
+        if self.style_weight and self.scale == "data":
+            raise ValueError("style_weight needs perceptual_scale 'image', got 'data': Gram matrices have no variance")
+        if self.roughness_weight and self.scale != "data":
+            raise ValueError(
+                f"roughness_weight needs perceptual_scale 'data', got {self.scale!r}: it is a share of the variance"
+            )
         self._check_cost()
+        self._check_levels()
 
     def _check_cost(self) -> None:
         reduced = {
             "perceptual_resolution": self.resolution is not None,
+            "perceptual_levels": self.levels is not None,
+            "perceptual_scale 'data'": self.scale != "image",
             "perceptual_every": self.every != 1,
             "perceptual_images": self.images is not None,
         }
@@ -119,6 +138,43 @@ class PerceptualSettings:
                 "autoencoder takes pictures of image_size"
             )
 
+    def _check_levels(self) -> None:
+        if self.levels is None:
+            return
+        if self.resolution is not None:
+            raise ValueError(
+                f"perceptual_levels takes the place of perceptual_resolution, got {self.levels!r} and {self.resolution}"
+            )
+        if self.features != "vgg16":
+            parse_levels(self.levels, self.steps)
+            return
+        for level in self.joining():
+            if not _divides(level.resolution, self.image_size) or level.resolution < _SMALLEST:
+                raise ValueError(
+                    f"perceptual_levels needs divisors of image_size {self.image_size} of at least {_SMALLEST}, got "
+                    f"{level.resolution} in {self.levels!r}"
+                )
+        if all(level.start for level in self.joining()):
+            raise ValueError(
+                f"perceptual_levels needs a level up to image_size {self.image_size} that is there from step 0, got "
+                f"{self.levels!r}"
+            )
+
+    def joining(self) -> tuple[Level, ...]:
+        """The levels, none where there is one resolution.
+
+        Levels above `image_size` are left out, and all are with dae, whose pictures have that size: a preset serves
+        every network.
+        """
+        if self.levels is None or self.features != "vgg16":
+            return ()
+        return tuple(level for level in parse_levels(self.levels, self.steps) if level.resolution <= self.image_size)
+
+    @property
+    def complete_from(self) -> int:
+        """Step at which the last of the levels joins; 0 where there is one resolution."""
+        return max((level.start for level in self.joining()), default=0)
+
     @property
     def compares_vgg16(self) -> bool:
         """Whether the loss needs the weights of VGG16."""
@@ -144,7 +200,7 @@ class PerceptualSettings:
         step: Callable[[], int],
         device: torch.device | str = "cpu",
         precision: str = "float32",
-    ) -> tuple[Reconstruction, DenoisingFeatures | None]:
+    ) -> tuple[Reconstruction, Preparation]:
         """The reconstruction loss.
 
         Args:
@@ -156,17 +212,16 @@ class PerceptualSettings:
             precision: of VGG16, ``"float32"`` or ``"bf16"``.
 
         Returns:
-            f(logits, images) -> (B,), and the denoising autoencoder to train for `dae_steps` before the loss is taken;
-            None where its features are not compared.
+            f(logits, images) -> (B,), and what has to be trained and measured before it is taken.
 
         Raises:
             FileNotFoundError: there are no weights of VGG16.
             ValueError: the file of the weights holds something else.
         """
         if self.is_likelihood:
-            return pixel, None  # a product with 1 would cost a pass and change nothing
+            return pixel, Preparation()  # a product with 1 would cost a pass and change nothing
         if not self.weight:
-            return lambda logits, images: self.pixel_weight * pixel(logits, images), None
+            return lambda logits, images: self.pixel_weight * pixel(logits, images), Preparation()
         denoiser: DenoisingFeatures | None = None
         features: Features
         if self.features == "dae":
@@ -175,16 +230,29 @@ class PerceptualSettings:
             features = VGGFeatures(
                 load_vgg16(self.weights_path), parse_layers(self.layers), device=device, precision=precision
             )
-        perceptual: Reconstruction = PerceptualDistance(
-            features, style_weight=self.style_weight, resolution=self.resolution
-        )
+        levels = self.joining() or (Level(self.resolution or self.image_size),)
+        variances: FeatureVariances | None = None
+        if self.scale == "data":
+            layers = len(parse_layers(self.layers)) if self.features == "vgg16" else 1
+            resolutions = [level.resolution for level in levels]
+            variances = FeatureVariances(features, resolutions, layers=layers, device=device)
+
+        def at(resolution: int) -> PerceptualDistance:
+            return PerceptualDistance(
+                features, style_weight=self.style_weight, resolution=resolution, variances=variances
+            )
+
+        perceptual: Reconstruction
+        perceptual = PyramidDistance(levels, at, step=step) if self.joining() else at(levels[0].resolution)
+        if self.roughness_weight and variances is not None:
+            perceptual = with_roughness(perceptual, variances, weight=self.roughness_weight)
         if self.every > 1 or self.images is not None:
             image_every = self.batch_size // (self.images or self.batch_size)
             perceptual = SampledDistance(perceptual, every=self.every, image_every=image_every, step=step)
         combined = combine_reconstruction(
             pixel, perceptual, pixel_weight=self.pixel_weight, perceptual_weight=self.weight
         )
-        return combined, denoiser
+        return combined, Preparation(denoiser, variances)
 
     def header(self) -> dict[str, Any] | None:
         """What the header of an encoder says of the loss it was trained by; None for the pixels alone."""
@@ -199,6 +267,9 @@ class PerceptualSettings:
             "resolution": self.resolution or self.image_size,
             "every": self.every,
             "images": self.images or self.batch_size,
+            "scale": self.scale,
+            **({"levels": in_words(self.joining())} if self.joining() else {}),
+            **({"roughness_weight": self.roughness_weight} if self.roughness_weight else {}),
         }
 
 

@@ -17,6 +17,7 @@ from sparse_repr.devices import resolve_device, resolve_precision
 from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import (
     Option,
+    choose_objective,
     network_for,
     option_names,
     read_settings,
@@ -27,6 +28,7 @@ from sparse_repr.objectives import (
     weight_names,
 )
 from sparse_repr.objectives.reconstruction import build_reconstruction
+from sparse_repr.perceptual.levels import in_words
 from sparse_repr.perceptual.settings import PerceptualSettings
 from sparse_repr.pretrain.averaging import require_decay
 from sparse_repr.pretrain.initialisation import require_initialisation
@@ -103,6 +105,17 @@ class PretrainConfig:
     perceptual_resolution: int | None = PerceptualSettings.resolution
     """Height and width that pictures are averaged down to for the perceptual loss, such as 32: a divisor of image_size
     of at least 8; vgg16 only, and a quarter of its cost at half the size. By default image_size."""
+    perceptual_levels: str | None = PerceptualSettings.levels
+    """From coarse to fine: resolutions as above, separated by commas, such as 8,16,32@0.12:1/4,64@600:1/8. Behind @ the
+    step at which one joins, or the share of the run, below 1; behind : the part of each batch that is compared there,
+    as strongly as all of it. Those above image_size are left out, and all are with dae. Without any, one resolution."""
+    perceptual_scale: str = PerceptualSettings.scale
+    """What the perceptual loss is a share of: image (of each image's own features, times the number of pixels) or data
+    (of the variance of the features over the training images, times that of the pixels: the size of a sum of squared
+    errors)."""
+    roughness_weight: float = PerceptualSettings.roughness_weight
+    """Weight of the excess of a reconstruction's squared Laplacian over its image's, against dither; needs
+    perceptual_scale data."""
     perceptual_every: int = PerceptualSettings.every
     """Take the perceptual loss at every k-th step only, k times as strong; the pixel loss is taken at each."""
     perceptual_images: int | None = PerceptualSettings.images
@@ -123,6 +136,9 @@ class PretrainConfig:
     """What the L1 penalty is on: mean, output (mean and log-variance), sample or weights (of the encoder)."""
     sparsity_warmup: Annotated[int | None, behind_setting("sparsity_warmup")] = None
     """Steps over which the weight of the L1 penalty grows linearly from 0."""
+    sparsity_start: Annotated[int | None, behind_setting("sparsity_start")] = None
+    """Step from which the L1 penalty counts, and its warm-up begins; with perceptual_levels the step at which the last
+    of them joins unless set: before that it can hold things in the wrong place."""
     sparsity_proximal: Annotated[bool | None, behind_setting("sparsity_proximal")] = None
     """Take the penalty on weights as a proximal step, which makes exact zeros."""
     slab_probability: Annotated[float | None, behind_setting("slab_probability")] = None
@@ -248,7 +264,10 @@ class PretrainConfig:
         Raises:
             ValueError: unknown objective, a setting that it does not take, or a value it cannot use.
         """
-        return resolve_options(self.objective, self._given(option_names()))
+        given = self._given(option_names())
+        if "sparsity_start" in choose_objective(self.objective).options and given["sparsity_start"] is None:
+            given["sparsity_start"] = self.perceptual().complete_from
+        return resolve_options(self.objective, given)
 
     def _given(self, names: list[str]) -> dict[str, Any]:
         """What is set of `names`: those that are fields, and those in `objective_settings`."""
@@ -283,6 +302,7 @@ class PretrainConfig:
         return PerceptualSettings(
             image_size=self.image_size,
             batch_size=self.batch_size,
+            steps=self.steps,
             weight=self.perceptual_weight,
             pixel_weight=self.pixel_weight,
             features=self.perceptual_features,
@@ -290,6 +310,9 @@ class PretrainConfig:
             weights_path=self.perceptual_weights_path,
             style_weight=self.style_weight,
             resolution=self.perceptual_resolution,
+            levels=self.perceptual_levels,
+            scale=self.perceptual_scale,
+            roughness_weight=self.roughness_weight,
             every=self.perceptual_every,
             images=self.perceptual_images,
             dae_steps=self.dae_steps,
@@ -318,6 +341,7 @@ class PretrainConfig:
             step_graph=resolve_step_graph(self.step_graph, device, self.perceptual().why_not_one_launch()),
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
+            perceptual_levels=in_words(self.perceptual().joining()) or None,
             learning_rate_decay_steps=self.learning_rates().decay_steps,
             objective_settings=others or None,
             **settings,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from sparse_repr.artefact import serialise
 from sparse_repr.data import FactorDataset
@@ -33,14 +35,17 @@ def export_run(
     arguments: dict[str, int],
     *,
     steps: int,
+    measured: Mapping[str, Any] | None = None,
 ) -> FrozenEncoder:
     """Write `encoder.safetensors` and `vae.safetensors` into the run folder of a resolved configuration.
 
-    The unit statistics in the header are computed over 10,000 random training images (seed 0), or all if fewer.
+    The unit statistics in the header are computed over 10,000 random training images (seed 0), or all if fewer. What a
+    perceptual loss `measured` on the data is told there beside its settings.
 
     Raises:
         NonFiniteLossError: a code of these images is NaN or infinite; nothing is written.
     """
+    perceptual = config.perceptual().header()
     nothing = (0.0,) * arguments["code_size"]
     spec = EncoderSpec(
         architecture=config.network_name(),
@@ -51,7 +56,7 @@ def export_run(
             "weights": config.objective_weights(),
             "options": config.objective_options(),
             "reconstruction": config.reconstruction,
-            "perceptual": config.perceptual().header(),
+            "perceptual": {**perceptual, **(measured or {})} if perceptual else None,
             "steps": steps,
             "seed": config.seed,
         },

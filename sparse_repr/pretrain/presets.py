@@ -17,8 +17,21 @@ _PERCEPTUAL: dict[str, Any] = {
     "pixel_weight": 0.0,
     "perceptual_weight": 1.0,
     "perceptual_features": "vgg16",
-    "perceptual_layers": "relu1_2,relu2_2,relu3_3",
+    "perceptual_layers": "relu1_2,relu2_2",
+    # from coarse to fine: at the full resolution alone this loss stays at one grey picture
+    "perceptual_levels": "8,16,32@0.12:1/4,64@0.35:1/8",
+    "perceptual_scale": "data",
+    "roughness_weight": 0.05,
+    "initialisation": "he",
 }
+ONE_RESOLUTION: dict[str, Any] = {
+    "perceptual_layers": "relu1_2,relu2_2,relu3_3",
+    "perceptual_levels": None,
+    "perceptual_scale": "image",
+    "roughness_weight": 0.0,
+    "initialisation": "default",
+}
+"""What the perceptual recipes had before they went from coarse to fine: for results that were computed so."""
 RECIPES: dict[str, dict[str, Any]] = {
     "vae": {"objective": "vae"},  # Kingma and Welling 2013; reference settings
     "beta_vae": {"objective": "beta_vae", "beta": 4.0},  # Higgins et al. 2017, section 4.2; reference settings

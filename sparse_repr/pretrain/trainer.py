@@ -26,6 +26,7 @@ from sparse_repr.models import VAE, build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.objectives.base import StepNumber
 from sparse_repr.objectives.reconstruction import build_reconstruction
+from sparse_repr.perceptual.variances import VARIANCE_IMAGES
 from sparse_repr.pretrain.averaging import WeightAverage
 from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
@@ -158,7 +159,7 @@ class Trainer:
         vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
         initialise(vae, config.initialisation, data, self.preprocessing, seed=config.seed)
         vae = vae.to(self.device).to(memory_format=torch.channels_last)
-        reconstruction, self.denoiser = config.perceptual().build(
+        reconstruction, self.preparation = config.perceptual().build(
             build_reconstruction(config.reconstruction),
             channels=channels,
             seed=config.seed,
@@ -191,9 +192,18 @@ class Trainer:
         return self.objective.vae if self.average is None else self.average.network
 
     def prepare(self) -> None:
-        """Train the denoising autoencoder of a perceptual loss that compares its features, unless that is done."""
-        if self.denoiser is not None and not self.denoiser.trained:
-            self.denoiser.train(lambda step: self.network_input(self.batches.draw(step)), self.config.dae_steps)
+        """Take from the training images what a perceptual loss needs before the first step, unless that is done.
+
+        Variances are measured on 512 of them (seed 0).
+        """
+
+        def some_images() -> Tensor:
+            chosen = np.sort(np.random.default_rng(0).permutation(self.data.split[0])[:VARIANCE_IMAGES])
+            return self.preprocessing(torch.from_numpy(self.data.images(chosen)).to(self.device))
+
+        self.preparation(
+            lambda step: self.network_input(self.batches.draw(step)), some_images, dae_steps=self.config.dae_steps
+        )
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned.
@@ -215,17 +225,19 @@ class Trainer:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
         self.generator.set_state(state["generator"])
-        if self.denoiser is not None:
-            self.denoiser.load_state_dict(state["denoiser"])
+        self.preparation.load_state_dict(state)
         if self.average is not None:
             self.average.network.load_state_dict(state["average"])
         self.step = int(state["step"])
 
     def state(self) -> dict[str, Any]:
         """All that training depends on beside the settings and the data: tensors and plain values."""
-        state = {"step": self.step, "objective": self.objective.state_dict(), "generator": self.generator.get_state()}
-        if self.denoiser is not None:
-            state["denoiser"] = self.denoiser.state_dict()
+        state = {
+            "step": self.step,
+            "objective": self.objective.state_dict(),
+            "generator": self.generator.get_state(),
+            **self.preparation.state_dict(),
+        }
         if self.average is not None:
             state["average"] = self.average.network.state_dict()
         return state
@@ -243,7 +255,15 @@ class Trainer:
 
     def export(self) -> FrozenEncoder:
         """Write the files that others read: the frozen encoder and the whole VAE."""
-        return export_run(self.config, self.data, self.network, self.preprocessing, self.arguments, steps=self.step)
+        return export_run(
+            self.config,
+            self.data,
+            self.network,
+            self.preprocessing,
+            self.arguments,
+            steps=self.step,
+            measured=self.preparation.describe(),
+        )
 
     def recover(self, error: NonFiniteLossError) -> NonFiniteLossError:
         """Go back to the last save after `error`, and export it; returns the error with what can be done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from experiments.paper.cells import (
     paper_cells,
     present_or_stand_in,
 )
+from experiments.paper.pages import RESULTS
 from experiments.paper.runs import RECORD, stop_is_finished
 from experiments.paper.sweep import (
     FAMILIES,
@@ -33,6 +35,7 @@ from experiments.paper.sweep import (
 )
 from experiments.reproduce_paper import StudyConfig, cells_of, main
 from sparse_repr.files import write_json
+from sparse_repr.pretrain.run_folder import differing_settings
 from tests.finished_cells import finished
 
 STAND_INS = ("dsprites", "faces", "chairs3d")
@@ -94,6 +97,23 @@ def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_obje
     assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 30_000)
     assert (vae.training.sparsity_warmup, sparse.training.sparsity_warmup) == (None, 9)
     assert [stop.steps for stop in vae.stops] == [30_000]
+    # a decoder that starts at the mean pixel alone shuts its sigmoids where features are compared
+    assert make_cell(scale, "dsprites", "perceptual", 0, tmp_path).training.initialisation == "he"
+
+
+def test_published_cells_have_the_settings_they_were_trained_by(tmp_path: Path) -> None:
+    scale = PAPER_SCALES["cpu"]
+    asked = {
+        cell.name: cell for cell in [*paper_cells(scale, tmp_path, datasets=STAND_INS), *sweep_cells(scale, tmp_path)]
+    }
+    compared = set()
+    for path in (RESULTS / "cpu" / "cells").iterdir():
+        record = json.loads(path.read_text(encoding="utf-8"))["record"]
+        if record["last"] and record["cell"] in asked:
+            write_json(tmp_path / "config.json", record["training"])
+            assert not differing_settings(tmp_path, asked[record["cell"]].training.resolve()), path.name
+            compared.add(record["cell"])
+    assert {"dsprites-vae-seed0", "dsprites-perceptual-seed0", "dsprites-sparse_perceptual-seed0"} <= compared
 
 
 def test_methods_are_what_their_names_say(tmp_path: Path) -> None:

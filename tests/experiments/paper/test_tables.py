@@ -223,9 +223,9 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
     assert chosen["steps"] == (
         "cpu: 8,000 (perceptual 2,000); long: 30,000 (perceptual 15,000, FactorVAE 20,000); gpu: 346,000"
     )
+    levels = "relu1_2,relu2_2 at 8,16,32@0.12:1/4,64@0.35:1/8"
     assert chosen["features of the perceptual loss"] == (
-        "vgg16; cpu: relu2_2 on 16 of each 64 images; long: relu1_2,relu2_2,relu3_3 on all 32 images; gpu: "
-        "relu1_2,relu2_2,relu3_3 on all 64 images"
+        f"vgg16; cpu: relu2_2 on 16 of each 64 images; long: {levels} on all 32 images; gpu: {levels} on all 64 images"
     )
     assert all(row[2] for row in choices_table().rows)
 

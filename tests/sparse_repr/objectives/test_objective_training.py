@@ -17,6 +17,7 @@ from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.perceptual import VGG_LAYERS
+from sparse_repr.perceptual.variances import FeatureVariances
 from sparse_repr.pretrain.trainer import Trainer
 from tests.sparse_repr.pretrain.test_trainer import _same, _state
 
@@ -173,6 +174,34 @@ def test_a_reduced_perceptual_run_in_two_parts_is_bit_identical(
     assert (tmp_path / "parts" / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
     described = load_encoder(whole).spec.objective["perceptual"]
     assert (described["resolution"], described["every"], described["images"]) == (16, 3, 4)
+
+
+def test_a_coarse_to_fine_run_in_two_parts_is_bit_identical_and_measures_once(
+    random_vgg: str, dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(
+        SMALL,
+        perceptual_weights_path=random_vgg,
+        **REDUCED,  # type: ignore[arg-type]
+        pixel_weight=0.0,
+        perceptual_levels="8,16@3,32@5:1/4,64@6",
+        perceptual_scale="data",
+        roughness_weight=0.05,
+        steps=8,
+    )
+    whole = pretrain_encoder(dataclasses.replace(config, run_dir=str(tmp_path / "whole")))
+    parts = dataclasses.replace(config, run_dir=str(tmp_path / "parts"))
+    pretrain_encoder(dataclasses.replace(parts, steps=4))
+    monkeypatch.setattr(FeatureVariances, "measure", lambda *_: pytest.fail("measured again"))
+    pretrain_encoder(dataclasses.replace(parts, resume=True))
+    assert _same(_state(tmp_path / "parts"), _state(whole))
+    assert (tmp_path / "parts" / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+    described = load_encoder(whole).spec.objective["perceptual"]
+    assert described["levels"] == "8,16@3,32@5:1/4"
+    # sum over the pixels of their variance: 4 % of them are white somewhere, in a share of the images
+    assert 20 < described["variances"]["pixels"] < 60
+    assert {"8", "16", "32"} < described["variances"].keys()
+    assert load_encoder(whole).spec.objective["options"]["sparsity_start"] == 5
 
 
 def test_a_perceptual_loss_at_every_third_step_is_three_times_as_strong(

@@ -135,7 +135,7 @@ def test_unknown_reconstruction_is_refused() -> None:
 
 def _objective(beta: float, sparsity_weight: float) -> VariationalObjective:
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    penalty = L1Penalty(sparsity_weight, "mean", 0, False)
+    penalty = L1Penalty(sparsity_weight, "mean", 0, 0, False)
     return VariationalObjective(vae, bernoulli, WeightedKL(beta), penalty, learning_rate=1e-3)
 
 

@@ -31,7 +31,7 @@ OFF = torch.autocast("cpu", enabled=False)
 
 def _objective(*, target: str = "mean", warmup: int = 0, proximal: bool = False) -> VariationalObjective:
     vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
-    penalty = L1Penalty(2.0, target, warmup, proximal)
+    penalty = L1Penalty(2.0, target, warmup, 0, proximal)
     return VariationalObjective(vae, bernoulli, WeightedKL(1.0), penalty, learning_rate=1e-3, report_sparsity=True)
 
 
@@ -63,6 +63,17 @@ def test_the_penalty_enters_the_loss_with_its_ramped_weight(target: str) -> None
         loss, terms = objective.loss(images, noise, OFF, step)
         torch.testing.assert_close(loss, terms["reconstruction"] + terms["kl"] + 2 * share * penalty)
     assert ("weight_zeros" in terms) == (target == "weights")
+
+
+def test_the_penalty_counts_from_its_start_and_warms_up_from_there() -> None:
+    for warmup, expected in ((0, [0.0, 0.0, 3.0, 3.0, 3.0]), (2, [0.0, 0.0, 0.0, 1.5, 3.0])):
+        penalty = L1Penalty(3.0, "mean", warmup, 4, False)
+        steps = [0, 3, 4, 5, 6]
+        assert [penalty.weight_at(step) for step in steps] == expected
+        # a recorded step has its number in a tensor
+        assert [float(penalty.weight_at(torch.tensor(step, dtype=torch.float64))) for step in steps] == expected
+    with pytest.raises(ValueError, match="sparsity_start needs a whole number of at least 0, got -1"):
+        L1Penalty(3.0, "mean", 0, -1, False)
 
 
 def test_the_proximal_step_makes_exact_zeros_in_the_weights() -> None:
@@ -100,7 +111,7 @@ def test_the_proximal_step_makes_exact_zeros_in_the_weights() -> None:
 )
 def test_the_penalty_checks_itself(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(L1Penalty(1.0, "mean", 0, False), **change)
+        dataclasses.replace(L1Penalty(1.0, "mean", 0, 0, False), **change)
 
 
 def test_soft_threshold_by_hand() -> None:

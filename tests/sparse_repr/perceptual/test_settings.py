@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sparse_repr.objectives.reconstruction import gaussian
 from sparse_repr.perceptual import PerceptualDistance, PerceptualSettings, VGGFeatures
+from sparse_repr.perceptual.distance import with_roughness
+from sparse_repr.perceptual.preparation import Preparation
 from sparse_repr.perceptual.vgg_weights import load_vgg16
 
 ON = {"weight": 1.0}
@@ -49,6 +51,18 @@ def no_step() -> int:
         ({**ON, "resolution": 24}, "perceptual_resolution needs a divisor of image_size 32 of at least 8, got 24"),
         ({**ON, "resolution": 4}, "perceptual_resolution needs a divisor of image_size 32 of at least 8, got 4"),
         ({**ON, "resolution": 16, "features": "dae"}, "perceptual_resolution needs perceptual_features 'vgg16', got"),
+        ({"levels": "16"}, "perceptual_levels needs a positive perceptual_weight, got 0"),
+        ({"scale": "data"}, "perceptual_scale 'data' needs a positive perceptual_weight, got 0"),
+        ({**ON, "scale": "dataset"}, "unknown perceptual scale 'dataset'. Did you mean 'data'"),
+        ({**ON, "scale": "data", "style_weight": 1.0}, "style_weight needs perceptual_scale 'image', got 'data'"),
+        ({**ON, "roughness_weight": 0.1}, "roughness_weight needs perceptual_scale 'data', got 'image'"),
+        ({**ON, "roughness_weight": -1.0}, "roughness_weight needs a finite number of at least 0"),
+        ({**ON, "levels": "16", "resolution": 8}, "perceptual_levels takes the place of perceptual_resolution"),
+        ({**ON, "levels": "8,24"}, "perceptual_levels needs divisors of image_size 32 of at least 8, got 24"),
+        ({**ON, "levels": "4,16"}, "perceptual_levels needs divisors of image_size 32 of at least 8, got 4"),
+        ({**ON, "levels": "16@2,64"}, "needs a level up to image_size 32 that is there from step 0, got '16@2,64'"),
+        ({**ON, "levels": "16,32@0.5"}, "perceptual_levels needs shares of a run whose steps are known"),
+        ({**ON, "levels": "sixteen", "features": "dae"}, "perceptual_levels needs resolutions separated"),
         ({"dae_steps": 0}, "dae_steps needs a whole number of at least 1, got 0"),
     ],
 )
@@ -59,11 +73,11 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> 
 
 def test_pixels_alone_are_the_loss_itself() -> None:
     assert settings().is_likelihood
-    assert settings().build(gaussian, channels=1, seed=0, step=no_step) == (gaussian, None)
+    assert settings().build(gaussian, channels=1, seed=0, step=no_step) == (gaussian, Preparation())
     halved = settings(pixel_weight=0.5)
     assert not halved.is_likelihood
-    loss, denoiser = halved.build(gaussian, channels=1, seed=0, step=no_step)
-    assert denoiser is None
+    loss, preparation = halved.build(gaussian, channels=1, seed=0, step=no_step)
+    assert preparation == Preparation()
     assert torch.equal(loss(LOGITS, IMAGES), 0.5 * gaussian(LOGITS, IMAGES))
     for of_pixels in (settings(), halved):
         assert of_pixels.header() is None
@@ -77,8 +91,8 @@ def test_features_of_vgg16_are_added_to_the_pixels(random_vgg: str) -> None:
     )
     assert chosen.compares_vgg16
     assert "perceptual loss" in str(chosen.why_not_one_launch())
-    loss, denoiser = chosen.build(gaussian, channels=1, seed=0, step=no_step)
-    assert denoiser is None
+    loss, preparation = chosen.build(gaussian, channels=1, seed=0, step=no_step)
+    assert preparation == Preparation()
     distance = PerceptualDistance(
         VGGFeatures(load_vgg16(random_vgg), ["relu1_2", "relu2_2"]), style_weight=3.0, resolution=16
     )
@@ -89,7 +103,8 @@ def test_features_of_vgg16_are_added_to_the_pixels(random_vgg: str) -> None:
 def test_the_denoising_autoencoder_is_handed_out_to_be_trained() -> None:
     chosen = settings(weight=1.0, pixel_weight=0.0, features="dae")
     assert not chosen.compares_vgg16
-    loss, denoiser = chosen.build(gaussian, channels=1, seed=3, step=no_step)
+    loss, preparation = chosen.build(gaussian, channels=1, seed=3, step=no_step)
+    denoiser = preparation.denoiser
     assert denoiser is not None
     with pytest.raises(RuntimeError, match="needs train"):
         loss(LOGITS, IMAGES)
@@ -121,7 +136,47 @@ def test_the_header_names_what_was_compared() -> None:
         "resolution": 32,
         "every": 1,
         "images": 4,
+        "scale": "image",
     }
     denoising = settings(**ON, features="dae", every=3, images=2).header()
     assert denoising is not None
     assert (denoising["layers"], denoising["every"], denoising["images"]) == (None, 3, 2)
+
+
+def test_coarse_to_fine_shares_of_the_variance(random_vgg: str) -> None:
+    now = [0]
+    chosen = settings(
+        weight=2.0,
+        pixel_weight=0.0,
+        layers="relu1_2",
+        weights_path=random_vgg,
+        levels="8,16@0.5:1/2,64@0.9",
+        steps=4,
+        scale="data",
+        roughness_weight=0.5,
+    )
+    assert (chosen.complete_from, len(chosen.joining())) == (2, 2)  # pictures of 32 have no level of 64
+    loss, preparation = chosen.build(gaussian, channels=1, seed=0, step=lambda: now[0])
+    with pytest.raises(RuntimeError, match="needs measure"):
+        loss(LOGITS, IMAGES)
+    preparation(lambda _: pytest.fail("there is nothing to train"), lambda: IMAGES, dae_steps=1)
+    variances = preparation.variances
+    assert variances is not None
+    features = VGGFeatures(load_vgg16(random_vgg), ["relu1_2"])
+    at = {size: PerceptualDistance(features, resolution=size, variances=variances) for size in (8, 16)}
+
+    def both(logits: Tensor, images: Tensor) -> Tensor:
+        finer = 2 * at[16](logits, images) * torch.tensor([1.0, 0, 1, 0])
+        return (at[8](logits, images) + finer) / 2
+
+    for now[0], expected in ((1, at[8]), (2, both)):
+        rough = with_roughness(expected, variances, weight=0.5)
+        torch.testing.assert_close(loss(LOGITS, IMAGES), 2 * rough(LOGITS, IMAGES))
+    header = chosen.header()
+    assert header is not None
+    assert (header["levels"], header["scale"], header["roughness_weight"]) == ("8,16@2:1/2", "data", 0.5)
+
+
+def test_pictures_of_the_denoising_autoencoder_have_one_size() -> None:
+    chosen = settings(**ON, features="dae", levels="8,16@0.5,64@0.9", steps=4)
+    assert (chosen.joining(), chosen.complete_from) == ((), 0)
