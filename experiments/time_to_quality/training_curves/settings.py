@@ -34,6 +34,8 @@ class Way:
     """Share of the run until the weight of an L1 penalty is that of the arm."""
     capacity_share: float = 1.0
     """Share of the run until a capacity is reached."""
+    capacity_nats: float = 25.0
+    """That capacity."""
 
 
 _COSINE = {"learning_rate": 1e-3, "learning_rate_decay": "cosine", "final_learning_rate": 1e-5}
@@ -43,7 +45,9 @@ WAYS: dict[str, Way] = {
     "published": Way({"learning_rate": 5e-4}),
     "cosine": Way(_COSINE),
     "bias": Way(_BIAS, warmup_share=0.25),
-    "bias-above": Way(_BIAS, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
+    "bias-above": Way(
+        _BIAS, beta_start=10.0, beta_share=0.25, warmup_share=0.25, capacity_share=0.75, capacity_nats=12.0
+    ),
     "he": Way(_HE, warmup_share=0.25),
     "he-above": Way(_HE, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
     "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
@@ -63,6 +67,7 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
     """
     loss, chosen = lookup(ARMS, arm, "arm"), lookup(WAYS, way, "way")
     schedules = {
+        "capacity_nats": chosen.capacity_nats,
         "capacity_steps": round(chosen.capacity_share * steps),
         "sparsity_warmup": round(chosen.warmup_share * steps),
         **(

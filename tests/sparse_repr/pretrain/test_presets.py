@@ -14,7 +14,9 @@ from sparse_repr.pretrain.presets import FAST, ONE_RESOLUTION, PRESETS, RECIPES,
 
 def test_every_data_set_has_every_recipe() -> None:
     published = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in RECIPES}
-    assert set(PRESETS) == {"fast", *published, *(f"{name}/fast" for name in published)}
+    of_pixels = ("vae", "beta_vae", "beta_vae_capacity", "beta_tcvae", "sparse")
+    steady = {f"{dataset}/{recipe}/steady" for dataset in DATASETS for recipe in of_pixels}
+    assert set(PRESETS) == {"fast", *published, *(f"{name}/fast" for name in published), *steady}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual"),
@@ -75,6 +77,23 @@ def test_fast_changes_how_a_recipe_is_trained_and_not_what_is_minimised() -> Non
         preset_config("fats")
     with pytest.raises(ValueError, match="unknown preset 'dsprites/sparse/fas'. Did you mean 'dsprites/sparse/fast'"):
         preset_config("dsprites/sparse/fas")
+
+
+def test_steady_changes_how_a_recipe_starts_and_not_where_its_weights_end() -> None:
+    for name in PRESETS:
+        if name.endswith("/steady"):
+            published, steady = preset_config(name.removesuffix("/steady")), preset_config(name)
+            assert steady.objective_weights() == published.objective_weights()
+            assert (steady.initialisation, steady.learning_rates()(9_999)) == (
+                "output_bias",
+                pytest.approx(1e-5, abs=1e-7),
+            )
+    options = {name: preset_config(f"dsprites/{name}/steady").objective_options() for name in ("vae", "sparse")}
+    assert options["vae"] == {"beta_start": 10.0, "beta_steps": 1_000}
+    assert (options["sparse"]["beta_start"], options["sparse"]["sparsity_warmup"]) == (10.0, 1_000)
+    assert preset_config("celeba/beta_vae/steady").beta_start == 25.0
+    capacity = preset_config("dsprites/beta_vae_capacity/steady").objective_options()
+    assert capacity == {"capacity_nats": 12.0, "capacity_steps": 7_500}
 
 
 def test_changes_override_a_preset() -> None:
