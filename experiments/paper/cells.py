@@ -14,7 +14,7 @@ from typing import Any
 from sparse_repr.data import load_dataset
 from sparse_repr.objectives import default_settings, option_names, weight_names
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.presets import ONE_RESOLUTION, PRESETS, RECIPES
+from sparse_repr.pretrain.presets import ONE_RESOLUTION, PRESETS
 from sparse_repr.registry import lookup
 
 STAND_INS = {"celeba": "faces", "chairs": "chairs3d"}
@@ -225,8 +225,11 @@ PAPER_SCALES = {
             "learning_rate_decay": "cosine",
             "final_learning_rate": 1e-5,
             "initialisation": "output_bias",
+            "beta_start": 10.0,
+            "beta_steps": 2_000,
+            "sparsity_warmup": 2_000,
         },
-        perceptual={"initialisation": RECIPES["perceptual"]["initialisation"]},
+        perceptual={},
         metrics=_SUITE,
         sample=100_000,
         image_items=10_000,

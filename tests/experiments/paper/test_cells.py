@@ -92,13 +92,14 @@ def test_short_runs_compare_all_arms_at_equal_steps(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_objective_has(tmp_path: Path) -> None:
-    scale = dataclasses.replace(PAPER_SCALES["long"], settings={**PAPER_SCALES["long"].settings, "sparsity_warmup": 9})
-    vae, sparse = (make_cell(scale, "dsprites", name, 0, tmp_path) for name in ("vae", "sparse"))
+    trained = {name: make_cell(PAPER_SCALES["long"], "dsprites", name, 0, tmp_path) for name in METHODS}
+    vae = trained["vae"]
     assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 30_000)
-    assert (vae.training.sparsity_warmup, sparse.training.sparsity_warmup) == (None, 9)
     assert [stop.steps for stop in vae.stops] == [30_000]
-    # a decoder that starts at the mean pixel alone shuts its sigmoids where features are compared
-    assert make_cell(scale, "dsprites", "perceptual", 0, tmp_path).training.initialisation == "he"
+    assert (vae.training.sparsity_warmup, trained["sparse"].training.sparsity_warmup) == (None, 2_000)
+    starts = {name: cell.training.beta_start for name, cell in trained.items()}
+    assert starts == {**dict.fromkeys(METHODS, 10.0), **dict.fromkeys(("capacity", "factor_vae", "beta_tcvae"))}
+    assert {cell.training.initialisation for cell in trained.values()} == {"output_bias"}
 
 
 def test_published_cells_have_the_settings_they_were_trained_by(tmp_path: Path) -> None:
