@@ -103,6 +103,7 @@ settings.
 _STEADY_STEPS = 1_000
 _STEADY_BETA = 10.0
 _STEADY_NATS = 12.0
+_STEADY_GAMMA = 10.0
 
 
 def _is_steadied(settings: dict[str, Any]) -> bool:
@@ -117,8 +118,10 @@ def _steadied(settings: dict[str, Any]) -> dict[str, Any]:
         "beta_start": max(_STEADY_BETA, 2.5 * settings.get("beta", 1.0)),
         "beta_steps": _STEADY_STEPS,
         "sparsity_warmup": _STEADY_STEPS,
-        # what a VAE's code carries after some thousand steps: the published 25 nats are those of 100,000; a run that
-        # has to reach them sooner does so by a code that says nothing of the picture
+        # the published gamma of 100 holds the KL at its capacity from the first step, before the decoder reads the code:
+        # in a short run it is filled by a code that says nothing of the picture
+        "capacity_weight": _STEADY_GAMMA,
+        # what a VAE's code carries after some thousand steps; the published 25 nats are those of 100,000
         "capacity_nats": _STEADY_NATS,
         "capacity_steps": STEADY["steps"] * 3 // 4,
     }

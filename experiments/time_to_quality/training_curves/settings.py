@@ -36,6 +36,8 @@ class Way:
     """Share of the run until a capacity is reached."""
     capacity_nats: float = 25.0
     """That capacity."""
+    capacity_weight: float = 100.0
+    """Weight gamma of the distance from it."""
 
 
 _COSINE = {"learning_rate": 1e-3, "learning_rate_decay": "cosine", "final_learning_rate": 1e-5}
@@ -46,7 +48,13 @@ WAYS: dict[str, Way] = {
     "cosine": Way(_COSINE),
     "bias": Way(_BIAS, warmup_share=0.25),
     "bias-above": Way(
-        _BIAS, beta_start=10.0, beta_share=0.25, warmup_share=0.25, capacity_share=0.75, capacity_nats=12.0
+        _BIAS,
+        beta_start=10.0,
+        beta_share=0.25,
+        warmup_share=0.25,
+        capacity_share=0.75,
+        capacity_nats=12.0,
+        capacity_weight=10.0,
     ),
     "he": Way(_HE, warmup_share=0.25),
     "he-above": Way(_HE, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
@@ -67,6 +75,7 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
     """
     loss, chosen = lookup(ARMS, arm, "arm"), lookup(WAYS, way, "way")
     schedules = {
+        "capacity_weight": chosen.capacity_weight,
         "capacity_nats": chosen.capacity_nats,
         "capacity_steps": round(chosen.capacity_share * steps),
         "sparsity_warmup": round(chosen.warmup_share * steps),

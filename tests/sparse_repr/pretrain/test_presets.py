@@ -92,8 +92,9 @@ def test_steady_changes_how_a_recipe_starts_and_not_where_its_weights_end() -> N
     assert options["vae"] == {"beta_start": 10.0, "beta_steps": 1_000}
     assert (options["sparse"]["beta_start"], options["sparse"]["sparsity_warmup"]) == (10.0, 1_000)
     assert preset_config("celeba/beta_vae/steady").beta_start == 25.0
-    capacity = preset_config("dsprites/beta_vae_capacity/steady").objective_options()
-    assert capacity == {"capacity_nats": 12.0, "capacity_steps": 7_500}
+    capacity = preset_config("dsprites/beta_vae_capacity/steady")
+    assert capacity.objective_weights() == {"capacity_weight": 10.0}
+    assert capacity.objective_options() == {"capacity_nats": 12.0, "capacity_steps": 7_500}
 
 
 def test_changes_override_a_preset() -> None:
