@@ -118,7 +118,7 @@ def _steadied(settings: dict[str, Any]) -> dict[str, Any]:
         "beta_start": max(_STEADY_BETA, 2.5 * settings.get("beta", 1.0)),
         "beta_steps": _STEADY_STEPS,
         "sparsity_warmup": _STEADY_STEPS,
-        # the published gamma of 100 holds the KL at its capacity from the first step, before the decoder reads the code:
+        # the published gamma of 100 holds the KL at its capacity from step 0, before the decoder reads the code:
         # in a short run it is filled by a code that says nothing of the picture
         "capacity_weight": _STEADY_GAMMA,
         # what a VAE's code carries after some thousand steps; the published 25 nats are those of 100,000

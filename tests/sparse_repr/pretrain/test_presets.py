@@ -79,11 +79,12 @@ def test_fast_changes_how_a_recipe_is_trained_and_not_what_is_minimised() -> Non
         preset_config("dsprites/sparse/fas")
 
 
-def test_steady_changes_how_a_recipe_starts_and_not_where_its_weights_end() -> None:
+def test_steady_changes_how_a_recipe_starts_and_of_the_weights_only_that_of_a_capacity() -> None:
     for name in PRESETS:
         if name.endswith("/steady"):
             published, steady = preset_config(name.removesuffix("/steady")), preset_config(name)
-            assert steady.objective_weights() == published.objective_weights()
+            if published.objective != "beta_vae_capacity":
+                assert steady.objective_weights() == published.objective_weights()
             assert (steady.initialisation, steady.learning_rates()(9_999)) == (
                 "output_bias",
                 pytest.approx(1e-5, abs=1e-7),
