@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+import envs  # noqa: F401 - registers the tasks that `short_episodes` shortens
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.files import cache_folder
 from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
 from tests.small_pictures import encode, write_folder
 
@@ -22,7 +27,11 @@ from tests.small_pictures import encode, write_folder
 def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Caches go to a temporary folder, the user's data is not looked at, and one thread computes."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("SPARSE_REPR_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # the processes of one run of the suite share it, so that dSprites is drawn once
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache.mkdir(exist_ok=True)
+    patch.setenv("SPARSE_REPR_CACHE", str(cache))
     patch.delenv("SPARSE_REPR_DATA", raising=False)
     torch.set_num_threads(1)
     yield
@@ -32,7 +41,8 @@ def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="session")
 def dsprites(_isolated_environment: None) -> FactorDataset:
     """The full drawn grid."""
-    return load_dataset("dsprites")
+    with filelock.FileLock(cache_folder() / "dsprites.lock"):
+        return load_dataset("dsprites")
 
 
 TINY = PretrainConfig(steps=40, batch_size=16, log_every=10, save_every=20, precision="float32", progress=False)
@@ -70,6 +80,18 @@ def random_vgg(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
     torch.save(state, path)
     return str(path)
+
+
+SHORT = 5
+"""Steps after which an episode is truncated by `short_episodes`."""
+
+
+@pytest.fixture
+def short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episodes of our tasks end after `SHORT` steps, so that agents are judged in a moment."""
+    for name, spec in list(gym.registry.items()):
+        if name.startswith("SparseRepr/"):
+            monkeypatch.setitem(gym.registry, name, dataclasses.replace(spec, max_episode_steps=SHORT))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import compare_agents
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.cells import AGENT_SCALES, Algorithm
@@ -31,12 +32,18 @@ TINY = dataclasses.replace(
     pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
     metrics="mig_histogram,linear_probe",
     image_items=16,
+    frames={"train": 160, "test": 80},
+    episodes=2,
 )
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tiny(short_episodes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(AGENT_SCALES, "smoke", TINY)
+    monkeypatch.setattr("experiments.agents.films._STEPS", 4)
+    monkeypatch.setattr("experiments.agents.budget._EPISODES", 2)
+    # pictures of a run have their tests, and cost more than the run
+    monkeypatch.setattr("sparse_repr.evaluate.run.draw_run", lambda *_, **__: None)
 
 
 def test_a_study_is_computed_once_reported_and_published(
@@ -60,7 +67,9 @@ def test_a_study_is_computed_once_reported_and_published(
     with monkeypatch.context() as patch:
         for module, name in ((agent_training, "_train"), (agent_encoders, "pretrain_encoder")):
             patch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
+        patch.setattr(compare_agents, "write_agent_report", lambda *_: "drawn anew")
         assert main(words) == 0
+        assert "report: drawn anew" in capsys.readouterr().out
 
     assert main([*words, "--films"]) == 0
     films = {path.name for path in (tmp_path / "study" / "films").iterdir()}
@@ -96,6 +105,7 @@ def test_a_study_is_computed_once_reported_and_published(
     (folder / "agents" / "SpriteReach-vae-ppo-seed1.json").rename(
         folder / "agents" / "SpriteReach-vae-ppo-seed1-of-another-machine.json"
     )
+    monkeypatch.setattr(compare_agents, "publish_agent_report", lambda *_: [])
     assert main([*words, "--publish"]) == 0
     assert len(published_study(folder, "smoke").agents) == 9
 
@@ -111,8 +121,11 @@ def test_an_encoder_that_fails_takes_its_agents_along_and_no_others(
         return pretrain(config, **options)
 
     monkeypatch.setattr(agent_encoders, "pretrain_encoder", failing)
+    monkeypatch.setattr(compare_agents, "write_agent_report", lambda *_: "of what there is")
     assert main(["--scale", "smoke", "--arm", "vae,random_policy", "--out", str(tmp_path), "--no-progress"]) == 1
-    assert "SpriteReach-vae-seed1: NaN at step 1" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "SpriteReach-vae-seed1: NaN at step 1" in printed.err
+    assert "report: of what there is" in printed.out
     study = live_study(tmp_path, "smoke")
     assert [(agent.arm, agent.seed) for agent in study.agents] == [
         ("random_policy", 0),

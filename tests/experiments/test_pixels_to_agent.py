@@ -9,18 +9,26 @@ from experiments.pixels_to_agent import main
 
 TINY = [
     "envs:SparseRepr/SpriteReach-v0",
-    *("--frames", "64", "--pretrain-steps", "20", "--agent-steps", "512", "--film-steps", "4", "--code-size", "4"),
-    *("--code-scaling", "none", "--threads", "1", "--no-progress"),
+    *("--frames", "64", "--pretrain-steps", "4", "--agent-steps", "128", "--film-steps", "4", "--code-size", "4"),
+    *("--environments", "1", "--code-scaling", "none", "--threads", "1", "--no-progress"),
 ]
 
 
-def test_from_an_environment_to_a_film_and_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_an_environment_to_a_film_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*TINY, "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["finite_weights"]
     assert {"agent.gif", "agent.zip", "frames.h5", "encoder"} <= {path.name for path in tmp_path.iterdir()}
     frames, state = (tmp_path / "frames.h5").stat().st_mtime, (tmp_path / "encoder" / "state.pt").read_bytes()
-    assert main([*TINY, "--out", str(tmp_path)]) == 0
+
+    def as_far_as_this(_: object) -> None:
+        raise ValueError("recorded and pretrained")
+
+    monkeypatch.setattr("experiments.pixels_to_agent.evaluate_run", as_far_as_this)
+    assert main([*TINY, "--out", str(tmp_path)]) == 2
+    assert "recorded and pretrained" in capsys.readouterr().err
     assert (tmp_path / "frames.h5").stat().st_mtime == frames
     assert (tmp_path / "encoder" / "state.pt").read_bytes() == state
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from experiments.measure import shape_probe
 from experiments.pages.report import write_report
 from experiments.quickstart import QuickstartConfig, main, verdict
 from sparse_repr.data import FactorDataset
@@ -27,13 +29,19 @@ class _Page(HTMLParser):
 
 
 def test_a_tiny_quickstart_writes_a_self_contained_report(
-    dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    short_episodes: None,
+    dsprites: FactorDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("experiments.quickstart.PPO_SETTINGS", {"n_steps": 32, "batch_size": 32})
+    few = functools.partial(shape_probe.shape_accuracy, items=120)
+    monkeypatch.setattr(shape_probe, "shape_accuracy", few)
     options = {
         "pretrain-steps": 10,
         "sample": 2000,
-        "image-items": 500,
+        "image-items": 100,
         "agent-steps": 128,
         "environments": 2,
         "episodes": 6,
@@ -52,7 +60,15 @@ def test_a_tiny_quickstart_writes_a_self_contained_report(
         assert arm["episodes"] == 6
         assert arm["interval_95"][0] <= arm["success_rate"] <= arm["interval_95"][1]
     assert results["verdict"] in " ".join(page.text.split())
-    assert main(["--out", str(tmp_path), "--no-progress", *arguments]) == 0  # continues, does not complain
+    # continues, does not complain; what was scored and judged is taken from there
+    scored = json.loads((tmp_path / "sparse" / "metrics.json").read_text())
+    monkeypatch.setattr("experiments.quickstart.evaluate_run", lambda _: scored)
+    judged = {arm["name"]: arm for arm in results["agents"]}
+    monkeypatch.setattr("experiments.quickstart.run_arm", lambda arm, _: judged[arm.name])
+    state = (tmp_path / "sparse" / "state.pt").read_bytes()
+    assert main(["--out", str(tmp_path), "--no-progress", *arguments]) == 0
+    assert (tmp_path / "sparse" / "state.pt").read_bytes() == state
+    assert json.loads((tmp_path / "results.json").read_text())["agents"] == results["agents"]
 
 
 def _arms(code: tuple[float, float, float], blind: tuple[float, float, float]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent
 from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from sparse_repr import load_encoder, pretrain_encoder
+from tests.conftest import SHORT
 
 PPO_SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
 SAC_SETTINGS = {"buffer_size": 200, "learning_starts": 20, "train_freq": 1, "gradient_steps": 1}
@@ -47,6 +48,8 @@ TINY = dataclasses.replace(
     pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
     metrics="mig_histogram",
     image_items=16,
+    frames={"train": 120, "test": 80},
+    episodes=2,
 )
 
 
@@ -144,7 +147,9 @@ def test_every_arm_has_the_same_heads_on_what_it_observes(study: Path, tmp_path:
     ("name", "algorithm"),
     [("random_policy", "ppo"), ("factors", "ppo"), ("vae", "ppo"), ("vae_tuned", "ppo"), ("factors", "sac")],
 )
-def test_an_agent_learns_and_is_judged_in_every_domain(study: Path, tmp_path: Path, name: str, algorithm: str) -> None:
+def test_an_agent_learns_and_is_judged_in_every_domain(
+    short_episodes: None, study: Path, tmp_path: Path, name: str, algorithm: str
+) -> None:
     cell = cell_of(study, name, algorithm=algorithm, into=tmp_path)
     taken: list[int] = []
     assert not AGENT_CELLS.is_finished(cell)
@@ -156,14 +161,16 @@ def test_an_agent_learns_and_is_judged_in_every_domain(study: Path, tmp_path: Pa
     assert list(found["evaluation"]) == ["source", "held_out", "new_colors", "background", "noise", "camera"]
     for part in found["evaluation"].values():
         assert [len(part[key]) for key in ("returns", "successes", "steps")] == [TINY.episodes] * 3
-        assert all(1 <= steps <= 50 for steps in part["steps"])
+        assert all(1 <= steps <= SHORT for steps in part["steps"])
     assert (cell.folder / agent_training.AGENT).is_file() == learns
     assert (found["parameters"] > 0) == learns
     assert found["encoder"] == (None if cell.encoder_folder is None else load_encoder(cell.encoder_folder).fingerprint)
     assert f"{cell.name}: return " in AGENT_CELLS.describe(cell)
 
 
-def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(study: Path, tmp_path: Path) -> None:
+def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
+    short_episodes: None, study: Path, tmp_path: Path
+) -> None:
     cell = cell_of(study, "factors", into=tmp_path / "once")
     complete_agents([cell], lambda _: None)
     before = record_of(cell)
@@ -182,11 +189,11 @@ def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(stu
     assert (after["curve"], after["evaluation"]) == (before["curve"], before["evaluation"])
 
 
-def test_other_settings_are_refused(study: Path, tmp_path: Path) -> None:
+def test_other_settings_are_refused(short_episodes: None, study: Path, tmp_path: Path) -> None:
     cell = cell_of(study, "random_policy", into=tmp_path)
     complete_agents([cell], lambda _: None)
     wider = dataclasses.replace(cell, episodes=8)
-    expected = r"random_policy-ppo-seed0 was computed with other settings \(episodes: 4 there, 8 asked for\)"
+    expected = r"random_policy-ppo-seed0 was computed with other settings \(episodes: 2 there, 8 asked for\)"
     with pytest.raises(ValueError, match=expected):
         check_cells([wider], AGENT_CELLS)
 
@@ -227,7 +234,7 @@ def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:
         for name in ("vae", UNTRAINED):
             cell = encoder_cell(TINY, task, name, 0, study)
             found = json.loads((cell.folder / agent_encoders.RECORD).read_text())
-            assert found["frames"] == {"train": 600, "test": 400}
+            assert found["frames"] == {"train": 120, "test": 80}
             assert set(found["small_objects"]["position_r2"]) == set(TASKS[task].positions)
             assert ("psnr_db" in found["scores"]) == (name == "vae")
             assert 0 <= found["scores"]["mig_histogram"] <= 1
@@ -272,8 +279,8 @@ def test_an_untrained_encoder_is_where_the_others_start(study: Path, tmp_path: P
 def test_frames_that_are_there_are_kept(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_encoders, "record", lambda *_: pytest.fail("recorded again"))
     record_frames(TINY, ["SpriteReach"], study, progress=False)
-    fewer = dataclasses.replace(TINY, frames={"train": 500, "test": 400})
-    with pytest.raises(ValueError, match=r"SpriteReach-train\.h5 holds 600 frames, expected 500"):
+    fewer = dataclasses.replace(TINY, frames={"train": 100, "test": 80})
+    with pytest.raises(ValueError, match=r"SpriteReach-train\.h5 holds 120 frames, expected 100"):
         record_frames(fewer, ["SpriteReach"], study, progress=False)
 
 
@@ -299,7 +306,7 @@ def test_episodes_are_counted_by_how_they_end() -> None:
 
 @pytest.mark.parametrize("task", ["SpriteReach", "SpriteChase"])
 def test_finished_agents_are_played_again_once(
-    study: Path, tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+    short_episodes: None, study: Path, tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = [cell_of(study, arm, task=task, into=tmp_path) for arm in ("random_policy", "factors", "vae")]
     complete_agents(cells[::2], lambda _: None)
@@ -324,7 +331,9 @@ def test_kinds_of_episodes_are_those_of_the_environment(
         return lambda observations: np.full((len(observations), 2), -1.0, np.float32)
 
     cell = dataclasses.replace(cell_of(study, "random_policy", into=tmp_path), episodes=20)
-    complete_agents([cell], lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(agent_training, "DOMAINS", ["source"])
+        complete_agents([cell], lambda _: None)
     monkeypatch.setattr("experiments.agents.ends.act_of", goes_to_the_square_s_corner)
     play_again([cell], progress=False)
     kinds = json.loads((cell.folder / ENDS).read_text())["kinds"]

@@ -69,7 +69,12 @@ def test_costs_are_measured_for_every_variant(
     weights = load_vgg16(random_vgg)
     monkeypatch.setattr("sparse_repr.perceptual.settings.load_vgg16", lambda _: weights)
     monkeypatch.setattr(perceptual_costs, "load_vgg16", lambda: weights)
-    config = CostsConfig("folder", batch_size=4, cost_batch_sizes=(4,), cost_rounds=1, runs=str(tmp_path))
+    config = CostsConfig(
+        *("folder", 1, 4, (4,)),
+        cost_rounds=1,
+        precision="float32",  # bf16 takes several times as long where a processor has no such units
+        runs=str(tmp_path),
+    )
     costs = perceptual_costs.measure_costs(config, load_dataset("folder", str(rectangles)), 4)
     assert set(costs) == {*VARIANTS, "plain, float32", "features of the images alone"}
     assert costs[PLAIN]["ratio"] == 1

@@ -62,12 +62,15 @@ def test_metrics_are_chosen_by_name() -> None:
         EvaluateConfig(run="x", n_bootstrap=1)
 
 
-def test_several_runs_are_compared(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_runs_are_compared(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sparse_repr.evaluate.run.draw_run", lambda *_, **__: None)
     for name in ("one", "two"):
         shutil.copytree(tiny_run, tmp_path / "runs" / name)
     runs = [str(tmp_path / "runs" / name) for name in ("one", "two")]
-    chosen = ["--metrics", "mig,modularity,irs", "--sample", "600", "--n-bootstrap", "3"]
-    chosen += ["--image-items", "200", "--no-progress"]
+    chosen = ["--metrics", "mig,modularity,irs", "--sample", "300", "--n-bootstrap", "3"]
+    chosen += ["--image-items", "40", "--no-progress"]
     assert main([*runs, *chosen]) == 0
     assert "| modularity | " in capsys.readouterr().out
     folder = tmp_path / "runs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.objectives import OBJECTIVES
+from sparse_repr.pretrain.__main__ import main
 from sparse_repr.pretrain.shares import ONLY_PROCESS, Shares
 from sparse_repr.pretrain.together.distributed import check_distributed
 from tests import ROOT
@@ -27,6 +29,23 @@ def _optimiser(folder: Path) -> dict[str, Any]:
     return objective["optimiser"]
 
 
+def _in_two_processes(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `torchrun --nproc-per-node 2 -m sparse_repr.pretrain` does, with this process as the first of the two."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
+    for name, value in {**together, "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-m", "sparse_repr.pretrain", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment |= {"RANK": "1", "LOCAL_RANK": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert main(list(arguments)) == 0
+        printed, _ = run.communicate(timeout=600)
+        return subprocess.CompletedProcess(command, run.returncode, printed)
+
+
 def _torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -35,15 +54,11 @@ def _torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_processes_take_the_steps_of_one_and_resume(
-    small_study: PretrainConfig, rectangles: Path, tmp_path: Path
-) -> None:
-    whole = pretrain_encoder(dataclasses.replace(small_study, steps=24, run_dir=str(tmp_path / "one")))
-    two = pretrain_encoder(dataclasses.replace(small_study, steps=4, run_dir=str(tmp_path / "two")))
+def _options(rectangles: Path, run: Path) -> list[str]:
     options = {
         "dataset": "folder",
         "data-path": rectangles,
-        "run-dir": two,
+        "run-dir": run,
         "image-size": 32,
         "batch-size": 8,
         "steps": 24,
@@ -51,9 +66,30 @@ def test_two_processes_take_the_steps_of_one_and_resume(
         "precision": "float32",
         "device": "cpu",
     }
-    run = _torchrun(*(f"--{name}={value}" for name, value in options.items()), "--resume", "--no-progress")
+    return [*(f"--{name}={value}" for name, value in options.items()), "--no-progress"]
+
+
+@pytest.mark.slow  # torchrun's own environment and launching; what the processes do is tested below
+def test_torchrun_starts_a_run(rectangles: Path, tmp_path: Path) -> None:
+    run = _torchrun(*_options(rectangles, tmp_path / "run"))
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("encoder: ") == 1
+    assert _state(tmp_path / "run")["step"] == 24
+
+
+def test_two_processes_take_the_steps_of_one_and_resume(
+    small_study: PretrainConfig,
+    rectangles: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = pretrain_encoder(dataclasses.replace(small_study, steps=24, run_dir=str(tmp_path / "one")))
+    two = pretrain_encoder(dataclasses.replace(small_study, steps=4, run_dir=str(tmp_path / "two")))
+    capsys.readouterr()
+    run = _in_two_processes(monkeypatch, *_options(rectangles, two), "--resume")
+    assert run.returncode == 0, run.stdout
+    assert (capsys.readouterr().out + run.stdout).count("encoder: ") == 1
     ours, theirs = logged_losses(two), logged_losses(whole)
     assert len(ours) == 24
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
