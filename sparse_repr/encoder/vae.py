@@ -14,11 +14,16 @@ def load_vae(run: Path) -> tuple[VAE, EncoderSpec]:
     """The whole VAE of a run folder, in eval mode on the CPU, and its description.
 
     Raises:
-        FileNotFoundError: the folder holds no `vae.safetensors`.
+        FileNotFoundError: the folder holds no `vae.safetensors`, or its objective trains no decoder.
         ValueError: the file is damaged, does not fit its header, or does not belong to the encoder beside it.
     """
     path = run / "vae.safetensors"
     if not path.is_file():
+        if (run / "encoder.safetensors").is_file() and not decodes(spec := load_encoder(run).spec):
+            raise FileNotFoundError(
+                f"{run} has no decoder, objective {spec.objective['name']!r} trains none: there is nothing to "
+                "reconstruct with; load_encoder reads its encoder"
+            )
         raise FileNotFoundError(f"no VAE at {path}: expected the folder of a run of python -m sparse_repr.pretrain")
     tensors, header = parse(path.read_bytes(), str(path), "vae")
     spec = EncoderSpec.from_header(header, str(path))
@@ -30,6 +35,11 @@ def load_vae(run: Path) -> tuple[VAE, EncoderSpec]:
     if (run / "encoder.safetensors").is_file():
         _check_pair(run, FrozenEncoder(spec, vae.encoder.state_dict()), load_encoder(run))
     return vae.eval().requires_grad_(False), spec
+
+
+def decodes(spec: EncoderSpec) -> bool:
+    """Whether the run that an encoder is of has a decoder too."""
+    return bool(spec.objective.get("decodes", True))
 
 
 def _check_pair(run: Path, encoder_of_vae: FrozenEncoder, encoder: FrozenEncoder) -> None:

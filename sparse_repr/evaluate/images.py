@@ -89,6 +89,15 @@ def image_scores(
     return scores
 
 
+def no_image_scores(objective: str) -> dict[str, Any]:
+    """The `images` part of metrics.json of a run without a decoder: why it has no scores, in words.
+
+    >>> no_image_scores("feature_prediction")
+    {'protocol': 'no reconstructions: objective feature_prediction trains no decoder'}
+    """
+    return {"protocol": f"no reconstructions: objective {objective} trains no decoder"}
+
+
 def _quality(errors: Tensor, similarity: float) -> dict[str, float | None]:
     """Entries of one candidate from its mean squared errors (n,), images in 0..1."""
     pooled = float(-10 * torch.log10(errors.mean()))

@@ -65,7 +65,7 @@ def require_report(report: Any, origin: str, *, remedy: str = _REMEDY) -> None:
 
 def summary(report: dict[str, Any]) -> str:
     """The main numbers of a report as a few lines of text."""
-    lines = []
+    lines = [report["images"]["protocol"]] if report["images"].keys() == {"protocol"} else []
     for part, candidates in report["images"].items():
         if part == "protocol":
             continue

@@ -19,10 +19,10 @@ from sparse_repr.devices import cpu_threads, resolve_device
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
 from sparse_repr.encoder.statistics import EncodedItems, encode_dataset, kl_per_unit
-from sparse_repr.encoder.vae import load_vae
+from sparse_repr.encoder.vae import decodes, load_vae
 from sparse_repr.evaluate import comparison
 from sparse_repr.evaluate.codes import choose_metrics, code_scores, disentanglement_scores
-from sparse_repr.evaluate.images import image_scores
+from sparse_repr.evaluate.images import image_scores, no_image_scores
 from sparse_repr.evaluate.run_figures import draw_run
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, require, whole
@@ -83,7 +83,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     Images: PSNR (true, and in the convention that fits the paper's tables) and SSIM of the decoded posterior mean,
     beside an all-black and a mean-image reconstruction, and LPIPS where its weights are present. Codes: sparsity, and,
     where factors are known, the mutual-information matrix and the chosen scores. The data is encoded once. A posterior
-    that is not Gaussian has no exact mutual information: its MIG is the histogram one alone.
+    that is not Gaussian has no exact mutual information: its MIG is the histogram one alone. A run without a decoder
+    has no scores of images and no pictures, and says so in their protocol.
 
     Returns:
         The content of `metrics.json`; undefined or infinite values are None.
@@ -99,7 +100,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
     """The report of a run, and its codes."""
     run = Path(config.run)
     encoder = load_encoder(run)
-    vae, _ = load_vae(run)
+    vae = load_vae(run)[0] if decodes(encoder.spec) else None
     settings = read_settings(run)
     data = load_dataset(
         settings["dataset"],
@@ -126,7 +127,9 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
             "items": len(items),
             "sampled": config.sample is not None and len(items) < len(data),
             "data": {"source": "drawn" if data.source == "drawn" else "file", "items": len(data)},
-            "images": image_scores(
+            "images": no_image_scores(settings["objective"])
+            if vae is None
+            else image_scores(
                 vae,
                 encoder.preprocessing,
                 data,

@@ -21,7 +21,7 @@ _TRAVERSAL_STEPS = 11
 def draw_run(
     run: Path,
     encoder: FrozenEncoder,
-    vae: VAE,
+    vae: VAE | None,
     data: FactorDataset,
     encoded: EncodedItems,
     report: dict[str, Any],
@@ -30,10 +30,34 @@ def draw_run(
 ) -> None:
     """Write the figures of an evaluated run: reconstructions, traversals and, with factors, mutual information.
 
-    `vae` is moved to `device`, which decodes the pictures.
+    `vae` is moved to `device`, which decodes the pictures; without it there are none to decode.
     """
     folder = run / "figures"
     title = f"{report['run']['objective']} on {report['run']['dataset']}, {report['trained_steps']:,} steps"
+    if vae is not None:
+        _draw_pictures(folder, encoder, vae, data, encoded, report, title, device=device)
+    scores = report.get("disentanglement", {})
+    if "mutual_information_nats" in scores:
+        figure = figures.mutual_information_figure(
+            np.asarray(scores["mutual_information_nats"]),
+            scores["factor_names"],
+            np.asarray(scores["factor_entropies_nats"]),
+            title,
+        )
+        figures.save_figure(figure, folder / "mutual_information.png")
+
+
+def _draw_pictures(
+    folder: Path,
+    encoder: FrozenEncoder,
+    vae: VAE,
+    data: FactorDataset,
+    encoded: EncodedItems,
+    report: dict[str, Any],
+    title: str,
+    *,
+    device: torch.device | str,
+) -> None:
     held_out = data.split[1] if len(data.split[1]) else data.split[0]
     chosen = np.random.default_rng(2).permutation(held_out)[:_PICTURES]
     vae = vae.to(device)
@@ -46,12 +70,3 @@ def draw_run(
     pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
     kl = report["codes"]["kl_nats_per_unit"]
     figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")
-    scores = report.get("disentanglement", {})
-    if "mutual_information_nats" in scores:
-        figure = figures.mutual_information_figure(
-            np.asarray(scores["mutual_information_nats"]),
-            scores["factor_names"],
-            np.asarray(scores["factor_entropies_nats"]),
-            title,
-        )
-        figures.save_figure(figure, folder / "mutual_information.png")

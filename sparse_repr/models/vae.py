@@ -12,7 +12,8 @@ from sparse_repr.models.heads import Posterior
 class VAE(nn.Module):
     """An encoder and a decoder of one architecture; what is minimised lives in `objectives`."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module | None) -> None:
+        """Put the two together; `decoder` is None where an objective makes no pictures."""
         super().__init__()
         # Any: objectives call what their own head or layers offer beyond a plain module
         self.encoder: Any = encoder
@@ -23,8 +24,12 @@ class VAE(nn.Module):
         """D, the number of units."""
         return int(self.encoder.code_size)
 
+    def sample(self, images: Tensor, noise: Tensor) -> tuple[Posterior, Tensor]:
+        """Images (B, C, S, S) in 0..1 and standard normal noise (B, D) -> posterior and z (B, D)."""
+        posterior = self.encoder(images)
+        return posterior, posterior.mean + (0.5 * posterior.log_variance).exp() * noise
+
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Posterior, Tensor, Tensor]:
         """Images (B, C, S, S) in 0..1 and standard normal noise (B, D) -> posterior, z (B, D), logits (B, C, S, S)."""
-        posterior = self.encoder(images)
-        z = posterior.mean + (0.5 * posterior.log_variance).exp() * noise
+        posterior, z = self.sample(images, noise)
         return posterior, z, self.decoder(z)

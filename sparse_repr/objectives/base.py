@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparse_repr.models import VAE, Posterior
 
@@ -125,7 +125,13 @@ class SingleOptimiserObjective(abc.ABC):
     batches = 1
 
     def __init__(
-        self, vae: VAE, *, learning_rate: float, noise_size: int, after_step: Callable[[StepNumber], None] | None = None
+        self,
+        vae: VAE,
+        *,
+        learning_rate: float,
+        noise_size: int,
+        after_step: Callable[[StepNumber], None] | None = None,
+        head: nn.Module | None = None,
     ) -> None:
         """Own `vae` and its optimiser.
 
@@ -134,10 +140,13 @@ class SingleOptimiserObjective(abc.ABC):
             learning_rate: of Adam.
             noise_size: standard normal numbers the loss needs per image.
             after_step: called with the step number once the optimiser has moved, for a proximal step.
+            head: a network that is trained with `vae` and not exported.
         """
         self.vae = vae
+        self.head = head
         self.noise_size = noise_size
-        self.optimiser = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
+        parameters = [*vae.parameters(), *(head.parameters() if head is not None else ())]
+        self.optimiser = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
         self._after_step = after_step
 
     @property
@@ -163,9 +172,12 @@ class SingleOptimiserObjective(abc.ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and the state of the optimiser."""
-        return {"vae": self.vae.state_dict(), "optimiser": self.optimiser.state_dict()}
+        head = {} if self.head is None else {"head": self.head.state_dict()}
+        return {"vae": self.vae.state_dict(), **head, "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.vae.load_state_dict(state["vae"])
+        if self.head is not None:
+            self.head.load_state_dict(state["head"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -10,6 +10,7 @@ from sparse_repr.objectives.capacity import BETA_VAE_CAPACITY
 from sparse_repr.objectives.dip_vae import DIP_VAE_I, DIP_VAE_II
 from sparse_repr.objectives.entry import ObjectiveChoice, Option
 from sparse_repr.objectives.factor_vae import FACTOR_VAE
+from sparse_repr.objectives.feature_prediction import FEATURE_PREDICTION
 from sparse_repr.objectives.importance_weighted import IWAE
 from sparse_repr.objectives.info_gan import INFO_GAN
 from sparse_repr.objectives.laplace_prior import LAPLACE_PRIOR
@@ -32,6 +33,7 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
     "dip_vae_ii": DIP_VAE_II,
     "iwae": IWAE,
     "info_gan": INFO_GAN,
+    "feature_prediction": FEATURE_PREDICTION,
 }
 
 
@@ -136,9 +138,10 @@ def require_reconstruction(objective: str, *, is_likelihood: bool) -> None:
     """
     choice = choose_objective(objective)
     if not choice.reconstructs and not is_likelihood:
+        instead = "a discriminator judges the pictures" if choice.decodes else "it has no decoder"
         raise ValueError(
             f"objective {objective!r} takes no pixel_weight and no perceptual_weight: it never compares a "
-            "reconstruction with its image, a discriminator judges the pictures"
+            f"reconstruction with its image, {instead}"
         )
     if choice.needs_likelihood and not is_likelihood:
         raise ValueError(

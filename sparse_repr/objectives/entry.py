@@ -38,11 +38,14 @@ class ObjectiveChoice:
     check: Callable[..., object] | None = None
     """check(**options) raises ValueError where options do not fit together."""
     needs: tuple[str, ...] = ()
-    """What else `build` takes, of "seed" (of further networks) and "dataset_size" (training images)."""
+    """What else `build` takes: "seed" (of further networks), "dataset_size" (training images) or "targets" (frozen
+    features, a `feature_prediction.Targets`)."""
     heads: tuple[str, ...] = ("gaussian", "shrinkage")
     """Heads of the encoder it can train (see `models.Architecture`); the first is its own."""
     reconstructs: bool = True
     """Whether it compares a reconstruction with the image."""
+    decodes: bool = True
+    """Whether it trains a decoder of pictures; a run without has no `vae.safetensors` and no reconstructions."""
     needs_likelihood: bool = False
     """Whether the reconstruction must be a density, which a perceptual distance is not."""
     smallest_batch: int = 1

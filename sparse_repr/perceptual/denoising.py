@@ -12,7 +12,7 @@ from torch import Tensor
 from sparse_repr.models import build_vae
 from sparse_repr.objectives.base import minimise
 
-_FEATURES = 100
+DENOISING_FEATURES = 100
 _LEARNING_RATE = 1e-3
 
 
@@ -47,7 +47,7 @@ class DenoisingFeatures:
 
     def __init__(self, *, channels: int, size: int, seed: int, device: torch.device | str = "cpu") -> None:
         """An untrained autoencoder for images (B, `channels`, `size`, `size`); its weights depend on `seed` alone."""
-        arguments = {"channels": channels, "size": size, "code_size": _FEATURES}
+        arguments = {"channels": channels, "size": size, "code_size": DENOISING_FEATURES}
         self._device = torch.device(device)
         self._seed = seed
         # the encoder's log-variances stay unused: the bottleneck of a plain autoencoder is its mean

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
 from sparse_repr.registry import lookup
 
+PERCEPTUAL_FEATURES = ("vgg16", "dae")
+"""Networks whose features are compared or predicted."""
 VGG_LAYERS = {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22}
 """Layer -> its place in torchvision's `vgg16().features` (the layers of Johnson et al. 2016)."""
 _POOLS = (4, 9, 16, 23)

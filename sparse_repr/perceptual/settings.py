@@ -12,7 +12,7 @@ from sparse_repr.command_line.bounds import require_name, require_whole
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.perceptual.denoising import DenoisingFeatures
 from sparse_repr.perceptual.distance import PerceptualDistance, combine_reconstruction, with_roughness
-from sparse_repr.perceptual.features import Features, VGGFeatures, parse_layers
+from sparse_repr.perceptual.features import PERCEPTUAL_FEATURES, Features, VGGFeatures, parse_layers
 from sparse_repr.perceptual.levels import Level, in_words, parse_levels
 from sparse_repr.perceptual.preparation import Preparation
 from sparse_repr.perceptual.pyramid import PyramidDistance
@@ -21,7 +21,6 @@ from sparse_repr.perceptual.variances import FeatureVariances
 from sparse_repr.perceptual.vgg_weights import load_vgg16
 from sparse_repr.registry import lookup
 
-PERCEPTUAL_FEATURES = ("vgg16", "dae")
 PERCEPTUAL_SCALES = ("image", "data")
 # The deepest layer of VGG16 that is compared sees pictures halved three times: one pixel is left of these.
 _SMALLEST = 8

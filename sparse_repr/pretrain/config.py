@@ -30,6 +30,7 @@ from sparse_repr.objectives import (
 from sparse_repr.objectives.reconstruction import build_reconstruction
 from sparse_repr.perceptual.levels import in_words
 from sparse_repr.perceptual.settings import PerceptualSettings
+from sparse_repr.perceptual.targets import FeatureTargetSettings
 from sparse_repr.pretrain.averaging import require_decay
 from sparse_repr.pretrain.initialisation import require_initialisation
 from sparse_repr.pretrain.objective_help import behind_setting, objectives_in_words
@@ -88,7 +89,7 @@ class PretrainConfig:
     """Height and width of the network's input, 64 or 32; other images are resized to it."""
     reconstruction: str = "bernoulli"
     """Reconstruction loss of the pixels: bernoulli, gaussian (sum of squared errors) or laplace (of absolute errors);
-    info_gan has none."""
+    info_gan and feature_prediction have none."""
     pixel_weight: float = PerceptualSettings.pixel_weight
     """Weight of that loss; 0 leaves it out, for a perceptual loss alone (the paper, section 3.2)."""
     perceptual_weight: float = PerceptualSettings.weight
@@ -173,6 +174,15 @@ class PretrainConfig:
     """Learning rate of the discriminator."""
     discriminator_batch: Annotated[str | None, behind_setting("discriminator_batch")] = None
     """Where the permuted codes come from: second (a batch of its own) or split (half a batch)."""
+    feature_weight: Annotated[float | None, behind_setting("feature_weight")] = None
+    """Weight of the error of the predicted features, relative to a loss of the size of the squared error of pixels."""
+    feature_network: Annotated[str | None, behind_setting("feature_network")] = None
+    """Whose features are predicted: vgg16 or dae, as in perceptual_features; perceptual_weights_path and dae_steps hold
+    for them too."""
+    feature_layer: Annotated[str | None, behind_setting("feature_layer")] = None
+    """Layer of vgg16 that is predicted: relu1_2, relu2_2, relu3_3 or relu4_3."""
+    feature_grid: Annotated[int | None, behind_setting("feature_grid")] = None
+    """Height and width that the features of vgg16 are averaged down to before they are predicted."""
     objective_settings: str | None = None
     """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
     commas."""
@@ -232,7 +242,7 @@ class PretrainConfig:
             parse_factor_sizes(self.factor_sizes)
         lookup(ARCHITECTURES, self.architecture, "architecture")
         build_reconstruction(self.reconstruction)
-        require_initialisation(self.initialisation)
+        require_initialisation(self.initialisation, decodes=choose_objective(self.objective).decodes)
         require_decay(self.weight_averaging)
         self.learning_rates()
         self.batch_sizes()
@@ -240,6 +250,7 @@ class PretrainConfig:
         self.objective_weights()
         self.objective_options()
         self.network_name()
+        self.feature_targets()
         for name in ("batch_size", "first_batch_size"):
             require_batch(self.objective, name, getattr(self, name))
         require_reconstruction(self.objective, is_likelihood=is_likelihood)
@@ -318,6 +329,29 @@ class PretrainConfig:
             dae_steps=self.dae_steps,
         )
 
+    def feature_targets(self) -> FeatureTargetSettings | None:
+        """What the objective predicts from the code; None where it predicts no features.
+
+        Raises:
+            ValueError: a setting that cannot be used.
+        """
+        if "targets" not in choose_objective(self.objective).needs:
+            return None
+        options: dict[str, Any] = self.objective_options()
+        return FeatureTargetSettings(
+            image_size=self.image_size,
+            network=options["feature_network"],
+            layer=options["feature_layer"],
+            grid=options["feature_grid"],
+            weights_path=self.perceptual_weights_path,
+        )
+
+    def _why_not_one_launch(self) -> str | None:
+        """Why a step is not recorded or compiled as a whole; None where it can be."""
+        if self.feature_targets() is not None:
+            return "features that are predicted take long enough to hide the launches"
+        return self.perceptual().why_not_one_launch()
+
     def run_name(self, marks: str = "") -> str:
         """What a run is called by default; `marks` stand before the seed."""
         loss = "-perceptual" if self.perceptual_weight else ""
@@ -338,7 +372,7 @@ class PretrainConfig:
             run_dir=str(self.run_folder()),
             device=str(device),
             precision=resolve_precision(self.precision, device),
-            step_graph=resolve_step_graph(self.step_graph, device, self.perceptual().why_not_one_launch()),
+            step_graph=resolve_step_graph(self.step_graph, device, self._why_not_one_launch()),
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
             perceptual_levels=in_words(self.perceptual().joining()) or None,

@@ -1,4 +1,4 @@
-"""What a run leaves for others: the frozen encoder and the whole VAE, as the two weight files of its folder."""
+"""What a run leaves for others: the frozen encoder and the whole VAE, as the weight files of its folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.encoder.statistics import unit_statistics
 from sparse_repr.files import write_bytes
 from sparse_repr.models import ARCHITECTURES, VAE
+from sparse_repr.objectives import choose_objective
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 
@@ -40,11 +41,13 @@ def export_run(
     """Write `encoder.safetensors` and `vae.safetensors` into the run folder of a resolved configuration.
 
     The unit statistics in the header are computed over 10,000 random training images (seed 0), or all if fewer. What a
-    perceptual loss `measured` on the data is told there beside its settings.
+    perceptual loss `measured` on the data is told there beside its settings. An objective without a decoder leaves no
+    `vae.safetensors`, and the header of its encoder says so ("decodes").
 
     Raises:
         NonFiniteLossError: a code of these images is NaN or infinite; nothing is written.
     """
+    decodes = choose_objective(config.objective).decodes
     perceptual = config.perceptual().header()
     nothing = (0.0,) * arguments["code_size"]
     spec = EncoderSpec(
@@ -55,10 +58,11 @@ def export_run(
             "name": config.objective,
             "weights": config.objective_weights(),
             "options": config.objective_options(),
-            "reconstruction": config.reconstruction,
+            "reconstruction": config.reconstruction if decodes else None,
             "perceptual": {**perceptual, **(measured or {})} if perceptual else None,
             "steps": steps,
             "seed": config.seed,
+            **({} if decodes else {"decodes": False}),
         },
         dataset={"name": config.dataset, "factor_names": list(data.factor_names)},
         units=UnitStatistics(nothing, nothing, nothing, (False,) * arguments["code_size"]),
@@ -72,5 +76,7 @@ def export_run(
     encoder = FrozenEncoder(dataclasses.replace(spec, units=units), weights)
     folder = config.run_folder()
     save_encoder(encoder, folder / "encoder.safetensors")
-    write_bytes(folder / "vae.safetensors", serialise(vae.state_dict(), {**encoder.spec.to_header(), "kind": "vae"}))
+    if decodes:
+        header = {**encoder.spec.to_header(), "kind": "vae"}
+        write_bytes(folder / "vae.safetensors", serialise(vae.state_dict(), header))
     return encoder

@@ -16,9 +16,17 @@ _ITEMS = 1_000
 _DARKEST = 1e-3
 
 
-def require_initialisation(name: str) -> None:
-    """Check a name of `INITIALISATIONS`; an unknown one raises ValueError with its close matches."""
+def require_initialisation(name: str, *, decodes: bool = True) -> None:
+    """Check a name of `INITIALISATIONS`, for networks with a decoder or without.
+
+    Raises:
+        ValueError: an unknown name, with its close matches, or one that is about a decoder where there is none.
+    """
     lookup(dict.fromkeys(INITIALISATIONS), name, "initialisation")
+    if name == "output_bias" and not decodes:
+        raise ValueError(
+            "initialisation 'output_bias' needs an objective that decodes pictures: take 'default' or 'he'"
+        )
 
 
 def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preprocessing, *, seed: int) -> None:

@@ -54,6 +54,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},  # the paper, section 4, gives no weight
     "perceptual": {"objective": "vae", **_PERCEPTUAL},
     "sparse_perceptual": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0, **_PERCEPTUAL},
+    "feature_prediction": {"objective": "feature_prediction"},  # Pihlgren et al. 2021; its defaults are measured ones
 }
 """Recipe -> settings of `PretrainConfig` for every data set."""
 _OF_DATASET: dict[str, dict[str, Any]] = {
@@ -107,7 +108,8 @@ _STEADY_GAMMA = 10.0
 
 
 def _is_steadied(settings: dict[str, Any]) -> bool:
-    return "perceptual_weight" not in settings and not choose_objective(settings["objective"]).discriminates
+    choice = choose_objective(settings["objective"])
+    return "perceptual_weight" not in settings and choice.reconstructs and not choice.discriminates
 
 
 def _steadied(settings: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from sparse_repr.models import VAE, build_vae
 from sparse_repr.objectives import Objective, choose_objective
 from sparse_repr.objectives.base import StepNumber
 from sparse_repr.objectives.reconstruction import build_reconstruction
+from sparse_repr.perceptual.preparation import Preparation
 from sparse_repr.perceptual.variances import VARIANCE_IMAGES
 from sparse_repr.pretrain.averaging import WeightAverage
 from sparse_repr.pretrain.batches import BatchOrder, choose_batches
@@ -109,9 +110,9 @@ def pretrain_encoder(
 ) -> Path:
     """Train one encoder and write its run folder.
 
-    The folder then holds `config.json`, `encoder.safetensors` (what `load_encoder` reads), `vae.safetensors`,
-    `state.pt` and TensorBoard events. On the CPU a run that was stopped and resumed gives the same bits as one that
-    was not, for the same number of threads.
+    The folder then holds `config.json`, `encoder.safetensors` (what `load_encoder` reads), `vae.safetensors` (unless
+    the objective has no decoder), `state.pt` and TensorBoard events. On the CPU a run that was stopped and resumed
+    gives the same bits as one that was not, for the same number of threads.
 
     Args:
         config: the settings.
@@ -168,7 +169,13 @@ class Trainer:
             precision=config.precision,
         )
         choice = choose_objective(config.objective)
-        known = {"seed": config.seed, "dataset_size": len(data.split[0])}
+        known: dict[str, Any] = {"seed": config.seed, "dataset_size": len(data.split[0])}
+        predicted = config.feature_targets()
+        if predicted is not None:
+            known["targets"] = targets = predicted.build(
+                channels=channels, seed=config.seed, device=self.device, precision=config.precision
+            )
+            self.preparation = Preparation(denoiser=targets.denoiser, targets=targets)
         self.objective: Objective = choice.build(
             vae,
             reconstruction,
@@ -177,6 +184,7 @@ class Trainer:
             **config.objective_options(),
             **{name: known[name] for name in choice.needs},
         )
+        vae = self.objective.vae
         self.average = WeightAverage(vae, config.weight_averaging) if config.weight_averaging else None
         self.batch_sizes = config.batch_sizes()
         self.learning_rate = config.learning_rates()
@@ -192,9 +200,10 @@ class Trainer:
         return self.objective.vae if self.average is None else self.average.network
 
     def prepare(self) -> None:
-        """Take from the training images what a perceptual loss needs before the first step, unless that is done.
+        """Take from the training images what a perceptual loss or predicted features need before the first step,
+        unless that is done.
 
-        Variances are measured on 512 of them (seed 0).
+        What is measured is measured on 512 of them (seed 0).
         """
 
         def some_images() -> Tensor:
@@ -254,7 +263,7 @@ class Trainer:
         save_state(self.folder, state)
 
     def export(self) -> FrozenEncoder:
-        """Write the files that others read: the frozen encoder and the whole VAE."""
+        """Write the files that others read: the frozen encoder and, where there is a decoder, the whole VAE."""
         return export_run(
             self.config,
             self.data,
@@ -409,7 +418,10 @@ class Trainer:
             raise self.recover(error) from error
 
     def log_pictures(self, writer: SummaryWriter) -> None:
-        """Reconstructions and traversals, decoded from the present weights, as TensorBoard images."""
+        """Reconstructions and traversals, decoded from the present weights, as TensorBoard images; none where nothing
+        decodes."""
+        if not choose_objective(self.config.objective).decodes:
+            return
         indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
         pixels = torch.from_numpy(self.data.images(indices)).to(self.device)
         vae = self.network

@@ -48,8 +48,8 @@ def why_not_stacked(configs: Sequence[PretrainConfig]) -> str | None:
         return f"objective {first.objective!r} trains a discriminator with an optimiser of its own"
     if first.sparsity_proximal:
         return "sparsity_proximal takes a second step on the weights of each model"
-    if first.perceptual_weight:
-        return "a perceptual loss compares features of a network that is not stacked"
+    if first.perceptual_weight or "targets" in choice.needs:
+        return "its loss compares features of a network that is not stacked"
     return None
 
 

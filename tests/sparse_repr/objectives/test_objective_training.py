@@ -19,6 +19,7 @@ from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.perceptual import VGG_LAYERS
 from sparse_repr.perceptual.variances import FeatureVariances
 from sparse_repr.pretrain.trainer import Trainer
+from tests import fetching_nothing
 from tests.sparse_repr.pretrain.test_trainer import _same, _state
 
 OFF = torch.autocast("cpu", enabled=False)
@@ -52,8 +53,9 @@ def slice_of_dsprites(dsprites: FactorDataset) -> FactorDataset:
 def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: FactorDataset) -> None:
     # under the published weight of 100 so quick a schedule is filled by a constant code, with some seeds and processors
     capacity = {"capacity_steps": 300, "capacity_weight": 10.0} if name == "beta_vae_capacity" else {}
-    config = dataclasses.replace(SMALL, objective=name, **capacity)  # type: ignore[arg-type]
+    config = dataclasses.replace(SMALL, **fetching_nothing(name), **capacity)  # type: ignore[arg-type]
     trainer = Trainer(config.resolve(), slice_of_dsprites)
+    trainer.prepare()
     terms = [trainer.train_step() for _ in range(300)]
     # InfoGAN's loss is relative to its discriminator: its bound is the one on the mutual information
     bounds = np.array([-float(term["information"]) if name == "info_gan" else float(term["loss"]) for term in terms])
@@ -75,6 +77,7 @@ def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: Fa
         {"objective": "beta_vae_capacity", "capacity_steps": 20},
         {"objective": "sparse", "sparsity_target": "weights", "sparsity_proximal": True, "sparsity_warmup": 20},
         {"objective": "sparse", "perceptual_weight": 1.0, "perceptual_features": "dae", "dae_steps": 5},
+        {"objective": "feature_prediction", "feature_network": "dae", "dae_steps": 5},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
@@ -85,7 +88,7 @@ def test_a_run_in_two_parts_is_bit_identical(
     whole = pretrain_encoder(dataclasses.replace(config, run_dir=str(tmp_path / "whole")))
     parts = dataclasses.replace(config, run_dir=str(tmp_path / "parts"))
     pretrain_encoder(dataclasses.replace(parts, steps=4))
-    if config.perceptual_weight:
+    if "dae_steps" in changes:
         monkeypatch.setattr(
             "sparse_repr.perceptual.denoising.DenoisingFeatures.train", lambda *_: pytest.fail("trained again")
         )

@@ -19,7 +19,7 @@ def test_every_data_set_has_every_recipe() -> None:
     assert set(PRESETS) == {"fast", *published, *(f"{name}/fast" for name in published), *steady}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
-        *("sparse", "perceptual", "sparse_perceptual"),
+        *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
     }
 
 

@@ -22,6 +22,7 @@ from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.pretrain.__main__ import main
 from sparse_repr.pretrain.trainer import Trainer
 from sparse_repr.pretrain.training_state import read_state
+from tests import fetching_nothing
 from tests.conftest import rectangles_config
 
 
@@ -145,8 +146,9 @@ def test_a_state_of_other_networks_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_takes_its_own_state(objective: str, rectangles: Path, pictures: FactorDataset) -> None:
     averaging = {} if objective == "info_gan" else {"weight_averaging": 0.9}
-    config = rectangles_config(rectangles, Path("unused"), objective=objective, **averaging).resolve()
+    config = rectangles_config(rectangles, Path("unused"), **fetching_nothing(objective), **averaging).resolve()
     first, second = Trainer(config, pictures), Trainer(config, pictures)
+    first.prepare()
     first.train_step()
     second.load_state(copy.deepcopy(first.state()))
     assert _equal(second.state(), first.state())
