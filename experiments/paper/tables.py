@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from experiments.measure.intervals import difference_interval
 from experiments.pages.tables import EMPTY, Table, laid_out
@@ -24,6 +25,7 @@ from experiments.paper.table_parts import (
     values_of,
 )
 from experiments.paper.values import PUBLIC_MIG, RANGE_255_DB, TABLES, true_psnr_db
+from sparse_repr.encoder.code_use import LEAST_SPREAD
 
 _BASELINES = {"black": "all black", "mean_image": "mean image"}
 
@@ -162,17 +164,25 @@ def order_sentence(arms: Mapping[str, Sequence[Finished]], first: str, second: s
 
 def collapsed_sentence(arms: Mapping[str, Sequence[Finished]]) -> str:
     """Which runs have no active unit, in words: their means say how often a method fails, not what it does."""
-    found = []
+    found, ignored = [], False
     for method, entries in arms.items():
-        dead = sum(count == 0 for count in values_of(entries, "active_units"))
+        dead = [entry.report for entry in entries if _carries_nothing(entry.report)]
         if dead:
-            found.append(f"{METHODS[method].title} {dead} of {len(entries)}")
+            found.append(f"{METHODS[method].title} {len(dead)} of {len(entries)}")
+            ignored = ignored or any(report["codes"]["active_units"] for report in dead)
     if not found:
         return ""
+    sign = "no active unit, or a decoder that ignores them" if ignored else "no active unit"
     return (
-        f"Runs whose code carries nothing, with no active unit: {', '.join(found)}. They draw one picture whatever "
+        f"Runs whose code carries nothing, with {sign}: {', '.join(found)}. They draw one picture whatever "
         "they see, have a MIG of 0, and pull the mean of their row down."
     )
+
+
+def _carries_nothing(report: Mapping[str, Any]) -> bool:
+    """Whether no unit is active, or the decoder uses none; reports of version 0.1 tell of the units alone."""
+    spread = report.get("health", {}).get("spread")
+    return report["codes"]["active_units"] == 0 or (spread is not None and spread < LEAST_SPREAD)
 
 
 FURTHER = (

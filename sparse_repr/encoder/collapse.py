@@ -1,4 +1,4 @@
-"""Collapsed encoders: no unit of the code is active, so that it carries nothing; said once for each encoder."""
+"""Codes that carry nothing: encoders no unit of which is active, said once for each, and runs on the way there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ _TOLD: weakref.WeakSet[FrozenEncoder] = weakref.WeakSet()
 
 class CollapsedEncoderWarning(UserWarning):
     """An encoder gives every image nearly the same code."""
+
+
+class IgnoredCodeWarning(UserWarning):
+    """The decoder of a run in training draws one picture for all images, whatever the code says."""
 
 
 def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:

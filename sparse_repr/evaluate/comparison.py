@@ -35,6 +35,8 @@ def comparison_rows(reports: Mapping[str, Mapping[str, Any]], udr: Mapping[str, 
             if part != "protocol":
                 row[f"psnr_db_{part}"] = candidates["model"]["psnr_db"]
                 row[f"ssim_{part}"] = candidates["model"]["ssim"]
+        if "health" in report:
+            row["spread"] = report["health"]["spread"]
         row.update({key: report["codes"][key] for key in _CODE_COLUMNS})
         scores = report.get("disentanglement", {})
         row.update({key: value for key, value in scores.items() if isinstance(value, float)})

@@ -21,6 +21,8 @@ _REPORT: Shape = {
     },
 }
 _QUALITY: Shape = {"psnr_db": optional(number()), "ssim": number()}
+# reports of version 0.1 have none
+_HEALTH: Shape = {"spread": optional(number(0)), "error": optional(number(0)), "warning": optional(TEXT)}
 _INTERVALS = each(many(number(), 2))
 
 
@@ -56,6 +58,8 @@ def require_report(report: Any, origin: str, *, remedy: str = _REMEDY) -> None:
         require({"images": {part: candidates}}, {"images": {part: shape}}, origin, remedy=remedy)
         if part != "protocol":
             require({"images": {part: candidates}}, {"images": {part: each(_QUALITY)}}, origin, remedy=remedy)
+    if "health" in report:
+        require(report, {"health": _HEALTH}, origin, remedy=remedy)
     scores = report.get("disentanglement")
     if "disentanglement" in report:
         require({"disentanglement": scores}, {"disentanglement": {"over": TEXT}}, origin, remedy=remedy)
@@ -72,6 +76,11 @@ def summary(report: dict[str, Any]) -> str:
         for name, quality in candidates.items():
             decibel = "inf" if quality["psnr_db"] is None else f"{quality['psnr_db']:.2f}"
             lines.append(f"{part:10s} {name:11s} PSNR {decibel:>6s} dB   SSIM {quality['ssim']:.4f}")
+    health = report.get("health")
+    if health is not None and health["spread"] is not None:
+        lines.append(f"reconstructions vary by {100 * health['spread']:.2g} % of the images' variance")
+    if health is not None and health["warning"] is not None:
+        lines.append(f"WARNING: {health['warning']}")
     codes = report["codes"]
     lines.append(
         f"active units {codes['active_units']}, KL {codes['kl_nats']:.2f} nats, "

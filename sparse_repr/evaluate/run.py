@@ -22,6 +22,7 @@ from sparse_repr.encoder.statistics import EncodedItems, encode_dataset, kl_per_
 from sparse_repr.encoder.vae import decodes, load_vae
 from sparse_repr.evaluate import comparison
 from sparse_repr.evaluate.codes import choose_metrics, code_scores, disentanglement_scores
+from sparse_repr.evaluate.health import run_health
 from sparse_repr.evaluate.images import image_scores, no_image_scores
 from sparse_repr.evaluate.run_figures import draw_run
 from sparse_repr.files import write_json
@@ -81,7 +82,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     """Score a run and write `metrics.json` and `figures/` into its folder.
 
     Images: PSNR (true, and in the convention that fits the paper's tables) and SSIM of the decoded posterior mean,
-    beside an all-black and a mean-image reconstruction, and LPIPS where its weights are present. Codes: sparsity, and,
+    beside an all-black and a mean-image reconstruction, and LPIPS where its weights are present. Health: whether the
+    decoder uses the code, with the likely cause where it does not. Codes: sparsity, and,
     where factors are known, the mutual-information matrix and the chosen scores. The data is encoded once. A posterior
     that is not Gaussian has no exact mutual information: its MIG is the histogram one alone. A run without a decoder
     has no scores of images and no pictures, and says so in their protocol.
@@ -140,6 +142,10 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
             ),
             "codes": code_scores(encoded.mean, kl_per_unit(encoder, data, encoded, device=device)),
         }
+        if vae is not None:
+            report["health"] = run_health(
+                vae, encoder.preprocessing, data, settings, steps=report["trained_steps"], device=device
+            )
         scores = disentanglement_scores(
             encoded,
             data,

@@ -220,6 +220,9 @@ class PretrainConfig:
     """Steps between TensorBoard reconstructions and traversals."""
     save_every: int = 1_000
     """Steps between saves of the training state."""
+    health_check: int = 500
+    """Steps until a first look at whether the decoder uses the code, with a warning if not; further looks come after
+    twice, four times, eight times as many. 0 for none."""
     resume: bool = False
     """Continue the run found in run_dir, or start it where nothing was saved yet. The other settings must be the same;
     steps may be more, and after a loss that was not finite, learning rates and precision may be others."""
@@ -231,6 +234,7 @@ class PretrainConfig:
             require_whole(name, getattr(self, name))
         for name, most in (("batch_size", _MOST_IMAGES), ("code_size", _MOST_UNITS)):
             require_whole(name, getattr(self, name), most=most)
+        require_whole("health_check", self.health_check, least=0)
         require_threads(self.threads)
         require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
         if self.image_size not in (32, 64):
@@ -384,7 +388,7 @@ class PretrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain values of what decides the result; how a call behaves (resume, progress, where) is left out."""
         values = dataclasses.asdict(self)
-        for name in ("resume", "progress", "run_dir", "data_on_device"):
+        for name in ("resume", "progress", "run_dir", "data_on_device", "health_check"):
             del values[name]
         if self.objective_settings is None:
             del values["objective_settings"]  # the objectives of this package have none

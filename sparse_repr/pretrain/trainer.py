@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_s
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.encoder import FrozenEncoder
-from sparse_repr.encoder.collapse import warn_if_collapsed
+from sparse_repr.encoder.code_use import some_training_images, use_of_code
+from sparse_repr.encoder.collapse import IgnoredCodeWarning, warn_if_collapsed
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.models import VAE, build_vae
 from sparse_repr.objectives import Objective, choose_objective
@@ -33,6 +36,7 @@ from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
+from sparse_repr.pretrain.health import Looks, ignored_code_message
 from sparse_repr.pretrain.initialisation import initialise
 from sparse_repr.pretrain.run_folder import (
     locked_run_folder,
@@ -131,6 +135,7 @@ def pretrain_encoder(
         TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
 
     Warns:
+        IgnoredCodeWarning: the decoder used nothing of the code at a look of `health_check`; training goes on.
         CollapsedEncoderWarning: no unit of the code is active in the end.
     """
     config = config.resolve()
@@ -192,6 +197,8 @@ class Trainer:
         self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
+        self.looks = Looks(config.health_check)
+        self._warned = False
         self._graph: StepGraph | None = None
 
     @property
@@ -341,12 +348,12 @@ class Trainer:
 
     def is_due(self, last: bool) -> bool:
         """Whether `record` has anything to do after the present step."""
-        return self.scalars_due(last) or self.step % self.config.picture_every == 0
+        return self.scalars_due(last) or self.step % self.config.picture_every == 0 or self.looks.is_due(self.step)
 
     def record(
         self, writer: SummaryWriter | None, sums: TermSums, images_per_s: float, *, last: bool
     ) -> dict[str, float]:
-        """Write what is due after a step: scalars, pictures and the state.
+        """Write what is due after a step: scalars, pictures and the state; and look at how the run is.
 
         Args:
             writer: of this run's events; None writes nothing, where another process does.
@@ -369,6 +376,8 @@ class Trainer:
             if writer is not None:
                 for name, value in {**means, "images_per_s": images_per_s}.items():
                     writer.add_scalar(f"train/{name}", value, self.step)
+        if writer is not None and self.looks.is_due(self.step) and self.objective.vae.decoder is not None:
+            self.look(writer)
         # saved first: pictures of weights that are not finite show nothing
         if writer is not None and (last or self.step % self.config.save_every == 0):
             self.save()
@@ -416,6 +425,22 @@ class Trainer:
             if writer is None:  # the first process tells and writes
                 raise
             raise self.recover(error) from error
+
+    def look(self, writer: SummaryWriter) -> None:
+        """Write how much the decoder makes of the code, and warn, once, if that is nothing."""
+        images = some_training_images(self.data, self.preprocessing, self.device)
+        use = use_of_code(self.objective.vae, images)
+        for name, value in dataclasses.asdict(use).items():
+            writer.add_scalar(f"health/{name}", value, self.step)
+        message = None if self._warned else ignored_code_message(self.config.to_json(), use, self.step)
+        if message is not None:
+            self._warned = True
+            warnings.warn(
+                f"{self.folder}: {message}. Training goes on; health/spread in TensorBoard shows whether it recovers "
+                "(health_check, --health-check 0, ends these looks)",
+                IgnoredCodeWarning,
+                stacklevel=2,
+            )
 
     def log_pictures(self, writer: SummaryWriter) -> None:
         """Reconstructions and traversals, decoded from the present weights, as TensorBoard images; none where nothing

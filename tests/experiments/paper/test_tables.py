@@ -247,3 +247,8 @@ def test_runs_whose_code_carries_nothing_are_counted() -> None:
     alive = compact_table(study(finished("vae", 0)))
     assert alive is not None
     assert "no active unit" not in alive.note
+    ignored = finished("vae", 0, active_units=3)
+    ignored.report["health"] = {"spread": 0.0004}
+    table = compact_table(study(ignored, finished("vae", 1)))
+    assert table is not None
+    assert "with no active unit, or a decoder that ignores them: VAE 1 of 2." in table.note
