@@ -136,8 +136,8 @@ def choices_table() -> Table:
         (
             "initial weights",
             _by_scale(_initialisation),
-            "not given; torch's own, or `he` (weights that keep the size of the signal, He et al. 2015, and an output bias "
-            "at the mean pixel) where the run is short or compares features from coarse to fine",
+            "not given; torch's own, or `he` (weights that keep the size of the signal, He et al. 2015, and an output "
+            "bias at the mean pixel) where the run is short or compares features from coarse to fine",
         ),
         (
             "optimiser",
