@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
+from sparse_repr.models.burgess_resize import ResizeDecoder
 from sparse_repr.models.heads import HEADS
 from sparse_repr.models.vae import VAE
 from sparse_repr.registry import lookup
@@ -41,6 +42,7 @@ def with_heads(
 
 ARCHITECTURES: dict[str, Architecture] = {
     **with_heads("burgess", BurgessEncoder, BurgessDecoder),
+    **with_heads("burgess_resize", BurgessEncoder, ResizeDecoder),
 }
 
 

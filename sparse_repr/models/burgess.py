@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 
 from sparse_repr.models.heads import HEADS, Posterior, SpikeAndSlab
@@ -44,17 +47,28 @@ class BurgessEncoder(nn.Module):
         return self.components(images).moments()
 
 
+_transposed = partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1)
+
+
 class BurgessDecoder(nn.Module):
     """z -> logits of the pixels, the encoder mirrored."""
 
-    def __init__(self, *, channels: int, size: int, code_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: int,
+        code_size: int,
+        doubling: Callable[[int, int], nn.Module] = _transposed,
+    ) -> None:
+        """Build the layers; `doubling`, of input and output channels, is what doubles the size of a picture."""
         super().__init__()
         _check_sizes(channels, size, code_size)
         layers: list[nn.Module] = [nn.Linear(code_size, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU()]
         layers += [nn.Linear(_HIDDEN, _CHANNELS * 16), nn.ReLU(), nn.Unflatten(1, (_CHANNELS, 4, 4))]
         for _ in range(_CONVOLUTIONS[size] - 1):
-            layers += [nn.ConvTranspose2d(_CHANNELS, _CHANNELS, 4, stride=2, padding=1), nn.ReLU()]
-        layers.append(nn.ConvTranspose2d(_CHANNELS, channels, 4, stride=2, padding=1))
+            layers += [doubling(_CHANNELS, _CHANNELS), nn.ReLU()]
+        layers.append(doubling(_CHANNELS, channels))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:

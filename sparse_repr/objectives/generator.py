@@ -35,7 +35,7 @@ class Generator(nn.Module):
             layers.append(layer)
             if isinstance(layer, nn.Linear):
                 layers.append(nn.BatchNorm1d(layer.out_features))
-            elif isinstance(layer, nn.ConvTranspose2d) and layer is not rest[-1]:
+            elif isinstance(layer, nn.ConvTranspose2d | nn.Conv2d) and layer is not rest[-1]:
                 layers.append(nn.BatchNorm2d(layer.out_channels))
         self.layers = nn.Sequential(*layers)
 
@@ -53,7 +53,7 @@ class Generator(nn.Module):
         sources: list[Any] = [self.code_layer, *self.layers]
         targets = [layer for layer in decoder.layers if hasattr(layer, "weight")]
         for index, source in enumerate(sources):
-            if not isinstance(source, nn.Linear | nn.ConvTranspose2d):
+            if not isinstance(source, nn.Linear | nn.ConvTranspose2d | nn.Conv2d):
                 continue
             target = targets.pop(0)
             if source is sources[-1]:
@@ -62,7 +62,8 @@ class Generator(nn.Module):
                 continue
             norm = sources[index + 1]
             scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            # outputs are the rows of a dense layer, the second dimension of a transposed convolution
-            shape = (-1, 1) if isinstance(source, nn.Linear) else (1, -1, 1, 1)
+            # outputs are the first dimension of the weights, but the second of a transposed convolution's
+            axis = 1 if isinstance(source, nn.ConvTranspose2d) else 0
+            shape = [-1 if dimension == axis else 1 for dimension in range(source.weight.ndim)]
             target.weight.copy_(source.weight * scale.reshape(shape))
             target.bias.copy_((source.bias - norm.running_mean) * scale + norm.bias)

@@ -83,8 +83,9 @@ class PretrainConfig:
     code_size: int = 10
     """D, the number of units of the code."""
     architecture: str = "burgess"
-    """Network: burgess (4 convolutions of 32 channels, two dense layers of 256), burgess_shrinkage (exact zeros in its
-    mean) or burgess_spike_and_slab; with burgess, sparse_shrinkage and spike_and_slab take theirs by themselves."""
+    """Network: burgess (4 convolutions of 32 channels, two dense layers of 256) or burgess_resize (the same encoder;
+    its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016). Each as _shrinkage (exact
+    zeros in its mean) and _spike_and_slab too: sparse_shrinkage and spike_and_slab take theirs by themselves."""
     image_size: int = 64
     """Height and width of the network's input, 64 or 32; other images are resized to it."""
     reconstruction: str = "bernoulli"

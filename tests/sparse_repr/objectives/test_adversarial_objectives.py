@@ -33,8 +33,8 @@ def _factor_vae(**settings: object) -> FactorVAEObjective:
     return FactorVAEObjective(vae, bernoulli, learning_rate=1e-3, **given)
 
 
-def _info_gan(**settings: object) -> InfoGANObjective:
-    vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
+def _info_gan(architecture: str = "burgess", **settings: object) -> InfoGANObjective:
+    vae = build_vae(architecture, {"channels": 1, "size": 32, "code_size": 4}, seed=0)
     given: dict[str, Any] = {**default_settings("info_gan"), "information_weight": 0.5, "noise_units": 3, "seed": 0}
     return InfoGANObjective(vae, learning_rate=1e-3, **{**given, **settings})
 
@@ -137,14 +137,15 @@ def test_the_generator_is_one_dense_layer_on_code_and_noise() -> None:
     torch.testing.assert_close(generator(codes, noise), expected)
 
 
-def test_the_exported_decoder_is_the_generator_without_noise() -> None:
-    objective = _info_gan()
+@pytest.mark.parametrize("architecture", ["burgess", "burgess_resize"])
+def test_the_exported_decoder_is_the_generator_without_noise(architecture: str) -> None:
+    objective = _info_gan(architecture)
     for _ in range(3):
         objective.step(torch.rand(6, 1, 32, 32), torch.randn(6, 7), OFF)
     codes = 2 * torch.rand(5, 4) - 1
     expected = copy.deepcopy(objective.generator).eval()(codes, torch.zeros(5, 3))
     torch.testing.assert_close(objective.vae.decoder(codes), expected, rtol=1e-4, atol=1e-4)
-    fresh = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
+    fresh = build_vae(architecture, {"channels": 1, "size": 32, "code_size": 4}, seed=0)
     assert objective.vae.state_dict().keys() == fresh.state_dict().keys()  # plain networks, no buffers of training
 
 

@@ -15,8 +15,8 @@ ARGUMENTS = {"channels": 1, "size": 64, "code_size": 10}
 PREPROCESSING = Preprocessing(channels=1, source_size=(64, 64), network_size=(64, 64))
 
 
-def _initialised(name: str, data: FactorDataset, seed: int = 0) -> VAE:
-    vae = build_vae("burgess", ARGUMENTS, seed=seed)
+def _initialised(name: str, data: FactorDataset, seed: int = 0, architecture: str = "burgess") -> VAE:
+    vae = build_vae(architecture, ARGUMENTS, seed=seed)
     initialise(vae, name, data, PREPROCESSING, seed=seed)
     return vae
 
@@ -36,9 +36,10 @@ def test_default_changes_nothing_and_output_bias_one_tensor(dsprites: FactorData
     )
 
 
-def test_he_keeps_the_size_of_the_signal(dsprites: FactorDataset) -> None:
+@pytest.mark.parametrize("architecture", ["burgess", "burgess_resize"])
+def test_he_keeps_the_size_of_the_signal(architecture: str, dsprites: FactorDataset) -> None:
     images = PREPROCESSING(torch.from_numpy(dsprites.images(np.arange(0, len(dsprites), 9973))))
-    vae = _initialised("he", dsprites)
+    vae = _initialised("he", dsprites, architecture=architecture)
     sizes = []
     with torch.no_grad():
         signal = images
@@ -54,9 +55,9 @@ def test_he_keeps_the_size_of_the_signal(dsprites: FactorDataset) -> None:
     assert len(sizes) == 12
     assert all(0.2 < size < 5 for size in sizes), sizes
     kept = {"encoder.posterior.weight", "encoder.posterior.bias", "decoder.layers.14.weight"}
-    assert not kept & _changed(vae, build_vae("burgess", ARGUMENTS, seed=0))
-    assert not _changed(vae, _initialised("he", dsprites))
-    assert "encoder.features.0.weight" in _changed(vae, _initialised("he", dsprites, seed=1))
+    assert not kept & _changed(vae, build_vae(architecture, ARGUMENTS, seed=0))
+    assert not _changed(vae, _initialised("he", dsprites, architecture=architecture))
+    assert "encoder.features.0.weight" in _changed(vae, _initialised("he", dsprites, seed=1, architecture=architecture))
 
 
 def test_black_pictures_get_a_finite_bias(tmp_path_factory: pytest.TempPathFactory) -> None:
