@@ -35,6 +35,7 @@ def comparison_rows(reports: Mapping[str, Mapping[str, Any]], udr: Mapping[str, 
             if part != "protocol":
                 row[f"psnr_db_{part}"] = candidates["model"]["psnr_db"]
                 row[f"ssim_{part}"] = candidates["model"]["ssim"]
+                row[f"laplacian_sharpness_{part}"] = candidates["model"].get("laplacian_sharpness")
         if "health" in report:
             row["spread"] = report["health"]["spread"]
         row.update({key: report["codes"][key] for key in _CODE_COLUMNS})
@@ -105,7 +106,7 @@ def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Pa
     scores = [
         column
         for column in rows[0]
-        if not column.startswith(("psnr", "kl")) and any(isinstance(row[column], float) for row in rows)
+        if not column.startswith(("psnr", "laplacian", "kl")) and any(isinstance(row[column], float) for row in rows)
     ]
     scores = [column for column in scores if not column.endswith(("_low", "_high"))]
     figures.save_figure(figures.comparison_figure(rows, scores), paths[2])

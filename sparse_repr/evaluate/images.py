@@ -19,6 +19,7 @@ from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.metrics import lpips, ssim
 from sparse_repr.metrics.image_quality import mean_squared_errors
 from sparse_repr.metrics.lpips import default_weights_path
+from sparse_repr.metrics.sharpness import laplacian_energy, sharpness_of
 from sparse_repr.models import VAE
 
 _MEAN_IMAGE_ITEMS = 10_000
@@ -35,7 +36,7 @@ def image_scores(
     device: torch.device,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """The `images` part of metrics.json: PSNR and SSIM of reconstructions and of trivial ones, and LPIPS.
+    """The `images` part of metrics.json: PSNR, SSIM and sharpness of reconstructions and of trivial ones, and LPIPS.
 
     Args:
         vae: the model; the posterior mean is decoded.
@@ -63,6 +64,7 @@ def image_scores(
         chosen = np.sort(np.random.default_rng(0).permutation(indices)[:image_items])
         errors: dict[str, list[Tensor]] = {"model": [], "black": [], "mean_image": []}
         similarities = dict.fromkeys(errors, 0.0)
+        energies, energy = dict.fromkeys(errors, 0.0), 0.0
         distance, compared = 0.0, 0
         bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not progress)
         with bar, torch.no_grad():
@@ -73,7 +75,9 @@ def image_scores(
                     "black": torch.zeros_like(images),
                     "mean_image": mean_image.expand_as(images),
                 }
+                energy += float(laplacian_energy(images).sum())
                 for candidate, pictures in candidates.items():
+                    energies[candidate] += float(laplacian_energy(pictures).sum())
                     errors[candidate].append(mean_squared_errors(images, pictures, data_range=1.0))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
                 if with_lpips and compared < lpips_items:
@@ -81,7 +85,10 @@ def image_scores(
                     compared += len(images)
                 bar.update(len(images))
         scores[name] = {
-            candidate: _quality(torch.cat(values), similarities[candidate] / len(chosen))
+            candidate: {
+                **_quality(torch.cat(values), similarities[candidate] / len(chosen)),
+                "laplacian_sharpness": _finite(sharpness_of(energies[candidate], energy)),
+            }
             for candidate, values in errors.items()
         }
         if with_lpips:

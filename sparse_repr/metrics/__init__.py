@@ -24,6 +24,7 @@ from sparse_repr.metrics.learners import LEARNERS
 from sparse_repr.metrics.lpips import lpips
 from sparse_repr.metrics.predictive import DCI, dci_scores, explicitness_score, sap_score
 from sparse_repr.metrics.probes import boosted_probe_score, linear_probe_score, probe_scores
+from sparse_repr.metrics.sharpness import laplacian_energy, laplacian_sharpness
 from sparse_repr.metrics.sparsity import (
     active_units,
     exact_zero_fraction,
@@ -58,6 +59,8 @@ __all__ = [
     "hoyer_sparsity",
     "infomec_scores",
     "irs_score",
+    "laplacian_energy",
+    "laplacian_sharpness",
     "lifetime_sparseness",
     "linear_probe_score",
     "lpips",

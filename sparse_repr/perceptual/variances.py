@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparse_repr.metrics.sharpness import laplacian_energy
 from sparse_repr.perceptual.features import Features
-from sparse_repr.perceptual.roughness import squared_laplacian
 
 VARIANCE_IMAGES = 512
 """Training images that variances are measured on."""
@@ -56,7 +56,7 @@ class FeatureVariances:
                 "perceptual_scale 'image'"
             )
         self._values["pixels"] = variance.sum().float()
-        self._values["roughness"] = squared_laplacian(images).mean()
+        self._values["roughness"] = laplacian_energy(images).mean()
         for resolution in self.resolutions:
             sums: list[Tensor] = []
             squares: list[Tensor] = []

@@ -38,6 +38,9 @@ def test_the_report_holds_every_score(evaluated: Path) -> None:
     assert report["items"] == 3000
     assert report["sampled"] is True
     assert set(report["images"]["in_sample"]) == {"model", "black", "mean_image"}
+    sharpness = {name: quality["laplacian_sharpness"] for name, quality in report["images"]["in_sample"].items()}
+    assert sharpness["black"] == 0
+    assert 0 < sharpness["mean_image"] < 0.1
     for quality in report["images"]["in_sample"].values():
         assert quality["psnr_range_255_db"] - quality["psnr_db"] == pytest.approx(48.13, abs=0.01)
     black = report["images"]["in_sample"]["black"]

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparse_repr.metrics import laplacian_energy
 from sparse_repr.objectives.reconstruction import gaussian
 from sparse_repr.perceptual import PerceptualDistance, PyramidDistance
 from sparse_repr.perceptual.distance import with_roughness
 from sparse_repr.perceptual.levels import parse_levels
-from sparse_repr.perceptual.roughness import excess_roughness, squared_laplacian
+from sparse_repr.perceptual.roughness import excess_roughness
 from sparse_repr.perceptual.variances import FeatureVariances
 
 
@@ -82,7 +83,7 @@ def test_a_share_of_the_pixels_variance_times_it_is_their_squared_error() -> Non
 def test_roughness_by_hand_and_one_sided() -> None:
     dot = torch.zeros(1, 1, 4, 4)
     dot[..., 1, 1] = 1  # inner pixels: -4 there, 1 right of it and below it
-    assert squared_laplacian(dot).tolist() == [(16 + 1 + 1 + 0) / 4]
+    assert laplacian_energy(dot).tolist() == [(16 + 1 + 1 + 0) / 4]
     shown = torch.cat([2 * dot, dot, 0.5 * dot]).requires_grad_()
     least = torch.tensor(0.1)
     excess = excess_roughness(shown, dot.expand(3, -1, -1, -1), least)
