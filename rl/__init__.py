@@ -7,6 +7,7 @@ from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_vec_env import make_latent_vec_env
 from rl.observation import FactorObservation, LatentObservation, VecLatentObservation
+from rl.recoded_codes import RecodedCodes
 from rl.same_codes import SameCodes, require_same_codes
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FactorObservation",
     "LatentExtractor",
     "LatentObservation",
+    "RecodedCodes",
     "SameCodes",
     "VecLatentObservation",
     "load_agent",

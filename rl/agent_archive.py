@@ -30,7 +30,7 @@ _ENTRIES: Shape = {
     "normalization": optional(OBJECT),
     "environment": optional(TEXT),
 }
-_WRAPPER: Shape = {
+_WRAPPER: dict[str, Shape] = {
     "image_keys": optional(many(TEXT)),
     "n_stack": whole(1),
     "code_scaling": one_of(*get_args(Scaling)),
@@ -97,10 +97,12 @@ class AgentArchive:
         wrapper = header["wrapper"]
         size = 0  # of the codes that the wrapper shows
         if wrapper is not None:
-            shown = {name: wrapper[name] for name in ("code_scaling", "include_log_variance")}
+            shown = {
+                name: wrapper[name] for name in ("code_scaling", "include_log_variance", "recode") if name in wrapper
+            }
             try:
                 size = wrapper["n_stack"] * CodeFeatures(encoder, **shown).width
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}, {_HEADER}: {error}") from error
         normalization = None
         if header["normalization"] is not None:
@@ -161,5 +163,7 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
         )
     require(header, _ENTRIES, origin, closed=True, remedy=_REMEDY)
     if header["wrapper"] is not None:
-        require({"wrapper": header["wrapper"]}, {"wrapper": _WRAPPER}, origin, closed=True, remedy=_REMEDY)
+        # only agents on recoded codes have the entry
+        shape = {**_WRAPPER, "recode": OBJECT} if "recode" in header["wrapper"] else _WRAPPER
+        require({"wrapper": header["wrapper"]}, {"wrapper": shape}, origin, closed=True, remedy=_REMEDY)
     return header

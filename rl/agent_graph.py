@@ -215,7 +215,7 @@ def _encoder_of(
                 "in its environment: load it with env=, or give encoder= and image_shape="
             )
         encoder, options = found
-    options = options or LatentOptions()
+    options = (options or LatentOptions()).resolved(encoder)
     if found is not None and (encoder, options.meaning()) != (found[0], found[1].meaning()):
         raise ValueError(
             f"export_agent: the agent's environment is wrapped in {found[0]!r} with {found[1]}, given were {encoder!r} "

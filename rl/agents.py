@@ -211,13 +211,14 @@ def _require_same(
             f"{found[0]!r}; give the environment without wrapper"
         )
     options = found[1].meaning()
-    differing = [name for name in options if options[name] != wrapper.get(name)]
+    names = [*options, *(name for name in ("recode",) if name in wrapper and name not in options)]
+    differing = [name for name in names if options.get(name) != wrapper.get(name)]
     if differing:
         raise ValueError(
             f"{path}: expected an environment wrapped with "
             + ", ".join(f"{name}={wrapper.get(name)!r}" for name in differing)
             + ", found "
-            + ", ".join(f"{name}={options[name]!r}" for name in differing)
+            + ", ".join(f"{name}={options.get(name)!r}" for name in differing)
             + "; give the environment without wrapper"
         )
 

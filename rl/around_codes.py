@@ -142,7 +142,7 @@ def _found_in(venv: VecEnv, kind: type[gym.Wrapper[Any, Any, Any, Any]]) -> type
 
 def _refusal(found: type | str, wrapper: str, inner: str) -> str:
     name = found if isinstance(found, str) else found.__name__
-    remedy = "to change codes use n_stack, code_scaling or VecNormalize, as in make_latent_vec_env, instead"
+    remedy = "to change codes use n_stack, code_scaling, recode or VecNormalize, as in make_latent_vec_env, instead"
     if isinstance(found, str) or not (refused_inside(found) or issubclass(found, _CODES)):
         given = "It" if isinstance(found, str) else found.__name__
         inside = f"{wrapper}({given}({inner}), ...)"

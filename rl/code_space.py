@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import cloudpickle
@@ -10,6 +11,7 @@ import numpy as np
 
 from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
+from rl.recodings import Recode
 from sparse_repr import FrozenEncoder
 
 
@@ -28,17 +30,27 @@ class CodeSpace(gym.spaces.Box):
         n_stack: int = 1,
         code_scaling: Scaling = "none",
         include_log_variance: bool = False,
+        recode: Recode | None = None,
     ) -> None:
-        """The space of what the wrappers show with these options: F = n_stack * D, twice that with log-variances."""
-        features = CodeFeatures(encoder, code_scaling=code_scaling, include_log_variance=include_log_variance)
+        """The space of what the wrappers show with these options.
+
+        F = n_stack * D, with the recoding's width in place of D, and D more per frame with log-variances.
+        """
+        features = CodeFeatures(
+            encoder, code_scaling=code_scaling, include_log_variance=include_log_variance, recode=recode
+        )
         super().__init__(-np.inf, np.inf, (n_stack * features.width,), np.float32)
-        self.made_by = {
+        self.made_by: dict[str, Any] = {
             "encoder": encoder.fingerprint,
             "n_stack": n_stack,
             "code_scaling": code_scaling,
             "include_log_variance": include_log_variance,
         }
         """What the codes depend on, as JSON values."""
+        if features.recoding is not None:  # left out without one: agents saved before there were any show the same
+            self.made_by["recode"] = features.recoding.settings
+        self.units = dataclasses.asdict(encoder.spec.units)
+        """Statistics of the encoder's units on its training images, as JSON values: what `RecodedCodes` goes by."""
         # What repr shows as the upper bound. Set here, so that a plain Box that was loaded from an agent's file, which
         # keeps its attributes, tells of its encoder in the message of a refusal, too.
         options = ", ".join(f"{name}={value!r}" for name, value in list(self.made_by.items())[1:])

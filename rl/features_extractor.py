@@ -15,6 +15,7 @@ from rl.code_cache import CodeCache
 from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
 from rl.image_input import ImageInput
+from rl.recodings import RECODINGS, Recode
 from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, is_image_space
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
@@ -60,6 +61,7 @@ class LatentExtractor(BaseFeaturesExtractor):
         include_log_variance: bool = False,
         trunk: Sequence[int] | None = None,
         cache_frames: int = 0,
+        recode: Recode | None = None,
     ) -> None:
         """Check the space against the encoder.
 
@@ -82,6 +84,7 @@ class LatentExtractor(BaseFeaturesExtractor):
             trunk: widths of dense layers with ReLU on top of the features, trained with the policy.
             cache_frames: remember the codes of this many frames, frozen encoder on the CPU only; PPO needs
                 `n_steps * n_envs * n_stack` of them to encode each frame once instead of once per epoch.
+            recode: what stands in place of each code, as in `rl.LatentObservation`.
 
         Raises:
             TypeError: a Dict without `image_keys`, a picture in it that is in neither list, or not a Box.
@@ -99,7 +102,10 @@ class LatentExtractor(BaseFeaturesExtractor):
         named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else {}
         others = {key: space for key, space in named.items() if key not in images}
         _require_named(others, image_keys, raw_keys)
-        features = CodeFeatures(frozen, code_scaling=code_scaling, include_log_variance=include_log_variance)
+        features = CodeFeatures(
+            frozen, code_scaling=code_scaling, include_log_variance=include_log_variance, recode=recode
+        )
+        _require_gradient(features, trainable)
         width = len(inputs) * n_stack * features.width
         width += sum(gym.spaces.utils.flatdim(space) for space in others.values())
         super().__init__(observation_space, features_dim=trunk[-1] if trunk else width)
@@ -142,10 +148,10 @@ class LatentExtractor(BaseFeaturesExtractor):
             features = self._frozen_features(frames)
         if observations.is_floating_point():
             features = features.to(observations.dtype)
-        # (B * n_stack, 1 or 2, D) -> means of all frames, then their log-variances
-        shape = (observations.shape[0], images.n_stack, self._features.parts, self.encoder.code_size)
-        split = features.reshape(shape)
-        return split.transpose(1, 2).flatten(1)
+        # (B * n_stack, F) -> codes of all frames, then their log-variances
+        each = features.reshape(observations.shape[0], images.n_stack, self._features.width)
+        codes, log_variances = each.tensor_split((self._features.code_width,), dim=2)
+        return torch.cat((codes.flatten(1), log_variances.flatten(1)), dim=1)
 
     def _frozen_features(self, frames: Tensor) -> Tensor:
         return self._features.torch(*self.encoder.posterior(frames))
@@ -201,6 +207,16 @@ def _check_options(
         raise ValueError("LatentExtractor: cache_frames needs a frozen encoder: codes of a trainable one change")
     if trunk is not None and (not trunk or any(width < 1 for width in trunk)):
         raise ValueError(f"LatentExtractor: trunk needs widths of at least 1, got {list(trunk)}")
+
+
+def _require_gradient(features: CodeFeatures, trainable: bool) -> None:
+    if trainable and features.recoding is not None and not features.recoding.differentiable:
+        name = features.recoding.settings["name"]
+        known = ", ".join(name for name, kind in RECODINGS.items() if kind.differentiable)
+        raise ValueError(
+            f"LatentExtractor: recode={name!r} lets no gradient through, so that trainable=True would train nothing of "
+            f"the encoder: take one of {known}, or leave the encoder frozen"
+        )
 
 
 def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | None, raw_keys: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from rl.code_scaling import Scaling
 from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
+from rl.recodings import Recode, recoding_of
 from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
@@ -44,12 +45,16 @@ class LatentOptions:
     """Keep the picture behind the newest code in the infos, for recording."""
     device: str = "cpu"
     """Where to encode; one small image is fastest on the CPU."""
+    recode: Recode | None = None
+    """What to show in place of each code: a name of `rl.recodings`, such as `expand`, or a mapping of name and
+    settings."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without an encoder.
 
         Raises:
-            TypeError: `image_keys` is one string.
+            TypeError: `image_keys` is one string, or `recode` neither a name nor a mapping with one.
+            ValueError: an unknown recoding or setting of it.
         """
         if isinstance(self.image_keys, str):
             raise TypeError(
@@ -57,10 +62,15 @@ class LatentOptions:
             )
         if self.image_keys is not None:
             object.__setattr__(self, "image_keys", tuple(self.image_keys))
+        if self.recode is not None:
+            recoding_of(self.recode)
+            object.__setattr__(self, "recode", self.recode if isinstance(self.recode, str) else dict(self.recode))
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments as plain JSON values."""
         values = dataclasses.asdict(self)
+        if self.recode is None:
+            del values["recode"]  # agents and specs from before there were recodings have no such entry
         return {**values, "image_keys": None if self.image_keys is None else list(self.image_keys)}
 
     def meaning(self) -> dict[str, Any]:
@@ -69,7 +79,17 @@ class LatentOptions:
 
     def features(self, encoder: FrozenEncoder) -> CodeFeatures:
         """What is shown of each posterior of this encoder."""
-        return CodeFeatures(encoder, code_scaling=self.code_scaling, include_log_variance=self.include_log_variance)
+        return CodeFeatures(
+            encoder,
+            code_scaling=self.code_scaling,
+            include_log_variance=self.include_log_variance,
+            recode=self.recode,
+        )
+
+    def resolved(self, encoder: FrozenEncoder) -> LatentOptions:
+        """The same with every setting of the recoding written out for this encoder."""
+        recoding = self.features(encoder).recoding
+        return self if recoding is None else dataclasses.replace(self, recode=recoding.settings)
 
     def code_space(self, encoder: FrozenEncoder) -> CodeSpace:
         """The space of one image's codes."""
@@ -78,6 +98,7 @@ class LatentOptions:
             n_stack=self.n_stack,
             code_scaling=self.code_scaling,
             include_log_variance=self.include_log_variance,
+            recode=self.recode,
         )
 
 
@@ -107,7 +128,7 @@ class LatentEncoding:
         """
         self.encoder = as_encoder(encoder)
         warn_if_collapsed(self.encoder, stacklevel=3)
-        self.options = options
+        self.options = options = options.resolved(self.encoder)
         self._device = resolve_device(options.device)
         self._features = options.features(self.encoder)
         self._stack = CodeStack(options.n_stack)

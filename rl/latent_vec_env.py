@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from rl.code_scaling import Scaling
 from rl.copied_observation import CopiedObservation
 from rl.observation import VecLatentObservation
+from rl.recodings import Recode
 from sparse_repr import FrozenEncoder
 
 
@@ -37,6 +38,7 @@ def make_latent_vec_env(
     normalize: bool | Mapping[str, Any] = False,
     training: bool = True,
     device: str = "cpu",
+    recode: Recode | None = None,
 ) -> VecEnv:
     """Environments that show codes: env -> Monitor -> `wrapper_class` -> copies -> VecEnv -> codes -> VecNormalize.
 
@@ -63,6 +65,7 @@ def make_latent_vec_env(
             running statistics, outside of the codes.
         training: False for evaluation: statistics are not updated, and rewards are shown as they are.
         device: where to encode.
+        recode: what to show in place of each code, as in `LatentObservation`.
 
     Returns:
         The outermost wrapper: `VecNormalize` where asked for, else `VecLatentObservation`.
@@ -93,6 +96,7 @@ def make_latent_vec_env(
             include_log_variance=include_log_variance,
             keep_image=keep_image,
             device=device,
+            recode=recode,
         )
         if normalize is False:
             return latent

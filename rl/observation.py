@@ -18,6 +18,7 @@ from rl.code_scaling import Scaling
 from rl.code_stack import Codes
 from rl.copied_observation import CopiedObservation
 from rl.latent_encoding import LatentEncoding, LatentOptions
+from rl.recodings import Recode
 from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
 
@@ -56,6 +57,7 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         include_log_variance: bool = False,
         keep_image: bool = False,
         device: str = "cpu",
+        recode: Recode | None = None,
     ) -> None:
         """Wrap an image environment.
 
@@ -70,12 +72,15 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
             keep_image: keep the picture behind the newest code in `info["image"]` (for a Dict, a dict of pictures),
                 in place of an entry of that name.
             device: where to encode; one small image is fastest on the CPU.
+            recode: what to show in place of each code: `expand` (recommended), `cosine`, `one_hot`, `tiles`,
+                `simplicial` or `project`, or a mapping such as ``{"name": "expand", "width": 400}``; see
+                `rl.recodings`. Units are standardised by the artefact's statistics, dead ones count for nothing.
 
         Raises:
             TypeError, ValueError: the observation space is not what the encoder takes, or a wrapper inside spoils
                 the images; the message says what to do.
         """
-        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
+        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device, recode)
         RecordConstructorArgs.__init__(self, encoder=recordable(encoder), **options.arguments())
         gym.ObservationWrapper.__init__(self, env)
         require_images_inside(env, "LatentObservation")
@@ -148,13 +153,14 @@ class VecLatentObservation(VecEnvWrapper):
         include_log_variance: bool = False,
         keep_image: bool = False,
         device: str = "cpu",
+        recode: Recode | None = None,
     ) -> None:
         """Wrap a vectorised image environment; arguments and errors as in `LatentObservation`.
 
         With `keep_image` the picture behind the newest code is in `infos[i]["image"]`, the final one of an episode
         that has just ended in `infos[i]["terminal_image"]`, and that of a reset in `reset_infos[i]["image"]`.
         """
-        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
+        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device, recode)
         require_images_inside(venv, "VecLatentObservation")
         self._latent = LatentEncoding(venv.observation_space, encoder, options, "VecLatentObservation")
         if all(venv.env_is_wrapped(CopiedObservation)):

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from rl.code_scaling import Scaling
 from rl.latent_encoding import LatentEncoding, LatentOptions
 from rl.observation import recordable
+from rl.recodings import Recode
 from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
 
@@ -45,6 +46,7 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
         include_log_variance: bool = False,
         keep_image: bool = False,
         device: str = "cpu",
+        recode: Recode | None = None,
     ) -> None:
         """Wrap a vector environment of images; arguments and errors as in `rl.LatentObservation`.
 
@@ -55,7 +57,7 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
             ValueError: also an environment that does not show all of its parts at each step (ALE's `batch_size`), or
                 an autoreset mode that Gymnasium does not have.
         """
-        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device)
+        options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device, recode)
         RecordConstructorArgs.__init__(self, encoder=recordable(encoder), **options.arguments())
         gym.vector.VectorWrapper.__init__(self, env)
         require_images_inside(env, "LatentObservation")

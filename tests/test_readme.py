@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from experiments.readme_tables import PAGES, fill
+from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.data import FactorDataset
 from tests import ROOT
 
@@ -82,6 +84,11 @@ def test_the_snippets_of_the_rl_page_run_in_order(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "runs/sparse")
+    # a recoding needs active units, and 40 steps make none
+    learned = load_encoder(tiny_run)
+    units = dataclasses.replace(learned.spec.units, active=(True,) * learned.code_size)
+    spec = dataclasses.replace(learned.spec, units=units)
+    save_encoder(FrozenEncoder(spec, learned.network().state_dict()), tmp_path / "runs/sparse/encoder.safetensors")
     monkeypatch.chdir(tmp_path)
     blocks = _python_blocks(RL_PAGE)
     assert len(blocks) >= 5

@@ -169,7 +169,9 @@ def test_the_remedy_is_to_put_it_inside_where_it_can_be(tmp_path: Path) -> None:
         save_agent(tmp_path / "agent.zip", outside)
     inside = _agent(LatentObservation(wrappers.MaxAndSkipObservation(Continuous(), skip=2), make_encoder(3)))
     assert save_agent(tmp_path / "agent.zip", inside).is_file()
-    with pytest.raises(ValueError, match="cannot hold it: to change codes use n_stack, code_scaling or VecNormalize"):
+    with pytest.raises(
+        ValueError, match="cannot hold it: to change codes use n_stack, code_scaling, recode or VecNormalize"
+    ):
         save_agent(tmp_path / "other.zip", _agent(wrappers.NormalizeObservation(_codes())))
 
 

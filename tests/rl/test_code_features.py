@@ -17,7 +17,7 @@ def test_log_variances_follow_the_scaled_codes_unscaled(include: bool) -> None:
     image = Frames().reset()[0]
     mean, log_variance = encoder.posterior(image[None])
     shown = features.numpy(mean, log_variance)
-    assert shown.shape == (1, features.width) == (1, features.parts * encoder.code_size)
+    assert shown.shape == (1, features.width) == (1, (1 + include) * encoder.code_size)
     codes = CodeScaling(encoder, "standardize").numpy(mean)
     np.testing.assert_array_equal(shown, np.concatenate([codes, log_variance], axis=1) if include else codes)
     by_torch = features.torch(torch.from_numpy(mean), torch.from_numpy(log_variance))

@@ -20,7 +20,8 @@ from sb3_contrib.common.envs import InvalidActionEnvDiscrete
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from rl import LatentExtractor, LatentObservation, VecLatentObservation
+from rl import LatentExtractor, LatentObservation, RecodedCodes, VecLatentObservation
+from rl.code_recoding import CodeRecoding
 from rl.code_scaling import CodeScaling
 from rl.export import export_agent
 from rl.latent_encoding import LatentOptions
@@ -121,6 +122,8 @@ def test_agents_with_the_encoder_inside_act_as_before(name: str, encoder: Frozen
         {"trainable": True, "encoder_lr_multiplier": 0.1},
         {"trunk": [8], "include_log_variance": True, "cache_frames": 16},
         {"n_stack": 2},
+        {"recode": "expand", "n_stack": 2},
+        {"trainable": True, "recode": "cosine"},
     ],
     ids=lambda options: "_".join(options),
 )
@@ -169,6 +172,23 @@ def test_stacked_codes_take_the_last_images(vectorised: bool, encoder: FrozenEnc
         codes, *_ = venv.step(action[None])
         image, *_ = source.step(action)
         images = [*images[1:], image]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_recoded_codes_take_images(inside: bool, encoder: FrozenEncoder, tmp_path: Path) -> None:
+    recode = {"name": "expand", "width": 40, "seed": 2}
+    given = {} if inside else {"recode": recode}
+    env = LatentObservation(gym.make(CONTINUOUS), encoder, n_stack=2, **given)
+    policy: dict[str, Any] = dict(SMALL)
+    if inside:
+        policy |= {"features_extractor_class": RecodedCodes, "features_extractor_kwargs": {"recode": recode}}
+    model = _decisive(PPO("MlpPolicy", env, policy_kwargs=policy, device="cpu", seed=0, **ROLLOUT))
+    shown = encoder.encode(IMAGES)
+    if not inside:
+        shown = CodeRecoding(encoder.spec.units, recode).numpy(shown)
+    codes = np.concatenate([shown[:-1], shown[1:]], axis=1)
+    images = np.stack([IMAGES[:-1], IMAGES[1:]], axis=1)
+    _agree(_run(export_agent(model, tmp_path / "agent.pt2"), images), model.predict(codes, deterministic=True)[0])
 
 
 def test_statistics_of_vec_normalize_are_baked_in(encoder: FrozenEncoder, tmp_path: Path) -> None:

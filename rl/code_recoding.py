@@ -1,0 +1,60 @@
+"""CodeRecoding: a recoding of one encoder's codes, by the statistics in its artefact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rl.recodings import Recode, recoding_of
+from sparse_repr.encoder import UnitStatistics
+
+
+class CodeRecoding:
+    """Codes to what a recoding of `rl.recodings` makes of their standardised active units.
+
+    NumPy and torch go the same way, so that wrappers, extractors and graphs show the same.
+    """
+
+    def __init__(self, units: UnitStatistics, recode: Recode) -> None:
+        """Take the statistics of an encoder's units.
+
+        Raises:
+            TypeError, ValueError: as `recoding_of`; also where no unit is active.
+        """
+        self._units = units
+        active = np.array(units.active, dtype=bool)
+        if not active.any():
+            raise ValueError(
+                f"recode={recode!r} needs active units, but none of the {len(active)} units was active on the "
+                "encoder's training images: train it longer or with weaker penalties, or leave recode out"
+            )
+        chosen = recoding_of(recode).resolved(len(active))
+        self.settings = chosen.settings()
+        """Name and settings with every default filled in, as JSON values."""
+        self.width = chosen.size(len(active))
+        """Values in place of a code."""
+        self.differentiable = chosen.differentiable
+        """Whether a gradient reaches the code."""
+        factor = np.where(active, 1 / np.where(active, np.array(units.std, dtype=np.float64), 1), 0)
+        self._mean = torch.from_numpy(np.array(units.mean, dtype=np.float32))  # (D,)
+        self._factor = torch.from_numpy(factor.astype(np.float32))  # (D,)
+        self._map = chosen.map_for(active)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the map is made anew: a function inside of another cannot be pickled
+        return type(self), (self._units, self.settings)
+
+    def torch(self, codes: Tensor) -> Tensor:
+        """Codes (n, D) of any floating type -> (n, width) of the same type and device; computed in float32."""
+        exact = codes.float()
+        standardised = (exact - self._mean.to(exact)) * self._factor.to(exact)
+        return self._map(standardised).to(codes.dtype)
+
+    def numpy(self, codes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Codes float32 (n, D) -> float32 (n, width)."""
+        shown: npt.NDArray[np.float32] = self.torch(torch.from_numpy(codes)).numpy()
+        return shown
