@@ -15,6 +15,8 @@ PERCEPTUAL_FEATURES = ("vgg16", "dae")
 """Networks whose features are compared or predicted."""
 VGG_LAYERS = {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22}
 """Layer -> its place in torchvision's `vgg16().features` (the layers of Johnson et al. 2016)."""
+SHALLOW_LAYERS = "relu1_2,relu2_2"
+"""What is compared from coarse to fine: deeper layers cost more, and say less of where things are."""
 _POOLS = (4, 9, 16, 23)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)

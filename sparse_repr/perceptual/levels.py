@@ -6,6 +6,8 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+COARSE_TO_FINE = "8,16,32@0.12:1/4,64@0.35:1/8"
+"""The levels of the presets: pictures of 32 and 64 join at 12 and 35 % of the run, on a quarter and an eighth."""
 _LEVEL = re.compile(r"(?P<resolution>\d+)(?:@(?P<start>\d+(?:\.\d+)?))?(?::1/(?P<image_every>\d+))?")
 
 

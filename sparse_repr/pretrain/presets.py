@@ -6,6 +6,8 @@ from typing import Any
 
 from sparse_repr.data import DATASETS
 from sparse_repr.objectives import choose_objective, default_settings
+from sparse_repr.perceptual.features import SHALLOW_LAYERS
+from sparse_repr.perceptual.levels import COARSE_TO_FINE
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.registry import lookup
 
@@ -17,9 +19,9 @@ _PERCEPTUAL: dict[str, Any] = {
     "pixel_weight": 0.0,
     "perceptual_weight": 1.0,
     "perceptual_features": "vgg16",
-    "perceptual_layers": "relu1_2,relu2_2",
+    "perceptual_layers": SHALLOW_LAYERS,
     # from coarse to fine: at the full resolution alone this loss stays at one grey picture
-    "perceptual_levels": "8,16,32@0.12:1/4,64@0.35:1/8",
+    "perceptual_levels": COARSE_TO_FINE,
     "perceptual_scale": "data",
     "roughness_weight": 0.05,
     "initialisation": "he",

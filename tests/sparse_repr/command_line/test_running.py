@@ -43,7 +43,10 @@ REFUSED = {
         (["r", "s", "--out", ""], "out needs the name of a file or folder, got ''"),
         (["r", "--data-path", ""], "data_path needs the name of a file or folder, got ''"),
     ],
-    "sparse_repr.perceptual.__main__": [([], "got 'nothing'"), (["fecth"], "perceptual fetch, got 'fecth'")],
+    "sparse_repr.perceptual.__main__": [
+        ([], "got 'nothing'"),
+        (["fecth"], "perceptual fetch or landscape, got 'fecth'"),
+    ],
     "sparse_repr.data.__main__": [
         ([], "Missing from python -m sparse_repr.data: NAME"),
         (["chair"], "unknown data set 'chair'. Did you mean 'chairs'"),
