@@ -10,8 +10,7 @@ from sparse_repr.artefact import FORMAT_VERSION
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.encoder.read_only import read_only
 from sparse_repr.files.json_reader import FLAG, OBJECT, TEXT, Shape, many, number, one_of, require, whole
-from sparse_repr.models import ARCHITECTURES, POSTERIOR_FAMILIES
-from sparse_repr.registry import lookup
+from sparse_repr.models import POSTERIOR_FAMILIES, choose_architecture
 
 _HEADER: Shape = {
     "format": whole(),
@@ -110,7 +109,7 @@ class EncoderSpec:
 
     def _check_fit(self, code_size: int) -> None:
         """Raise ValueError where entries contradict each other."""
-        family = lookup(ARCHITECTURES, self.architecture, "architecture").posterior
+        family = choose_architecture(self.architecture).posterior
         if family != self.posterior:
             raise ValueError(f"{self.architecture} has a {family} posterior, not {self.posterior}")
         lengths = {len(values) for values in dataclasses.astuple(self.units)}

@@ -46,18 +46,23 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+def choose_architecture(name: str) -> Architecture:
+    """The entry of `ARCHITECTURES` called `name`; an unknown name raises ValueError with its close matches."""
+    return lookup(ARCHITECTURES, name, "architecture")
+
+
 def build_encoder(architecture: str, arguments: dict[str, Any]) -> nn.Module:
     """An encoder by its name in `ARCHITECTURES`; arguments are `channels`, `size` and `code_size`.
 
     Its weights are arbitrary and are meant to be replaced; the global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        return lookup(ARCHITECTURES, architecture, "architecture").encoder(**arguments)
+        return choose_architecture(architecture).encoder(**arguments)
 
 
 def build_vae(architecture: str, arguments: dict[str, Any], *, seed: int) -> VAE:
     """A VAE whose initial weights depend on `seed` alone; the global random state is left as it was."""
-    network = lookup(ARCHITECTURES, architecture, "architecture")
+    network = choose_architecture(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VAE(network.encoder(**arguments), network.decoder(**arguments))

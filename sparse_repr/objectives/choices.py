@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sparse_repr.models import ARCHITECTURES
+from sparse_repr.models import choose_architecture
 from sparse_repr.objectives.beta_tcvae import BETA_TCVAE
 from sparse_repr.objectives.capacity import BETA_VAE_CAPACITY
 from sparse_repr.objectives.dip_vae import DIP_VAE_I, DIP_VAE_II
@@ -105,7 +105,7 @@ def network_for(objective: str, architecture: str) -> str:
     Raises:
         ValueError: the objective cannot train that architecture.
     """
-    heads, head = choose_objective(objective).heads, lookup(ARCHITECTURES, architecture, "architecture").head
+    heads, head = choose_objective(objective).heads, choose_architecture(architecture).head
     if head in heads:
         return architecture
     if head == "gaussian":

@@ -14,7 +14,7 @@ from sparse_repr.data import DATASETS
 from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.data.storage.resident import DATA_PLACES
 from sparse_repr.devices import resolve_device, resolve_precision
-from sparse_repr.models import ARCHITECTURES
+from sparse_repr.models import choose_architecture
 from sparse_repr.objectives import (
     Option,
     choose_objective,
@@ -245,7 +245,7 @@ class PretrainConfig:
         lookup(DATASETS, self.dataset, "data set")
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)
-        lookup(ARCHITECTURES, self.architecture, "architecture")
+        choose_architecture(self.architecture)
         build_reconstruction(self.reconstruction)
         require_initialisation(self.initialisation, decodes=choose_objective(self.objective).decodes)
         require_decay(self.weight_averaging)
