@@ -35,7 +35,9 @@ from sparse_repr.pretrain.training_state import read_state
 _ITEMS = 10_000
 _SLAB = 512
 _METRICS = "mig,aam,mig_histogram"
-_FETCHING_NOTHING = tuple(name for name, choice in OBJECTIVES.items() if "targets" not in choice.needs)
+_COMPARED = tuple(
+    name for name, choice in OBJECTIVES.items() if "targets" not in choice.needs and "keypoints" not in choice.heads
+)
 ARMS = (*OBJECTIVES, "perceptual", "sparse_perceptual", "perceptual_dae")
 """Names of what can be compared: every objective at its defaults, and the perceptual losses."""
 COLUMNS = {
@@ -59,9 +61,9 @@ COLUMNS = {
 class CompareConfig:
     """What to compare and for how long."""
 
-    objectives: Annotated[tuple[str, ...], tyro.conf.Positional] = _FETCHING_NOTHING
-    """Names of arms: objectives (by default all but feature_prediction, which needs VGG16), perceptual,
-    sparse_perceptual (VGG16, presets) or perceptual_dae."""
+    objectives: Annotated[tuple[str, ...], tyro.conf.Positional] = _COMPARED
+    """Names of arms: objectives (by default all but feature_prediction, which needs VGG16, and those of keypoints,
+    which have no posterior), perceptual, sparse_perceptual (VGG16, presets) or perceptual_dae."""
     steps: int = 2_000
     """Optimisation steps of each arm."""
     batch_size: int = 64
@@ -232,7 +234,7 @@ def as_markdown(results: dict[str, Any]) -> str:
 def command_of(config: CompareConfig) -> str:
     """The command line that asks for `config`: its arms, steps and seed, and whatever else is not the default."""
     words = ["python -m experiments.compare_objectives"]
-    if config.objectives != _FETCHING_NOTHING:
+    if config.objectives != _COMPARED:
         words += config.objectives
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

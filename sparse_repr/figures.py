@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from sparse_repr.files import write_bytes
 
+_CIRCLE = 1 / 18
+"""Radius of the circle around a keypoint, as a share of the picture's height."""
+
 
 def tile(rows: Sequence[Tensor]) -> Tensor:
     """Rows of images -> one picture with a one-pixel grey grid between them.
@@ -29,6 +32,49 @@ def tile(rows: Sequence[Tensor]) -> Tensor:
     count, across, channels, height, width = padded.shape
     picture = padded.permute(2, 0, 3, 1, 4).reshape(channels, count * height, across * width)
     return picture[:, :-1, :-1]
+
+
+def mark_keypoints(images: Tensor, x: Tensor, y: Tensor, presence: Tensor, *, enlarge: int = 1) -> Tensor:
+    """Draw a circle around every keypoint, as opaque as it is present, in a colour of its own.
+
+    Args:
+        images: (B, 1 or 3, H, W) in 0..1.
+        x: (B, K) places across, -1 (left edge) to 1.
+        y: (B, K) places down, -1 (upper edge) to 1.
+        presence: (B, K) in 0..1.
+        enlarge: how much larger the picture is than the images.
+
+    Returns:
+        (B, 3, enlarge * H, enlarge * W) in 0..1.
+    """
+    pictures = images.expand(-1, 3, -1, -1).repeat_interleave(enlarge, 2).repeat_interleave(enlarge, 3)
+    height, width = pictures.shape[-2:]
+    rows, columns = torch.arange(height).to(x) + 0.5, torch.arange(width).to(x) + 0.5
+    across = columns - (x[..., None] + 1) / 2 * width  # (B, K, W)
+    down = rows - (y[..., None] + 1) / 2 * height
+    distance = (down[..., :, None].square() + across[..., None, :].square()).sqrt()  # (B, K, H, W)
+    radius, half = _CIRCLE * height, max(0.6, height / 150)
+    opacity = (half + 0.5 - (distance - radius).abs()).clamp(0, 1) * presence.clamp(0, 1)[..., None, None]
+    hues = torch.arange(x.shape[1]).to(x) / x.shape[1]
+    for place, hue in enumerate(hues):
+        wheel = (6 * hue + torch.tensor([0.0, 4.0, 2.0]).to(x)) % 6
+        colour = ((wheel - 3).abs() - 1).clamp(0, 1)[:, None, None]  # (3, 1, 1)
+        cover = opacity[:, place, None]
+        pictures = pictures * (1 - cover) + colour * cover
+    return pictures
+
+
+def keypoints_figure(marked: Tensor, reconstructed: Tensor, title: str) -> Any:
+    """Images with their keypoints, (B, 3, H, W) in 0..1 from `mark_keypoints`, above their reconstructions."""
+    larger = marked.shape[-1] // reconstructed.shape[-1]
+    below = reconstructed.expand(-1, 3, -1, -1).repeat_interleave(larger, 2).repeat_interleave(larger, 3)
+    figure = _new_figure(1.4 * len(marked), 3.2)
+    axes = figure.add_subplot()
+    show_picture(axes, tile([marked, below]))
+    height = marked.shape[-2] + 1
+    axes.set_yticks([height / 2, height * 1.5], ["keypoints", "reconstruction"])
+    axes.set_title(f"{title}; circles are as opaque as a keypoint is present", fontsize=9)
+    return figure
 
 
 def decode_traversals(decoder: nn.Module, code: Tensor, values: Tensor) -> Tensor:

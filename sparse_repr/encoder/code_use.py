@@ -67,7 +67,9 @@ def use_of_code(vae: VAE, images: Tensor) -> CodeUse:
     )
 
 
-def some_training_images(data: FactorDataset, preprocessing: Preprocessing, device: torch.device | str) -> Tensor:
-    """128 random training images (seed 0), or all if fewer, as the network takes them: (n, C, S, S)."""
-    chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:_ITEMS])
+def some_training_images(
+    data: FactorDataset, preprocessing: Preprocessing, device: torch.device | str, *, count: int = _ITEMS
+) -> Tensor:
+    """`count` random training images (seed 0), or all if fewer, as the network takes them: (n, C, S, S)."""
+    chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:count])
     return preprocessing(torch.from_numpy(data.images(chosen)).to(device))

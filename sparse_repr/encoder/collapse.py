@@ -18,6 +18,10 @@ class IgnoredCodeWarning(UserWarning):
     """The decoder of a run in training draws one picture for all images, whatever the code says."""
 
 
+class PresenceWarning(UserWarning):
+    """The keypoints of a run in training are all present in every image, or none is in any."""
+
+
 def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
     """Warn, once for each encoder, if none of its units was active on its training images (Burda et al. 2016).
 

@@ -66,7 +66,12 @@ def kl_per_unit(
         encoded: what `encode_dataset` returned: enough for a Gaussian, a spike-and-slab posterior is read again from at
             most 10,000 of the items.
         device: where they are read again.
+
+    Returns:
+        0 for each unit of a code that is a point: it has no prior.
     """
+    if encoder.spec.posterior == "point":
+        return [0.0] * encoder.code_size
     if encoder.spec.posterior == "gaussian":
         posterior = torch.from_numpy(encoded.mean), torch.from_numpy(encoded.log_variance)
         return kl_divergence(*posterior).double().mean(0).tolist()

@@ -92,7 +92,9 @@ def udr_across(
     scores: dict[str, float] = {}
     for names in groups.values():
         if len(names) > 1:
-            kl = [reports[name]["codes"]["kl_nats_per_unit"] for name in names]
+            # a code that is a point has no KL, by which the units of the others are chosen
+            points = any(reports[name].get("posterior") == "point" for name in names)
+            kl = None if points else [reports[name]["codes"]["kl_nats_per_unit"] for name in names]
             found = udr_scores([codes[name] for name in names], kl)
             scores.update(zip(names, found.scores.tolist(), strict=True))
     return scores

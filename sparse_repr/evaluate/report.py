@@ -79,12 +79,16 @@ def summary(report: dict[str, Any]) -> str:
     health = report.get("health")
     if health is not None and health["spread"] is not None:
         lines.append(f"reconstructions vary by {100 * health['spread']:.2g} % of the images' variance")
+    if health is not None and "present" in health:
+        lines.append(f"keypoints present in an image {health['present']:.1f}")
     if health is not None and health["warning"] is not None:
         lines.append(f"WARNING: {health['warning']}")
     codes = report["codes"]
+    carried = (
+        "no KL (each code is a point)" if report.get("posterior") == "point" else f"KL {codes['kl_nats']:.2f} nats"
+    )
     lines.append(
-        f"active units {codes['active_units']}, KL {codes['kl_nats']:.2f} nats, "
-        f"near-zero codes {100 * codes['near_zero_fraction']:.1f} %"
+        f"active units {codes['active_units']}, {carried}, near-zero codes {100 * codes['near_zero_fraction']:.1f} %"
     )
     if "disentanglement" in report:
         scores = {name: value for name, value in report["disentanglement"].items() if isinstance(value, float)}

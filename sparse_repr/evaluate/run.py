@@ -125,6 +125,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
             "run": {key: settings[key] for key in ("dataset", "objective", "seed", "steps", "code_size")},
             "encoder": encoder.fingerprint,
             "weights": dict(encoder.spec.objective["weights"]),
+            "posterior": encoder.spec.posterior,
             "trained_steps": encoder.spec.objective["steps"],
             "items": len(items),
             "sampled": config.sample is not None and len(items) < len(data),

@@ -12,10 +12,11 @@ from sparse_repr import figures
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder import FrozenEncoder
 from sparse_repr.encoder.statistics import EncodedItems
-from sparse_repr.models import VAE
+from sparse_repr.models import VAE, KeypointEncoder, split_code
 
 _PICTURES = 10
 _TRAVERSAL_STEPS = 11
+_ENLARGED = 3
 
 
 def draw_run(
@@ -28,7 +29,7 @@ def draw_run(
     *,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Write the figures of an evaluated run: reconstructions, traversals and, with factors, mutual information.
+    """Write the figures of an evaluated run: reconstructions, traversals or keypoints, and, with factors, information.
 
     `vae` is moved to `device`, which decodes the pictures; without it there are none to decode.
     """
@@ -66,7 +67,12 @@ def _draw_pictures(
         codes = vae.encoder(images).mean
         reconstructed = torch.sigmoid(vae.decoder(codes))
     figures.save_figure(figures.reconstructions_figure(images, reconstructed, title), folder / "reconstructions.png")
-    values = figures.quantile_values(encoded.mean, _TRAVERSAL_STEPS)
-    pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
-    kl = report["codes"]["kl_nats_per_unit"]
-    figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")
+    if isinstance(vae.encoder, KeypointEncoder):
+        # a number of a keypoint alone, without the two others, means nothing: there is no traversal
+        marked = figures.mark_keypoints(images, *split_code(codes), enlarge=_ENLARGED)
+        figures.save_figure(figures.keypoints_figure(marked, reconstructed, title), folder / "keypoints.png")
+    else:
+        values = figures.quantile_values(encoded.mean, _TRAVERSAL_STEPS)
+        pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
+        kl = report["codes"]["kl_nats_per_unit"]
+        figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")

@@ -2,17 +2,19 @@
 
 from sparse_repr.models.architectures import (
     ARCHITECTURES,
+    DEFAULT_ARCHITECTURE,
     Architecture,
     build_encoder,
     build_vae,
-    choose_architecture,
 )
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
 from sparse_repr.models.heads import HEADS, POSTERIOR_FAMILIES, Head, Posterior, SpikeAndSlab, soft_threshold
+from sparse_repr.models.keypoints import KeypointEncoder, Keypoints, Presences, presences_of, split_code
 from sparse_repr.models.vae import VAE
 
 __all__ = [
     "ARCHITECTURES",
+    "DEFAULT_ARCHITECTURE",
     "HEADS",
     "POSTERIOR_FAMILIES",
     "VAE",
@@ -20,10 +22,14 @@ __all__ = [
     "BurgessDecoder",
     "BurgessEncoder",
     "Head",
+    "KeypointEncoder",
+    "Keypoints",
     "Posterior",
+    "Presences",
     "SpikeAndSlab",
     "build_encoder",
     "build_vae",
-    "choose_architecture",
+    "presences_of",
     "soft_threshold",
+    "split_code",
 ]

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
 from sparse_repr.models.burgess_resize import ResizeDecoder
-from sparse_repr.models.heads import HEADS
+from sparse_repr.models.heads import FAMILIES, HEADS
+from sparse_repr.models.keypoints import KEYPOINT_SIZES, KeypointDecoder, KeypointEncoder, start_keypoints
 from sparse_repr.models.vae import VAE
 from sparse_repr.registry import lookup
 
@@ -22,12 +23,16 @@ class Architecture(NamedTuple):
     encoder: Callable[..., nn.Module]
     decoder: Callable[..., nn.Module]
     head: str = "gaussian"
-    """What the encoder ends in: an entry of `heads.HEADS`."""
+    """What the encoder ends in: an entry of `heads.FAMILIES`."""
+    sizes: tuple[int, ...] = (64, 32)
+    """Heights and widths that it takes."""
+    start: Callable[[VAE, Tensor, torch.Generator], None] | None = None
+    """start(vae, training images, generator) sets initial weights and statistics, where it has its own way."""
 
     @property
     def posterior(self) -> str:
         """Family of q(z|x): one of `heads.POSTERIOR_FAMILIES`."""
-        return HEADS[self.head].family
+        return FAMILIES[self.head]
 
 
 def with_heads(
@@ -40,9 +45,17 @@ def with_heads(
     }
 
 
+def _keypoints(stride: int) -> Architecture:
+    encoder, decoder = partial(KeypointEncoder, stride=stride), partial(KeypointDecoder, stride=stride)
+    return Architecture(encoder, decoder, "keypoints", KEYPOINT_SIZES, start_keypoints)
+
+
+DEFAULT_ARCHITECTURE = "burgess"
 ARCHITECTURES: dict[str, Architecture] = {
-    **with_heads("burgess", BurgessEncoder, BurgessDecoder),
+    **with_heads(DEFAULT_ARCHITECTURE, BurgessEncoder, BurgessDecoder),
     **with_heads("burgess_resize", BurgessEncoder, ResizeDecoder),
+    "keypoints": _keypoints(4),  # a grid of 16 x 16 for 64 x 64 pixels
+    "keypoints_fine": _keypoints(2),
 }
 
 

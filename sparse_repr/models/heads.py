@@ -103,4 +103,8 @@ HEADS: dict[str, Head] = {
     "spike_and_slab": Head("spike_and_slab", 3, _spike_and_slab),
 }
 
-POSTERIOR_FAMILIES = tuple(dict.fromkeys(head.family for head in HEADS.values()))
+FAMILIES = {**{name: head.family for name, head in HEADS.items()}, "keypoints": "point"}
+"""What an encoder ends in -> family of q(z|x): any of `HEADS`, or keypoints, which only one network has."""
+POSTERIOR_FAMILIES = tuple(dict.fromkeys(FAMILIES.values()))
+POINT_LOG_VARIANCE = -30.0
+"""The log-variance that is given for a code that is one point: its noise is below the digits of float32."""

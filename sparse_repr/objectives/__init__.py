@@ -24,6 +24,7 @@ from sparse_repr.objectives.entry import ObjectiveChoice, Option, Setting
 from sparse_repr.objectives.factor_vae import FactorVAEObjective, build_code_discriminator
 from sparse_repr.objectives.importance_weighted import ImportanceWeightedObjective
 from sparse_repr.objectives.info_gan import InfoGANObjective
+from sparse_repr.objectives.keypoints import KeypointObjective, PresencePrice, background_only_loss
 from sparse_repr.objectives.laplace_prior import LaplacePrior
 from sparse_repr.objectives.sparsity import (
     SPARSITY_TARGETS,
@@ -61,12 +62,14 @@ __all__ = [
     "ImportanceWeightedObjective",
     "InfoGANObjective",
     "KLDecomposition",
+    "KeypointObjective",
     "L1Penalty",
     "LaplacePrior",
     "MomentMatching",
     "Objective",
     "ObjectiveChoice",
     "Option",
+    "PresencePrice",
     "Regulariser",
     "Setting",
     "SpikeAndSlabObjective",
@@ -75,6 +78,7 @@ __all__ = [
     "WeightedKL",
     "WeightedLoss",
     "achieved_sparsity",
+    "background_only_loss",
     "build_code_discriminator",
     "choose_objective",
     "covariance",

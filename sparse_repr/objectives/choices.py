@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sparse_repr.models import choose_architecture
+from sparse_repr.models import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from sparse_repr.objectives.beta_tcvae import BETA_TCVAE
 from sparse_repr.objectives.capacity import BETA_VAE_CAPACITY
 from sparse_repr.objectives.dip_vae import DIP_VAE_I, DIP_VAE_II
@@ -13,6 +13,7 @@ from sparse_repr.objectives.factor_vae import FACTOR_VAE
 from sparse_repr.objectives.feature_prediction import FEATURE_PREDICTION
 from sparse_repr.objectives.importance_weighted import IWAE
 from sparse_repr.objectives.info_gan import INFO_GAN
+from sparse_repr.objectives.keypoints import KEYPOINTS, SPARSE_KEYPOINTS
 from sparse_repr.objectives.laplace_prior import LAPLACE_PRIOR
 from sparse_repr.objectives.sparse_vae import SPARSE, SPARSE_SHRINKAGE
 from sparse_repr.objectives.spike_and_slab import SPIKE_AND_SLAB
@@ -34,6 +35,8 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
     "iwae": IWAE,
     "info_gan": INFO_GAN,
     "feature_prediction": FEATURE_PREDICTION,
+    "keypoints": KEYPOINTS,
+    "sparse_keypoints": SPARSE_KEYPOINTS,
 }
 
 
@@ -101,6 +104,8 @@ def network_for(objective: str, architecture: str) -> str:
 
     >>> network_for("spike_and_slab", "burgess")
     'burgess_spike_and_slab'
+    >>> network_for("sparse_keypoints", "burgess")  # which is what nobody asked for
+    'keypoints'
 
     Raises:
         ValueError: the objective cannot train that architecture.
@@ -108,7 +113,9 @@ def network_for(objective: str, architecture: str) -> str:
     heads, head = choose_objective(objective).heads, choose_architecture(architecture).head
     if head in heads:
         return architecture
-    if head == "gaussian":
+    if architecture == DEFAULT_ARCHITECTURE and heads[0] in ARCHITECTURES:
+        return heads[0]
+    if head == "gaussian" and f"{architecture}_{heads[0]}" in ARCHITECTURES:
         return f"{architecture}_{heads[0]}"
     raise ValueError(
         f"objective {objective!r} cannot train architecture {architecture!r}: it needs an encoder that "

@@ -38,10 +38,10 @@ class ObjectiveChoice:
     check: Callable[..., object] | None = None
     """check(**options) raises ValueError where options do not fit together."""
     needs: tuple[str, ...] = ()
-    """What else `build` takes: "seed" (of further networks), "dataset_size" (training images) or "targets" (frozen
-    features, a `feature_prediction.Targets`)."""
+    """What else `build` takes: "seed" (of further networks), "dataset_size" (training images), "targets" (frozen
+    features, a `feature_prediction.Targets`) or "background_loss" (what the encoder's background alone loses, nats)."""
     heads: tuple[str, ...] = ("gaussian", "shrinkage")
-    """Heads of the encoder it can train (see `models.Architecture`); the first is its own."""
+    """Heads of the encoder it can train (see `models.Architecture`); the first is its own, and may be a network's."""
     reconstructs: bool = True
     """Whether it compares a reconstruction with the image."""
     decodes: bool = True

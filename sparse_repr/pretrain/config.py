@@ -14,7 +14,7 @@ from sparse_repr.data import DATASETS
 from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.data.storage.resident import DATA_PLACES
 from sparse_repr.devices import resolve_device, resolve_precision
-from sparse_repr.models import choose_architecture
+from sparse_repr.models import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from sparse_repr.objectives import (
     Option,
     choose_objective,
@@ -40,6 +40,10 @@ from sparse_repr.registry import lookup
 
 # Far beyond what any of these networks is of use with: more is a slip of the keyboard.
 _MOST_IMAGES, _MOST_UNITS = 1_000_000, 100_000
+_KEYPOINTS = 32
+
+# Settings that came later, left out of config.json where nothing was set: runs from before still resume.
+_ADDED = ("keypoints", "presence_weight", "presence_warmup")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +86,18 @@ class PretrainConfig:
     """Steps that each smaller batch is kept for; with first_batch_size."""
     code_size: int = 10
     """D, the number of units of the code."""
-    architecture: str = "burgess"
+    keypoints: int | None = None
+    """K, the number of keypoints of the architectures keypoints and keypoints_fine. It makes code_size 3 K, whatever
+    that was set to; 32 unless set."""
+    architecture: str = DEFAULT_ARCHITECTURE
     """Network: burgess (4 convolutions of 32 channels, two dense layers of 256) or burgess_resize (the same encoder;
-    its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016). Each as _shrinkage (exact
-    zeros in its mean) and _spike_and_slab too: sparse_shrinkage and spike_and_slab take theirs by themselves."""
+    its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016). sparse_shrinkage (exact zeros
+    in its mean) takes burgess_shrinkage or burgess_resize_shrinkage, spike_and_slab takes burgess_spike_and_slab or
+    burgess_resize_spike_and_slab by itself. keypoints (places and presences on a grid of a quarter of the height), or
+    keypoints_fine (of half of it), is for the objectives keypoints and sparse_keypoints."""
     image_size: int = 64
-    """Height and width of the network's input, 64 or 32; other images are resized to it."""
+    """Height and width of the network's input, 64 or 32, with keypoints 84 or 96 too; other images are resized to
+    it."""
     reconstruction: str = "bernoulli"
     """Reconstruction loss of the pixels: bernoulli, gaussian (sum of squared errors) or laplace (of absolute errors);
     info_gan and feature_prediction have none."""
@@ -184,6 +194,10 @@ class PretrainConfig:
     """Layer of vgg16 that is predicted: relu1_2, relu2_2, relu3_3 or relu4_3."""
     feature_grid: Annotated[int | None, behind_setting("feature_grid")] = None
     """Height and width that the features of vgg16 are averaged down to before they are predicted."""
+    presence_weight: Annotated[float | None, behind_setting("presence_weight")] = None
+    """Price of a keypoint's presence, in percent of the loss of drawing the background alone."""
+    presence_warmup: Annotated[int | None, behind_setting("presence_warmup")] = None
+    """Steps over which that price grows linearly from 0."""
     objective_settings: str | None = None
     """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
     commas."""
@@ -238,8 +252,6 @@ class PretrainConfig:
         require_whole("health_check", self.health_check, least=0)
         require_threads(self.threads)
         require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
-        if self.image_size not in (32, 64):
-            raise ValueError(f"image_size needs 64 or 32, got {self.image_size!r}")
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
         lookup(DATASETS, self.dataset, "data set")
@@ -254,7 +266,7 @@ class PretrainConfig:
         is_likelihood = self.perceptual().is_likelihood
         self.objective_weights()
         self.objective_options()
-        self.network_name()
+        self._fit_network()
         self.feature_targets()
         for name in ("batch_size", "first_batch_size"):
             require_batch(self.objective, name, getattr(self, name))
@@ -265,6 +277,28 @@ class PretrainConfig:
             require_name(name, value)
             if value is not None:
                 object.__setattr__(self, name, str(value))
+
+    def _fit_network(self) -> None:
+        """Check sizes against the network, and set code_size where keypoints decide it."""
+        network = ARCHITECTURES[self.network_name()]
+        if self.image_size not in network.sizes:
+            raise ValueError(f"image_size needs {' or '.join(map(str, network.sizes))}, got {self.image_size!r}")
+        if network.head != "keypoints":
+            if self.keypoints is not None:
+                raise ValueError(
+                    f"keypoints needs architecture keypoints or keypoints_fine, got {self.network_name()!r}: set "
+                    "objective (--objective) sparse_keypoints"
+                )
+            return
+        if self.initialisation != "default":
+            raise ValueError(
+                f"architecture {self.network_name()!r} has initial weights of its own, got initialisation "
+                f"{self.initialisation!r}: leave it out"
+            )
+        count = _KEYPOINTS if self.keypoints is None else self.keypoints
+        require_whole("keypoints", count, most=_MOST_UNITS)
+        object.__setattr__(self, "keypoints", count)
+        object.__setattr__(self, "code_size", 3 * count)
 
     def objective_weights(self) -> dict[str, float]:
         """The weights of the objective's terms, defaults filled in.
@@ -393,4 +427,7 @@ class PretrainConfig:
             del values[name]
         if self.objective_settings is None:
             del values["objective_settings"]  # the objectives of this package have none
+        for name in _ADDED:
+            if values[name] is None:
+                del values[name]
         return values

@@ -1,22 +1,21 @@
-"""Looks at a run on its way: whether its decoder uses the code, and what most likely keeps it from doing so."""
+"""Looks at a run on its way: whether its decoder uses the code, and what is wrong with its settings if not."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from sparse_repr.encoder.code_use import CodeUse
-from sparse_repr.objectives import WeightedKL, choose_objective, ramp
-from sparse_repr.perceptual.levels import parse_levels
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
-# below so many nats there is no room for a picture's place
-_ROOM_NATS = 2.0
-# what a perceptual loss sees of a vague guess: at 16x16 it falls with every pixel a blob comes nearer, at 64x64 it
-# rises above that of an empty picture
-_COARSE = 16
-_QUICK_RATE = 1e-3
-_KL_WEIGHTS = ("mutual_information_weight", "dimension_kl_weight")
+from sparse_repr.encoder.code_use import CodeUse, use_of_code
+from sparse_repr.encoder.collapse import IgnoredCodeWarning, PresenceWarning
+from sparse_repr.models import VAE, KeypointEncoder, Presences, presences_of
+from sparse_repr.objectives import choose_objective
+from sparse_repr.pretrain.causes import LEAST_ROOM_NATS, capacity_at, kl_weight_at, likely_causes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,106 +62,73 @@ def _held(settings: Mapping[str, Any], step: int) -> bool:
     """Whether a schedule still keeps a run on its plateau, and will let it go in good time."""
     if step < settings["learning_rate_warmup"]:
         return True
-    if _kl_weight(settings, step) > 2 * _kl_weight(settings, settings["steps"]):
+    if kl_weight_at(settings, step) > 2 * kl_weight_at(settings, settings["steps"]):
         return settings["beta_steps"] <= settings["steps"] / 2
-    return _capacity(settings, step) < _ROOM_NATS <= _capacity(settings, settings["steps"]) / 2
+    return capacity_at(settings, step) < LEAST_ROOM_NATS <= capacity_at(settings, settings["steps"]) / 2
 
 
-def likely_causes(settings: Mapping[str, Any], step: int) -> Iterator[str]:
-    """Why the decoder of a run may ignore its code, by its settings, each with what to do; likeliest first.
+def presence_message(settings: Mapping[str, Any], presences: Presences, step: int) -> str | None:
+    """What to tell of a run whose keypoints are all present in every image, or none in any; None elsewhere.
 
-    Args:
-        settings: of the run, as `PretrainConfig.to_json` has them.
-        step: steps taken.
+    Where presences have no price, all may be on. Where they have one, it is waited until twice its warm-up.
     """
-    room = _capacity(settings, step)
-    if room < _ROOM_NATS:
-        yield (
-            f"the capacity has grown to no more than {room:.2g} of {settings['capacity_nats']:g} nats: let it grow "
-            f"sooner, over a part of the run (capacity_steps, --capacity-steps, below {settings['steps']})"
+    price = settings.get("presence_weight") or 0
+    if not price or step < 2 * settings["presence_warmup"]:
+        return None
+    told = f"after {step:,} steps {{}}: {{}} (presence_weight, --presence-weight, is {price:g} %)"
+    if presences.always == presences.keypoints:
+        return told.format(f"all {presences.keypoints} keypoints are present in every image", "raise their price")
+    if presences.never == presences.keypoints:
+        return told.format(f"none of {presences.keypoints} keypoints is present in any image", "lower their price")
+    return None
+
+
+class HealthCheck:
+    """The looks of one run: what they find is logged, and what is wrong is told once."""
+
+    def __init__(self, first: int, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Look at a run.
+
+        Args:
+            first: steps until the first look; 0 for none.
+            folder: of the run, for messages.
+            settings: of the run, as `PretrainConfig.to_json` has them.
+        """
+        self._looks = Looks(first)
+        self._folder = folder
+        self._settings = settings
+        self._told: set[type[Warning]] = set()
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is a look after `step` steps."""
+        return self._looks.is_due(step)
+
+    def look(self, vae: VAE, images: Tensor, writer: SummaryWriter, step: int) -> None:
+        """Write how much the decoder makes of the code, and warn if that is nothing; draws no random number.
+
+        Args:
+            vae: the networks, which stay as they are.
+            images: (B, C, S, S) in 0..1.
+            writer: of the run's events.
+            step: steps taken.
+        """
+        use = use_of_code(vae, images)
+        measures: dict[str, float] = dataclasses.asdict(use)
+        self._tell(IgnoredCodeWarning, ignored_code_message(self._settings, use, step))
+        if isinstance(vae.encoder, KeypointEncoder):
+            presences = presences_of(vae.encoder, images)
+            measures["present"] = presences.mean
+            self._tell(PresenceWarning, presence_message(self._settings, presences, step))
+        for name, value in measures.items():
+            writer.add_scalar(f"health/{name}", value, step)
+
+    def _tell(self, kind: type[Warning], message: str | None) -> None:
+        if message is None or kind in self._told:
+            return
+        self._told.add(kind)
+        warnings.warn(
+            f"{self._folder}: {message}. Training goes on; health/... in TensorBoard shows whether it recovers "
+            "(health_check, --health-check 0, ends these looks)",
+            kind,
+            stacklevel=3,
         )
-    yield from _of_perceptual_loss(settings)
-    yield from _of_penalty(settings, step)
-    yield from _of_weights(settings, step)
-    yield from _of_start(settings)
-
-
-def _capacity(settings: Mapping[str, Any], step: int) -> float:
-    """The KL that is let through, in nats; infinite where nothing holds it at a value."""
-    if settings.get("capacity_nats") is None:
-        return float("inf")
-    return settings["capacity_nats"] * float(ramp(step, settings["capacity_steps"]))
-
-
-def _kl_weight(settings: Mapping[str, Any], step: int) -> float:
-    """beta at a step; 1 where the objective has none."""
-    beta = settings.get("beta")
-    start, steps = settings.get("beta_start") or 0.0, settings.get("beta_steps") or 0
-    return float(WeightedKL(1.0 if beta is None else beta, start, steps).weight_at(step))
-
-
-def _of_perceptual_loss(settings: Mapping[str, Any]) -> Iterator[str]:
-    if not settings["perceptual_weight"] or settings["pixel_weight"]:
-        return
-    if settings["perceptual_features"] != "vgg16":
-        yield (
-            "features of a denoising autoencoder alone draw the pictures: add the loss of the pixels (pixel_weight, "
-            "--pixel-weight 1)"
-        )
-        return
-    size = settings["perceptual_resolution"] or settings["image_size"]
-    if settings["perceptual_levels"] is not None:
-        levels = parse_levels(settings["perceptual_levels"], settings["steps"])
-        size = min(level.resolution for level in levels if level.start == 0)
-    if size > _COARSE:
-        yield (
-            f"a perceptual loss alone at {size}x{size} sees edges, and earns nothing for knowing roughly where they "
-            "are: go from coarse to fine (perceptual_levels, --perceptual-levels 8,16,32@0.12:1/4,64@0.35:1/8 with "
-            "--perceptual-scale data, as --preset DATASET/perceptual does), or add the loss of the pixels "
-            "(pixel_weight, --pixel-weight 1)"
-        )
-
-
-def _of_penalty(settings: Mapping[str, Any], step: int) -> Iterator[str]:
-    weight = settings.get("sparsity_weight") or 0
-    warmup, start = settings.get("sparsity_warmup") or 0, settings.get("sparsity_start") or 0
-    now = weight * float(ramp(max(0, step - start), warmup)) if step >= start else 0.0
-    if not now:
-        return
-    if not warmup and not start:
-        yield (
-            f"the L1 weight {weight:g} counts from step 0, before a unit has earned anything: let it grow "
-            f"(sparsity_warmup, --sparsity-warmup {max(1_000, settings['steps'] // 5)}), or lower it "
-            f"(sparsity_weight, --sparsity-weight)"
-        )
-    elif now > 1:
-        yield f"the L1 weight, {now:g} by now, outweighs a unit's gain: lower it (sparsity_weight, --sparsity-weight)"
-
-
-def _of_weights(settings: Mapping[str, Any], step: int) -> Iterator[str]:
-    beta = _kl_weight(settings, step)
-    weights = {"beta": beta, **{name: settings.get(name) or 0 for name in _KL_WEIGHTS}}
-    for name, weight in weights.items():
-        if weight > 1:
-            sooner = ", or let beta_steps end sooner" if name == "beta" and settings.get("beta_steps") else ""
-            yield (
-                f"{name} {weight:g} makes every nat of the code that much dearer than what it saves: lower it "
-                f"({name}, --{name.replace('_', '-')}){sooner}"
-            )
-    pixels = settings["pixel_weight"]
-    if 0 < pixels < 1 and not settings["perceptual_weight"]:
-        yield f"pixel_weight {pixels:g} makes what the code saves that much cheaper: raise it (--pixel-weight)"
-
-
-def _of_start(settings: Mapping[str, Any]) -> Iterator[str]:
-    rate = settings["learning_rate"]
-    if settings["initialisation"] == "default":
-        yield (
-            "the plain start lies on a plateau, which it leaves by itself after some hundred to some thousand steps: "
-            "wait (steps, --steps), or start beyond it (initialisation, --initialisation output_bias or he; or by a "
-            "preset DATASET/RECIPE/steady)"
-        )
-    if rate < _QUICK_RATE:
-        yield f"the learning rate {rate:g} is slow to leave a plateau: raise it (learning_rate, --learning-rate 1e-3)"
-    if settings["initialisation"] != "default" and rate >= _QUICK_RATE:
-        yield "there were too few steps for these images (steps, --steps)"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder.preprocessing import Preprocessing
-from sparse_repr.models import VAE
+from sparse_repr.models import VAE, Architecture
 from sparse_repr.registry import lookup
 
 INITIALISATIONS = ("default", "output_bias", "he")
@@ -27,6 +27,27 @@ def require_initialisation(name: str, *, decodes: bool = True) -> None:
         raise ValueError(
             "initialisation 'output_bias' needs an objective that decodes pictures: take 'default' or 'he'"
         )
+
+
+def start(
+    vae: VAE, architecture: Architecture, data: FactorDataset, preprocessing: Preprocessing, *, seed: int
+) -> None:
+    """Let an architecture that has its own way set the initial weights of a network, in place; others stay.
+
+    Args:
+        vae: the network, on the CPU.
+        architecture: what it was built by.
+        data: the training images, of which it sees 1,000 random ones (seed 0).
+        preprocessing: images as the network takes them.
+        seed: of the weights that are drawn.
+    """
+    if architecture.start is not None:
+        architecture.start(vae, _some_images(data, preprocessing), torch.Generator().manual_seed(seed))
+
+
+def _some_images(data: FactorDataset, preprocessing: Preprocessing) -> Tensor:
+    chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:_ITEMS])
+    return preprocessing(torch.from_numpy(data.images(chosen)))  # (n, C, S, S)
 
 
 def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preprocessing, *, seed: int) -> None:
@@ -50,8 +71,7 @@ def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preproce
     require_initialisation(name)
     if name == "default":
         return
-    chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:_ITEMS])
-    images = preprocessing(torch.from_numpy(data.images(chosen)))  # (n, C, S, S)
+    images = _some_images(data, preprocessing)
     with torch.no_grad():
         if name == "he":
             _draw_layers(vae, images.square().mean().clamp(min=_DARKEST), torch.Generator().manual_seed(seed))

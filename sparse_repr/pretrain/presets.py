@@ -59,6 +59,22 @@ RECIPES: dict[str, dict[str, Any]] = {
     "feature_prediction": {"objective": "feature_prediction"},  # Pihlgren et al. 2021; its defaults are measured ones
 }
 """Recipe -> settings of `PretrainConfig` for every data set."""
+_KEYPOINTS: dict[str, Any] = {
+    # chosen on recorded frames of SpriteChase, 64x64: 80 seconds of one core
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "learning_rate_warmup": 100,
+    "learning_rate_decay": "cosine",
+    "final_learning_rate": 1e-4,
+    "steps": 3_000,
+    "reconstruction": "bernoulli",
+    "keypoints": 32,
+}
+KEYPOINT_RECIPES: dict[str, dict[str, Any]] = {
+    "keypoints": {**_KEYPOINTS, "objective": "keypoints"},
+    "sparse_keypoints": {**_KEYPOINTS, "objective": "sparse_keypoints"},
+}
+"""Recipe -> settings of `PretrainConfig` for every data set, quick ones already: places of small things, for agents."""
 _OF_DATASET: dict[str, dict[str, Any]] = {
     "dsprites/factor_vae": {"discriminator_learning_rate": 1e-4},  # reference settings
     "celeba/beta_vae": {"beta": 10.0},  # reference settings
@@ -147,6 +163,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     **_PUBLISHED,
     **{f"{name}/fast": _hastened(settings) for name, settings in _PUBLISHED.items()},
     **{f"{name}/steady": _steadied(settings) for name, settings in _PUBLISHED.items() if _is_steadied(settings)},
+    **{
+        f"{dataset}/{recipe}": {"dataset": dataset, **settings}
+        for dataset in DATASETS
+        for recipe, settings in KEYPOINT_RECIPES.items()
+    },
 }
 """``DATASET/RECIPE``, ``DATASET/RECIPE/fast``, ``DATASET/RECIPE/steady`` (recipes of the pixels without a
 discriminator) or ``fast`` (the default data set and objective) -> settings of `PretrainConfig`."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,11 @@ from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_s
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.encoder import FrozenEncoder
-from sparse_repr.encoder.code_use import some_training_images, use_of_code
-from sparse_repr.encoder.collapse import IgnoredCodeWarning, warn_if_collapsed
+from sparse_repr.encoder.code_use import some_training_images
+from sparse_repr.encoder.collapse import warn_if_collapsed
 from sparse_repr.encoder.preprocessing import Preprocessing
-from sparse_repr.models import VAE, build_vae
-from sparse_repr.objectives import Objective, choose_objective
+from sparse_repr.models import ARCHITECTURES, VAE, KeypointEncoder, build_vae, split_code
+from sparse_repr.objectives import Objective, background_only_loss, choose_objective
 from sparse_repr.objectives.base import StepNumber
 from sparse_repr.objectives.reconstruction import build_reconstruction
 from sparse_repr.perceptual.preparation import Preparation
@@ -36,8 +34,8 @@ from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
-from sparse_repr.pretrain.health import Looks, ignored_code_message
-from sparse_repr.pretrain.initialisation import initialise
+from sparse_repr.pretrain.health import HealthCheck
+from sparse_repr.pretrain.initialisation import initialise, start
 from sparse_repr.pretrain.run_folder import (
     locked_run_folder,
     note_not_finite,
@@ -53,6 +51,7 @@ from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.pretrain.training_state import check_state
 
 _PICTURES = 10
+_PRICED_IMAGES = 1_000
 
 
 @contextlib.contextmanager
@@ -163,6 +162,7 @@ class Trainer:
         )
         self.arguments = {"channels": channels, "size": config.image_size, "code_size": config.code_size}
         vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
+        start(vae, ARCHITECTURES[config.network_name()], data, self.preprocessing, seed=config.seed)
         initialise(vae, config.initialisation, data, self.preprocessing, seed=config.seed)
         vae = vae.to(self.device).to(memory_format=torch.channels_last)
         reconstruction, self.preparation = config.perceptual().build(
@@ -181,6 +181,8 @@ class Trainer:
                 channels=channels, seed=config.seed, device=self.device, precision=config.precision
             )
             self.preparation = Preparation(denoiser=targets.denoiser, targets=targets)
+        if "background_loss" in choice.needs:
+            known["background_loss"] = self._background_loss(vae)
         self.objective: Objective = choice.build(
             vae,
             reconstruction,
@@ -197,9 +199,12 @@ class Trainer:
         self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
-        self.looks = Looks(config.health_check)
-        self._warned = False
+        self.health = HealthCheck(config.health_check, self.folder, config.to_json())
         self._graph: StepGraph | None = None
+
+    def _background_loss(self, vae: VAE) -> float:
+        images = some_training_images(self.data, self.preprocessing, self.device, count=_PRICED_IMAGES)
+        return background_only_loss(vae.encoder.background, images, build_reconstruction(self.config.reconstruction))
 
     @property
     def network(self) -> VAE:
@@ -348,7 +353,7 @@ class Trainer:
 
     def is_due(self, last: bool) -> bool:
         """Whether `record` has anything to do after the present step."""
-        return self.scalars_due(last) or self.step % self.config.picture_every == 0 or self.looks.is_due(self.step)
+        return self.scalars_due(last) or self.step % self.config.picture_every == 0 or self.health.is_due(self.step)
 
     def record(
         self, writer: SummaryWriter | None, sums: TermSums, images_per_s: float, *, last: bool
@@ -376,8 +381,9 @@ class Trainer:
             if writer is not None:
                 for name, value in {**means, "images_per_s": images_per_s}.items():
                     writer.add_scalar(f"train/{name}", value, self.step)
-        if writer is not None and self.looks.is_due(self.step) and self.objective.vae.decoder is not None:
-            self.look(writer)
+        if writer is not None and self.health.is_due(self.step) and self.objective.vae.decoder is not None:
+            images = some_training_images(self.data, self.preprocessing, self.device)
+            self.health.look(self.objective.vae, images, writer, self.step)
         # saved first: pictures of weights that are not finite show nothing
         if writer is not None and (last or self.step % self.config.save_every == 0):
             self.save()
@@ -426,25 +432,9 @@ class Trainer:
                 raise
             raise self.recover(error) from error
 
-    def look(self, writer: SummaryWriter) -> None:
-        """Write how much the decoder makes of the code, and warn, once, if that is nothing."""
-        images = some_training_images(self.data, self.preprocessing, self.device)
-        use = use_of_code(self.objective.vae, images)
-        for name, value in dataclasses.asdict(use).items():
-            writer.add_scalar(f"health/{name}", value, self.step)
-        message = None if self._warned else ignored_code_message(self.config.to_json(), use, self.step)
-        if message is not None:
-            self._warned = True
-            warnings.warn(
-                f"{self.folder}: {message}. Training goes on; health/spread in TensorBoard shows whether it recovers "
-                "(health_check, --health-check 0, ends these looks)",
-                IgnoredCodeWarning,
-                stacklevel=2,
-            )
-
     def log_pictures(self, writer: SummaryWriter) -> None:
-        """Reconstructions and traversals, decoded from the present weights, as TensorBoard images; none where nothing
-        decodes."""
+        """Reconstructions and traversals or keypoints, from the present weights, as TensorBoard images; none where
+        nothing decodes."""
         if not choose_objective(self.config.objective).decodes:
             return
         indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
@@ -454,11 +444,14 @@ class Trainer:
             images = self.preprocessing(pixels)
             posterior = vae.encoder(images)
             reconstructed = torch.sigmoid(vae.decoder(posterior.mean))
-            values = torch.linspace(-2, 2, 9)
-            traversed = figures.decode_traversals(
-                vae.decoder, posterior.mean[0], values.expand(self.config.code_size, -1)
-            )
         writer.add_image("reconstructions", figures.tile([images, reconstructed]).nan_to_num(), self.step)
+        if isinstance(vae.encoder, KeypointEncoder):
+            # a number of a keypoint alone, without the two others, means nothing: there is no traversal
+            marked = figures.mark_keypoints(images, *split_code(posterior.mean))
+            writer.add_image("keypoints", figures.tile([marked]).nan_to_num(), self.step)
+            return
+        values = torch.linspace(-2, 2, 9).expand(self.config.code_size, -1)
+        traversed = figures.decode_traversals(vae.decoder, posterior.mean[0], values)
         writer.add_image("traversals", figures.tile(list(traversed)).nan_to_num(), self.step)
 
 

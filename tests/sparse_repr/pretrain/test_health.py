@@ -16,7 +16,9 @@ from sparse_repr.encoder.code_use import CodeUse
 from sparse_repr.encoder.collapse import CollapsedEncoderWarning, IgnoredCodeWarning
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
-from sparse_repr.pretrain.health import ignored_code_message, likely_causes
+from sparse_repr.models import Presences
+from sparse_repr.pretrain.causes import likely_causes
+from sparse_repr.pretrain.health import ignored_code_message, presence_message
 from sparse_repr.pretrain.together.ensemble import pretrain_encoders
 
 DEAD, ALIVE = CodeUse(1e-5, 1.09, 0), CodeUse(0.8, 0.2, 6)
@@ -159,3 +161,13 @@ def test_a_schedule_that_still_holds_a_run_is_waited_for() -> None:
     assert not told(500, **from_above)  # 22 on its way to 4
     assert told(1_000, **from_above)
     assert told(500, **from_above, steps=1_500)  # two thirds of the run
+
+
+def test_presences_that_tell_nothing_are_told_of_with_the_remedy() -> None:
+    settings = PretrainConfig(objective="sparse_keypoints").resolve().to_json()
+    every, none, some = Presences(8.0, 8, 0, 8), Presences(0.0, 0, 8, 8), Presences(3.5, 1, 2, 8)
+    assert presence_message(settings, every, 1_000) is None  # the price is not what it will be yet
+    assert "all 8 keypoints are present in every image: raise" in str(presence_message(settings, every, 2_000))
+    assert "none of 8 keypoints is present in any image: lower" in str(presence_message(settings, none, 2_000))
+    assert presence_message(settings, some, 2_000) is None
+    assert presence_message(PretrainConfig(objective="keypoints").resolve().to_json(), every, 2_000) is None

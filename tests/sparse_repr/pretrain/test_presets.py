@@ -16,7 +16,8 @@ def test_every_data_set_has_every_recipe() -> None:
     published = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in RECIPES}
     of_pixels = ("vae", "beta_vae", "beta_vae_capacity", "beta_tcvae", "sparse")
     steady = {f"{dataset}/{recipe}/steady" for dataset in DATASETS for recipe in of_pixels}
-    assert set(PRESETS) == {"fast", *published, *(f"{name}/fast" for name in published), *steady}
+    places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in ("keypoints", "sparse_keypoints")}
+    assert set(PRESETS) == {"fast", *published, *places, *(f"{name}/fast" for name in published), *steady}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
@@ -27,7 +28,8 @@ def test_every_data_set_has_every_recipe() -> None:
 def test_every_preset_is_a_configuration(name: str) -> None:
     config = preset_config(name)
     assert config.dataset == (name.split("/")[0] if name != "fast" else "dsprites")
-    assert (config.batch_size, config.code_size) == (64, 10)
+    keypoints = name.endswith("keypoints")
+    assert (config.batch_size, config.code_size) == ((32, 96) if keypoints else (64, 10))
 
 
 def test_published_settings() -> None:

@@ -45,6 +45,7 @@ def _members(**settings: Any) -> list[PretrainConfig]:
         {"objective": "beta_tcvae"},
         {"objective": "dip_vae_i"},
         {"objective": "dip_vae_ii"},
+        {"objective": "sparse_keypoints", "keypoints": 3, "presence_warmup": 10},
         # at 1e-3 Adam overshoots, and a single run whose weights moved by one rounding differs as much as a stack
         {"objective": "iwae", "learning_rate": 1e-4},
         {
