@@ -6,6 +6,7 @@ from sparse_repr.models.architectures import (
     Architecture,
     build_encoder,
     build_vae,
+    choose_architecture,
 )
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
 from sparse_repr.models.heads import HEADS, POSTERIOR_FAMILIES, Head, Posterior, SpikeAndSlab, soft_threshold
@@ -29,6 +30,7 @@ __all__ = [
     "SpikeAndSlab",
     "build_encoder",
     "build_vae",
+    "choose_architecture",
     "presences_of",
     "soft_threshold",
     "split_code",

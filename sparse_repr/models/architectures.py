@@ -60,7 +60,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def choose_architecture(name: str) -> Architecture:
-    """The entry of `ARCHITECTURES` called `name`; an unknown name raises ValueError with its close matches."""
+    """The entry of `ARCHITECTURES` called `name`; an unknown name raises with its close matches."""
     return lookup(ARCHITECTURES, name, "architecture")
 
 

@@ -340,6 +340,7 @@ def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
         "beta_start": 0.0,
         "beta_steps": 0,
         "sparsity_target": "mean",
+        "sparsity_start": 0,
         "sparsity_warmup": 0,
         "sparsity_proximal": False,
     }
