@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sparse_repr.models import ARCHITECTURES, DEFAULT_ARCHITECTURE
+from sparse_repr.models import ARCHITECTURES, DEFAULT_ARCHITECTURE, choose_architecture
 from sparse_repr.objectives.beta_tcvae import BETA_TCVAE
 from sparse_repr.objectives.capacity import BETA_VAE_CAPACITY
 from sparse_repr.objectives.dip_vae import DIP_VAE_I, DIP_VAE_II

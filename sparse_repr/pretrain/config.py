@@ -14,7 +14,7 @@ from sparse_repr.data import DATASETS
 from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.data.storage.resident import DATA_PLACES
 from sparse_repr.devices import resolve_device, resolve_precision
-from sparse_repr.models import ARCHITECTURES, DEFAULT_ARCHITECTURE
+from sparse_repr.models import ARCHITECTURES, DEFAULT_ARCHITECTURE, choose_architecture
 from sparse_repr.objectives import (
     Option,
     choose_objective,
