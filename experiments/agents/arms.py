@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -68,11 +70,18 @@ class Arm:
     """Key of `ENCODERS`."""
     fine_tuned: bool = False
     """Whether the encoder is trained with the policy, from the pretrained weights."""
+    recode: str | None = None
+    """Key of `rl.recodings.RECODINGS`: what is shown in place of each code, with its default settings."""
 
     @property
     def frozen(self) -> bool:
-        """Whether it observes codes of an encoder that stays as it is."""
+        """Whether it observes what an encoder makes that stays as it is."""
         return self.observes == "code" and not self.fine_tuned
+
+    @property
+    def plain(self) -> bool:
+        """Whether it observes the codes of such an encoder themselves; one arm of each encoder does."""
+        return self.frozen and self.recode is None
 
 
 UNTRAINED = "untrained"
@@ -95,8 +104,11 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "perceptual_features": "vgg16",
         "perceptual_layers": "relu1_2,relu2_2,relu3_3",
     },
+    **KEYPOINT_RECIPES,
 }
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
+
+Those of `KEYPOINT_RECIPES` are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
 
 `sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong.
 
@@ -115,6 +127,16 @@ ARMS = {
     "sparse_4": Arm("sparse, weight 4", "code", "sparse_4"),
     "sparse_16": Arm("sparse, weight 16", "code", "sparse_16"),
     "sparse_perceptual": Arm("sparse + perceptual", "code", "sparse_perceptual"),
+    "keypoints": Arm("keypoints", "code", "keypoints"),
+    "sparse_keypoints": Arm("sparse keypoints", "code", "sparse_keypoints"),
+    "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
+    "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
+    "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),
+    "vae_project": Arm("VAE, project", "code", "vae", recode="project"),
+    "beta_vae_expand": Arm("β-VAE, expand", "code", "beta_vae", recode="expand"),
+    "sparse_expand": Arm("sparse, expand", "code", "sparse", recode="expand"),
+    "keypoints_expand": Arm("keypoints, expand", "code", "keypoints", recode="expand"),
+    "sparse_keypoints_expand": Arm("sparse keypoints, expand", "code", "sparse_keypoints", recode="expand"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),
     "vae_tuned": Arm("VAE, fine-tuned", "code", "vae", fine_tuned=True),
     "beta_vae_tuned": Arm("β-VAE, fine-tuned", "code", "beta_vae", fine_tuned=True),

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED, Arm, Task
 from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 from sparse_repr.registry import lookup
 
 TRAIN_FRAMES, TEST_FRAMES = "train", "test"
@@ -52,11 +53,13 @@ class AgentScale:
     """Of how many environment steps one is recorded. Within an episode neighbouring frames are nearly the same:
     encoders learn less from them, and a probe that has seen one need not read the other."""
     pretraining_steps: Mapping[str, int]
-    """Task -> optimisation steps of every encoder on its frames."""
+    """Task -> optimisation steps on its frames, of every encoder but those of keypoints."""
     pretraining: Mapping[str, Any]
-    """Further settings of `PretrainConfig` for every encoder."""
+    """Further settings of `PretrainConfig` for every encoder but those of keypoints, which take the precision alone."""
     perceptual: Mapping[str, Any]
     """Further ones of encoders that compare features."""
+    keypoints: Mapping[str, Any]
+    """What differs from `KEYPOINT_RECIPES`."""
     metrics: str
     """Scores of encoders, as `sparse_repr.evaluate --metrics`."""
     image_items: int
@@ -84,8 +87,9 @@ HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 
 # episodes have at most 100 steps: about one test frame of each; primes, so that no phase of an episode is left out
 _SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
-_FROZEN = tuple(name for name, arm in ARMS.items() if arm.frozen)
-_DOSES = ("sparse_4", "sparse_16")  # asked for by name at scale cpu, which they would take beyond its time
+_FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
+# asked for by name at scale cpu, which they would take beyond its time
+_BY_NAME = ("sparse_4", "sparse_16", "keypoints", "sparse_keypoints")
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 
 AGENT_SCALES = {
@@ -106,6 +110,7 @@ AGENT_SCALES = {
         pretraining_steps=dict.fromkeys(TASKS, 20),
         pretraining={"batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
         perceptual={"perceptual_features": "dae", "dae_steps": 5},
+        keypoints={"steps": 20, "batch_size": 16, "learning_rate_warmup": 5},
         metrics="mig_histogram,linear_probe",
         image_items=64,
         episodes=4,
@@ -121,7 +126,7 @@ AGENT_SCALES = {
                 _PPO,
                 (
                     *("random_policy", "factors", "pixels"),
-                    *(name for name in _FROZEN if name not in _DOSES),
+                    *(name for name in _FROZEN if name not in _BY_NAME),
                     *("vae_tuned", "sparse_tuned"),
                 ),
                 ("SpriteReach", "SpriteChase"),
@@ -140,6 +145,7 @@ AGENT_SCALES = {
             "precision": "bf16",
         },
         perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
+        keypoints={},
         metrics=_SCORES,
         image_items=2_000,
         episodes=100,
@@ -162,6 +168,7 @@ AGENT_SCALES = {
             "precision": "bf16",
         },
         perceptual={},
+        keypoints={},
         metrics=_SCORES,
         image_items=10_000,
         episodes=200,
@@ -266,6 +273,7 @@ class AgentCell:
             "environments": self.algorithm.environments,
             "heads": HIDDEN_WIDTHS[self.algorithm_name],
             "episodes": self.episodes,
+            **({} if self.arm.recode is None else {"recode": self.arm.recode}),
             **self.algorithm.settings,
         }
 
@@ -291,22 +299,18 @@ def encoder_cell(
     Raises:
         ValueError: an unknown name, with its close matches.
     """
-    task = lookup(TASKS, task_name, "task")
+    lookup(TASKS, task_name, "task")
     settings = lookup({**ENCODERS, UNTRAINED: {}}, encoder, "encoder")
     folder = out / "encoders" / f"{task_name}-{encoder}-seed{seed}"
     frames = {part: recording_of(out, task_name, part) for part in (TRAIN_FRAMES, TEST_FRAMES)}
     training = None
     if encoder != UNTRAINED:
-        perceptual = scale.perceptual if "perceptual_weight" in settings else {}
         training = PretrainConfig(
             **{
                 **settings,
-                **scale.pretraining,
-                **perceptual,
-                "steps": scale.pretraining_steps[task_name],
+                **_of_scale(scale, task_name, encoder),
                 "dataset": "h5",
                 "data_path": str(frames[TRAIN_FRAMES]),
-                "code_size": task.code_size,
                 "seed": seed,
                 "device": scale.device,
                 "threads": threads,
@@ -318,6 +322,18 @@ def encoder_cell(
     return EncoderCell(
         task_name, encoder, seed, folder, training, start, frames, scale.metrics, scale.image_items, threads
     )
+
+
+def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]:
+    """What a scale says of the training of an encoder."""
+    if encoder in KEYPOINT_RECIPES:
+        return {"precision": scale.pretraining["precision"], **scale.keypoints}
+    return {
+        **scale.pretraining,
+        **(scale.perceptual if "perceptual_weight" in ENCODERS[encoder] else {}),
+        "steps": scale.pretraining_steps[task_name],
+        "code_size": TASKS[task_name].code_size,
+    }
 
 
 def agent_cell(

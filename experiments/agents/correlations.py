@@ -130,7 +130,7 @@ def points_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Poin
     """The encoders of a task that have an agent on their frozen codes."""
     arms = study.of(task, algorithm)
     by_encoder = {
-        (ARMS[arm].encoder, agent.seed): agent for arm, agents in arms.items() if ARMS[arm].frozen for agent in agents
+        (ARMS[arm].encoder, agent.seed): agent for arm, agents in arms.items() if ARMS[arm].plain for agent in agents
     }
     randoms = arms.get(RANDOM, [])
     points = []

@@ -14,11 +14,12 @@ from experiments.agents.correlations import (
     points_of,
     score_names,
 )
+from experiments.agents.gains import gains_table
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.tables import agent_tables, note_of
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
-_TITLES = {str(arm.encoder): arm.title for arm in ARMS.values() if arm.frozen} | {UNTRAINED: "untrained"}
+_TITLES = {str(arm.encoder): arm.title for arm in ARMS.values() if arm.plain} | {UNTRAINED: "untrained"}
 _UNITS = {"psnr_db": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mig": ("MIG", 3), "active_units": ("active units", 1)}
 MAIN_SCORES = (
     "psnr_db",
@@ -150,7 +151,7 @@ def all_tables(study: AgentStudy) -> list[Table]:
     algorithms = dict.fromkeys(agent.algorithm for agent in study.agents if agent.arm != "random_policy")
     found: list[Table | None] = []
     for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
-        found += agent_tables(study, algorithm)
+        found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task)]
         found += [correlations_table(study, task, algorithm) for algorithm in algorithms]

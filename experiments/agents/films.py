@@ -11,7 +11,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from experiments.agents.cells import TEST_FRAMES, AgentCell, AgentScale, encoder_cells
 from experiments.agents.encoders import encoder_is_finished
 from experiments.agents.small_objects import small_object_figure
-from experiments.agents.training import act_of, agent_is_finished, load_trained, make_environments, scaling_of
+from experiments.agents.training import (
+    act_of,
+    agent_is_finished,
+    load_trained,
+    make_environments,
+    scaling_of,
+    shown_of,
+)
 from experiments.film.recording import Film, play, write_film, write_strip
 from experiments.film.views import See, see_codes, see_factors, see_tuned
 from rl import LatentExtractor
@@ -78,7 +85,7 @@ def _see(cell: AgentCell, venv: VecEnv, extractor: LatentExtractor | None) -> Se
     encoder = load_encoder(cell.encoder_folder)
     if extractor is not None:
         return see_tuned(extractor, _decoder(cell.encoder_folder), code_scaling=scaling_of(encoder))
-    return see_codes(encoder, _decoder(cell.encoder_folder), code_scaling=scaling_of(encoder))
+    return see_codes(encoder, _decoder(cell.encoder_folder), **shown_of(cell, encoder))
 
 
 def _decoder(folder: Path) -> VAE | None:

@@ -10,6 +10,7 @@ from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
+from experiments.agents.gains import gains_table
 from experiments.agents.report import CAPTIONS
 from experiments.agents.results import AgentStudy
 from experiments.agents.tables import (
@@ -107,6 +108,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),
     "agents-kept": lambda: shown(kept_table, tasks=tuple(TASKS)),
+    "agents-gains": lambda: shown(gains_table),
     "agents-improvement": lambda: shown(improvement_table),
     "agents-cost": lambda: shown(cost_table, tasks=tuple(TASKS)),
     "agents-encoders": lambda: shown(encoders_table, tasks=tuple(TASKS), algorithms=False),

@@ -1,8 +1,8 @@
 """How the figures of the study of agents draw its arms: colours, lines, marks, panels and legends.
 
 An arm has one colour everywhere, from the palette of Okabe and Ito, https://jfly.uni-koeln.de/color/, that people with
-any colour vision tell apart; a stronger L1 penalty has a darker shade of it, a fine-tuned encoder the colour of the
-frozen one, dashed and with an open mark.
+any colour vision tell apart; a stronger penalty has a darker shade of it, a fine-tuned encoder the colour of the frozen
+one, dashed and with an open mark, a recoded one dash-dotted and with a mark half open.
 """
 
 from __future__ import annotations
@@ -25,27 +25,44 @@ _COLOURS = {
     "sparse_4": "#9C4500",
     "sparse_16": "#5C2800",
     "sparse_perceptual": "#CC79A7",
+    "keypoints": "#F0E442",
+    "sparse_keypoints": "#8F8600",
 }
 _MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
 _MARKS |= {"beta_vae": "P", "sparse": "o", "sparse_4": "p", "sparse_16": "h", "sparse_perceptual": "^"}
+_MARKS |= {"keypoints": "<", "sparse_keypoints": ">"}
+_RECODED: dict[str, tuple[Any, str]] = {
+    "expand": ("-.", "left"),
+    "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right"),
+    "project": ((0, (1, 1)), "bottom"),
+}
+"""Recoding -> line, and half of the marks that is filled."""
 
 
 def colour_of(arm: str) -> str:
     """Colour of an arm, or of an encoder."""
-    return _COLOURS[arm.removesuffix("_tuned")]
+    return _COLOURS[_base(arm)]
+
+
+def _base(arm: str) -> str:
+    """The arm that shows the same encoder frozen and plain; an arm without an encoder, and an encoder, itself."""
+    return (ARMS[arm].encoder or arm) if arm in ARMS else arm
 
 
 def line_style(arm: str) -> dict[str, Any]:
     """How the lines of an arm are drawn."""
-    line = ":" if arm == RANDOM else "--" if ARMS[arm].fine_tuned else "-"
+    recode = ARMS[arm].recode
+    line = _RECODED[recode][0] if recode else ":" if arm == RANDOM else "--" if ARMS[arm].fine_tuned else "-"
     return {"color": colour_of(arm), "linestyle": line}
 
 
 def mark_style(arm: str) -> dict[str, Any]:
     """How the dots of an arm are drawn."""
-    face = "white" if ARMS[arm].fine_tuned else colour_of(arm)
+    face, recode = "white" if ARMS[arm].fine_tuned else colour_of(arm), ARMS[arm].recode
     return {
-        "marker": _MARKS[arm.removesuffix("_tuned")],
+        "marker": _MARKS[_base(arm)],
+        "fillstyle": _RECODED[recode][1] if recode else "full",
+        "markerfacecoloralt": "white",
         "markeredgecolor": colour_of(arm),
         "markerfacecolor": face,
         "color": colour_of(arm),
@@ -54,12 +71,17 @@ def mark_style(arm: str) -> dict[str, Any]:
 
 
 def panels_of(arms: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Title and arms of two panels, the references in both: too many arms to be told apart in one."""
+    """Title and arms of up to three panels, the references in all: too many arms to be told apart in one."""
     references = [arm for arm in arms if ARMS[arm].encoder in (None, UNTRAINED)]
-    frozen = [arm for arm in arms if ARMS[arm].frozen and arm not in references]
+    frozen = [arm for arm in arms if ARMS[arm].plain and arm not in references]
+    recoded = [arm for arm in arms if ARMS[arm].recode]
     tuned = [arm for arm in arms if ARMS[arm].fine_tuned]
     order = list(ARMS)
-    groups = [("frozen encoders", frozen), ("fine-tuned encoders", tuned)]
+    groups = [
+        ("frozen encoders", frozen),
+        ("frozen encoders, recoded", recoded),
+        ("fine-tuned encoders", tuned),
+    ]
     found = [(title, sorted(references + own, key=order.index)) for title, own in groups if own]
     return found or [("", references)]
 

@@ -72,6 +72,18 @@ def scaling_of(encoder: FrozenEncoder) -> Scaling:
     return "standardize" if any(encoder.spec.units.active) else "none"
 
 
+def shown_of(cell: AgentCell, encoder: FrozenEncoder) -> dict[str, Any]:
+    """How an arm is shown the codes of a frozen encoder, as arguments of `VecLatentObservation`.
+
+    A recoding standardises the units by itself; without an active unit it has nothing to go by, and the codes are shown
+    as they are.
+    """
+    scaling = scaling_of(encoder)
+    if cell.arm.recode is None or scaling == "none":
+        return {"code_scaling": scaling}
+    return {"recode": cell.arm.recode}
+
+
 def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, keep_frames: bool = False) -> VecEnv:
     """Environments of a cell's task as its arm observes them, each with a Monitor.
 
@@ -94,7 +106,7 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
             seed=seed,
             env_kwargs=arguments,
             wrapper_class=kept,
-            code_scaling=scaling_of(encoder),
+            **shown_of(cell, encoder),
         )
     if arm.observes == "factors":
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,21 @@ def image_panel(pixels: npt.NDArray[np.uint8], side: int = SIDE) -> Image.Image:
     """uint8 (H, W, C), scaled to the height `side` with square pixels."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
     return image.resize((max(1, round(side * image.width / image.height)), side), Image.Resampling.NEAREST)
+
+
+def value_panel(values: npt.NDArray[np.float32], limits: npt.NDArray[np.float32]) -> Image.Image:
+    """Values (B,) as columns where there is room for them, else as cells."""
+    return column_panel(values, limits) if len(values) <= SIDE // 2 else cell_panel(values, limits)
+
+
+def cell_panel(values: npt.NDArray[np.float32], limits: npt.NDArray[np.float32]) -> Image.Image:
+    """Values (B,) as square cells row by row, the larger the darker, whatever their sign; as many down as across."""
+    across = math.ceil(math.sqrt(len(values)))
+    strength = np.zeros(across**2, np.float32)
+    strength[: len(values)] = np.clip(np.abs(values / limits), 0, 1)
+    paper, ink = (np.array(colour, np.float32) for colour in (BACKGROUND, ACCENT))
+    cells = paper + strength.reshape(across, across, 1) * (ink - paper)
+    return Image.fromarray(cells.round().astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def column_panel(values: npt.NDArray[np.float32], limits: npt.NDArray[np.float32]) -> Image.Image:

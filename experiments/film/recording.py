@@ -19,10 +19,10 @@ from experiments.film.drawing import (
     INK,
     LINE,
     MARGIN,
-    column_panel,
     image_panel,
     named_panel,
     text_font,
+    value_panel,
     with_titles,
     write_gif,
 )
@@ -144,8 +144,11 @@ def _frame(film: Film, place: int) -> Image.Image:
             panels.append(image_panel(seen.reconstructions[place]))
             titles.append(seen.reconstruction_title)
         values = seen.values[place]
-        panels.append(named_panel(values, seen.limits, seen.names) if seen.names else column_panel(values, seen.limits))
-        titles.append("factors" if seen.names else f"code, {len(values)} units")
+        if seen.names:
+            panels.append(named_panel(values, seen.limits, seen.names))
+        else:
+            panels.append(value_panel(values, seen.limits))
+        titles.append("factors" if seen.names else f"{seen.title}, {len(values)} units")
     state = f"step {film.steps[place]}  return {film.returns[place]:.2f}"
     return with_titles(panels, titles, film.caption, state)
 

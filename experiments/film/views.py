@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 
 from rl import LatentExtractor
+from rl.code_features import CodeFeatures
 from rl.code_scaling import CodeScaling, Scaling
 from rl.code_stack import Codes
+from rl.recodings import Recode
 from sparse_repr import FrozenEncoder
 from sparse_repr.data.base import ImageArray
 from sparse_repr.models import VAE
@@ -34,6 +36,8 @@ class Seen:
     """(N, h, w, C), where there is a decoder."""
     reconstruction_title: str = "reconstruction"
     """What the film calls them."""
+    title: str = "code"
+    """What the film calls values without names."""
 
 
 See = Callable[[ImageArray, Sequence[Mapping[str, Any]]], Seen]
@@ -47,19 +51,25 @@ def decode(vae: VAE, codes: Codes) -> ImageArray:
     return (255 * torch.cat(parts)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def see_codes(encoder: FrozenEncoder, vae: VAE | None = None, *, code_scaling: Scaling = "none") -> See:
+def see_codes(
+    encoder: FrozenEncoder, vae: VAE | None = None, *, code_scaling: Scaling = "none", recode: Recode | None = None
+) -> See:
     """The codes of a frozen encoder, as an agent is shown them.
 
     Args:
         encoder: the encoder.
         vae: what it was trained in; None for one that has no decoder.
         code_scaling: as in `VecLatentObservation`; the decoder gets unscaled codes.
+        recode: as there; the decoder gets the codes themselves.
     """
+    shown = CodeFeatures(encoder, code_scaling=code_scaling, recode=recode)
+    recoding = shown.recoding
 
     def codes(images: ImageArray) -> Codes:
         return encoder.encode(images)
 
-    return _see(codes, vae, CodeScaling(encoder, code_scaling), "reconstruction")
+    title = "code" if recoding is None else str(recoding.settings["name"])
+    return _see(codes, vae, lambda found: shown.numpy(found, found), "reconstruction", title)
 
 
 def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scaling: Scaling = "none") -> See:
@@ -81,7 +91,7 @@ def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scalin
     def codes(images: ImageArray) -> Codes:
         return tuned_codes(extractor, images)
 
-    return _see(codes, vae, CodeScaling(extractor.encoder, code_scaling), "pretrained decoder")
+    return _see(codes, vae, CodeScaling(extractor.encoder, code_scaling).numpy, "pretrained decoder")
 
 
 def _require_trainable(extractor: LatentExtractor) -> Any:
@@ -113,16 +123,23 @@ def tuned_codes(extractor: LatentExtractor, images: ImageArray) -> Codes:
     return torch.cat([copy(part.to(device)).mean for part in parts]).float().cpu().numpy()
 
 
-def _see(encode: Callable[[ImageArray], Codes], vae: VAE | None, scaling: CodeScaling, title: str) -> See:
+def _see(
+    encode: Callable[[ImageArray], Codes],
+    vae: VAE | None,
+    show: Callable[[Codes], Codes],
+    made: str,
+    title: str = "code",
+) -> See:
     def see(images: ImageArray, infos: Sequence[Mapping[str, Any]]) -> Seen:  # noqa: ARG001 (codes need no infos)
         codes = encode(images)
-        shown = scaling.numpy(codes)
+        shown = show(codes)
         limit = max(float(np.abs(shown).max()), 1e-6)
         return Seen(
             values=shown,
             limits=np.array([limit], np.float32),
             reconstructions=None if vae is None else decode(vae, codes),
-            reconstruction_title=title,
+            reconstruction_title=made,
+            title=title,
         )
 
     return see

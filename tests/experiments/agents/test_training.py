@@ -28,11 +28,12 @@ from experiments.agents.cells import (
 )
 from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames, seconds_of_all_steps
 from experiments.agents.ends import ENDS, counted, play_again
+from experiments.agents.films import film_of
 from experiments.agents.results import OUTCOMES
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
-from sparse_repr import load_encoder, pretrain_encoder
+from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
 from tests.conftest import SHORT
 
 PPO_SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
@@ -46,6 +47,7 @@ TINY = dataclasses.replace(
     },
     pretraining_steps={"SpriteReach": 2, "SpriteChase": 2},
     pretraining={"batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
+    keypoints={"steps": 2, "batch_size": 8, "learning_rate_warmup": 1},
     metrics="mig_histogram",
     image_items=16,
     frames={"train": 120, "test": 80},
@@ -227,6 +229,61 @@ def test_the_curve_counts_every_episode_in_its_window() -> None:
     # 40 windows of 2 steps: an episode ends in every second one
     assert curve.windows() == [(step, float(step), float(step > 40), 1) for step in range(4, 81, 4)]
     assert sum(taken) == 80
+
+
+@pytest.mark.parametrize("name", ["keypoints", "sparse_keypoints"])
+def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name: str, tmp_path: Path) -> None:
+    for scale in ("cpu", "gpu"):
+        training = encoder_cell(AGENT_SCALES[scale], "SpriteChase", name, 3, tmp_path).training
+        assert training is not None
+        assert (training.steps, training.batch_size, training.keypoints, training.code_size) == (3_000, 32, 32, 96)
+        assert (training.learning_rate, training.learning_rate_decay) == (2e-3, "cosine")
+        assert (training.initialisation, training.precision) == ("default", "bf16")
+        assert (training.objective, training.seed) == (name, 3)
+    smoke = encoder_cell(AGENT_SCALES["smoke"], "SpriteChase", name, 0, tmp_path).training
+    assert smoke is not None
+    assert (smoke.steps, smoke.precision) == (20, "float32")
+
+
+def test_an_agent_learns_on_recoded_keypoints_and_is_filmed(short_episodes: None, study: Path, tmp_path: Path) -> None:
+    made = encoder_cell(TINY, "SpriteReach", "sparse_keypoints", 0, study)
+    assert made.training is not None
+    training = dataclasses.replace(made.training, run_dir=str(tmp_path / "encoder"))
+    made = dataclasses.replace(made, folder=tmp_path / "encoder", training=training)
+    complete_encoders([made], lambda _: None)
+    found = json.loads((made.folder / agent_encoders.RECORD).read_text())
+    assert found["training"]["objective"] == "sparse_keypoints"
+    assert set(found["small_objects"]["position_r2"]) == {"sprite"}
+    cell = cell_of(study, "sparse_keypoints_expand", into=tmp_path)
+    cell = dataclasses.replace(cell, encoder_folder=made.folder)
+    complete_agents([cell], lambda _: None)
+    assert record_of(cell)["settings"]["recode"] == "expand"
+    seen = film_of(cell).seen
+    assert seen is not None
+    assert (seen.title, seen.values.shape[1]) == ("expand", 20 * 96)
+    assert set(seen.values.sum(axis=1)) == {2 * 96}
+    assert seen.reconstructions is not None
+
+
+def test_a_recoded_arm_shows_what_its_name_says(study: Path, tmp_path: Path) -> None:
+    plain = cell_of(study, "vae", into=tmp_path)
+    assert "recode" not in plain.settings()
+    encoder = load_encoder(encoder_cell(TINY, "SpriteReach", UNTRAINED, 0, study).folder)
+    folder = encoder_cell(TINY, "SpriteReach", UNTRAINED, 0, study).folder
+    widths = {"vae_expand": 200, "vae_cosine": 200, "vae_project": 200}
+    for arm, width in widths.items():
+        cell = dataclasses.replace(cell_of(study, arm, into=tmp_path), encoder_folder=folder)
+        venv = make_environments(cell, "source", 2, 0)
+        shown = venv.reset()
+        assert shown.shape == (2, width)
+        assert (set(np.unique(shown)) == {0.0, 1.0}) == (arm == "vae_expand")
+        venv.close()
+    # an encoder without an active unit has nothing to recode
+    dead = dataclasses.replace(encoder.spec.units, active=(False,) * 10)
+    blind = FrozenEncoder(dataclasses.replace(encoder.spec, units=dead), encoder.network().state_dict())
+    cell = cell_of(study, "vae_expand", into=tmp_path)
+    assert agent_training.shown_of(cell, encoder) == {"recode": "expand"}
+    assert agent_training.shown_of(cell, blind) == {"code_scaling": "none"}
 
 
 def test_an_encoder_is_scored_on_frames_it_has_not_seen(study: Path) -> None:

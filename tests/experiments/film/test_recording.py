@@ -15,7 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 
 from experiments.agents.arms import ARMS
-from experiments.film.drawing import column_panel, named_panel, palette_of, text_font
+from experiments.film.drawing import ACCENT, BACKGROUND, column_panel, named_panel, palette_of, text_font, value_panel
 from experiments.film.recording import Film, KeepFrames, film_agent, play, write_film, write_strip
 from experiments.film.views import Seen, decode, see_codes, see_factors, see_tuned, tuned_codes
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
@@ -141,6 +141,31 @@ def test_a_scaled_code_is_decoded_unscaled() -> None:
     assert plain.values.std() < 0.2
     assert plain.reconstructions is not None
     np.testing.assert_array_equal(scaled.reconstructions, plain.reconstructions)
+
+
+def test_a_recoded_code_is_shown_recoded_and_decoded_as_it_is() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    data = FactorDataset(name="noise", store=ArrayImages(frames.transpose(0, 3, 1, 2).copy()), source="drawn")
+    encoder = untrained_encoder(3, code_size=4, data=data)
+    vae = build_vae("burgess", {"channels": 3, "size": 64, "code_size": 4}, seed=0)
+    plain, recoded = see_codes(encoder, vae)(frames, [{}] * 30), see_codes(encoder, vae, recode="expand")(frames, [{}])
+    assert (plain.title, recoded.title) == ("code", "expand")
+    assert recoded.values.shape == (30, 80)
+    assert set(recoded.values.sum(1)) == {8}
+    np.testing.assert_array_equal(recoded.reconstructions, plain.reconstructions)
+
+
+def test_many_values_are_cells_and_few_are_columns() -> None:
+    few, limit = np.ones(64, np.float32), np.ones(1, np.float32)
+    np.testing.assert_array_equal(np.asarray(value_panel(few, limit)), np.asarray(column_panel(few, limit)))
+    many = np.zeros(250, np.float32)
+    many[[0, 17]] = 1, -0.5  # of rows of 16: the first cell, and the second of the second row
+    drawn = np.asarray(value_panel(many, limit))
+    assert drawn.shape == (128, 128, 3)
+    assert (drawn[:8, :8] == ACCENT).all()
+    half = (np.array(ACCENT) + BACKGROUND) / 2
+    assert np.abs(drawn[8:16, 8:16] - half).max() <= 0.5
+    assert (drawn[16:] == BACKGROUND).all()
 
 
 def test_a_tuned_agent_is_shown_by_its_own_copy(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""What one arm gains over another, pair by pair: agents of one seed, which play the same episodes while learning."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.agents.analysis import recoded_pairs
+from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.results import AgentStudy
+from experiments.agents.scores import anchors_of
+from experiments.agents.tables import NORMALISED, note_of
+from experiments.measure.intervals import CentredInterval, t_interval
+from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread
+
+PAIRS = (
+    *recoded_pairs(),
+    ("sparse_keypoints", "keypoints"),
+    *(("sparse_keypoints", other) for other in ("vae", "sparse", "pixels")),
+    ("keypoints", "vae"),
+    *((recoded, "pixels") for recoded in ("vae_expand", "sparse_expand")),
+)
+"""Arms that differ in one thing: what stands in place of the code, the price on presences, or the kind of encoder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """The differences of two arms on a task, at least 2."""
+
+    task: str
+    """Key of `TASKS`."""
+    first: str
+    """Key of `ARMS`."""
+    second: str
+    """Key of `ARMS`."""
+    seeds: tuple[int, ...]
+    """Those that both have."""
+    values: tuple[float, ...]
+    """Of each seed, normalised return of the first minus that of the second."""
+
+    @property
+    def interval(self) -> CentredInterval:
+        """Mean and 95 % t-interval over the pairs."""
+        return t_interval(self.values)
+
+
+def gains_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Gain]:
+    """Every pair of `PAIRS` that has at least two seeds in common.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo or sac.
+
+    Returns:
+        In the order of `PAIRS`; none where returns on the task cannot be normalised.
+    """
+    anchors, arms = anchors_of(study, task, algorithm), study.of(task, algorithm)
+    if anchors is None:
+        return []
+    returns = {
+        arm: {agent.seed: agent.mean_return() for agent in agents if agent.returns.get("source")}
+        for arm, agents in arms.items()
+    }
+    found = []
+    for first, second in PAIRS:
+        one, other = returns.get(first, {}), returns.get(second, {})
+        seeds = tuple(sorted(one.keys() & other.keys()))
+        if len(seeds) > 1:
+            values = tuple((one[seed] - other[seed]) / anchors.span for seed in seeds)
+            found.append(Gain(task, first, second, seeds, values))
+    return found
+
+
+def gains_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
+    """The paired gains on every task; None where no pair has two seeds in common."""
+    found = [gain for task in TASKS for gain in gains_of(study, task, algorithm)]
+    if not found:
+        return None
+    rows = [
+        [
+            gain.task,
+            ARMS[gain.first].title,
+            ARMS[gain.second].title,
+            str(len(gain.seeds)),
+            spread(gain.values, 2),
+            f"{sum(value > 0 for value in gain.values)} of {len(gain.values)}",
+        ]
+        for gain in found
+    ]
+    header = ["task", "arm", "against", "pairs", "gain", "above 0"]
+    words = (
+        "Gain: difference of the normalised returns in the source of agents of the same seed, which for a recoded code "
+        "is on the same encoder too; an interval that leaves 0 out is a gain or a loss."
+    )
+    wanted = {(gain.task, arm, seed) for gain in found for arm in (gain.first, gain.second) for seed in gain.seeds}
+    entries = [
+        agent
+        for task in TASKS
+        for agents in study.of(task, algorithm).values()
+        for agent in agents
+        if (agent.task, agent.arm, agent.seed) in wanted
+    ]
+    note = note_of(study, entries, SPREAD_NOTE, words, NORMALISED)
+    return laid_out(f"Gains, pair by pair ({algorithm.upper()})", header, rows, note)
