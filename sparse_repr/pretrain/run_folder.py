@@ -14,7 +14,6 @@ import torch
 
 from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
-from sparse_repr.objectives import default_settings
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.training_state import read_state
 
@@ -34,6 +33,14 @@ _CURES = frozenset(
         "discriminator_learning_rate",
         "precision",
     }
+)
+# Settings that the first version did not know, those that came together in one row, and what each is where it has no
+# effect. A run from before a row has none of it, and none of the rows behind it.
+_LATER: tuple[dict[str, Any], ...] = (
+    {"factor_sizes": None},
+    {"beta_start": 0.0, "beta_steps": 0},
+    {"perceptual_levels": None, "perceptual_scale": "image", "roughness_weight": 0.0, "sparsity_start": 0},
+    dict.fromkeys(("feature_weight", "feature_network", "feature_layer", "feature_grid")),
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)
@@ -204,15 +211,21 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return dict(read_json(path, _SETTINGS, remedy="put back the file that the run wrote"))
 
 
-def _unless_set(config: PretrainConfig) -> dict[str, Any]:
-    """What every setting of a run with this objective is unless set."""
-    fields = {
-        field.name: field.default
-        for field in dataclasses.fields(config)
-        if field.default is not dataclasses.MISSING and field.name in config.to_json()
-    }
-    known = {name: value for name, value in default_settings(config.objective).items() if name in fields}
-    return {**fields, **known}
+def _from_before(folder: Path, described: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What the settings that `config.json` lacks were, because the run was written before they were known.
+
+    Raises:
+        ValueError: another setting is missing, or one of several that came together.
+    """
+    missing = wanted.keys() - described.keys()
+    for row in range(len(_LATER) + 1):
+        unknown = {name: value for later in _LATER[row:] for name, value in later.items()}
+        if unknown.keys() == missing:
+            # an objective without such a setting has None there
+            return {name: value for name, value in unknown.items() if wanted[name] is not None}
+    raise ValueError(
+        f"{folder / 'config.json'} is damaged: it lacks {', '.join(sorted(missing))}, and no version wrote it so; {_REMEDY}"
+    )
 
 
 def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
@@ -224,8 +237,7 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
         ValueError: `config.json` is damaged.
     """
     described, wanted = _described(folder), config.to_json()
-    # a setting that was not known yet when the run was written had no effect: it was what it is unless set
-    found = {**_unless_set(config), **described}
+    found = {**_from_before(folder, described, wanted), **described}
     ignored = _MAY_CHANGE.union(_HISTORY, _CURES if config.resume and _NOT_FINITE in described else ())
     return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"

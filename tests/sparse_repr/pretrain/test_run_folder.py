@@ -15,7 +15,7 @@ from sparse_repr.artefact import parse, serialise
 from sparse_repr.evaluate import __main__ as evaluate
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.pretrain import __main__ as pretrain
-from sparse_repr.pretrain.run_folder import read_settings
+from sparse_repr.pretrain.run_folder import differing_settings, read_settings
 from tests.conftest import rectangles_config
 from tests.mutations import UNREADABLE
 
@@ -57,6 +57,33 @@ def test_settings_of_another_type_are_named(changes: dict[str, Any], message: st
         read_settings(copied)
     with pytest.raises(ValueError, match=rf"config\.json is damaged: {message}"):
         evaluate_run(EvaluateConfig(str(copied), progress=False))
+
+
+FEATURES = ("feature_weight", "feature_network", "feature_layer", "feature_grid")
+COARSE_TO_FINE = ("perceptual_levels", "perceptual_scale", "roughness_weight", "sparsity_start")
+
+
+@pytest.mark.parametrize("missing", [FEATURES, (*COARSE_TO_FINE, *FEATURES)])
+def test_settings_that_came_later_may_be_missing_together(
+    missing: tuple[str, ...], rectangles: Path, copied: Path
+) -> None:
+    path = copied / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in settings.items() if name not in missing}))
+    assert differing_settings(copied, rectangles_config(rectangles, copied).resolve()) == []
+    asked = rectangles_config(rectangles, copied, sparsity_start=1).resolve()
+    assert [words.split(":")[0] for words in differing_settings(copied, asked)] == ["sparsity_start"]
+
+
+@pytest.mark.parametrize("missing", [("perceptual_scale",), ("capacity_nats",), COARSE_TO_FINE, ("beta", *FEATURES)])
+def test_other_settings_are_never_missing(missing: tuple[str, ...], rectangles: Path, copied: Path) -> None:
+    path = copied / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in settings.items() if name not in missing}))
+    with pytest.raises(
+        ValueError, match=rf"config\.json is damaged: it lacks {', '.join(sorted(missing))}, and no version wrote it so"
+    ):
+        pretrain_encoder(rectangles_config(rectangles, copied, resume=True))
 
 
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("objective", "vae"), ("code_size", 4)])
