@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,9 +222,8 @@ def _from_before(folder: Path, described: dict[str, Any], wanted: dict[str, Any]
         if unknown.keys() == missing:
             # an objective without such a setting has None there
             return {name: value for name, value in unknown.items() if wanted[name] is not None}
-    raise ValueError(
-        f"{folder / 'config.json'} is damaged: it lacks {', '.join(sorted(missing))}, and no version wrote it so; {_REMEDY}"
-    )
+    names = ", ".join(sorted(missing))
+    raise ValueError(f"{folder / 'config.json'} is damaged: it lacks {names}, and no version wrote it so; {_REMEDY}")
 
 
 def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
