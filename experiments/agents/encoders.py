@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
+import torch
 
 from experiments.agents.arms import TASKS
 from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
 from experiments.agents.small_objects import small_object_scores
 from experiments.measure.machine import machine_facts
+from experiments.measure.side_by_side import steady_clock
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from rl.record import RecordConfig, record
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
@@ -102,7 +103,8 @@ def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], No
 
 
 def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
-    begun, started = _steps_taken(cell), time.perf_counter()
+    clock = steady_clock(torch.device("cpu" if cell.training is None else cell.training.device), cell.threads)
+    begun, started = _steps_taken(cell), clock()
     with cpu_threads(cell.threads):
         train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
         if cell.training is None:
@@ -118,7 +120,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
             save_encoder(made, cell.folder / "encoder.safetensors")
         else:
             pretrain_encoder(dataclasses.replace(cell.training, resume=run_has_begun(cell.folder)), on_steps=on_steps)
-        trained = time.perf_counter()
+        trained = clock()
         encoder = load_encoder(cell.folder)
         test = load_dataset("h5", cell.frames[TEST_FRAMES])
         scores = _scores_of_run(cell, cell.training) if cell.training else _scores_of_codes(cell, encoder, test)
@@ -136,7 +138,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
                 "small_objects": objects,
                 "seconds": {
                     "training": seconds_of_all_steps(trained - started, steps=cell.steps, begun=begun),
-                    "evaluation": round(time.perf_counter() - trained, 2),
+                    "evaluation": round(clock() - trained, 2),
                 },
                 "machine": machine_facts(),
             },

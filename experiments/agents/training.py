@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -23,6 +23,7 @@ from experiments.agents.cells import HIDDEN_WIDTHS, AgentCell
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
 from experiments.measure.machine import machine_facts
+from experiments.measure.side_by_side import steady_clock
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
@@ -200,9 +201,10 @@ def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None])
 
 def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
     _forget_peak_memory()
-    started = time.perf_counter()
+    clock = steady_clock(torch.device("cpu"), cell.threads)
+    started = clock()
     agent, curve = (None, []) if cell.arm.observes == "nothing" else _train(cell, on_steps)
-    trained, memory = time.perf_counter(), _peak_memory_mb()
+    trained, memory = clock(), _peak_memory_mb()
     evaluation = {domain: _judge(cell, agent, domain) for domain in DOMAINS}
     record = {
         "settings": cell.settings(),
@@ -211,7 +213,7 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
         "evaluation": evaluation,
         "seconds": {
             "training": round(trained - started, 2),
-            "evaluation": round(time.perf_counter() - trained, 2),
+            "evaluation": round(clock() - trained, 2),
         },
         "peak_memory_mb": memory,
         "parameters": 0 if agent is None else _trained_parameters(agent),
