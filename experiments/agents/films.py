@@ -19,7 +19,7 @@ from experiments.agents.training import (
     scaling_of,
     shown_of,
 )
-from experiments.film.recording import Film, play, write_film, write_strip
+from experiments.film.recording import Film, play, write_film, write_films, write_strip
 from experiments.film.views import See, see_codes, see_factors, see_tuned
 from rl import LatentExtractor
 from sparse_repr import load_encoder
@@ -31,6 +31,9 @@ FILMS = "films"
 """Folder of the pictures, in that of a study and in that of its published files."""
 OBJECTS = "-objects"
 """How names of pictures of small objects end."""
+TOGETHER = "-together"
+"""What stands behind the task in names of films of several arms."""
+_TOGETHER = ("pixels", "vae", "vae_expand", "sparse_keypoints")
 _STEPS = 100
 _SEED = 2_000_000
 _SHOWN_FRAMES = 4
@@ -47,20 +50,25 @@ def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> lis
         out: folder of the study.
 
     Returns:
-        The files in `films`: TASK-ARM-ALGORITHM.gif, TASK-ALGORITHM.png and TASK-ENCODER-objects.png.
+        The files in `films`: TASK-ARM-ALGORITHM.gif, TASK-together-ALGORITHM.gif of the arms that the README shows,
+        TASK-ALGORITHM.png and TASK-ENCODER-objects.png.
     """
     folder = out / FILMS
     folder.mkdir(parents=True, exist_ok=True)
     first = min((cell.seed for cell in agents), default=0)
     finished = [cell for cell in agents if cell.seed == first and agent_is_finished(cell)]
     written: list[Path] = []
-    strips: dict[tuple[str, str], list[Film]] = {}
+    strips: dict[tuple[str, str], dict[str, Film]] = {}
     for cell in finished:
         film = film_of(cell)
-        strips.setdefault((cell.task_name, cell.algorithm_name), []).append(film)
+        strips.setdefault((cell.task_name, cell.algorithm_name), {})[cell.arm_name] = film
         name = f"{cell.task_name}-{cell.arm_name}-{cell.algorithm_name}.gif"
         written.append(write_film(film, folder / name, fps=10))
-    written += [write_strip(films, folder / f"{'-'.join(key)}.png") for key, films in strips.items()]
+    for (task, algorithm), films in strips.items():
+        written.append(write_strip(list(films.values()), folder / f"{task}-{algorithm}.png"))
+        together = [films[arm] for arm in _TOGETHER if arm in films]
+        if "pixels" in films and len(together) > 1:
+            written.append(write_films(together, folder / f"{task}{TOGETHER}-{algorithm}.gif", fps=10))
     return written + _draw_objects(scale, finished, out)
 
 

@@ -11,7 +11,7 @@ from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.encoder_tables import all_tables
 from experiments.agents.figures import AgentFigure, figures_of
 from experiments.agents.files import live_study, published_study
-from experiments.agents.films import FILMS, OBJECTS
+from experiments.agents.films import FILMS, OBJECTS, TOGETHER
 from experiments.agents.findings import findings
 from experiments.agents.results import AgentStudy
 from experiments.measure.machine import machine_facts
@@ -76,6 +76,8 @@ def _films(folder: Path) -> list[Path]:
 
 
 def _caption(film: Path) -> str:
+    if TOGETHER in film.stem:
+        return "Several arms play the same first episode: the frame, what the decoder makes of the code, and the code."
     if film.suffix == ".gif":
         return "The frame, what the decoder makes of the code where there is one, and what the agent goes by."
     if film.stem.endswith(OBJECTS):

@@ -164,12 +164,36 @@ def write_film(film: Film, path: str | Path, *, fps: int = 20) -> Path:
     Raises:
         ValueError: another ending, or another rate.
     """
+    return write_films([film], path, fps=fps)
+
+
+def write_films(films: Sequence[Film], path: str | Path, *, fps: int = 20) -> Path:
+    """Write films below one another as one animated GIF, as long as the shortest; returns the path.
+
+    Arguments as in `write_film`.
+
+    Raises:
+        ValueError: no films, another ending, or another rate.
+    """
     target = Path(path)
-    if target.suffix != ".gif":
-        raise ValueError(f"a film needs a path that ends in .gif, got {target}")
+    if not films or target.suffix != ".gif":
+        raise ValueError(f"a film needs at least 1 agent and a path that ends in .gif, got {len(films)} and {target}")
     if not 1 <= fps <= 50:
         raise ValueError(f"a film needs 1..50 frames per second (GIFs count in hundredths), got {fps}")
-    return write_gif([_frame(film, place) for place in range(len(film.steps))], target, fps)
+    length = min(len(film.steps) for film in films)
+    return write_gif([_below([_frame(film, place) for film in films]) for place in range(length)], target, fps)
+
+
+def _below(rows: Sequence[Image.Image]) -> Image.Image:
+    """Images below one another, flush left."""
+    whole = Image.new(
+        "RGB", (max(row.width for row in rows), sum(row.height + MARGIN for row in rows) - MARGIN), BACKGROUND
+    )
+    top = 0
+    for row in rows:
+        whole.paste(row, (0, top))
+        top += row.height + MARGIN
+    return whole
 
 
 def film_agent(
@@ -212,14 +236,7 @@ def write_strip(films: Sequence[Film], path: str | Path, *, moments: int = 6) ->
             f"a strip needs at least 1 film, 2 moments and a path that ends in .png, got {len(films)}, {moments} and "
             f"{target}"
         )
-    rows = [_row(film, moments) for film in films]
-    strip = Image.new(
-        "RGB", (max(row.width for row in rows), sum(row.height + MARGIN for row in rows) - MARGIN), BACKGROUND
-    )
-    top = 0
-    for row in rows:
-        strip.paste(row, (0, top))
-        top += row.height + MARGIN
+    strip = _below([_row(film, moments) for film in films])
     with atomic_path(target) as temporary:
         strip.save(temporary, format="PNG", optimize=True)
     return target

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 
 from experiments.agents.arms import ARMS
 from experiments.film.drawing import ACCENT, BACKGROUND, column_panel, named_panel, palette_of, text_font, value_panel
-from experiments.film.recording import Film, KeepFrames, film_agent, play, write_film, write_strip
+from experiments.film.recording import Film, KeepFrames, film_agent, play, write_film, write_films, write_strip
 from experiments.film.views import Seen, decode, see_codes, see_factors, see_tuned, tuned_codes
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from sparse_repr import load_encoder, untrained_encoder
@@ -153,6 +153,24 @@ def test_a_recoded_code_is_shown_recoded_and_decoded_as_it_is() -> None:
     assert recoded.values.shape == (30, 80)
     assert set(recoded.values.sum(1)) == {8}
     np.testing.assert_array_equal(recoded.reconstructions, plain.reconstructions)
+
+
+def test_films_of_several_agents_stand_below_one_another(tiny_run: Path, tmp_path: Path) -> None:
+    plain = make_vec_env(REACH, n_envs=1, seed=0, wrapper_class=KeepFrames)
+    coded = make_latent_vec_env(REACH, tiny_run, n_envs=1, seed=0, wrapper_class=KeepFrames)
+    films = [
+        play(plain, _right(plain), steps=3, seed=0),
+        play(coded, _right(coded), see=see_codes(load_encoder(tiny_run)), steps=5, seed=0),
+    ]
+    apart = [_frames(write_film(film, tmp_path / "one.gif")) for film in films]
+    frames = _frames(write_films(films, tmp_path / "both.gif"))
+    assert len(frames) == 3
+    height, width, _ = apart[0][0].shape
+    # the palette is that of both
+    np.testing.assert_allclose(frames[0][:height, :width].astype(int), apart[0][0].astype(int), atol=16)
+    np.testing.assert_allclose(frames[0][height + 4 :].astype(int), apart[1][0].astype(int), atol=16)
+    with pytest.raises(ValueError, match="at least 1 agent and a path that ends in .gif, got 0"):
+        write_films([], tmp_path / "none.gif")
 
 
 def test_many_values_are_cells_and_few_are_columns() -> None:
