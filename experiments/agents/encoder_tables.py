@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
 from experiments.agents.correlations import (
@@ -59,14 +59,19 @@ def _by_encoder(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
 
 
 def _encoders_table(
-    study: AgentStudy, task: str, title: str, columns: Sequence[tuple[str, str, int]], *sentences: str, objects: bool
+    study: AgentStudy,
+    task: str,
+    title: str,
+    columns: Sequence[tuple[str, str, int]],
+    values_of: Callable[[EncoderResult], Mapping[str, float | None]],
+    *sentences: str,
 ) -> Table | None:
     found = _by_encoder(study, task)
     rows = []
     for name, entries in found.items():
         cells = []
         for key, _, digits in columns:
-            values = [(entry.position_r2 if objects else entry.scores).get(key) for entry in entries]
+            values = [values_of(entry).get(key) for entry in entries]
             cells.append(spread([float(value) for value in values if value is not None], digits))
         rows.append([encoder_title(name), str(len(entries)), *cells])
     if not any(cell != EMPTY for row in rows for cell in row[2:]):
@@ -81,17 +86,27 @@ def encoders_table(study: AgentStudy, task: str) -> Table | None:
     known = score_names(entry for entry in study.encoders if entry.task == task)
     names = [name for name in MAIN_SCORES if name in known]
     columns = [(name, score_title(name), _UNITS[name][1] if name in _UNITS else 3) for name in names]
-    return _encoders_table(study, task, f"Encoders of {task}", columns, objects=False)
+    return _encoders_table(study, task, f"Encoders of {task}", columns, lambda entry: entry.scores)
 
 
-def objects_table(study: AgentStudy, task: str) -> Table | None:
-    """How well the place of each sprite can be read from the codes; None where no encoder is finished."""
+def objects_table(study: AgentStudy, task: str, *, linear: bool = False) -> Table | None:
+    """How well the place of each sprite can be read from the codes; None where no encoder is finished.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        linear: by a linear probe, in place of a small network.
+    """
     columns = [(sprite, sprite.replace("_", " "), 3) for sprite in TASKS[task].positions]
+    reader = "linear probe" if linear else "small network"
     words = (
-        "R² on held-out pictures of a probe that reads the sprite's place from the code, mean of across and down: a "
-        "sprite near 0 is not encoded, and no agent can act on it."
+        f"R² on held-out pictures of a {reader} that reads the sprite's place from the code, mean of across and down: "
+        "one near 0 cannot be read."
     )
-    return _encoders_table(study, task, f"Small sprites in the codes of {task}", columns, words, objects=True)
+    title = f"Small sprites in the codes of {task}{', by a linear probe' if linear else ''}"
+    return _encoders_table(
+        study, task, title, columns, lambda entry: entry.linear_position_r2 if linear else entry.position_r2, words
+    )
 
 
 def shown_p(p: float | None) -> str:
@@ -153,6 +168,6 @@ def all_tables(study: AgentStudy) -> list[Table]:
     for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
         found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
     for task in TASKS:
-        found += [encoders_table(study, task), objects_table(study, task)]
+        found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]
         found += [correlations_table(study, task, algorithm) for algorithm in algorithms]
     return [table for table in found if table is not None]

@@ -44,7 +44,11 @@ _SHAPES: dict[str, Shape] = {
         "encoder": one_of(UNTRAINED, *ENCODERS),
         "seed": whole(0),
         "scores": each(optional(number())),
-        "small_objects": {"class_accuracy": each(number()), "position_r2": each(number())},
+        "small_objects": {
+            "class_accuracy": each(number()),
+            "position_r2": each(number()),
+            "linear_position_r2": each(number()),
+        },
         "seconds": each(optional(number(0))),
         "machine": OBJECT,
     },
@@ -173,6 +177,7 @@ def _encoder(content: dict[str, Any]) -> EncoderResult:
             "class_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
         },
         position_r2=objects["position_r2"],
+        linear_position_r2=objects["linear_position_r2"],
         seconds=content["seconds"],
         machine=content["machine"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
 from experiments.agents.arms import ARMS, TASKS
@@ -69,6 +70,19 @@ def gains_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Gain]
             values = tuple((one[seed] - other[seed]) / anchors.span for seed in seeds)
             found.append(Gain(task, first, second, seeds, values))
     return found
+
+
+def gains_in_words(study: AgentStudy, pairs: Sequence[tuple[str, str]], algorithm: str = "ppo") -> str:
+    """The gains of some pairs in one sentence; empty where none has two seeds in common."""
+    found = [gain for task in TASKS for gain in gains_of(study, task, algorithm) if (gain.first, gain.second) in pairs]
+    if not found:
+        return ""
+    told = "; ".join(
+        f"{ARMS[gain.first].title} over {ARMS[gain.second].title} on {gain.task} {gain.interval.centre:+.2f} ± "
+        f"{gain.interval.half:.2f} ({len(gain.seeds)} pairs)"
+        for gain in found
+    )
+    return f"Gains, pair by pair of agents with the same seed, with their 95 % intervals: {told}."
 
 
 def gains_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
-from experiments.agents.gains import gains_table
+from experiments.agents.gains import gains_in_words, gains_table
 from experiments.agents.report import CAPTIONS
 from experiments.agents.results import AgentStudy
 from experiments.agents.tables import (
@@ -95,13 +96,28 @@ def pictures(results: Path = RESULTS, linked: str = "../results/agents") -> str:
     return "\n\n".join(found) or "No figure is published yet."
 
 
+_HEADLINE = (
+    *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
+    *("keypoints", "sparse_keypoints", "vae_tuned"),
+)
+_HEADLINE_GAINS = (
+    ("vae_expand", "vae"),
+    ("sparse_expand", "sparse"),
+    ("sparse_keypoints", "keypoints"),
+    ("sparse_keypoints_expand", "sparse_keypoints"),
+)
+
+
 def agents_summary(results: Path = RESULTS) -> str:
-    """The study in the one table that the README has room for."""
-    return shown(summary_table, results=results)
+    """The study in the one table that the README has room for, and what was gained."""
+    table = shown(lambda study: summary_table(study, arms=_HEADLINE), algorithms=False, results=results)
+    words = [gains_in_words(study, _HEADLINE_GAINS) for study in published(results)]
+    return "\n\n".join(part for part in (table, *words) if part)
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "agents-answers": answers,
+    "agents-brief": lambda: shown(summary_table),
     "agents-overall": lambda: shown(overall_table),
     "agents-final": lambda: shown(final_table, tasks=tuple(TASKS)),
     "agents-ends": lambda: shown(ends_table, tasks=tuple(TASKS)),
@@ -113,6 +129,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-cost": lambda: shown(cost_table, tasks=tuple(TASKS)),
     "agents-encoders": lambda: shown(encoders_table, tasks=tuple(TASKS), algorithms=False),
     "agents-objects": lambda: shown(objects_table, tasks=tuple(TASKS), algorithms=False),
+    "agents-objects-linear": lambda: shown(
+        functools.partial(objects_table, linear=True), tasks=tuple(TASKS), algorithms=False
+    ),
     "agents-correlations": lambda: shown(correlations_table, tasks=tuple(TASKS)),
     "agents-figures": pictures,
 }

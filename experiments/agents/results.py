@@ -63,6 +63,8 @@ class EncoderResult:
     """training and evaluation; training is None where it ended before the scores were interrupted."""
     machine: Mapping[str, Any]
     """As `measuring.machine_facts`."""
+    linear_position_r2: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """The same of a linear probe."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,12 +105,13 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
     )
 
 
-def summary_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
+def summary_table(study: AgentStudy, algorithm: str = "ppo", *, arms: Sequence[str] = tuple(ARMS)) -> Table | None:
     """The study in brief: normalised returns in the source and in domains that no agent has seen, and the time it took.
 
     Args:
         study: what is finished.
         algorithm: ppo or sac.
+        arms: keys of `ARMS`, in the order of the rows.
 
     Returns:
         None where no score is normalised.
@@ -120,7 +121,7 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
     times = [_time_against_pixels(study.of(task, algorithm)) for task in tasks]
     timed = [found for found in times if found]
     rows = []
-    for arm in ARMS:
+    for arm in arms:
         if not any(arm in found for found in source.values()):
             continue
         cells = [shown(source[task].get(arm)) for task in tasks]
@@ -139,7 +140,8 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
         f"Unseen: the mean over the domains {', '.join(TARGETS)}, new to encoder and agent. Time is that of a step of "
         "training, mean over the tasks, for arms that have all of them."
     )
-    note = _note(study, _every_arm(study, algorithm), NORMALISED, _IQM, words)
+    entries = {arm: agents for arm, agents in _every_arm(study, algorithm).items() if arm in arms}
+    note = _note(study, entries, NORMALISED, _IQM, words)
     return laid_out(_titled("Normalised return in brief", algorithm), header, rows, note)
 
 

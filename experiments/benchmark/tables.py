@@ -98,6 +98,7 @@ def measured_table() -> str:
             "data",
         ),
         *_encoding_rows(encode),
+        *_recoding_rows(read_results("benchmark/recoding.json")),
         *_streaming_rows(streaming),
         _environments_row(envs),
         (
@@ -126,6 +127,22 @@ def measured_table() -> str:
         f"{_machines({part.split()[0] for _, _, part in rows})} Every file is in "
         "[experiments/results/](experiments/results). Nothing here was measured on a GPU."
     )
+
+
+def _recoding_rows(recoding: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """An agent's step on expanded codes, and one image of keypoints."""
+    steps = ", ".join(
+        f"{views['expand']['over_plain']:.2f} ({codes})" for codes, views in recoding["agent_step_s"].items()
+    )
+    images = {name: f"{1e3 * one['median']:.2f} ms" for name, one in recoding["one_image_s"].items()}
+    return [
+        ('a PPO step with `recode="expand"`, in steps on the code itself', steps, "recoding"),
+        (
+            "one 64x64 image as 32 keypoints on one core",
+            f"{images['32 keypoints']}; by the network burgess {images['burgess, 32 units']}",
+            "recoding",
+        ),
+    ]
 
 
 def _environments_row(envs: dict[str, Any]) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.agents.gains import gains_of, gains_table
+from experiments.agents.gains import gains_in_words, gains_of, gains_table
 from experiments.measure.intervals import t_interval
 from tests.agent_studies import agent, study
 
@@ -25,6 +25,10 @@ def test_a_gain_is_over_the_seeds_that_both_have_in_shares_of_ground_truth() -> 
     assert row[4].startswith("0.25 ± ")
     assert row[5] == "2 of 2"
     assert table.note.startswith("Scale `tiny`; seeds 1, 2.")
+    assert gains_in_words(found, [("vae_expand", "vae")]).endswith(
+        ": VAE, expand over VAE on SpriteReach +0.25 ± 1.91 (2 pairs)."
+    )
+    assert gains_in_words(found, [("sparse_expand", "sparse")]) == ""
     assert gains_table(study(*references, *plain)) is None
     # without clearly better ground truth nothing is a share of it
     assert gains_table(study(*plain, *recoded)) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -256,6 +258,12 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
     assert objects.header == ("encoder", "seeds", "player", "heart", "square", "ellipse 1", "ellipse 2")
     assert objects.rows == (("VAE", "1", *["0.875"] * 5),)
     assert objects_table(study(), "SpriteChase") is None
+    assert objects_table(study(encoder()), "SpriteChase", linear=True) is None
+    lines = dataclasses.replace(encoder(task="SpriteChase"), linear_position_r2={"heart": 0.25})
+    linear = objects_table(study(lines), "SpriteChase", linear=True)
+    assert linear is not None
+    assert linear.header == ("encoder", "seeds", "heart")
+    assert linear.rows == (("VAE", "1", "0.250"),)
 
 
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
