@@ -9,7 +9,7 @@ from experiments.paper.cells import METHODS, PAPER_SCALES, PARTS
 from experiments.paper.sweep import FAMILIES
 from sparse_repr.data import celeba, chairs
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.presets import PRESETS, RECIPES, preset_config
+from sparse_repr.pretrain.presets import PRESETS, preset_config
 
 _DATASETS = tuple(dict.fromkeys(PARTS.values()))
 _RECIPES = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
@@ -44,7 +44,7 @@ def _by_scale(write: Any) -> str:
 
 
 def _perceptual_layers(scale: Any) -> str:
-    settings = {**RECIPES["perceptual"], **scale.settings, **scale.perceptual}
+    settings = _of_features(scale, "dsprites")
     images = settings.get("perceptual_images")
     batch = settings["batch_size"]
     levels = settings["perceptual_levels"]
@@ -61,11 +61,25 @@ def _steps(scale: Any) -> str:
 
 
 def _initialisation(scale: Any) -> str:
-    pixels, features = (
-        {**RECIPES[recipe], **scale.settings, **further}.get("initialisation", PretrainConfig.initialisation)
-        for recipe, further in (("vae", {}), ("perceptual", scale.perceptual))
-    )
-    return pixels if pixels == features else f"{pixels} (perceptual {features})"
+    pixels = {**PRESETS["dsprites/vae"], **scale.settings}
+    used = [pixels, *({**pixels, **_of_features(scale, dataset)} for dataset in _DATASETS)]
+    own, *others = [settings.get("initialisation", PretrainConfig.initialisation) for settings in used]
+    if set(others) == {own}:
+        return str(own)
+    same = len(set(others)) == 1
+    words = others[:1] if same else [f"{name} on {dataset}" for name, dataset in zip(others, _DATASETS, strict=True)]
+    return f"{own} (perceptual {', '.join(words)})"
+
+
+def _of_features(scale: Any, dataset: str) -> dict[str, Any]:
+    """What the perceptual arms of a scale have on top of the others, on a data set of the paper."""
+    recipe = PRESETS[f"{dataset}/perceptual"]
+    return {**recipe, **scale.settings, **scale.perceptual, **scale.perceptual_on.get(dataset, {})}
+
+
+def _batch_size(scale: Any) -> str:
+    own, features = scale.settings["batch_size"], _of_features(scale, "dsprites")["batch_size"]
+    return str(own) if own == features else f"{own} (perceptual {features})"
 
 
 def _of_scale(key: str) -> Any:
@@ -118,7 +132,8 @@ def choices_table() -> Table:
         ),
         (
             "weights of the loss",
-            f"pixels {_text(perceptual.pixel_weight)}, features {_text(perceptual.perceptual_weight)}, style "
+            f"pixels {_text(perceptual.pixel_weight)}, features "
+            f"{_per_dataset('perceptual', 'perceptual_weight')}, style "
             f"{_text(perceptual.style_weight)} (perceptual methods); pixels {_text(sparse.pixel_weight)} (others)",
             "section 3.2: the features “replace” the pixel loss; no weight of a style term is given",
         ),
@@ -142,7 +157,7 @@ def choices_table() -> Table:
         (
             "optimiser",
             f"Adam, learning rate {_of_scale('learning_rate')} ({_of_scale('learning_rate_decay')}); batch "
-            f"{_of_scale('batch_size')}",
+            f"{_by_scale(_batch_size)}",
             "not given; the public comparison's, and twice its rate where the run is short",
         ),
         (

@@ -55,11 +55,11 @@ def counts(cells: list[Cell]) -> dict[tuple[str, int], int]:
         # eight methods of three seeds; of the others three methods of three and five of one
         (
             "long",
-            {("dsprites", steps): seeds for steps, seeds in ((30_000, 15), (20_000, 3), (15_000, 6))}
+            {("dsprites", steps): seeds for steps, seeds in ((16_000, 15), (10_000, 3), (6_000, 6))}
             | {
                 (dataset, steps): seeds
                 for dataset in ("faces", "chairs3d")
-                for steps, seeds in ((30_000, 9), (20_000, 1), (15_000, 4))
+                for steps, seeds in ((5_333, 9), (3_333, 1), (2_000, 4))
             },
         ),
         # nine methods on dSprites and the paper's five on the others, ten seeds each
@@ -94,10 +94,22 @@ def test_short_runs_compare_all_arms_at_equal_steps(tmp_path: Path) -> None:
 def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_objective_has(tmp_path: Path) -> None:
     trained = {name: make_cell(PAPER_SCALES["long"], "dsprites", name, 0, tmp_path) for name in METHODS}
     vae = trained["vae"]
-    assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 30_000)
-    assert [stop.steps for stop in vae.stops] == [30_000]
+    assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 16_000)
+    assert [stop.steps for stop in vae.stops] == [16_000]
     assert (vae.training.sparsity_warmup, trained["sparse"].training.sparsity_warmup) == (None, 2_000)
-    assert {cell.training.initialisation for cell in trained.values()} == {"he"}
+
+
+def test_perceptual_runs_that_are_long_lower_the_kl_on_dsprites_and_end_all_schedules_in_time(tmp_path: Path) -> None:
+    sprites, photographs = (
+        make_cell(PAPER_SCALES["long"], dataset, "sparse_perceptual", 0, tmp_path).training
+        for dataset in ("dsprites", "celeba")
+    )
+    assert (sprites.steps, sprites.batch_size, sprites.initialisation) == (6_000, 32, "output_bias")
+    assert (sprites.beta_start, sprites.beta_steps, sprites.perceptual_weight) == (4.0, 2_700, 0.5)
+    assert (photographs.steps, photographs.initialisation, photographs.perceptual_weight) == (2_000, "he", 1.0)
+    for run in (sprites, photographs):
+        options = run.objective_options()
+        assert options["sparsity_start"] + options["sparsity_warmup"] < 0.7 * run.steps
 
 
 def test_published_cells_have_the_settings_they_were_trained_by(tmp_path: Path) -> None:
@@ -125,6 +137,7 @@ def test_methods_are_what_their_names_say(tmp_path: Path) -> None:
     assert (training["sparse"].beta, training["sparse"].sparsity_weight) == (1, 1)
     assert training["sparse_perceptual"].objective == "sparse"
     assert training["sparse_perceptual"].perceptual_weight == training["perceptual"].perceptual_weight == 1
+    assert training["perceptual"].beta_start is None  # as they were computed
     assert training["capacity"].capacity_steps == 8_000  # spans the run
     assert {config.seed for config in training.values()} == {3}
     full = make_cell(PAPER_SCALES["gpu"], "dsprites", "capacity", 0, tmp_path).training

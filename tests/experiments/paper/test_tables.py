@@ -221,7 +221,7 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
     assert chosen["L1 weight"] == "1 (sweep: 1, 4)"
     assert chosen["what L1 is on"] == "mean (sweep: mean, output, sample)"
     assert chosen["steps"] == (
-        "cpu: 8,000 (perceptual 2,000); long: 30,000 (perceptual 15,000, FactorVAE 20,000); gpu: 346,000"
+        "cpu: 8,000 (perceptual 2,000); long: 16,000 (perceptual 6,000, FactorVAE 10,000); gpu: 346,000"
     )
     levels = "relu1_2,relu2_2 at 8,16,32@0.12:1/4,64@0.35:1/8"
     assert chosen["features of the perceptual loss"] == (

@@ -43,7 +43,11 @@ def test_published_settings() -> None:
     assert factor.objective_options()["discriminator_learning_rate"] == 1e-4
     assert preset_config("h5/factor_vae").objective_options()["discriminator_learning_rate"] == 1e-5
     both = preset_config("dsprites/sparse_perceptual")
-    assert (both.objective, both.pixel_weight, both.perceptual_weight) == ("sparse", 0.0, 1.0)
+    # half of the squared error's scale, a Gaussian of unit variance, and the KL from above so that positions come first
+    assert (both.objective, both.pixel_weight, both.perceptual_weight) == ("sparse", 0.0, 0.5)
+    assert (both.initialisation, both.objective_options()["beta_start"]) == ("output_bias", 4.0)
+    drawn = preset_config("faces/sparse_perceptual")
+    assert (drawn.initialisation, drawn.perceptual_weight, drawn.objective_options()["beta_steps"]) == ("he", 1.0, 0)
     assert str(both.run_folder()) == "runs/dsprites-sparse-perceptual-seed0"
 
 
@@ -68,7 +72,8 @@ def test_fast_changes_how_a_recipe_is_trained_and_not_what_is_minimised() -> Non
             published, fast = preset_config(name.removesuffix("/fast")), preset_config(name)
             assert fast.objective_weights() == published.objective_weights()
             differing = {field for field, value in vars(published).items() if getattr(fast, field) != value}
-            assert differing <= {*FAST, "capacity_steps"}
+            assert differing <= {*FAST, "capacity_steps", "beta_steps"}
+            assert fast.objective_options().get("beta_steps", 0) <= FAST["steps"] / 2
             assert "steps" in differing
             assert fast.initialisation == "he"
     assert preset_config("fast") == PretrainConfig(**FAST)
