@@ -67,6 +67,19 @@ _OF_THE_PAPER = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
 _LONG_ARMS = (*_OF_THE_PAPER, "beta_sparse", "factor_vae", "beta_tcvae")
 _LONG_THRICE = ("vae", "beta_vae", "sparse_perceptual")
 _LONG_STEPS = 16_000
+# `he` opens all units at once, and positions are then spread over all of them: MIG 0.02. So large a weight of the KL
+# that none is open at first lets positions and size have a unit each.
+_LONG_STARTS: dict[str, dict[str, Any]] = {
+    **{
+        f"dsprites/{method}": {"beta_start": 64.0, "beta_steps": _LONG_STEPS // 2}
+        for method in ("vae", "beta_vae", "sparse", "beta_sparse")
+    },
+    **{f"dsprites/{method}": {"initialisation": "output_bias"} for method in ("factor_vae", "beta_tcvae")},
+    **{
+        f"dsprites/{method}": {"initialisation": "output_bias", "beta_steps": 2_700}
+        for method in ("perceptual", "sparse_perceptual")
+    },
+}
 _PIXEL_ARMS = ("vae", "beta_vae", "sparse", "beta_sparse", "capacity")
 
 _EXACT = "mig,aam,mig_histogram"
@@ -156,8 +169,8 @@ class Scale:
     """Method -> its steps, where a step costs more, so that all arms take about the same time of a core."""
     early_stop: bool = True
     """Whether longer runs are evaluated at the length of the shorter ones too."""
-    perceptual_on: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """Data set of the paper -> yet further settings of the perceptual arms on it."""
+    arm_settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """DATASET/METHOD, by the paper's data set -> yet further settings."""
     elsewhere: float = 1.0
     """Share of the steps that is taken on data sets other than dSprites."""
 
@@ -223,8 +236,6 @@ PAPER_SCALES = {
         shorter={"factor_vae": _LONG_STEPS * 5 // 8},
         device="cpu",
         precision="bf16",
-        # `he`: all units are open from the start; from above, with a weight of the KL that goes down to beta, a VAE had
-        # three units and discs for shapes after as many steps
         settings={
             "batch_size": 64,
             "learning_rate": 1e-3,
@@ -234,7 +245,7 @@ PAPER_SCALES = {
             "sparsity_warmup": 2_000,
         },
         perceptual={"batch_size": 32},
-        perceptual_on={"dsprites": {"initialisation": "output_bias", "beta_steps": 2_700}},
+        arm_settings=_LONG_STARTS,
         metrics=_SUITE,
         sample=100_000,
         image_items=10_000,
@@ -299,7 +310,8 @@ def make_cell(
     others = {*weight_names(), *option_names()} - default_settings(settings["objective"]).keys()
     settings.update({name: value for name, value in scale.settings.items() if name not in others})
     if chosen.perceptual:
-        settings.update({**scale.perceptual, **scale.perceptual_on.get(paper_name, {})})
+        settings.update(scale.perceptual)
+    settings.update(scale.arm_settings.get(f"{paper_name}/{method}", {}))
     if chosen.with_beta:
         settings["beta"] = PRESETS[f"{paper_name}/beta_vae"]["beta"]
     if "capacity_steps" in settings:

@@ -44,7 +44,7 @@ def _by_scale(write: Any) -> str:
 
 
 def _perceptual_layers(scale: Any) -> str:
-    settings = _of_features(scale, "dsprites")
+    settings = _settings(scale, "dsprites", "perceptual")
     images = settings.get("perceptual_images")
     batch = settings["batch_size"]
     levels = settings["perceptual_levels"]
@@ -61,24 +61,39 @@ def _steps(scale: Any) -> str:
 
 
 def _initialisation(scale: Any) -> str:
-    pixels = {**PRESETS["dsprites/vae"], **scale.settings}
-    used = [pixels, *({**pixels, **_of_features(scale, dataset)} for dataset in _DATASETS)]
-    own, *others = [settings.get("initialisation", PretrainConfig.initialisation) for settings in used]
-    if set(others) == {own}:
-        return str(own)
-    same = len(set(others)) == 1
-    words = others[:1] if same else [f"{name} on {dataset}" for name, dataset in zip(others, _DATASETS, strict=True)]
-    return f"{own} (perceptual {', '.join(words)})"
+    starts: dict[str, list[str]] = {}
+    for dataset in _DATASETS:
+        for method in scale.arms[dataset]:
+            starts.setdefault(_settings(scale, dataset, method)["initialisation"], []).append(f"{dataset}/{method}")
+    usual = max(starts, key=lambda name: len(starts[name]))
+    others = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in starts.items() if name != usual)
+    return f"{usual} ({others})" if others else usual
 
 
-def _of_features(scale: Any, dataset: str) -> dict[str, Any]:
-    """What the perceptual arms of a scale have on top of the others, on a data set of the paper."""
-    recipe = PRESETS[f"{dataset}/perceptual"]
-    return {**recipe, **scale.settings, **scale.perceptual, **scale.perceptual_on.get(dataset, {})}
+def _settings(scale: Any, dataset: str, method: str) -> dict[str, Any]:
+    """What a scale trains a method by, as far as it is set."""
+    chosen = METHODS[method]
+    return {
+        "initialisation": PretrainConfig.initialisation,
+        **PRESETS[f"{dataset}/{chosen.recipe}"],
+        **scale.settings,
+        **(scale.perceptual if chosen.perceptual else {}),
+        **scale.arm_settings.get(f"{dataset}/{method}", {}),
+    }
+
+
+def _kl_start(scale: Any) -> str:
+    starts: dict[str, list[str]] = {}
+    for method in scale.arms["dsprites"]:
+        settings = _settings(scale, "dsprites", method)
+        if settings.get("beta_start") is not None:
+            words = f"{_text(settings['beta_start'])} over {settings['beta_steps']:,} steps"
+            starts.setdefault(words, []).append(METHODS[method].title)
+    return "; ".join(f"{words} ({', '.join(arms)}, dsprites)" for words, arms in starts.items()) or "β"
 
 
 def _batch_size(scale: Any) -> str:
-    own, features = scale.settings["batch_size"], _of_features(scale, "dsprites")["batch_size"]
+    own, features = (_settings(scale, "dsprites", method)["batch_size"] for method in ("vae", "perceptual"))
     return str(own) if own == features else f"{own} (perceptual {features})"
 
 
@@ -153,6 +168,11 @@ def choices_table() -> Table:
             _by_scale(_initialisation),
             "not given; torch's own, or `he` (weights that keep the size of the signal, He et al. 2015, and an output "
             "bias at the mean pixel) where the run is short or compares features from coarse to fine",
+        ),
+        (
+            "weight of the KL at the start",
+            _by_scale(_kl_start),
+            "not given; from far above, no unit is open at first, then one after another opens",
         ),
         (
             "optimiser",

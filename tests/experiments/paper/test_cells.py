@@ -97,6 +97,10 @@ def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_obje
     assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 16_000)
     assert [stop.steps for stop in vae.stops] == [16_000]
     assert (vae.training.sparsity_warmup, trained["sparse"].training.sparsity_warmup) == (None, 2_000)
+    # from so far above that no unit is open at first; where the objective has no such weight, from a start of its own
+    assert {trained[name].training.beta_start for name in ("vae", "beta_vae", "sparse", "beta_sparse")} == {64.0}
+    assert {trained[name].training.initialisation for name in ("factor_vae", "beta_tcvae")} == {"output_bias"}
+    assert all(cell.training.objective_options().get("beta_steps", 0) <= 8_000 for cell in trained.values())
 
 
 def test_perceptual_runs_that_are_long_lower_the_kl_on_dsprites_and_end_all_schedules_in_time(tmp_path: Path) -> None:
