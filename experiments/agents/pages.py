@@ -35,8 +35,12 @@ RESULTS = committed.RESULTS / "agents"
 _NOTHING = "No agent of this table is published yet."
 
 
+@functools.cache  # every table is of these hundreds of files
 def published(results: Path = RESULTS) -> list[AgentStudy]:
-    """What is published of every scale but the smoke test's, the longest first; scales without an agent left out."""
+    """What is published of every scale but the smoke test's, the longest first; scales without an agent left out.
+
+    The files of a folder are read once: what is published later does not show.
+    """
     scales = sorted((name for name in AGENT_SCALES if name != "smoke"), key=lambda name: -AGENT_SCALES[name].seeds)
     found = [published_study(results / name, name) for name in scales]
     return [study for study in found if study.agents]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, variance
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +96,12 @@ def _half_widths_over_tasks(values: npt.NDArray[np.float64], count: int) -> npt.
     return np.asarray(stdtrit(freedom, 0.975) * np.sqrt(total))
 
 
+def _variance(values: Sequence[float]) -> float:
+    """Of a sample of at least 2; that of equal values is 0 exactly."""
+    # counted from one of them: the mean of equal values may round to another one
+    return float((np.asarray(values, np.float64) - values[0]).var(ddof=1))
+
+
 def t_interval(values: Sequence[float]) -> CentredInterval:
     """Mean and 95 % interval of values that are taken as normal (Student's t), such as a score over seeds.
 
@@ -106,7 +112,7 @@ def t_interval(values: Sequence[float]) -> CentredInterval:
     """
     if len(values) < 2:
         raise ValueError(f"t_interval needs at least 2 values, got {len(values)}: one value has no interval")
-    half = stdtrit(len(values) - 1, 0.975) * math.sqrt(variance(values) / len(values))
+    half = stdtrit(len(values) - 1, 0.975) * math.sqrt(_variance(values) / len(values))
     return CentredInterval(fmean(values), float(half))
 
 
@@ -120,7 +126,7 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Cent
     """
     if len(first) < 2 or len(second) < 2:
         raise ValueError(f"difference_interval needs at least 2 values each, got {len(first)} and {len(second)}")
-    parts = [variance(values) / len(values) for values in (first, second)]
+    parts = [_variance(values) / len(values) for values in (first, second)]
     difference = fmean(first) - fmean(second)
     if not sum(parts):
         return CentredInterval(difference, 0.0)

@@ -141,26 +141,32 @@ def require(
     _require(value, shape, (), closed, f"{origin} is damaged: ", f"; {remedy}")
 
 
-def _require(value: Any, shape: Shape, place: tuple[str, ...], closed: bool, before: str, after: str) -> None:
-    name = "".join(part if part.startswith("[") else f".{part}" for part in place).lstrip(".") or "its content"
+def _require(value: Any, shape: Shape, place: tuple[str | int, ...], closed: bool, before: str, after: str) -> None:
     if isinstance(shape, Expected):
         if not shape.fits(value):
-            raise ValueError(f"{before}{name} needs {shape.words}, found {_shown(value)}{after}")
+            raise ValueError(f"{before}{_named(place)} needs {shape.words}, found {_shown(value)}{after}")
         if shape.entries is not None and value is not None:
             entries = value.items() if isinstance(value, dict) else enumerate(value)
             for key, entry in entries:
-                step = f"{key}" if isinstance(value, dict) else f"[{key}]"
-                _require(entry, shape.entries, (*place, step), closed, before, after)
+                _require(entry, shape.entries, (*place, key), closed, before, after)
         return
     if not isinstance(value, dict):
-        raise ValueError(f"{before}{name} needs an object, found {_shown(value)}{after}")
+        raise ValueError(f"{before}{_named(place)} needs an object, found {_shown(value)}{after}")
     missing = [key for key in shape if key not in value]
     unknown = [key for key in value if key not in shape] if closed else []
     if missing or unknown:
         wrong = [*(f"no {key!r}" for key in missing), *(f"an unknown {key!r:.{_SHOWN}}" for key in unknown)]
-        raise ValueError(f"{before}{name} needs the entries {', '.join(shape)}, found {', '.join(wrong)}{after}")
+        raise ValueError(
+            f"{before}{_named(place)} needs the entries {', '.join(shape)}, found {', '.join(wrong)}{after}"
+        )
     for key, part in shape.items():
         _require(value[key], part, (*place, key), closed, before, after)
+
+
+def _named(place: tuple[str | int, ...]) -> str:
+    """The place of an entry as messages spell it, such as ``curve[3].loss``; a number is one in a list."""
+    spelled = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return spelled.lstrip(".") or "its content"
 
 
 def _shown(value: Any) -> str:
