@@ -1,0 +1,104 @@
+"""Every snippet of the README runs, in order, in one folder and one namespace, and so do those of the other pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparse_repr import FrozenEncoder, load_encoder, save_encoder
+from sparse_repr.data import FactorDataset
+from tests import ROOT
+
+README = ROOT / "README.md"
+RL_PAGE = ROOT / "rl/README.md"
+# Long runs are shortened by these replacements; a snippet that none of them matches runs as it stands.
+SHORTER = (
+    (r'(PPO\("MlpPolicy", venv)\)', r"\1, n_steps=16)"),
+    (r"\n    env,\n", "\n    env,\n    n_steps=64,\n"),
+    (r"--steps [\d_]+", "--steps 6"),
+    (r"steps=[\d_]+", "steps=6"),
+    (r"learn\([\d_]+", "learn(64"),
+    (r"n_steps=\d+", "n_steps=64"),
+    (r"eval_freq=[\d_]+", "eval_freq=8"),
+    (r"--seeds 0-15 --sparsity-weight 0,1,4", "--seeds 0-1 --sparsity-weight 1"),
+    (r"--frames [\d_]+", "--frames 40"),
+    (r"--sample [\d_]+", "--sample 300"),
+    (r"(sparse_repr\.evaluate \S+)", r"\1 --image-items 200 --metrics mig"),
+    (
+        r"pixels_to_agent \S+",
+        "pixels_to_agent envs:SparseRepr/SpriteReach-v0 --frames 40 --pretrain-steps 6 --agent-steps 512 "
+        "--film-steps 3 --code-scaling none",
+    ),
+)
+
+
+def _shorten(text: str) -> str:
+    for pattern, replacement in SHORTER:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def _main_of(module: str) -> Callable[[list[str]], int]:
+    """What `python -m` of a module calls; test_readme.py has it called that way."""
+    found = importlib.util.find_spec(module)
+    assert found is not None, module
+    program = importlib.import_module(module if found.submodule_search_locations is None else f"{module}.__main__")
+    main: Callable[[list[str]], int] = program.main
+    return main
+
+
+def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    blocks = re.findall(r"```(python|bash)\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) >= 5
+    for language, text in blocks:
+        code = _shorten(text)
+        if language == "python":
+            exec(compile(code, "README.md", "exec"), namespace)
+            continue
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"]:
+                assert _main_of(words[2])(words[3:]) == 0, line
+
+
+def _python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def _other_pages_with_snippets() -> list[Path]:
+    pages = [page for folder in ("envs", "experiments", "rl", "sparse_repr") for page in (ROOT / folder).rglob("*.md")]
+    return sorted(page for page in pages if page != RL_PAGE and _python_blocks(page))
+
+
+@pytest.mark.parametrize("page", _other_pages_with_snippets(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_snippets_of_the_other_pages_run(page: Path) -> None:
+    namespace: dict[str, Any] = {}
+    for code in _python_blocks(page):
+        exec(compile(code, str(page), "exec"), namespace)
+
+
+def test_the_snippets_of_the_rl_page_run_in_order(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "runs/sparse")
+    # a recoding needs active units, and 40 steps make none
+    learned = load_encoder(tiny_run)
+    units = dataclasses.replace(learned.spec.units, active=(True,) * learned.code_size)
+    spec = dataclasses.replace(learned.spec, units=units)
+    save_encoder(FrozenEncoder(spec, learned.network().state_dict()), tmp_path / "runs/sparse/encoder.safetensors")
+    monkeypatch.chdir(tmp_path)
+    blocks = _python_blocks(RL_PAGE)
+    assert len(blocks) >= 5
+    namespace: dict[str, Any] = {}
+    for code in blocks:
+        exec(compile(_shorten(code), str(RL_PAGE), "exec"), namespace)
