@@ -22,10 +22,14 @@ from sparse_repr.files import cache_folder
 from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
 from tests.small_pictures import encode, write_folder
 
+STATISTICS_ITEMS = 500
+"""Images that the statistics of units are over, instead of 10,000 at the end of every run."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Caches go to a temporary folder, the user's data is not looked at, and one thread computes."""
+    """Caches go to a temporary folder, the user's data is not looked at, one thread computes, and units are described
+    over a few images."""
     patch = pytest.MonkeyPatch()
     # the processes of one run of the suite share it, so that dSprites is drawn once
     base = tmp_path_factory.getbasetemp()
@@ -33,6 +37,7 @@ def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     cache.mkdir(exist_ok=True)
     patch.setenv("SPARSE_REPR_CACHE", str(cache))
     patch.delenv("SPARSE_REPR_DATA", raising=False)
+    patch.setattr("sparse_repr.encoder.statistics._STATISTICS_ITEMS", STATISTICS_ITEMS)
     torch.set_num_threads(1)
     yield
     patch.undo()

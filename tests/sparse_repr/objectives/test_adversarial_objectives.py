@@ -190,7 +190,8 @@ def test_the_generator_step_leaves_the_discriminator_alone() -> None:
     assert all(parameter.requires_grad for parameter in parameters)
 
 
-def test_info_gan_learns_where_a_square_is() -> None:
+@pytest.mark.parametrize("steps", [200, pytest.param(400, marks=pytest.mark.slow)])
+def test_info_gan_learns_where_a_square_is(steps: int) -> None:
     """One square anywhere: the codes come to say where, of generated pictures and of real ones never decoded."""
     random = np.random.default_rng(0)
     position, ones = random.random((512, 2)), np.ones(512)
@@ -201,8 +202,7 @@ def test_info_gan_learns_where_a_square_is() -> None:
     objective = InfoGANObjective(vae, learning_rate=1e-3, **given)
     generator = torch.Generator().manual_seed(1)
     information = []
-    # long enough for a margin on every processor: after 150 steps one gave 0.69, where another one gave more than 0.7
-    for _ in range(400):
+    for _ in range(steps):
         batch = images[torch.randint(len(images), (32,), generator=generator)]
         information.append(float(objective.step(batch, torch.randn(32, 3, generator=generator), OFF)["information"]))
     # a Q that knows nothing gets at most log 2 - log(2 pi e / 3) / 2 = -0.176 nats per unit
@@ -215,7 +215,10 @@ def test_info_gan_learns_where_a_square_is() -> None:
     assert float(generated.std(0).mean()) > 0.5 * float(images.std(0).mean())  # not one picture again and again
     inputs = np.column_stack([ones, codes])
     residual = position - inputs @ np.linalg.lstsq(inputs, position, rcond=None)[0]
-    assert (1 - residual.var(0) / position.var(0) > 0.7).all()  # 0.02 and 0.50 untrained
+    known = 1 - residual.var(0) / position.var(0)
+    assert known.mean() > 0.5  # 0.02 and 0.50 untrained
+    # after 150 steps one processor gave 0.69, where another one gave more than 0.7
+    assert steps < 400 or (known > 0.7).all()
 
 
 def test_the_bound_on_the_information_is_at_most_the_entropy_of_what_q_can_tell() -> None:
