@@ -129,12 +129,11 @@ def test_a_killed_run_resumes_from_its_last_save(tiny_run: Path, dsprites: Facto
     assert (longer / "encoder.safetensors").read_bytes() == (tiny_run / "encoder.safetensors").read_bytes()
 
 
-def test_sigterm_saves_and_exits_cleanly(tmp_path: Path) -> None:
+def test_sigterm_saves_and_exits_cleanly(rectangles: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "sparse_repr.pretrain", "--run-dir", str(folder), "--steps", "1000000"]
-    process = subprocess.Popen(
-        [*command, "--batch-size", "4", "--save-every", "5", "--no-progress"], stderr=subprocess.PIPE, text=True
-    )
+    command += ["--dataset", "folder", "--data-path", str(rectangles), "--image-size", "32", "--batch-size", "4"]
+    process = subprocess.Popen([*command, "--save-every", "5", "--no-progress"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (folder / "state.pt").is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
