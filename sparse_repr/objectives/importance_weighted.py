@@ -42,7 +42,7 @@ class ImportanceWeightedObjective(SingleOptimiserObjective):
         """The negative bound (scalar, with gradient) and its terms (scalars, detached)."""
         count, samples = len(images), self.importance_samples
         with autocast:
-            posterior = self.vae.encoder(images)
+            posterior = self.vae.encoder(self.vae.seen(images))
             repeated = [part.repeat_interleave(samples, dim=0) for part in posterior]  # (B * k, D)
             z = repeated[0] + (0.5 * repeated[1]).exp() * noise.reshape(count * samples, -1)
             logits = self.vae.decoder(z)

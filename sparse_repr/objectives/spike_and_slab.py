@@ -105,7 +105,7 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
         normal, other = noise.chunk(2, dim=1)
         with autocast:
-            components: SpikeAndSlab = self.vae.encoder.components(images)
+            components: SpikeAndSlab = self.vae.encoder.components(self.vae.seen(images))
             z, exact = sample_spike_and_slab(components, normal, torch.special.ndtr(other))
             logits = self.vae.decoder(z)
         reconstruction = self.reconstruction(logits, images).mean()

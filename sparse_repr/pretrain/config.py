@@ -32,6 +32,7 @@ from sparse_repr.perceptual.levels import in_words
 from sparse_repr.perceptual.settings import PerceptualSettings
 from sparse_repr.perceptual.targets import FeatureTargetSettings
 from sparse_repr.pretrain.averaging import require_decay
+from sparse_repr.pretrain.denoising import Denoising
 from sparse_repr.pretrain.initialisation import require_initialisation
 from sparse_repr.pretrain.objective_help import behind_setting, objectives_in_words
 from sparse_repr.pretrain.schedules import BatchSizes, LearningRate
@@ -217,6 +218,14 @@ class PretrainConfig:
     weights that keep the size of the pictures' signal through every layer; He et al. 2015)."""
     weight_averaging: float = 0.0
     """Decay of the exponential moving average of the weights, such as 0.999; the average is exported. 0: none."""
+    denoising_noise: float = Denoising.noise
+    """Denoising: standard deviation of noise on the pixels (0..1) that the encoder sees; what is compared is the clean
+    image. 0.1 and the next two at 0.3 and 0.5 are a start."""
+    denoising_color: float = Denoising.color
+    """Denoising: standard deviation of random changes of each channel's brightness."""
+    denoising_background: float = Denoising.background
+    """Denoising: probability that an image's background, what is near the median training image, becomes random
+    blobs."""
     device: str = "auto"
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
@@ -261,6 +270,7 @@ class PretrainConfig:
         build_reconstruction(self.reconstruction)
         require_initialisation(self.initialisation, decodes=choose_objective(self.objective).decodes)
         require_decay(self.weight_averaging)
+        self._check_denoising()
         self.learning_rates()
         self.batch_sizes()
         is_likelihood = self.perceptual().is_likelihood
@@ -299,6 +309,17 @@ class PretrainConfig:
         require_whole("keypoints", count, most=_MOST_UNITS)
         object.__setattr__(self, "keypoints", count)
         object.__setattr__(self, "code_size", 3 * count)
+
+    def denoising(self) -> Denoising:
+        """How images are corrupted before the encoder sees them."""
+        return Denoising(self.denoising_noise, self.denoising_color, self.denoising_background)
+
+    def _check_denoising(self) -> None:
+        if self.denoising() and choose_objective(self.objective).discriminates:
+            raise ValueError(
+                f"denoising needs an objective without a discriminator, got {self.objective!r}: leave denoising_noise, "
+                "denoising_color and denoising_background at 0"
+            )
 
     def objective_weights(self) -> dict[str, float]:
         """The weights of the objective's terms, defaults filled in.

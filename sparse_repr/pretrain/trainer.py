@@ -32,6 +32,7 @@ from sparse_repr.perceptual.variances import VARIANCE_IMAGES
 from sparse_repr.pretrain.averaging import WeightAverage
 from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.denoising import median_image
 from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
 from sparse_repr.pretrain.health import HealthCheck
@@ -160,6 +161,7 @@ class Trainer:
         self.preprocessing = Preprocessing(
             channels=channels, source_size=(height, width), network_size=(config.image_size, config.image_size)
         )
+        self._image_shape = (channels, config.image_size, config.image_size)
         self.arguments = {"channels": channels, "size": config.image_size, "code_size": config.code_size}
         vae = build_vae(config.network_name(), self.arguments, seed=config.seed)
         start(vae, ARCHITECTURES[config.network_name()], data, self.preprocessing, seed=config.seed)
@@ -198,6 +200,12 @@ class Trainer:
         order = BatchOrder(data.split[0], self.batch_sizes.times(self.objective.batches), config.seed)
         self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.denoising = config.denoising()
+        self._median = (
+            median_image(some_training_images(data, self.preprocessing, self.device, count=_PRICED_IMAGES))
+            if self.denoising.background
+            else None
+        )
         self.step = 0
         self.health = HealthCheck(config.health_check, self.folder, config.to_json())
         self._graph: StepGraph | None = None
@@ -307,13 +315,13 @@ class Trainer:
         )
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """What the next step starts from: what the batches draw for it, and noise (batches * B, noise_size)."""
+        """What the next step starts from: what the batches draw for it, and noise (batches * B, n), the objective's
+        own and behind it that of the images."""
         count = self.batch_sizes.size(self.step) * self.objective.batches
         part = self.shares.part(count)
         # every process draws the noise of the whole batch, so that any number of them takes the same steps
-        noise = torch.randn(
-            (count, self.objective.noise_size), generator=self.generator, device=self.device, dtype=torch.float32
-        )
+        width = self.objective.noise_size + self.denoising.numbers(self._image_shape)
+        noise = torch.randn((count, width), generator=self.generator, device=self.device, dtype=torch.float32)
         return self.batches.draw(self.step, part), noise[part]
 
     def network_input(self, drawn: Tensor) -> Tensor:
@@ -341,7 +349,12 @@ class Trainer:
 
     def _take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
         """The step itself, from what `draw` returned."""
-        return self.objective.step(self.network_input(drawn), noise, self.autocast, step_number)
+        images = self.network_input(drawn)
+        if not self.denoising:
+            return self.objective.step(images, noise, self.autocast, step_number)
+        own, numbers = noise.split([self.objective.noise_size, noise.shape[1] - self.objective.noise_size], 1)
+        with self.objective.vae.shows(self.denoising.seen_by(numbers, self._median)):
+            return self.objective.step(images, own, self.autocast, step_number)
 
     def images_since(self, step: int) -> int:
         """Images that were trained on since `step` steps had been taken."""
@@ -433,8 +446,8 @@ class Trainer:
             raise self.recover(error) from error
 
     def log_pictures(self, writer: SummaryWriter) -> None:
-        """Reconstructions and traversals or keypoints, from the present weights, as TensorBoard images; none where
-        nothing decodes."""
+        """TensorBoard images from the present weights: reconstructions, what an encoder that denoises sees, and
+        traversals or keypoints; none where nothing decodes."""
         if not choose_objective(self.config.objective).decodes:
             return
         indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
@@ -445,6 +458,11 @@ class Trainer:
             posterior = vae.encoder(images)
             reconstructed = torch.sigmoid(vae.decoder(posterior.mean))
         writer.add_image("reconstructions", figures.tile([images, reconstructed]).nan_to_num(), self.step)
+        if self.denoising:
+            shape = (len(images), self.denoising.numbers(self._image_shape))
+            numbers = torch.randn(shape, generator=torch.Generator().manual_seed(self.step)).to(self.device)
+            seen = self.denoising.corrupt(images, numbers, self._median)
+            writer.add_image("denoising", figures.tile([images, seen]), self.step)
         if isinstance(vae.encoder, KeypointEncoder):
             # a number of a keypoint alone, without the two others, means nothing: there is no traversal
             marked = figures.mark_keypoints(images, *split_code(posterior.mean))

@@ -59,11 +59,12 @@ def test_settings_of_another_type_are_named(changes: dict[str, Any], message: st
         evaluate_run(EvaluateConfig(str(copied), progress=False))
 
 
-FEATURES = ("feature_weight", "feature_network", "feature_layer", "feature_grid")
+DENOISING = ("denoising_noise", "denoising_color", "denoising_background")
+FEATURES = ("feature_weight", "feature_network", "feature_layer", "feature_grid", *DENOISING)
 COARSE_TO_FINE = ("perceptual_levels", "perceptual_scale", "roughness_weight", "sparsity_start")
 
 
-@pytest.mark.parametrize("missing", [FEATURES, (*COARSE_TO_FINE, *FEATURES)])
+@pytest.mark.parametrize("missing", [DENOISING, FEATURES, (*COARSE_TO_FINE, *FEATURES)])
 def test_settings_that_came_later_may_be_missing_together(
     missing: tuple[str, ...], rectangles: Path, copied: Path
 ) -> None:
@@ -75,7 +76,9 @@ def test_settings_that_came_later_may_be_missing_together(
     assert [words.split(":")[0] for words in differing_settings(copied, asked)] == ["sparsity_start"]
 
 
-@pytest.mark.parametrize("missing", [("perceptual_scale",), ("capacity_nats",), COARSE_TO_FINE, ("beta", *FEATURES)])
+@pytest.mark.parametrize(
+    "missing", [("perceptual_scale",), ("denoising_color",), ("capacity_nats",), COARSE_TO_FINE, ("beta", *FEATURES)]
+)
 def test_other_settings_are_never_missing(missing: tuple[str, ...], rectangles: Path, copied: Path) -> None:
     path = copied / "config.json"
     settings = json.loads(path.read_text())
