@@ -23,8 +23,7 @@ def finished(
 ) -> Finished:
     """An evaluation whose scores are those given, 0.5 where none is given; faces and celeba have held-out images."""
     model = {"psnr_db": scores.pop("psnr_db", 20.0), "psnr_range_255_db": 68.13, "ssim": scores.pop("ssim", 0.9)}
-    if "lpips" in scores:
-        model["lpips"] = scores.pop("lpips")
+    model.update({name: scores.pop(name) for name in ("lpips", "laplacian_sharpness") if name in scores})
     candidates = {
         "model": model,
         "black": {"psnr_db": 13.7, "psnr_range_255_db": 61.83, "ssim": 0.883},

@@ -46,14 +46,14 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
     number = {"dsprites": "table1", "celeba": "table2"}.get(PAPER_NAMES[dataset])
     printed = TABLES[number] if number else {}
     header = ["method", "steps", "seeds", "PSNR (dB)", "at range 255", "paper's PSNR", "SSIM", "paper's SSIM", "LPIPS"]
-    header += ["PSNR of training images", "SSIM of training images"]
+    header += ["sharpness", "PSNR of training images", "SSIM of training images"]
     rows = []
     first = scores_of(every_one(arms)[0])
     for key, title in _BASELINES.items():
         quality = [first.get(f"{key}_{name}") for name in ("psnr_db", "ssim")]
         psnr, similarity = (EMPTY if value is None else f"{value:.{2 + k}f}" for k, value in enumerate(quality))
         shifted = EMPTY if quality[0] is None else f"{quality[0] + RANGE_255_DB:.2f}"
-        rows.append([title, EMPTY, EMPTY, psnr, shifted, EMPTY, similarity, *[EMPTY] * 4])
+        rows.append([title, EMPTY, EMPTY, psnr, shifted, EMPTY, similarity, *[EMPTY] * 5])
     for method, entries in arms.items():
         paper = printed.get(method, {})
         psnr, similarity, *others = cells_of(
@@ -62,6 +62,7 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
                 Score("", "psnr_db", 2),
                 Score("", "ssim"),
                 Score("", "lpips"),
+                Score("", "laplacian_sharpness", 2),
                 Score("", "train_psnr_db", 2),
                 Score("", "train_ssim"),
             ],
@@ -71,7 +72,12 @@ def reconstruction_table(results: StudyResults, dataset: str) -> Table | None:
         beside = [paper.get("psnr_db", EMPTY), paper.get("ssim", EMPTY)]
         rows.append([*method_row(method, entries), psnr, shifted, beside[0], similarity, beside[1], *others])
     images = f"Up to {results.scale.image_items:,} random images, decoded posterior mean, PSNR of the pooled error."
-    sentences = [images, collapsed_sentence(arms), _paper_psnr_note(number, dataset)]
+    sharp = any(values_of(entries, "laplacian_sharpness") for entries in arms.values())
+    sharpness = (
+        "Sharpness is the squared Laplacian as a share of the images' own; no network is in it." if sharp else ""
+    )
+    looks = order_sentence(arms, "sparse_perceptual", "vae", "lpips")
+    sentences = [images, sharpness, looks, collapsed_sentence(arms), _paper_psnr_note(number, dataset)]
     title = f"{_titled(number)}Reconstruction of {dataset}"
     return laid_out(title, header, rows, note_of(results, every_one(arms), *sentences))
 

@@ -109,6 +109,18 @@ def test_table_2_shows_held_out_images_with_the_training_ones_beside() -> None:
     assert column(table, "PSNR of training images")["VAE"] == "33.25"
     assert column(table, "paper's PSNR")["VAE"] == "58.4036"
     assert column(table, "LPIPS")["VAE"] == "0.250"
+    assert table is not None
+    assert "sharpness" not in table.header
+    assert "no network is in it" not in table.note
+    sharp = reconstruction_table(study(finished(dataset="celeba", laplacian_sharpness=0.625)), "celeba")
+    assert column(sharp, "sharpness")["VAE"] == "0.62"
+    assert sharp is not None
+    assert "Sharpness is the squared Laplacian as a share of the images' own; no network is in it." in sharp.note
+    pairs = [(method, seed, value) for method, value in (("vae", 0.5), ("sparse_perceptual", 0.25)) for seed in (0, 1)]
+    both = study(*(finished(name, seed, dataset="celeba", lpips=value + seed / 1000) for name, seed, value in pairs))
+    compared = reconstruction_table(both, "celeba")
+    assert compared is not None
+    assert re.search(r"LPIPS of sparse \+ perceptual [^:]* against VAE: -0\.250 ± \S+, lower\.", compared.note)
     stand_in = reconstruction_table(study(finished(dataset="faces")), "faces")
     assert stand_in is not None
     assert "The paper's values are of celeba; these pictures are drawn ones in its place." in stand_in.note
