@@ -45,8 +45,8 @@ class CompareConfig:
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
-    keypoints and sparse_keypoints; codes shown recoded, with _expand behind the name of an encoder, and the controls
-    vae_cosine and vae_project; by default those of the scale."""
+    keypoints and sparse_keypoints; vae_denoised and sparse_keypoints_denoised; codes shown recoded, with _expand behind
+    the name of an encoder, and the controls vae_cosine and vae_project; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""
     seeds: str = ""

@@ -86,6 +86,7 @@ class Arm:
 
 UNTRAINED = "untrained"
 """The encoder with the weights it starts from."""
+_DENOISING = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
 ENCODERS: dict[str, dict[str, Any]] = {
     # without its KL term a VAE has nothing that keeps its noise up: an autoencoder
     "autoencoder": {"objective": "beta_vae", "beta": 0.0},
@@ -105,10 +106,14 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "perceptual_layers": "relu1_2,relu2_2,relu3_3",
     },
     **KEYPOINT_RECIPES,
+    "vae_denoised": {"objective": "vae", **_DENOISING},
+    "sparse_keypoints_denoised": {**KEYPOINT_RECIPES["sparse_keypoints"], **_DENOISING},
 }
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
 
-Those of `KEYPOINT_RECIPES` are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
+`_denoised` ones see noise, other colours and other backgrounds, and redraw the clean frame: how strong was not tuned.
+
+Those of keypoints are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
 
 `sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong.
 
@@ -137,6 +142,9 @@ ARMS = {
     "sparse_expand": Arm("sparse, expand", "code", "sparse", recode="expand"),
     "keypoints_expand": Arm("keypoints, expand", "code", "keypoints", recode="expand"),
     "sparse_keypoints_expand": Arm("sparse keypoints, expand", "code", "sparse_keypoints", recode="expand"),
+    "vae_denoised": Arm("VAE, denoised", "code", "vae_denoised"),
+    "vae_denoised_expand": Arm("VAE, denoised, expand", "code", "vae_denoised", recode="expand"),
+    "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),
     "vae_tuned": Arm("VAE, fine-tuned", "code", "vae", fine_tuned=True),
     "beta_vae_tuned": Arm("β-VAE, fine-tuned", "code", "beta_vae", fine_tuned=True),

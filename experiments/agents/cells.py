@@ -14,7 +14,6 @@ from typing import Any
 
 from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED, Arm, Task
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 from sparse_repr.registry import lookup
 
 TRAIN_FRAMES, TEST_FRAMES = "train", "test"
@@ -89,7 +88,7 @@ HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 _SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
 _FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
 # asked for by name at scale cpu, which they would take beyond its time
-_BY_NAME = ("sparse_4", "sparse_16", "keypoints", "sparse_keypoints")
+_BY_NAME = ("sparse_4", "sparse_16", "keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised")
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 
 AGENT_SCALES = {
@@ -326,7 +325,7 @@ def encoder_cell(
 
 def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]:
     """What a scale says of the training of an encoder."""
-    if encoder in KEYPOINT_RECIPES:
+    if "keypoints" in ENCODERS[encoder]:
         return {"precision": scale.pretraining["precision"], **scale.keypoints}
     return {
         **scale.pretraining,

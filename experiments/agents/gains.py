@@ -18,6 +18,8 @@ PAIRS = (
     ("sparse_keypoints", "keypoints"),
     *(("sparse_keypoints", other) for other in ("vae", "sparse", "pixels")),
     ("keypoints", "vae"),
+    ("vae_denoised", "vae"),
+    ("sparse_keypoints_denoised", "sparse_keypoints"),
     *((recoded, "pixels") for recoded in ("vae_expand", "sparse_expand")),
 )
 """Arms that differ in one thing: what stands in place of the code, the price on presences, or the kind of encoder."""

@@ -27,10 +27,12 @@ _COLOURS = {
     "sparse_perceptual": "#CC79A7",
     "keypoints": "#F0E442",
     "sparse_keypoints": "#8F8600",
+    "vae_denoised": "#2F6B8C",
+    "sparse_keypoints_denoised": "#5C5600",
 }
 _MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
 _MARKS |= {"beta_vae": "P", "sparse": "o", "sparse_4": "p", "sparse_16": "h", "sparse_perceptual": "^"}
-_MARKS |= {"keypoints": "<", "sparse_keypoints": ">"}
+_MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": "1"}
 _RECODED: dict[str, tuple[Any, str]] = {
     "expand": ("-.", "left"),
     "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right"),

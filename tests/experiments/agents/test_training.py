@@ -231,7 +231,7 @@ def test_the_curve_counts_every_episode_in_its_window() -> None:
     assert sum(taken) == 80
 
 
-@pytest.mark.parametrize("name", ["keypoints", "sparse_keypoints"])
+@pytest.mark.parametrize("name", ["keypoints", "sparse_keypoints", "sparse_keypoints_denoised"])
 def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name: str, tmp_path: Path) -> None:
     for scale in ("cpu", "gpu"):
         training = encoder_cell(AGENT_SCALES[scale], "SpriteChase", name, 3, tmp_path).training
@@ -239,7 +239,8 @@ def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name
         assert (training.steps, training.batch_size, training.keypoints, training.code_size) == (3_000, 32, 32, 96)
         assert (training.learning_rate, training.learning_rate_decay) == (2e-3, "cosine")
         assert (training.initialisation, training.precision) == ("default", "bf16")
-        assert (training.objective, training.seed) == (name, 3)
+        assert (training.objective, training.seed) == (name.removesuffix("_denoised"), 3)
+        assert bool(training.denoising()) == name.endswith("_denoised")
     smoke = encoder_cell(AGENT_SCALES["smoke"], "SpriteChase", name, 0, tmp_path).training
     assert smoke is not None
     assert (smoke.steps, smoke.precision) == (20, "float32")
