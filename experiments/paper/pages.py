@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,9 +60,19 @@ def pictures(results: Path = RESULTS, linked: str = "../results/paper") -> str:
     return "\n\n".join(found) or "No figure is published yet."
 
 
-def paper_table() -> str:
-    """The paper's study in the few columns that the README has room for."""
-    return shown(compact_table)
+def paper_table(results: Path = RESULTS) -> str:
+    """The paper's study in the few columns that the README has room for, every method from its longest runs alone.
+
+    Args:
+        results: folder of the published cells.
+    """
+    found, done = [], set[str]()
+    for study in all_published(results):
+        new = [entry for entry in study.evaluations if entry.record["method"] not in done]
+        table = compact_table(dataclasses.replace(study, evaluations=new))
+        found += [] if table is None else [f"**{table.title}**\n\n{table.as_markdown()}"]
+        done |= study.arms("dsprites").keys()
+    return "\n\n".join(found) or NOTHING
 
 
 TABLES: dict[str, Callable[[], str]] = {

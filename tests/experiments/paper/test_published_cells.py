@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.paper.pages import RESULTS, pictures, shown
+from experiments.paper.pages import RESULTS, paper_table, pictures, shown
 from experiments.paper.published import (
     all_published,
     command_of,
@@ -147,6 +147,18 @@ def test_pages_say_so_where_nothing_is_published(tmp_path: Path) -> None:
     # the full protocol stands first
     assert page.count("**Table 3. Disentanglement on dsprites**") == page.count("**") / 2 == 2
     assert page.index("Scale `gpu`") < page.index("Scale `cpu`")
+
+
+def test_the_front_page_shows_every_method_from_its_longest_runs_alone(tmp_path: Path) -> None:
+    assert paper_table(tmp_path) == NOTHING
+    for scale, methods in (("long", ["vae"]), ("cpu", ["vae", "sparse"])):
+        for method in methods:
+            put(tmp_path / scale, finished(method, mig=0.1))
+        publish(tmp_path / scale, tmp_path / "results" / scale, scale)
+    longest, short = paper_table(tmp_path / "results").split("Scale `long`")
+    assert "| VAE |" in longest
+    assert "| VAE |" not in short
+    assert "| sparse (pixels + L1) |" in short
 
 
 def test_pages_show_the_pictures_that_are_there(tmp_path: Path) -> None:
