@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sparse_repr.objectives import WeightedKL, ramp
-from sparse_repr.perceptual.levels import parse_levels
+from sparse_repr.perceptual.levels import COARSE_TO_FINE, parse_levels
 
 LEAST_ROOM_NATS = 2.0
 """A smaller capacity has no room for a picture's place."""
@@ -72,7 +72,7 @@ def _of_perceptual_loss(settings: Mapping[str, Any]) -> Iterator[str]:
     if size > _COARSE:
         yield (
             f"a perceptual loss alone at {size}x{size} sees edges, and earns nothing for knowing roughly where they "
-            "are: go from coarse to fine (perceptual_levels, --perceptual-levels 8,16,32@0.12:1/4,64@0.35:1/8 with "
+            f"are: go from coarse to fine (perceptual_levels, --perceptual-levels {COARSE_TO_FINE} with "
             "--perceptual-scale data, as --preset DATASET/perceptual does), or add the loss of the pixels "
             "(pixel_weight, --pixel-weight 1)"
         )

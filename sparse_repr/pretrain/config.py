@@ -297,7 +297,7 @@ class PretrainConfig:
             if self.keypoints is not None:
                 raise ValueError(
                     f"keypoints needs architecture keypoints or keypoints_fine, got {self.network_name()!r}: set "
-                    "objective (--objective) sparse_keypoints"
+                    "objective (--objective) sparse_keypoints and leave architecture (--architecture) out"
                 )
             return
         if self.initialisation != "default":

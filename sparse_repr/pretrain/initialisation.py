@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparse_repr.data import FactorDataset
+from sparse_repr.encoder.code_use import some_training_images
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.models import VAE, Architecture
 from sparse_repr.registry import lookup
@@ -42,12 +42,8 @@ def start(
         seed: of the weights that are drawn.
     """
     if architecture.start is not None:
-        architecture.start(vae, _some_images(data, preprocessing), torch.Generator().manual_seed(seed))
-
-
-def _some_images(data: FactorDataset, preprocessing: Preprocessing) -> Tensor:
-    chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:_ITEMS])
-    return preprocessing(torch.from_numpy(data.images(chosen)))  # (n, C, S, S)
+        images = some_training_images(data, preprocessing, "cpu", count=_ITEMS)
+        architecture.start(vae, images, torch.Generator().manual_seed(seed))
 
 
 def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preprocessing, *, seed: int) -> None:
@@ -71,7 +67,7 @@ def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preproce
     require_initialisation(name)
     if name == "default":
         return
-    images = _some_images(data, preprocessing)
+    images = some_training_images(data, preprocessing, "cpu", count=_ITEMS)
     with torch.no_grad():
         if name == "he":
             _draw_layers(vae, images.square().mean().clamp(min=_DARKEST), torch.Generator().manual_seed(seed))

@@ -52,7 +52,7 @@ from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.pretrain.training_state import check_state
 
 _PICTURES = 10
-_PRICED_IMAGES = 1_000
+_BACKGROUND_IMAGES = 1_000
 
 
 @contextlib.contextmanager
@@ -202,7 +202,7 @@ class Trainer:
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.denoising = config.denoising()
         self._median = (
-            median_image(some_training_images(data, self.preprocessing, self.device, count=_PRICED_IMAGES))
+            median_image(some_training_images(data, self.preprocessing, self.device, count=_BACKGROUND_IMAGES))
             if self.denoising.background
             else None
         )
@@ -211,7 +211,7 @@ class Trainer:
         self._graph: StepGraph | None = None
 
     def _background_loss(self, vae: VAE) -> float:
-        images = some_training_images(self.data, self.preprocessing, self.device, count=_PRICED_IMAGES)
+        images = some_training_images(self.data, self.preprocessing, self.device, count=_BACKGROUND_IMAGES)
         return background_only_loss(vae.encoder.background, images, build_reconstruction(self.config.reconstruction))
 
     @property
@@ -227,8 +227,7 @@ class Trainer:
         """
 
         def some_images() -> Tensor:
-            chosen = np.sort(np.random.default_rng(0).permutation(self.data.split[0])[:VARIANCE_IMAGES])
-            return self.preprocessing(torch.from_numpy(self.data.images(chosen)).to(self.device))
+            return some_training_images(self.data, self.preprocessing, self.device, count=VARIANCE_IMAGES)
 
         self.preparation(
             lambda step: self.network_input(self.batches.draw(step)), some_images, dae_steps=self.config.dae_steps
