@@ -67,8 +67,8 @@ _OF_THE_PAPER = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
 _LONG_ARMS = (*_OF_THE_PAPER, "beta_sparse", "factor_vae", "beta_tcvae")
 _LONG_THRICE = ("vae", "beta_vae", "sparse_perceptual")
 _LONG_STEPS = 16_000
-# `he` opens all units at once, and positions are then spread over all of them: MIG 0.02. So large a weight of the KL
-# that none is open at first lets positions and size have a unit each.
+# `he` alone opens all units at once, and positions are spread over all of them (MIG 0.02 to 0.04 with seed 100). So
+# large a weight of the KL that none is open at first lets positions and size have a unit each.
 _LONG_STARTS: dict[str, dict[str, Any]] = {
     **{
         f"dsprites/{method}": {"beta_start": 64.0, "beta_steps": _LONG_STEPS // 2}
