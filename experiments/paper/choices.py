@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from experiments.pages.tables import Table
-from experiments.paper.cells import METHODS, PAPER_SCALES, PARTS
+from experiments.paper.cells import METHODS, PAPER_SCALES, PARTS, make_cell
 from experiments.paper.sweep import FAMILIES
 from sparse_repr.data import celeba, chairs
 from sparse_repr.pretrain.config import PretrainConfig
@@ -44,13 +45,11 @@ def _by_scale(write: Any) -> str:
 
 
 def _perceptual_layers(scale: Any) -> str:
-    settings = _settings(scale, "dsprites", "perceptual")
-    images = settings.get("perceptual_images")
-    batch = settings["batch_size"]
-    levels = settings["perceptual_levels"]
+    training = _training(scale, "dsprites", "perceptual")
+    images, levels = training.perceptual_images, training.perceptual_levels
     where = f" at {levels}" if levels else ""
-    taken = f"{images} of each {batch}" if images else f"all {batch}"
-    return f"{settings['perceptual_layers']}{where} on {taken} images"
+    taken = f"{images} of each {training.batch_size}" if images else f"all {training.batch_size}"
+    return f"{training.perceptual_layers}{where} on {taken} images"
 
 
 def _steps(scale: Any) -> str:
@@ -64,36 +63,29 @@ def _initialisation(scale: Any) -> str:
     starts: dict[str, list[str]] = {}
     for dataset in _DATASETS:
         for method in scale.arms[dataset]:
-            starts.setdefault(_settings(scale, dataset, method)["initialisation"], []).append(f"{dataset}/{method}")
+            starts.setdefault(_training(scale, dataset, method).initialisation, []).append(f"{dataset}/{method}")
     usual = max(starts, key=lambda name: len(starts[name]))
     others = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in starts.items() if name != usual)
     return f"{usual} ({others})" if others else usual
 
 
-def _settings(scale: Any, dataset: str, method: str) -> dict[str, Any]:
-    """What a scale trains a method by, as far as it is set."""
-    chosen = METHODS[method]
-    return {
-        "initialisation": PretrainConfig.initialisation,
-        **PRESETS[f"{dataset}/{chosen.recipe}"],
-        **scale.settings,
-        **(scale.perceptual if chosen.perceptual else {}),
-        **scale.arm_settings.get(f"{dataset}/{method}", {}),
-    }
+def _training(scale: Any, dataset: str, method: str) -> PretrainConfig:
+    """What a scale trains a method by."""
+    return make_cell(scale, dataset, method, 0, Path()).training
 
 
 def _kl_start(scale: Any) -> str:
     starts: dict[str, list[str]] = {}
     for method in scale.arms["dsprites"]:
-        settings = _settings(scale, "dsprites", method)
-        if settings.get("beta_start") is not None:
-            words = f"{_text(settings['beta_start'])} over {settings['beta_steps']:,} steps"
+        training = _training(scale, "dsprites", method)
+        if training.beta_start is not None:
+            words = f"{_text(training.beta_start)} over {training.beta_steps:,} steps"
             starts.setdefault(words, []).append(METHODS[method].title)
     return "; ".join(f"{words} ({', '.join(arms)}, dsprites)" for words, arms in starts.items()) or "β"
 
 
 def _batch_size(scale: Any) -> str:
-    own, features = (_settings(scale, "dsprites", method)["batch_size"] for method in ("vae", "perceptual"))
+    own, features = (_training(scale, "dsprites", method).batch_size for method in ("vae", "perceptual"))
     return str(own) if own == features else f"{own} (perceptual {features})"
 
 

@@ -80,8 +80,7 @@ KEYPOINT_RECIPES: dict[str, dict[str, Any]] = {
 """Recipe -> settings of `PretrainConfig` for every data set, quick ones already: places of small things, for agents."""
 # One half: the scale of the features is that of the squared error, half of which is the loss of a Gaussian with unit
 # variance. The weight of the KL comes down to beta from four times as much, so that positions get a unit each before
-# other units open: with `he`, or from the start with beta, all open at once (MIG 0.01 to 0.02 in
-# one run each).
+# other units open: with `he`, or with beta early, all open at once (MIG 0.01 to 0.02 in one run each).
 _PERCEPTUAL_DSPRITES: dict[str, Any] = {
     "perceptual_weight": 0.5,
     "initialisation": "output_bias",
