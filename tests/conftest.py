@@ -26,6 +26,14 @@ STATISTICS_ITEMS = 500
 """Images that the statistics of units are over, instead of 10,000 at the end of every run."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Caches go to a temporary folder, the user's data is not looked at, one thread computes, and units are described

@@ -234,8 +234,9 @@ class PretrainConfig:
     """Where the data set is: auto (on a GPU as it is stored, bits or bytes, where it is held in memory or a mapped file
     and takes at most half of the free memory), always (on any device) or never (each batch is copied)."""
     step_graph: str = "auto"
-    """How a step is launched: cuda_graph (recorded once, replayed as one launch), compile (torch.compile), none
-    (kernel by kernel) or auto (cuda_graph on a GPU, except with a perceptual loss; none elsewhere)."""
+    """How a step is launched: cuda_graph (recorded once, replayed as one launch, unless its recording does not prove to
+    be the step), compile (torch.compile), none (kernel by kernel) or auto (cuda_graph on a GPU, except with a
+    perceptual loss; none elsewhere)."""
     threads: int | None = None
     """CPU threads; by default torch's choice, one per core."""
     log_every: int = 100

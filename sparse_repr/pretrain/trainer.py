@@ -338,7 +338,14 @@ class Trainer:
             terms = self._take(*self.draw(), self.step)
         else:
             if self._graph is None:
-                self._graph = StepGraph(self._take, self.objective.optimisers, self.device, compiled=way == "compile")
+                self._graph = StepGraph(
+                    self._take,
+                    self.objective.optimisers,
+                    self.device,
+                    state=self.objective.state_dict,
+                    generators=[self.generator],
+                    compiled=way == "compile",
+                )
             terms = self._graph(*self.draw(), step_number=self.step)
         terms = self.shares.average(terms)
         if self.average is not None:

@@ -138,7 +138,14 @@ class StackedModels:
             terms = self._take(drawn, noise, self.step)
         else:
             if self._graph is None:
-                self._graph = StepGraph(self._take, [self.optimiser], first.device, compiled=way == "compile")
+                self._graph = StepGraph(
+                    self._take,
+                    [self.optimiser],
+                    first.device,
+                    state=lambda: {"parameters": self.parameters, "optimiser": self.optimiser.state_dict()},
+                    generators=[trainer.generator for trainer in self.trainers],
+                    compiled=way == "compile",
+                )
             terms = self._graph(drawn, noise, step_number=self.step)
         if self.averages:
             kept = decay_at(first.config.weight_averaging, self.step)

@@ -84,7 +84,7 @@ def test_figures_are_written(evaluated: Path) -> None:
     assert all((evaluated / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_a_gpu_finds_what_the_cpu_finds(tiny_run: Path, tmp_path: Path) -> None:
     reports = []
     for device in ("cpu", "cuda"):

@@ -243,7 +243,7 @@ def test_factor_entropies_by_hand() -> None:
     "device",
     [
         "cpu",
-        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+        pytest.param("cuda", marks=pytest.mark.gpu),
     ],
 )
 def test_tensors_are_integrated_on_their_device(device: str) -> None:
