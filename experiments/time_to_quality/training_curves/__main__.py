@@ -46,6 +46,8 @@ class CurvesConfig:
     """32 or 64; a step at 32 costs about a third."""
     batch_size: int = 32
     """Images per step."""
+    precision: str = "float32"
+    """float32, or bf16 where the processor multiplies it."""
     until_left: bool = False
     """End every run as soon as it has left the mean picture, and score nothing."""
     items: int = 10_000
@@ -61,6 +63,8 @@ class CurvesConfig:
             lookup(ARMS, arm, "arm")
         for way in self.ways:
             lookup(WAYS, way, "way")
+        if self.precision not in ("float32", "bf16"):
+            raise ValueError(f"precision needs float32 or bf16, got {self.precision!r}")
 
     def checks(self) -> tuple[int, ...]:
         """The steps that a run is scored at: its end, and one half of each before, down to a 16th."""
@@ -75,7 +79,7 @@ class CurvesConfig:
             steps=self.steps,
             seed=seed,
             device="cpu",
-            precision="float32",
+            precision=self.precision,
             threads=1,
             progress=False,
             **settings_of(arm, way, self.steps),
@@ -104,15 +108,16 @@ def measure(config: CurvesConfig) -> dict[str, Any]:
     """
     path = Path(config.out) / "results.json"
     protocol = {
-        name: getattr(config, name) for name in ("steps", "image_size", "batch_size", "until_left", "items", "shown")
+        name: getattr(config, name)
+        for name in ("steps", "image_size", "batch_size", "precision", "until_left", "items", "shown")
     }
     results: dict[str, Any] = {"protocol": protocol, "curves": {}}
     if path.is_file():
         found = read_json(path, {"protocol": OBJECT, "curves": OBJECT}, remedy="remove it and measure again")
-        if found["protocol"] != protocol:
-            raise ValueError(
-                f"{path} was measured with {found['protocol']}, asked for are {protocol}: take another --out"
-            )
+        # the first results were measured before there was a choice of precision
+        before = {"precision": "float32", **found["protocol"]}
+        if before != protocol:
+            raise ValueError(f"{path} was measured with {before}, asked for are {protocol}: take another --out")
         results["curves"] = found["curves"]
     results |= {"command": config.command(), "machine": machine_facts()}
     data = load_dataset("dsprites")

@@ -30,6 +30,8 @@ class Way:
     """Weight of the KL at step 0, where `beta_share` is not 0."""
     beta_share: float = 0.0
     """Share of the run until the weight of the KL is that of the arm."""
+    rate_warmup_share: float = 0.0
+    """Share of the run until the learning rate is whole."""
     warmup_share: float = 0.0
     """Share of the run until the weight of an L1 penalty is that of the arm."""
     capacity_share: float = 1.0
@@ -57,11 +59,13 @@ WAYS: dict[str, Way] = {
         capacity_weight=10.0,
     ),
     "he": Way(_HE, warmup_share=0.25),
+    "he-quick": Way({**_HE, "learning_rate": 2e-3}, rate_warmup_share=0.025, warmup_share=0.25),
     "he-above": Way(_HE, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
     "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
+    "he-farthest-above": Way(_HE, beta_start=64.0, beta_share=0.5, warmup_share=0.5),
 }
-"""Name -> way: published (constant 5e-4), the others 1e-3 by a cosine to 1e-5; `above` starts with a larger weight of
-the KL than the arm's and goes down to it."""
+"""Name -> way: published (constant 5e-4), the others 1e-3 (quick: 2e-3) by a cosine to 1e-5; `above` starts with a
+larger weight of the KL than the arm's and goes down to it."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
@@ -86,4 +90,5 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
         ),
     }
     taken = default_settings(loss["objective"])
-    return {**loss, **chosen.settings, **{name: value for name, value in schedules.items() if name in taken}}
+    rates = {"learning_rate_warmup": round(chosen.rate_warmup_share * steps)} if chosen.rate_warmup_share else {}
+    return {**loss, **chosen.settings, **rates, **{name: value for name, value in schedules.items() if name in taken}}

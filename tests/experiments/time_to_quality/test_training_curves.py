@@ -36,6 +36,9 @@ def test_schedules_are_shares_of_the_run_and_go_to_whom_they_concern() -> None:
     }
     assert settings_of("capacity", "published", 4_000)["capacity_steps"] == 4_000
     assert "beta_start" not in settings_of("capacity", "bias-above", 4_000)
+    quick = settings_of("vae", "he-quick", 4_000)
+    assert (quick["learning_rate"], quick["learning_rate_warmup"]) == (2e-3, 100)
+    assert "learning_rate_warmup" not in settings_of("vae", "he", 4_000)
 
 
 def test_runs_end_where_they_leave_the_mean_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +59,9 @@ def test_a_measurement_goes_on_and_refuses_another_protocol(tmp_path: Path, caps
         [point["step"] for point in before["7"]["points"]] == list(CurvesConfig(steps=16).checks()) == [1, 2, 4, 8, 16]
     )
     assert before["7"]["left_at"] is None
+    results = json.loads((tmp_path / "results.json").read_text())
+    del results["protocol"]["precision"]  # as in the first results, which were float32
+    (tmp_path / "results.json").write_text(json.dumps(results))
     assert main([*command, "--seeds", "7", "8"]) == 0
     after = json.loads((tmp_path / "results.json").read_text())["curves"]["vae"]["published"]
     assert after["7"] == before["7"]
@@ -63,3 +69,7 @@ def test_a_measurement_goes_on_and_refuses_another_protocol(tmp_path: Path, caps
     assert (tmp_path / "curves.png").is_file()
     assert main([*command, "--steps", "32"]) == 2
     assert "take another --out" in capsys.readouterr().err
+    assert main([*command, "--precision", "bf16"]) == 2
+    assert "take another --out" in capsys.readouterr().err
+    assert main([*command, "--precision", "half"]) == 2
+    assert "precision needs float32 or bf16, got 'half'" in capsys.readouterr().err
