@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.agents.pages import FIGURES as AGENT_FIGURES
 from experiments.agents.pages import TABLES as AGENT_TABLES
 from experiments.agents.pages import agents_summary
 from experiments.benchmark.tables import agents_table, measured_table, training_table
 from experiments.compare_objectives import COLUMNS
-from experiments.pages.committed import ROOT, markdown_table, read_results
+from experiments.pages.committed import RESULTS, ROOT, markdown_table, read_results
 from experiments.pages.report import replace_between
 from experiments.paper.pages import TABLES as PAPER_TABLES
 from experiments.paper.pages import paper_table
@@ -146,7 +147,8 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "measured": measured_table,
     },
     ROOT / "experiments" / "paper" / "README.md": PAPER_TABLES,
-    ROOT / "experiments" / "agents" / "README.md": AGENT_TABLES,
+    RESULTS / "agents" / "tables.md": AGENT_TABLES,
+    RESULTS / "agents" / "figures.md": AGENT_FIGURES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
     ROOT / "sparse_repr" / "objectives" / "README.md": {
         "costs": costs_table,

@@ -26,7 +26,6 @@ from experiments.agents.tables import (
     transfer_table,
 )
 from experiments.pages import committed
-from experiments.pages.committed import markdown_table
 from experiments.pages.tables import Table
 from sparse_repr.files.json_reader import TEXT, many, read_json
 
@@ -72,29 +71,29 @@ def _each(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def answers(results: Path = RESULTS) -> str:
-    """What was found, in words, as Markdown."""
-    rows = [
-        (finding.question, f"{finding.task}, {algorithm.upper()}", finding.sentence)
-        for study in published(results)
-        for algorithm in study.learned_by()
-        for finding in findings(study, algorithm)
-    ]
-    return markdown_table(("question", "task", "answer"), rows) if rows else _NOTHING
+    """What was found, in words, as Markdown: a list for every task and algorithm."""
+    parts: list[str] = []
+    for study in published(results):
+        for algorithm in study.learned_by():
+            found = findings(study, algorithm)
+            for task in dict.fromkeys(finding.task for finding in found):
+                lines = [f"- **{finding.question}**: {finding.sentence}" for finding in found if finding.task == task]
+                parts.append("\n".join([f"**{task} ({algorithm.upper()})**", "", *lines]))
+    return "\n\n".join(parts) or _NOTHING
 
 
-def pictures(results: Path = RESULTS, linked: str = "../results/agents") -> str:
-    """The published figures and films with their captions, as Markdown.
+def pictures(results: Path = RESULTS) -> str:
+    """The published figures and films with their captions, as Markdown for a page of that folder.
 
     Args:
         results: folder of the published files.
-        linked: the same, from the page.
     """
     found: list[str] = []
     for study in published(results):
         path = results / study.scale_name / CAPTIONS
         listed = read_json(path, many({"title": TEXT, "file": TEXT, "caption": TEXT})) if path.is_file() else []
         found += [
-            f"**{entry['title']}**\n\n![{entry['title']}]({linked}/{study.scale_name}/{entry['file']})\n\n{entry['caption']}"
+            f"**{entry['title']}**\n\n![{entry['title']}]({study.scale_name}/{entry['file']})\n\n{entry['caption']}"
             for entry in listed
         ]
     return "\n\n".join(found) or "No figure is published yet."
@@ -137,6 +136,7 @@ TABLES: dict[str, Callable[[], str]] = {
         functools.partial(objects_table, linear=True), tasks=tuple(TASKS), algorithms=False
     ),
     "agents-correlations": lambda: shown(correlations_table, tasks=tuple(TASKS)),
-    "agents-figures": pictures,
 }
-"""Name of the marks in experiments/agents/README.md -> what stands between them."""
+"""Name of the marks in experiments/results/agents/tables.md -> what stands between them."""
+FIGURES: dict[str, Callable[[], str]] = {"agents-figures": pictures}
+"""The same of experiments/results/agents/figures.md."""
