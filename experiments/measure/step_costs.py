@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
 
 from experiments.measure.side_by_side import steady_clock, summary
 from sparse_repr import PretrainConfig
@@ -19,6 +22,21 @@ Kind = TypeVar("Kind", bound=Hashable)
 
 SECONDS_PER_ROUND = 0.5
 _MOST_STEPS = 50
+
+
+class Stepper(Protocol):
+    """What takes training steps: a `Trainer`, or several models at a time."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def config(self) -> PretrainConfig:
+        """Its settings."""
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Take one; the terms have a loss, of one model or of each."""
 
 
 def kind_of_step(run: PretrainConfig, size: int) -> str:
@@ -49,14 +67,19 @@ def prepared_trainer(run: PretrainConfig, data: FactorDataset) -> Trainer:
 
 
 def time_steps(
-    trainers: Mapping[Kind, Trainer], *, rounds: int = 3, seconds: float = SECONDS_PER_ROUND
+    trainers: Mapping[Kind, Stepper],
+    *,
+    rounds: int = 3,
+    seconds: float = SECONDS_PER_ROUND,
+    most_steps: int = _MOST_STEPS,
 ) -> dict[Kind, dict[str, float]]:
     """Seconds of one training step of each trainer, in turns so that a busy moment of the machine hits all.
 
     Args:
         trainers: what is measured; they are trained by it.
         rounds: turns of each.
-        seconds: about how long a turn takes, at least one step and at most `_MOST_STEPS`.
+        seconds: about how long a turn takes, at least one step.
+        most_steps: of a turn.
 
     Returns:
         Median, least and greatest over the rounds, by `steady_clock`.
@@ -64,7 +87,7 @@ def time_steps(
     counts = {}
     for kind, trainer in trainers.items():
         _take(trainer, 1)  # optimiser state, kernels chosen for these shapes
-        counts[kind] = min(_MOST_STEPS, max(1, round(seconds / _take(trainer, 1))))
+        counts[kind] = min(most_steps, max(1, round(seconds / _take(trainer, 1))))
     times: dict[Kind, list[float]] = {kind: [] for kind in trainers}
     for _ in range(rounds):
         for kind, trainer in trainers.items():
@@ -72,13 +95,13 @@ def time_steps(
     return {kind: summary(taken) for kind, taken in times.items()}
 
 
-def _take(trainer: Trainer, steps: int) -> float:
+def _take(trainer: Stepper, steps: int) -> float:
     """Seconds of some steps."""
     now = steady_clock(trainer.device, trainer.config.threads)
     started = now()
     for _ in range(steps):
         terms = trainer.train_step()
-    float(terms["loss"])  # waits for the device
+    float(terms["loss"].sum())  # waits for the device
     return now() - started
 
 

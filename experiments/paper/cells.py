@@ -262,7 +262,8 @@ PAPER_SCALES = {
         perceptual_steps=346_000,
         device="cuda",
         precision="bf16",
-        settings={"batch_size": 64},
+        # a save of ten models may take as long as a thousand of their steps, and each line of a log waits for the card
+        settings={"batch_size": 64, "save_every": 10_000, "log_every": 1_000, "picture_every": 100_000},
         perceptual={},
         metrics=f"{_SUITE},dci",
         sample=None,
