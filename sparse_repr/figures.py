@@ -16,6 +16,17 @@ from sparse_repr.files import write_bytes
 
 _CIRCLE = 1 / 18
 """Radius of the circle around a keypoint, as a share of the picture's height."""
+MOST_UNITS = 16
+"""Units of a wide code that are drawn, the strongest first: more than these nobody looks at."""
+
+
+def strongest_units(strengths: Sequence[float] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The units of a code to draw, at most 16, the strongest first; of equal ones that of lower number.
+
+    >>> strongest_units([0.1, 2.0, 0.5]).tolist()
+    [1, 2, 0]
+    """
+    return np.argsort(-np.asarray(strengths), kind="stable")[:MOST_UNITS]
 
 
 def tile(rows: Sequence[Tensor]) -> Tensor:
@@ -77,30 +88,47 @@ def keypoints_figure(marked: Tensor, reconstructed: Tensor, title: str) -> Any:
     return figure
 
 
-def decode_traversals(decoder: nn.Module, code: Tensor, values: Tensor) -> Tensor:
+def decode_traversals(
+    decoder: nn.Module, code: Tensor, values: Tensor, units: npt.NDArray[np.int64] | None = None
+) -> Tensor:
     """Decode a code with one unit at a time set to other values.
 
     Args:
         decoder: z (B, D) -> logits.
         code: (D,), the point that is varied.
-        values: (D, V), what each unit is set to.
+        values: (U, V), what each unit is set to.
+        units: (U,) which are varied; all D by default.
 
     Returns:
-        (D, V, C, H, W) in 0..1.
+        (U, V, C, H, W) in 0..1.
     """
-    units, steps = values.shape
-    codes = code.repeat(units, steps, 1)  # (D, V, D)
-    diagonal = torch.arange(units, device=code.device)
-    codes[diagonal, :, diagonal] = values.to(code)
+    count, steps = values.shape
+    varied = torch.arange(count) if units is None else torch.from_numpy(units)
+    codes = code.repeat(count, steps, 1)  # (U, V, D)
+    codes[torch.arange(count), :, varied] = values.to(code)
     with torch.no_grad():
         decoded = torch.sigmoid(decoder(codes.flatten(0, 1)))
-    return decoded.unflatten(0, (units, steps))
+    return decoded.unflatten(0, (count, steps))
 
 
 def quantile_values(codes: npt.NDArray[np.float32], steps: int) -> npt.NDArray[np.float32]:
-    """Evenly spaced values between the 2.5 % and 97.5 % quantiles of each unit over the data: (N, D) -> (D, steps)."""
-    low, high = np.quantile(codes, (0.025, 0.975), axis=0)
-    return np.linspace(low, high, steps, axis=1).astype(np.float32)
+    """Evenly spaced values between the 2.5 % and 97.5 % quantiles of each unit over the data: (N, D) -> (D, steps).
+
+    Of a unit with many exact zeros the quantiles are those of its other values, and 0 is among what is spanned: one
+    that is 0 in nearly all images would not move else.
+
+    >>> quantile_values(np.array([[0.0], [0.0], [0.0], [2.0]]), 3)
+    array([[0., 1., 2.]], dtype=float32)
+    """
+    ends = np.empty((2, codes.shape[1]))
+    for unit, values in enumerate(codes.T):
+        spoken = values[values != 0]
+        if len(spoken) > 0.975 * len(values):
+            ends[:, unit] = np.quantile(values, (0.025, 0.975))
+        else:
+            found = np.quantile(spoken, (0.025, 0.975)) if len(spoken) else np.zeros(2)
+            ends[:, unit] = np.minimum(found[0], 0), np.maximum(found[1], 0)
+    return np.linspace(ends[0], ends[1], steps, axis=1).astype(np.float32)
 
 
 def save_figure(figure: Any, path: Path) -> None:
@@ -136,24 +164,21 @@ def reconstructions_figure(images: Tensor, reconstructed: Tensor, title: str) ->
     return figure
 
 
-def traversals_figure(pictures: Tensor, values: npt.NDArray[np.float32], kl_nats: Sequence[float], title: str) -> Any:
-    """One row per unit, sorted by KL: the picture while that unit moves through its posterior-quantile range.
+def traversals_figure(pictures: Tensor, values: npt.NDArray[np.float32], names: Sequence[str], title: str) -> Any:
+    """One row per unit: the picture while that unit moves through its posterior-quantile range.
 
     Args:
-        pictures: (D, V, C, H, W) in 0..1.
-        values: (D, V), what the unit was set to.
-        kl_nats: D mean KL divergences.
+        pictures: (U, V, C, H, W) in 0..1.
+        values: (U, V), what the unit was set to.
+        names: U units, in words.
         title: above the picture.
     """
-    order = np.argsort(-np.asarray(kl_nats), kind="stable")
-    figure = _new_figure(0.75 * pictures.shape[1], 0.75 * len(order))
+    figure = _new_figure(0.75 * pictures.shape[1], 0.75 * len(pictures))
     axes = figure.add_subplot()
-    show_picture(axes, tile([pictures[unit] for unit in order]))
+    show_picture(axes, tile(list(pictures)))
     height = pictures.shape[-2] + 1
-    labels = [
-        f"unit {unit}: {kl_nats[unit]:.2f} nats\n{values[unit, 0]:.1f} … {values[unit, -1]:.1f}" for unit in order
-    ]
-    axes.set_yticks([height * (row + 0.5) for row in range(len(order))], labels, fontsize=7)
+    labels = [f"{name}\n{span[0]:.1f} … {span[-1]:.1f}" for name, span in zip(names, values, strict=True)]
+    axes.set_yticks([height * (row + 0.5) for row in range(len(labels))], labels, fontsize=7)
     axes.set_title(title, fontsize=9)
     return figure
 
@@ -164,13 +189,21 @@ def mutual_information_figure(
     factor_entropies_nats: npt.NDArray[np.float64],
     title: str,
 ) -> Any:
-    """Heat map of the mutual information of each factor (row) with each unit (column), shaded by its share of H(v)."""
+    """Heat map of the mutual information of each factor (row) with each unit (column), shaded by its share of H(v).
+
+    Of a wide code the units that tell most of any factor are shown, in the order of their numbers.
+    """
+    shares = (matrix_nats / factor_entropies_nats[:, None]).max(axis=0)
+    shown = np.sort(strongest_units(shares))
+    if len(shown) < matrix_nats.shape[1]:
+        title = f"{title}, {len(shown)} of {matrix_nats.shape[1]} units"
+    matrix_nats = matrix_nats[:, shown]
     factors, units = matrix_nats.shape
     figure = _new_figure(1.4 + 0.6 * units, 1.0 + 0.5 * factors)
     axes = figure.add_subplot()
     share = matrix_nats / factor_entropies_nats[:, None]
     image = axes.imshow(share, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(units), [f"unit {unit}" for unit in range(units)], fontsize=7, rotation=45)
+    axes.set_xticks(range(units), [f"unit {unit}" for unit in shown], fontsize=7, rotation=45)
     axes.set_yticks(range(factors), factor_names, fontsize=8)
     for row in range(factors):
         for column in range(units):

@@ -65,6 +65,8 @@ def code_scores(mean: npt.NDArray[np.float32], kl_nats: list[float]) -> dict[str
         "lifetime_sparseness": lifetime_sparseness(mean),
         "near_zero_fraction": near_zero_fraction(mean),
         "exact_zero_fraction": near_zero_fraction(mean, tolerance=0),
+        "nonzero_units_per_image": float((mean != 0).sum(axis=1).mean()),
+        "units_ever_nonzero": int((mean != 0).any(axis=0).sum()),
         "l1_per_image": float(np.abs(mean).sum(axis=1, dtype=np.float64).mean()),
         "kl_nats": math.fsum(kl_nats),
         "kl_nats_per_unit": kl_nats,

@@ -72,7 +72,13 @@ def _draw_pictures(
         marked = figures.mark_keypoints(images, *split_code(codes), enlarge=_ENLARGED)
         figures.save_figure(figures.keypoints_figure(marked, reconstructed, title), folder / "keypoints.png")
     else:
-        values = figures.quantile_values(encoded.mean, _TRAVERSAL_STEPS)
-        pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values))
-        kl = report["codes"]["kl_nats_per_unit"]
-        figures.save_figure(figures.traversals_figure(pictures, values, kl, title), folder / "traversals.png")
+        # a code that is a point has no KL, and no prior that would make its units' sizes comparable with others'
+        by_spread = encoder.spec.posterior == "point"
+        strengths = report["codes"]["std_per_unit" if by_spread else "kl_nats_per_unit"]
+        units = figures.strongest_units(strengths)
+        values = figures.quantile_values(encoded.mean[:, units], _TRAVERSAL_STEPS)
+        pictures = figures.decode_traversals(vae.decoder, codes[0], torch.from_numpy(values), units)
+        names = [f"unit {unit}: {strengths[unit]:.2f} {'std' if by_spread else 'nats'}" for unit in units]
+        if len(units) < encoder.code_size:
+            title = f"{title}, {len(units)} of {encoder.code_size} units"
+        figures.save_figure(figures.traversals_figure(pictures, values, names, title), folder / "traversals.png")

@@ -52,6 +52,7 @@ from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.pretrain.training_state import check_state
 
 _PICTURES = 10
+_TRAVERSED = 9
 _BACKGROUND_IMAGES = 1_000
 
 
@@ -474,8 +475,14 @@ class Trainer:
             marked = figures.mark_keypoints(images, *split_code(posterior.mean))
             writer.add_image("keypoints", figures.tile([marked]).nan_to_num(), self.step)
             return
-        values = torch.linspace(-2, 2, 9).expand(self.config.code_size, -1)
-        traversed = figures.decode_traversals(vae.decoder, posterior.mean[0], values)
+        codes = posterior.mean.cpu().numpy()
+        units = figures.strongest_units(codes.std(0))
+        if ARCHITECTURES[self.config.network_name()].posterior == "point":  # no prior says how large its values are
+            values = torch.from_numpy(figures.quantile_values(codes[:, units], _TRAVERSED))
+        else:
+            units = np.sort(units)
+            values = torch.linspace(-2, 2, _TRAVERSED).expand(len(units), -1)
+        traversed = figures.decode_traversals(vae.decoder, posterior.mean[0], values, units)
         writer.add_image("traversals", figures.tile(list(traversed)).nan_to_num(), self.step)
 
 

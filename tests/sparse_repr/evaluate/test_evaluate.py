@@ -229,6 +229,20 @@ def test_traversals_change_one_unit_at_a_time() -> None:
             expected[unit] = values[unit, step]
             torch.testing.assert_close(decoded[unit, step], expected)
     assert math.isclose(float(code[0]), 0.2, rel_tol=1e-6)  # the code itself is left alone
+    chosen = figures.decode_traversals(Echo(), code, values[:2], np.array([2, 0]))[..., 0, 0]
+    torch.testing.assert_close(chosen, decoded[[2, 0]])
+
+
+def test_of_a_wide_code_the_strongest_units_are_drawn() -> None:
+    strengths = np.arange(100.0) % 50
+    assert figures.strongest_units(strengths).tolist() == [u for k in range(49, 41, -1) for u in (k, 50 + k)]
+    information = np.random.default_rng(0).random((3, 400)) / 10
+    information[1, [7, 300]] = 1.0
+    figure = figures.mutual_information_figure(information, ["a", "b", "c"], np.full(3, 2.0), "wide")
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(names) == figures.MOST_UNITS
+    assert {"unit 7", "unit 300"} <= set(names)
+    assert figure.axes[0].get_title() == "wide, 16 of 400 units (nats)"
 
 
 def test_quantile_values_span_the_middle_95_percent() -> None:
@@ -236,3 +250,6 @@ def test_quantile_values_span_the_middle_95_percent() -> None:
     values = figures.quantile_values(codes.astype(np.float32), 5)
     np.testing.assert_allclose(values[:, 0], [0.025, 0.25], atol=1e-4)
     np.testing.assert_allclose(values[:, -1], [0.975, 9.75], atol=1e-4)
+    sparse = np.zeros((1001, 3), np.float32)
+    sparse[:5, 0], sparse[:5, 1] = [1, 2, 3, 4, 5], [-1, -2, -3, -4, -5]  # 0 in all but five images, and in all
+    np.testing.assert_allclose(figures.quantile_values(sparse, 2), [[0, 4.9], [-4.9, 0], [0, 0]], atol=1e-6)
