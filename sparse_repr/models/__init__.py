@@ -9,7 +9,17 @@ from sparse_repr.models.architectures import (
     choose_architecture,
 )
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
-from sparse_repr.models.heads import HEADS, POSTERIOR_FAMILIES, Head, Posterior, SpikeAndSlab, soft_threshold
+from sparse_repr.models.heads import (
+    HEADS,
+    POSTERIOR_FAMILIES,
+    Head,
+    Posterior,
+    SpikeAndSlab,
+    Thresholded,
+    TopK,
+    largest_of_each,
+    soft_threshold,
+)
 from sparse_repr.models.keypoints import KeypointEncoder, Keypoints, Presences, presences_of, split_code
 from sparse_repr.models.vae import VAE
 
@@ -28,9 +38,12 @@ __all__ = [
     "Posterior",
     "Presences",
     "SpikeAndSlab",
+    "Thresholded",
+    "TopK",
     "build_encoder",
     "build_vae",
     "choose_architecture",
+    "largest_of_each",
     "presences_of",
     "soft_threshold",
     "split_code",

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from sparse_repr.models.heads import HEADS, Posterior, SpikeAndSlab
+from sparse_repr.models.heads import HEADS, Components, Posterior
 from sparse_repr.models.transposed_convolution import apply_layers
 
 _CHANNELS = 32
@@ -32,12 +32,9 @@ class BurgessEncoder(nn.Module):
         layers += [nn.Flatten(), nn.Linear(_CHANNELS * 16, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.posterior = nn.Linear(_HIDDEN, HEADS[head].outputs * code_size)
-        own = HEADS[head].parameters(code_size)
-        for name, values in own.items():
-            self.register_parameter(name, nn.Parameter(values))
-        self._own = tuple(own)
+        self._own = HEADS[head].add_to(self, code_size)
 
-    def components(self, images: Tensor) -> Posterior | SpikeAndSlab:
+    def components(self, images: Tensor) -> Components:
         """Images (B, C, S, S) in 0..1 -> the parameters of q(z|x), float32 also under autocast."""
         outputs = self.posterior(self.features(images)).float()  # (B, outputs * D)
         return HEADS[self.head].read(outputs, {name: getattr(self, name) for name in self._own})

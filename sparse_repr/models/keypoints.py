@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.models.heads import POINT_LOG_VARIANCE, Posterior
+from sparse_repr.models.heads import Posterior, point
 from sparse_repr.models.vae import VAE
 
 KEYPOINT_SIZES = (64, 32, 84, 96)
@@ -132,8 +132,7 @@ class KeypointEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Posterior:
         """Images (B, C, S, S) in 0..1 -> the code as the mean, and the log-variance of a point, float32."""
-        code = self.keypoints(images).code()
-        return Posterior(code, torch.full_like(code, POINT_LOG_VARIANCE))
+        return point(self.keypoints(images).code())
 
 
 class KeypointDecoder(nn.Module):

@@ -14,6 +14,7 @@ from sparse_repr.objectives.choices import (
     option_names,
     read_settings,
     require_batch,
+    require_code_size,
     require_reconstruction,
     resolve_options,
     resolve_weights,
@@ -26,6 +27,7 @@ from sparse_repr.objectives.importance_weighted import ImportanceWeightedObjecti
 from sparse_repr.objectives.info_gan import InfoGANObjective
 from sparse_repr.objectives.keypoints import KeypointObjective, PresencePrice, background_only_loss
 from sparse_repr.objectives.laplace_prior import LaplacePrior
+from sparse_repr.objectives.point_code import PointCodeObjective, Sparsifier, point_code
 from sparse_repr.objectives.sparsity import (
     SPARSITY_TARGETS,
     L1Penalty,
@@ -42,6 +44,7 @@ from sparse_repr.objectives.terms import (
     laplace_kl_divergence,
     moment_penalty,
 )
+from sparse_repr.objectives.top_k import LargestOfBatch, LargestOfImage
 from sparse_repr.objectives.total_correlation import (
     DENSITY_ESTIMATORS,
     KLDecomposition,
@@ -65,13 +68,17 @@ __all__ = [
     "KeypointObjective",
     "L1Penalty",
     "LaplacePrior",
+    "LargestOfBatch",
+    "LargestOfImage",
     "MomentMatching",
     "Objective",
     "ObjectiveChoice",
     "Option",
+    "PointCodeObjective",
     "PresencePrice",
     "Regulariser",
     "Setting",
+    "Sparsifier",
     "SpikeAndSlabObjective",
     "TotalCorrelation",
     "VariationalObjective",
@@ -92,9 +99,11 @@ __all__ = [
     "network_for",
     "option_names",
     "permute_units",
+    "point_code",
     "ramp",
     "read_settings",
     "require_batch",
+    "require_code_size",
     "require_reconstruction",
     "resolve_options",
     "resolve_weights",

@@ -17,6 +17,7 @@ from sparse_repr.objectives.keypoints import KEYPOINTS, SPARSE_KEYPOINTS
 from sparse_repr.objectives.laplace_prior import LAPLACE_PRIOR
 from sparse_repr.objectives.sparse_vae import SPARSE, SPARSE_SHRINKAGE
 from sparse_repr.objectives.spike_and_slab import SPIKE_AND_SLAB
+from sparse_repr.objectives.top_k import BATCH_TOP_K, TOP_K
 from sparse_repr.objectives.weighted_kl import BETA_VAE, VAE
 from sparse_repr.registry import lookup
 
@@ -27,6 +28,8 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
     "sparse_shrinkage": SPARSE_SHRINKAGE,
     "spike_and_slab": SPIKE_AND_SLAB,
     "laplace_prior": LAPLACE_PRIOR,
+    "top_k": TOP_K,
+    "batch_top_k": BATCH_TOP_K,
     "beta_vae_capacity": BETA_VAE_CAPACITY,
     "factor_vae": FACTOR_VAE,
     "beta_tcvae": BETA_TCVAE,
@@ -97,6 +100,17 @@ def resolve_options(name: str, given: Mapping[str, Option | None]) -> dict[str, 
     if choice.check is not None:
         choice.check(**options)
     return options
+
+
+def require_code_size(name: str, code_size: int, options: Mapping[str, Option]) -> None:
+    """Check that the settings of the objective called `name` fit a code of D units.
+
+    Raises:
+        ValueError: they do not.
+    """
+    choice = choose_objective(name)
+    if choice.check_code is not None:
+        choice.check_code(code_size, **options)
 
 
 def network_for(objective: str, architecture: str) -> str:

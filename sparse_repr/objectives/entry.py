@@ -37,6 +37,8 @@ class ObjectiveChoice:
     """Its further settings: schedules, places, estimators."""
     check: Callable[..., object] | None = None
     """check(**options) raises ValueError where options do not fit together."""
+    check_code: Callable[..., object] | None = None
+    """check_code(code_size, **options) raises ValueError where options do not fit a code of that many units."""
     needs: tuple[str, ...] = ()
     """What else `build` takes: "seed" (of further networks), "dataset_size" (training images), "targets" (frozen
     features, a `feature_prediction.Targets`) or "background_loss" (what the encoder's background alone loses, nats)."""

@@ -22,6 +22,7 @@ from sparse_repr.objectives import (
     option_names,
     read_settings,
     require_batch,
+    require_code_size,
     require_reconstruction,
     resolve_options,
     resolve_weights,
@@ -34,7 +35,7 @@ from sparse_repr.perceptual.targets import FeatureTargetSettings
 from sparse_repr.pretrain.averaging import require_decay
 from sparse_repr.pretrain.denoising import Denoising
 from sparse_repr.pretrain.initialisation import require_initialisation
-from sparse_repr.pretrain.objective_help import behind_setting, objectives_in_words
+from sparse_repr.pretrain.objective_help import architectures_in_words, behind_setting, objectives_in_words
 from sparse_repr.pretrain.schedules import BatchSizes, LearningRate
 from sparse_repr.pretrain.step_graph import STEP_GRAPHS, resolve_step_graph
 from sparse_repr.registry import lookup
@@ -90,12 +91,8 @@ class PretrainConfig:
     keypoints: int | None = None
     """K, the number of keypoints of the architectures keypoints and keypoints_fine. It makes code_size 3 K, whatever
     that was set to; 32 unless set."""
-    architecture: str = DEFAULT_ARCHITECTURE
-    """Network: burgess (4 convolutions of 32 channels, two dense layers of 256) or burgess_resize (the same encoder;
-    its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016). sparse_shrinkage (exact zeros
-    in its mean) takes burgess_shrinkage or burgess_resize_shrinkage, spike_and_slab takes burgess_spike_and_slab or
-    burgess_resize_spike_and_slab by itself. keypoints (places and presences on a grid of a quarter of the height), or
-    keypoints_fine (of half of it), is for the objectives keypoints and sparse_keypoints."""
+    architecture: Annotated[str, tyro.conf.arg(help=architectures_in_words())] = DEFAULT_ARCHITECTURE
+    """Network, an entry of `models.ARCHITECTURES`; --help describes each."""
     image_size: int = 64
     """Height and width of the network's input, 64 or 32, with keypoints 84 or 96 too; other images are resized to
     it."""
@@ -199,6 +196,10 @@ class PretrainConfig:
     """Price of a keypoint's presence, in percent of the loss of drawing the background alone."""
     presence_warmup: Annotated[int | None, behind_setting("presence_warmup")] = None
     """Steps over which that price grows linearly from 0."""
+    units_per_image: Annotated[int | None, behind_setting("units_per_image")] = None
+    """Units of the code that are not 0 in an image: exactly, or on average where the objective says so."""
+    units_per_image_steps: Annotated[int | None, behind_setting("units_per_image_steps")] = None
+    """Steps over which that number goes linearly down from code_size, so that no unit is left out for good."""
     objective_settings: str | None = None
     """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
     commas."""
@@ -278,6 +279,7 @@ class PretrainConfig:
         self.objective_weights()
         self.objective_options()
         self._fit_network()
+        require_code_size(self.objective, self.code_size, self.objective_options())
         self.feature_targets()
         for name in ("batch_size", "first_batch_size"):
             require_batch(self.objective, name, getattr(self, name))

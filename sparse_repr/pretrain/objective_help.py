@@ -6,12 +6,25 @@ from typing import Any
 
 import tyro
 
+from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES, default_settings
 
 
 def objectives_in_words() -> str:
     """What --help says of the objectives: what each is, one by one."""
     return "What is minimised:\n" + ";\n".join(f"{name}: {choice.summary}" for name, choice in OBJECTIVES.items()) + "."
+
+
+def architectures_in_words() -> str:
+    """What --help says of the networks."""
+    ends = ", ".join(name for name, network in ARCHITECTURES.items() if name.endswith(f"_{network.head}"))
+    return (
+        "Network: burgess (4 convolutions of 32 channels, two dense layers of 256) or burgess_resize (the same "
+        "encoder; its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016); keypoints "
+        "(places and presences on a grid of a quarter of the height) or keypoints_fine (of half of it), for the "
+        "objectives keypoints and sparse_keypoints. Objectives whose encoder ends otherwise take their network by "
+        f"themselves: {ends}."
+    )
 
 
 def behind_setting(name: str) -> Any:

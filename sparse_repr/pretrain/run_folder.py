@@ -41,6 +41,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"perceptual_levels": None, "perceptual_scale": "image", "roughness_weight": 0.0, "sparsity_start": 0},
     dict.fromkeys(("feature_weight", "feature_network", "feature_layer", "feature_grid")),
     {"denoising_noise": 0.0, "denoising_color": 0.0, "denoising_background": 0.0},
+    dict.fromkeys(("units_per_image", "units_per_image_steps")),
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from rl import LatentExtractor, LatentObservation
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset
 from sparse_repr.data.base import ArrayImages
 from sparse_repr.encoder import EncoderSpec
 from sparse_repr.encoder.vae import load_vae
+from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.perceptual import VGG_LAYERS
@@ -73,6 +76,8 @@ def test_every_objective_improves_its_own_bound(name: str, slice_of_dsprites: Fa
         {"objective": "factor_vae", "discriminator_batch": "split"},
         {"objective": "info_gan"},
         {"objective": "spike_and_slab"},
+        {"objective": "top_k", "units_per_image_steps": 6},
+        {"objective": "batch_top_k", "precision": "bf16"},
         {"objective": "beta_vae_capacity", "capacity_steps": 20},
         {"objective": "sparse", "sparsity_target": "weights", "sparsity_proximal": True, "sparsity_warmup": 20},
         {"objective": "sparse", "perceptual_weight": 1.0, "perceptual_features": "dae", "dae_steps": 5},
@@ -129,6 +134,54 @@ def test_a_spike_and_slab_artefact_says_so_and_is_scored_by_histograms(dsprites:
     ):
         with pytest.raises(ValueError, match=message):
             EncoderSpec.from_header({**header, **change}, "file")
+
+
+@pytest.mark.parametrize(
+    ("objective", "architecture", "changes"),
+    [
+        ("top_k", "burgess_top_k", {"units_per_image": 3}),
+        ("batch_top_k", "burgess_thresholded", {"units_per_image": 3, "precision": "bf16"}),
+    ],
+)
+def test_a_wide_code_that_is_a_point_is_an_encoder_like_any_other(
+    objective: str, architecture: str, changes: dict[str, object], dsprites: FactorDataset, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(SMALL, objective=objective, code_size=64, **changes, run_dir=str(tmp_path / "run"))  # type: ignore[arg-type]
+    run = pretrain_encoder(dataclasses.replace(config, steps=3, picture_every=3))
+    encoder = load_encoder(run)
+    assert (encoder.spec.posterior, encoder.spec.architecture) == ("point", architecture)
+    assert FrozenEncoder.from_bytes(encoder.to_bytes()) == encoder
+    images = dsprites.images(np.arange(0, 700_000, 70_000))
+    codes, log_variance = encoder.posterior(images)
+    assert (codes >= 0).all()
+    assert (codes == 0).mean() > 0.5
+    assert set(log_variance.flatten().tolist()) == {-30.0}
+    if objective == "top_k":
+        assert ((codes != 0).sum(1) <= 3).all()
+    report = evaluate_run(
+        EvaluateConfig(run=str(run), sample=500, metrics="mig,aam,mig_histogram", image_items=200, progress=False)
+    )
+    assert "no KL (each code is a point)" in summary(report)
+    assert report["codes"]["exact_zero_fraction"] == pytest.approx(1 - report["codes"]["nonzero_units_per_image"] / 64)
+    assert 0 < report["codes"]["units_ever_nonzero"] <= 64
+    assert report["disentanglement"]["notes"]["aam"].startswith("a point posterior has no exact mutual information")
+    assert {path.name for path in (run / "figures").iterdir()} == {"reconstructions.png", "traversals.png"}
+    shown = gym.spaces.Box(0, 255, images.shape[1:], np.uint8)
+    extracted = LatentExtractor(shown, encoder)(torch.from_numpy(images).float() / 255)
+    np.testing.assert_array_equal(extracted.numpy(), codes)
+    observed, _ = LatentObservation(_Shows(images[3]), encoder).reset()
+    np.testing.assert_array_equal(observed, encoder.encode(images[3:4])[0])
+
+
+class _Shows(gym.Env):  # type: ignore[type-arg]
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, image: np.ndarray) -> None:  # type: ignore[type-arg]
+        self.image = image
+        self.observation_space = gym.spaces.Box(0, 255, image.shape, np.uint8)
+
+    def reset(self, **_: object) -> tuple[np.ndarray, dict[str, object]]:  # type: ignore[type-arg]
+        return self.image, {}
 
 
 def test_a_shrinkage_encoder_encodes_exact_zeros(dsprites: FactorDataset, tmp_path: Path) -> None:

@@ -197,6 +197,7 @@ def test_weights_an_objective_does_not_take_are_refused() -> None:
 
 COMMON = {"loss", "reconstruction", "kl", "l1"}
 ACHIEVED = {"exact_zeros", "hoyer", "units_per_image", "active_units"}
+POINT = ACHIEVED | {"loss", "reconstruction", "l1"}
 TERMS = {
     "vae": COMMON,
     "beta_vae": COMMON,
@@ -204,6 +205,8 @@ TERMS = {
     "sparse_shrinkage": COMMON | ACHIEVED,
     "spike_and_slab": COMMON | ACHIEVED | {"slab_share"},
     "laplace_prior": COMMON | ACHIEVED | {"laplace_kl"},
+    "top_k": POINT,
+    "batch_top_k": POINT | {"threshold"},
     "beta_vae_capacity": COMMON | {"capacity"},
     "factor_vae": COMMON | {"total_correlation", "discriminator_loss", "discriminator_accuracy"},
     "beta_tcvae": COMMON | {"mutual_information", "total_correlation", "dimension_kl"},
@@ -366,6 +369,7 @@ def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
         ("sparse", {"sparsity_proximal": True}, "sparsity_proximal needs sparsity_target 'weights', got 'mean'"),
         ("sparse", {"sparsity_proximal": 1}, "sparsity_proximal needs True or False, got 1"),
         ("spike_and_slab", {"slab_probability": 1.0}, "slab_probability needs a number between 0 and 1, got 1.0"),
+        ("top_k", {"units_per_image": 0}, "units_per_image needs a whole number of at least 1, got 0"),
         ("beta_vae_capacity", {"capacity_nats": 0.0}, "capacity_nats needs a positive number, got 0.0"),
         ("beta_tcvae", {"density_estimator": "msw"}, "density_estimator needs one of mws, mss, got 'msw'"),
         ("iwae", {"importance_samples": 0}, "importance_samples needs a whole number of at least 1, got 0"),

@@ -11,9 +11,20 @@ import torch
 from torch import nn
 
 from sparse_repr.metrics import hoyer_sparsity
-from sparse_repr.models import Posterior, SpikeAndSlab, build_encoder, build_vae, soft_threshold
+from sparse_repr.models import (
+    HEADS,
+    Posterior,
+    SpikeAndSlab,
+    Thresholded,
+    TopK,
+    build_encoder,
+    build_vae,
+    soft_threshold,
+)
 from sparse_repr.objectives import (
     L1Penalty,
+    LargestOfBatch,
+    LargestOfImage,
     SpikeAndSlabObjective,
     VariationalObjective,
     WeightedKL,
@@ -193,3 +204,77 @@ def test_spike_and_slab_loss_is_the_sum_of_its_terms() -> None:
     torch.testing.assert_close(loss, terms["reconstruction"] + 3 * terms["kl"])
     with pytest.raises(ValueError, match="slab_probability needs a number between 0 and 1, got 0"):
         SpikeAndSlabObjective(vae, bernoulli, learning_rate=1e-3, beta=3.0, slab_probability=0)
+
+
+ROWS = [[3.0, 1.0, 2.0, 0.0], [0.0, 5.0, 4.0, 4.0]]
+NO_NOISE = torch.zeros(2, 0)
+
+
+@pytest.mark.parametrize(
+    ("units", "steps", "step", "expected"),
+    [
+        (2, 0, 0, [[3, 0, 2, 0], [0, 5, 4, 0]]),  # of two that are equal the first one stands
+        (2, 0, 900, [[3, 0, 2, 0], [0, 5, 4, 0]]),
+        (2, 4, 0, [[3, 1, 2, 0], [0, 5, 4, 4]]),  # all D
+        (2, 4, 2, [[3, 1, 2, 0], [0, 5, 4, 4]]),  # 3 of 4
+        (1, 4, 4, [[3, 0, 0, 0], [0, 5, 0, 0]]),
+    ],
+)
+def test_the_largest_units_of_an_image_stand_and_alone_have_a_gradient(
+    units: int, steps: int, step: int, expected: list[list[float]]
+) -> None:
+    for number in (step, torch.tensor(step, dtype=torch.float64)):
+        activations = torch.tensor(ROWS, requires_grad=True)
+        code, added, _ = LargestOfImage(units, steps)(TopK(activations, torch.tensor(4)), NO_NOISE, number)
+        assert (code.tolist(), added) == (expected, 0.0)
+        code.sum().backward()
+        assert activations.grad is not None
+        stands = torch.tensor(expected) > 0
+        assert bool((activations.grad[stands] == 1).all())
+        assert bool((activations.grad[~stands & (torch.tensor(ROWS) > 0)] == 0).all())
+
+
+def test_the_largest_units_of_a_batch_stand_and_a_threshold_learns_their_share() -> None:
+    activations = torch.tensor(ROWS, requires_grad=True)
+    threshold = torch.full((4,), 2.5, requires_grad=True)
+    sparsifier = LargestOfBatch(units_per_image=2, units_per_image_steps=0)
+    code, added, terms = sparsifier(Thresholded(activations, threshold), NO_NOISE, 0)
+    # four of eight, wherever they are; the second image has one more than the first
+    assert code.tolist() == [[3, 0, 0, 0], [0, 5, 4, 4]]
+    assert isinstance(added, torch.Tensor)
+    assert (added.item(), terms["threshold"].item()) == (0.0, 2.5)
+    (code.sum() + added).backward()
+    assert activations.grad is not None
+    assert activations.grad.tolist() == [[1, 0, 0, 0], [0, 1, 1, 1]]  # nothing of the threshold's loss
+    # four of eight are above 2.5, as many as are wanted: -(4 (1 - 1/2) - 4 / 2) / 8
+    assert threshold.grad is not None
+    assert threshold.grad.tolist() == [0.0] * 4
+    lower = torch.full((4,), 0.5, requires_grad=True)
+    sparsifier(Thresholded(activations.detach(), lower), NO_NOISE, 0)[1].backward()  # type: ignore[union-attr]
+    # six are above 0.5, so that it rises: -(6 / 2 - 2 / 2) / 8, shared by four
+    assert lower.grad is not None
+    assert lower.grad.tolist() == [-1 / 16] * 4
+
+
+def test_sparse_codes_are_exact_zeros_in_the_encoder() -> None:
+    top = TopK(torch.tensor(ROWS), torch.tensor(1)).moments()
+    assert top.mean.tolist() == [[3, 0, 0, 0], [0, 5, 0, 0]]
+    assert set(top.log_variance.flatten().tolist()) == {-30.0}
+    above = Thresholded(torch.tensor(ROWS), torch.tensor([3.0, 0.5, 0.5, 3.0])).moments()
+    assert above.mean.tolist() == [[0, 1, 2, 0], [0, 5, 4, 4]]  # what equals its threshold is 0
+
+
+def test_the_learned_threshold_finds_the_share_that_is_asked_for() -> None:
+    read = HEADS["thresholded"].read
+    own = {name: value.requires_grad_() for name, value in HEADS["thresholded"].parameters(20).items()}
+    adam = torch.optim.Adam(own.values(), lr=1e-3)
+    outputs = 8 * torch.rand(64, 20, generator=torch.Generator().manual_seed(0)) - 4
+    sparsifier = LargestOfBatch(units_per_image=5, units_per_image_steps=0)
+    for _ in range(500):
+        added = sparsifier(read(outputs, own), NO_NOISE, 0)[1]
+        adam.zero_grad()
+        added.backward()  # type: ignore[union-attr]
+        adam.step()
+    code = read(outputs, own).moments().mean.detach()
+    assert float((code != 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert len(own["log_threshold"].unique()) == 1

@@ -20,7 +20,7 @@ from sparse_repr.objectives.entry import number, one_of
 from sparse_repr.pretrain.__main__ import main
 from sparse_repr.pretrain.run_folder import read_settings
 
-WORDS = "--steps 3 --batch-size 4 --code-size 3 --image-size 32 --device cpu --threads 1 --step-graph none"
+WORDS = "--steps 3 --batch-size 4 --code-size 4 --image-size 32 --device cpu --threads 1 --step-graph none"
 SMALL = WORDS.split()
 
 
@@ -91,7 +91,10 @@ class _Decoder(nn.Module):
 
 
 @pytest.mark.usefixtures("own_data")
-@pytest.mark.parametrize(("objective", "trained"), [("vae", "own"), ("spike_and_slab", "own_spike_and_slab")])
+@pytest.mark.parametrize(
+    ("objective", "trained"),
+    [("vae", "own"), ("spike_and_slab", "own_spike_and_slab"), ("batch_top_k", "own_thresholded")],
+)
 def test_an_architecture_from_outside_is_trained_with_every_head(
     objective: str, trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

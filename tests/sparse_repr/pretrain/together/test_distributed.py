@@ -107,7 +107,10 @@ def test_two_processes_take_the_steps_of_one_and_resume(
 def test_objectives_whose_loss_is_no_mean_over_images_are_refused() -> None:
     shared = {name for name, choice in OBJECTIVES.items() if not choice.couples_images}
     assert {"vae", "beta_vae", "sparse", "sparse_shrinkage", "spike_and_slab", "laplace_prior", "iwae"} <= shared
-    assert not {"beta_tcvae", "dip_vae_i", "dip_vae_ii", "factor_vae", "info_gan", "beta_vae_capacity"} & shared
+    assert (
+        not {"beta_tcvae", "dip_vae_i", "dip_vae_ii", "factor_vae", "info_gan", "beta_vae_capacity", "batch_top_k"}
+        & shared
+    )
     with pytest.raises(ValueError, match=r"'beta_tcvae' cannot be trained by several processes: it estimates q\(z\)"):
         check_distributed(PretrainConfig(objective="beta_tcvae"), 2)
     with pytest.raises(ValueError, match="batch_size needs a multiple of the number of processes, 3, got 64"):

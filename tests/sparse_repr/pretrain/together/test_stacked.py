@@ -40,6 +40,8 @@ def _members(**settings: Any) -> list[PretrainConfig]:
         {"objective": "sparse", "sparsity_target": "weights"},
         {"objective": "sparse_shrinkage"},
         {"objective": "spike_and_slab"},
+        {"objective": "top_k", "units_per_image_steps": 10},
+        {"objective": "batch_top_k", "weight_averaging": 0.9},
         {"objective": "laplace_prior"},
         {"objective": "beta_vae_capacity", "capacity_steps": 30},
         {"objective": "beta_tcvae"},
