@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -93,7 +94,8 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 def _multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # it asks the current device
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and _processor_multiplies_bf16()
 
 
@@ -110,6 +112,29 @@ def _processor_multiplies_bf16() -> bool:
 def autocast_for(device: torch.device, precision: str) -> torch.autocast:
     """The autocast context of a resolved precision; disabled for float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextlib.contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Compute float32 on a CUDA device as float32 inside the block; elsewhere it is nothing else.
+
+    By default torch lets cuDNN round what a convolution multiplies to the 10 bits of TF32. The block sets torch's flags
+    for the whole process, and puts them back. Inside it torch refuses to read the older flags (`allow_tf32`), as
+    `torch.compile` does: nothing may be compiled there.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = torch.backends  # its types do not know of them
+    flags = (backends.cudnn.conv, backends.cuda.matmul)
+    before = [flag.fp32_precision for flag in flags]
+    try:
+        for flag in flags:
+            flag.fp32_precision = "ieee"
+        yield
+    finally:
+        for flag, precision in zip(flags, before, strict=True):
+            flag.fp32_precision = precision
 
 
 def available_cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_repr.artefact import fingerprint_of, load_into, parse, serialise
-from sparse_repr.devices import autocast_for, require_device, resolve_precision
+from sparse_repr.devices import autocast_for, require_device, resolve_precision, whole_float32
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.encoder.spec import EncoderSpec, UnitStatistics
 from sparse_repr.files import write_bytes
@@ -171,9 +172,13 @@ class FrozenEncoder:
             return exported.mean, exported.log_variance
         forward = self._forward(images.device)
         count, chunk = len(images), _CHUNK.get(images.device.type, _CHUNK_ELSEWHERE)
-        autocast = autocast_for(images.device, resolve_precision(precision, images.device))
+        precision = resolve_precision(precision, images.device)
+        autocast = autocast_for(images.device, precision)
+        # compiling reads torch's older flags, which is an error beside the newer ones
+        whole = precision == "float32" and self._compile_options is None
+        exact = whole_float32(images.device) if whole else contextlib.nullcontext()
         # no_grad and not inference_mode: codes must stay usable in another network's backward pass
-        with torch.no_grad(), autocast:
+        with torch.no_grad(), autocast, exact:
             if 0 < count <= chunk:
                 # what an agent asks for at every step: nothing but the forward pass
                 posterior = forward(self.preprocessing(images))
@@ -211,7 +216,7 @@ class FrozenEncoder:
 
         The compiled code lives beside the weights: no `state_dict`, fingerprint or artefact changes, and copies in
         other processes are not compiled. On a CPU it gained nothing measurable (``python -m experiments.benchmark
-        encode``); on a GPU it was not measured.
+        encode``); on a GPU it was not measured, and convolutions are rounded to TF32 there, as torch does by default.
 
         Args:
             **options: of `torch.compile`, such as `mode="reduce-overhead"`.

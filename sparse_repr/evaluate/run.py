@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_whole
 from sparse_repr.data import load_dataset
-from sparse_repr.devices import cpu_threads, resolve_device
+from sparse_repr.devices import cpu_threads, resolve_device, whole_float32
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
 from sparse_repr.encoder.statistics import EncodedItems, encode_dataset, kl_per_unit
@@ -117,7 +117,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
     _check_described(run, encoder, settings)
     device = resolve_device(config.device)
     started = time.perf_counter()
-    with cpu_threads(config.threads):
+    with cpu_threads(config.threads), whole_float32(device):
         items = _chosen_items(len(data), config)
         with tqdm(total=len(items), desc="encoding", unit="img", disable=not config.progress) as bar:
             encoded = encode_dataset(encoder, data, items, device=device, on_slab=bar.update)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -85,14 +87,17 @@ class CopiedBatches:
         self._data = data
         self._order = order
         self._device = device
+        # the thread that reads ahead has a current device of its own, and would open a context on the first one
+        self._place = contextlib.nullcontext if device.type != "cuda" else partial(torch.cuda.device, _index(device))
         self._ahead = ahead
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[int, slice, Future[Tensor]]] = deque()
 
     def _read(self, step: int, part: slice) -> Tensor:
         pixels = torch.from_numpy(self._data.images(self._order(step)[part]))
-        # only from locked pages does a copy go on while the host does something else
-        return pixels.pin_memory() if self._device.type == "cuda" else pixels
+        with self._place():
+            # only from locked pages does a copy go on while the host does something else
+            return pixels.pin_memory() if self._device.type == "cuda" else pixels
 
     def draw(self, step: int, part: slice = EVERYTHING) -> Tensor:
         pixels = self._read_ahead(step, part) if self._ahead else self._read(step, part)
@@ -121,6 +126,11 @@ class CopiedBatches:
             self._thread.shutdown(cancel_futures=True)
         self._thread = None
         self._waiting.clear()
+
+
+def _index(device: torch.device) -> int:
+    """Number of a CUDA device; the current one of this thread where it has none."""
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 class ResidentBatches:

@@ -230,7 +230,8 @@ class PretrainConfig:
     device: str = "auto"
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
-    """auto (bf16 autocast where the hardware multiplies it natively), float32 or bf16."""
+    """auto (bf16 autocast where the hardware multiplies it natively), float32 or bf16. In training on a GPU, float32
+    convolutions are rounded to TF32 unless torch's flags say otherwise."""
     data_on_device: str = "auto"
     """Where the data set is: auto (on a GPU as it is stored, bits or bytes, where it is held in memory or a mapped file
     and takes at most half of the free memory), always (on any device) or never (each batch is copied)."""

@@ -56,12 +56,14 @@ _resident: weakref.WeakKeyDictionary[FactorDataset, _Copies] = weakref.WeakKeyDi
 def why_not_resident(data: FactorDataset, device: torch.device | None = None) -> str | None:
     """Why a data set cannot be put on a device; None where it can.
 
-    With a CUDA device, whether it fits into half of the memory that is free there is asked too.
+    With a CUDA device, whether it fits into half of the memory that is free there is asked too; what torch holds there
+    and does not use counts as free, although the device calls it taken.
     """
     if not isinstance(data.store, HeldImages):
         return f"{type(data.store).__name__} makes or streams its images at every read"
     if device is not None and device.type == "cuda" and device not in _resident.get(data, {}):
         free, _ = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         needed = data.store.stored().rows.nbytes
         if needed > _SHARE * free:
             return f"its {needed / 1e9:.1f} GB are more than half of the {free / 1e9:.1f} GB that are free on {device}"

@@ -18,7 +18,7 @@ from typing import cast
 import torch
 import torch.distributed
 
-from sparse_repr.devices import cpu_threads
+from sparse_repr.devices import cpu_threads, resolve_device
 from sparse_repr.objectives import WeightedLoss, choose_objective
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.shares import Shares
@@ -68,7 +68,7 @@ def pretrain_distributed(config: PretrainConfig) -> Path:
     Raises:
         As `pretrain_encoder`, in every process; ValueError where `check_distributed` refuses.
     """
-    with _joined_processes() as shares:
+    with _joined_processes(config) as shares:
         check_distributed(config, shares.count)
         config = dataclasses.replace(config, step_graph="none").resolve()
         with cpu_threads(config.threads), opened_run(config, shares=shares) as (trainer, writer):
@@ -79,11 +79,21 @@ def pretrain_distributed(config: PretrainConfig) -> Path:
 
 
 @contextlib.contextmanager
-def _joined_processes() -> Iterator[Shares]:
-    """Open torch's process group from the environment that `torchrun` sets; gloo for the CPU, NCCL for CUDA."""
+def _joined_processes(config: PretrainConfig) -> Iterator[Shares]:
+    """Open torch's process group from the environment that `torchrun` sets; gloo for the CPU, NCCL for CUDA.
+
+    Raises:
+        ValueError: more processes of this machine than it has GPUs.
+    """
     backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if resolve_device(config.device).type == "cuda":  # a run on the CPU has no use for the GPUs that are there
+        rank, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if rank >= present:
+            raise ValueError(
+                f"--nproc-per-node needs at most {present} processes here, one for each GPU: start fewer, or give "
+                "device (--device) cpu"
+            )
+        torch.cuda.set_device(rank)
         # stopping and errors are agreed upon by CPU tensors, which do not wait for the GPU
         backend = "cpu:gloo,cuda:nccl"
     torch.distributed.init_process_group(backend)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -181,5 +183,30 @@ def test_a_data_set_that_does_not_fit_stays_in_host_memory(
     card = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (700_000_000, 8_000_000_000))
     assert why_not_resident(dsprites, card) == "its 0.4 GB are more than half of the 0.7 GB that are free on cuda"
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800_000_000, 8_000_000_000))
+    # what torch holds for itself is free for it, whatever the device says
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 900_000_000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 800_000_000)
     assert why_not_resident(dsprites, card) is None
+
+
+def test_pages_are_locked_for_the_device_of_the_run(dsprites: FactorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    within: list[int] = []
+    locked: list[list[int]] = []
+
+    @contextlib.contextmanager
+    def device(index: int) -> Iterator[None]:
+        within.append(index)
+        yield
+        within.pop()
+
+    def pin_memory(pixels: torch.Tensor) -> torch.Tensor:
+        locked.append([*within])
+        return pixels
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    order = BatchOrder(np.arange(30), BatchSizes(8), seed=4)
+    for name in ("cuda:1", "cuda"):
+        CopiedBatches(dsprites, order, torch.device(name), ahead=True)._read(0, slice(None))
+    assert locked == [[1], [3]]

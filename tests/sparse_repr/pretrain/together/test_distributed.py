@@ -18,7 +18,7 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.pretrain.__main__ import main
 from sparse_repr.pretrain.shares import ONLY_PROCESS, Shares
-from sparse_repr.pretrain.together.distributed import check_distributed
+from sparse_repr.pretrain.together.distributed import check_distributed, pretrain_distributed
 from tests import ROOT
 from tests.sparse_repr.pretrain.test_trainer import _state
 from tests.sparse_repr.pretrain.together.test_ensemble import logged_losses
@@ -118,6 +118,25 @@ def test_objectives_whose_loss_is_no_mean_over_images_are_refused() -> None:
     with pytest.raises(ValueError, match="first_batch_size needs a multiple of the number of processes, 4, got 2"):
         check_distributed(PretrainConfig(first_batch_size=2, batch_growth_steps=10), 4)
     check_distributed(PretrainConfig(), 4)
+
+
+def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def open_group(backend: str) -> None:
+        opened.append(backend)
+        raise ConnectionError
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "init_process_group", open_group)
+    with pytest.raises(ValueError, match="at most 1 processes here, one for each GPU: start fewer, or give device"):
+        pretrain_distributed(PretrainConfig(device="cuda"))
+    # a run on the CPU leaves the GPUs alone, of which there may be fewer
+    with pytest.raises(ConnectionError):
+        pretrain_distributed(PretrainConfig(device="cpu"))
+    assert opened == ["gloo"]
 
 
 def test_shares_divide_a_batch() -> None:
