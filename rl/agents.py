@@ -29,6 +29,8 @@ from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
+from rl.recoding import described
+from rl.recodings import recoding_of
 from rl.spaces import is_image_space
 from sparse_repr import FrozenEncoder
 
@@ -65,6 +67,7 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
             "save_agent needs an agent that observes codes, but neither its environment is wrapped in "
             f"VecLatentObservation nor does its policy have a LatentExtractor: use {type(model).__name__}.save"
         )
+    _carry_dictionary(model)
     content = io.BytesIO()
     model.save(content)
     normalized = unwrap_vec_normalize(venv)
@@ -146,6 +149,16 @@ def _encoder_in_policy(model: BaseAlgorithm) -> FrozenEncoder | None:
     return next((extractor.encoder for extractor in extractors), None)
 
 
+def _carry_dictionary(model: BaseAlgorithm) -> None:
+    """Put what is in the file of a dictionary in place of its path, so that the agent's file needs no other."""
+    extractor = (model.policy_kwargs or {}).get("features_extractor_kwargs") or {}
+    recode = extractor.get("recode")
+    if recode is not None and not isinstance(recode, Mapping):
+        chosen = recoding_of(recode)
+        if chosen.fitted_to is not None:
+            extractor["recode"] = chosen.settings()
+
+
 def _portable(options: LatentOptions) -> dict[str, Any]:
     """The options apart from the device, which is a matter of the machine."""
     return {name: value for name, value in options.arguments().items() if name != "device"}
@@ -216,11 +229,15 @@ def _require_same(
     if differing:
         raise ValueError(
             f"{path}: expected an environment wrapped with "
-            + ", ".join(f"{name}={wrapper.get(name)!r}" for name in differing)
+            + ", ".join(f"{name}={_in_words(wrapper.get(name))}" for name in differing)
             + ", found "
-            + ", ".join(f"{name}={options.get(name)!r}" for name in differing)
+            + ", ".join(f"{name}={_in_words(options.get(name))}" for name in differing)
             + "; give the environment without wrapper"
         )
+
+
+def _in_words(option: Any) -> str:
+    return repr(described(option) if isinstance(option, Mapping) else option)
 
 
 def _policy_with(archive: AgentArchive) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rl.code_recoding import CodeRecoding
 from rl.code_scaling import CodeScaling, Scaling
-from rl.recodings import Recode
+from rl.recoding import Recode
+from rl.recodings import recoding_of
 from sparse_repr import FrozenEncoder
 
 
@@ -35,10 +36,10 @@ class CodeFeatures:
         """
         if recode is not None and code_scaling != "none":
             raise ValueError(
-                f"recode={recode!r} standardises the units by itself, got code_scaling={code_scaling!r} beside it: "
-                "leave code_scaling out"
+                f"recode={recoding_of(recode).name!r} standardises the units by itself, got code_scaling="
+                f"{code_scaling!r} beside it: leave code_scaling out"
             )
-        self.recoding = None if recode is None else CodeRecoding(encoder.spec.units, recode)
+        self.recoding = None if recode is None else CodeRecoding(encoder.spec.units, recode, encoder.fingerprint)
         """What stands in the code's place; None for the code itself."""
         self._scaling = CodeScaling(encoder, code_scaling)
         self._include_log_variance = include_log_variance

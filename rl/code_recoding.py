@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rl.recodings import Recode, recoding_of
+from rl.recoding import Recode
+from rl.recodings import recoding_of
 from sparse_repr.encoder import UnitStatistics
 
 
@@ -19,20 +20,32 @@ class CodeRecoding:
     NumPy and torch go the same way, so that wrappers, extractors and graphs show the same.
     """
 
-    def __init__(self, units: UnitStatistics, recode: Recode) -> None:
+    def __init__(self, units: UnitStatistics, recode: Recode, encoder: str | None = None) -> None:
         """Take the statistics of an encoder's units.
 
+        Args:
+            units: the statistics.
+            recode: as in `recoding_of`.
+            encoder: fingerprint of the encoder, where it is known.
+
         Raises:
-            TypeError, ValueError: as `recoding_of`; also where no unit is active.
+            TypeError, ValueError: as `recoding_of`; also where no unit is active, or it was fitted to another encoder.
         """
         self._units = units
+        self._encoder = encoder
+        given = recoding_of(recode)
+        if given.fitted_to is not None and encoder is not None and given.fitted_to != encoder:
+            raise ValueError(
+                f"recode={given.name!r} was fitted to codes of encoder {given.fitted_to[:12]}, these are codes of "
+                f"encoder {encoder[:12]}: fit one to them (python -m rl.dictionary RUN)"
+            )
         active = np.array(units.active, dtype=bool)
         if not active.any():
             raise ValueError(
-                f"recode={recode!r} needs active units, but none of the {len(active)} units was active on the "
+                f"recode={given.name!r} needs active units, but none of the {len(active)} units was active on the "
                 "encoder's training images: train it longer or with weaker penalties, or leave recode out"
             )
-        chosen = recoding_of(recode).resolved(len(active))
+        chosen = given.resolved(len(active))
         self.settings = chosen.settings()
         """Name and settings with every default filled in, as JSON values."""
         self.width = chosen.size(len(active))
@@ -46,7 +59,7 @@ class CodeRecoding:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # the map is made anew: a function inside of another cannot be pickled
-        return type(self), (self._units, self.settings)
+        return type(self), (self._units, self.settings, self._encoder)
 
     def torch(self, codes: Tensor) -> Tensor:
         """Codes (n, D) of any floating type -> (n, width) of the same type and device; computed in float32."""

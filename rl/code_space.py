@@ -11,7 +11,7 @@ import numpy as np
 
 from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
-from rl.recodings import Recode
+from rl.recoding import Recode, described
 from sparse_repr import FrozenEncoder
 
 
@@ -48,7 +48,7 @@ class CodeSpace(gym.spaces.Box):
         }
         """What the codes depend on, as JSON values."""
         if features.recoding is not None:  # left out without one: agents saved before there were any show the same
-            self.made_by["recode"] = features.recoding.settings
+            self.made_by["recode"] = described(features.recoding.settings)
         self.units = dataclasses.asdict(encoder.spec.units)
         """Statistics of the encoder's units on its training images, as JSON values: what `RecodedCodes` goes by."""
         # What repr shows as the upper bound. Set here, so that a plain Box that was loaded from an agent's file, which

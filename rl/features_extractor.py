@@ -15,7 +15,8 @@ from rl.code_cache import CodeCache
 from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
 from rl.image_input import ImageInput
-from rl.recodings import RECODINGS, Recode
+from rl.recoding import Recode
+from rl.recodings import RECODINGS
 from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, is_image_space
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder

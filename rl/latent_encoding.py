@@ -19,7 +19,8 @@ from rl.code_scaling import Scaling
 from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
-from rl.recodings import Recode, recoding_of
+from rl.recoding import Recode
+from rl.recodings import recoding_of
 from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
@@ -46,8 +47,8 @@ class LatentOptions:
     device: str = "cpu"
     """Where to encode; one small image is fastest on the CPU."""
     recode: Recode | None = None
-    """What to show in place of each code: a name of `rl.recodings`, such as `expand`, or a mapping of name and
-    settings."""
+    """What to show in place of each code: a name of `rl.recodings`, such as `expand`, a mapping of name and settings,
+    or the file of a dictionary."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without an encoder.
@@ -63,8 +64,11 @@ class LatentOptions:
         if self.image_keys is not None:
             object.__setattr__(self, "image_keys", tuple(self.image_keys))
         if self.recode is not None:
-            recoding_of(self.recode)
-            object.__setattr__(self, "recode", self.recode if isinstance(self.recode, str) else dict(self.recode))
+            given = recoding_of(self.recode)
+            if isinstance(self.recode, Mapping):
+                object.__setattr__(self, "recode", dict(self.recode))
+            elif self.recode != given.name:  # a file may be gone later: options hold what was in it
+                object.__setattr__(self, "recode", given.settings())
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments as plain JSON values."""

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from rl.code_scaling import Scaling
 from rl.copied_observation import CopiedObservation
 from rl.observation import VecLatentObservation
-from rl.recodings import Recode
+from rl.recoding import Recode
 from sparse_repr import FrozenEncoder
 
 

@@ -18,7 +18,7 @@ from rl.code_scaling import Scaling
 from rl.code_stack import Codes
 from rl.copied_observation import CopiedObservation
 from rl.latent_encoding import LatentEncoding, LatentOptions
-from rl.recodings import Recode
+from rl.recoding import Recode
 from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
 
@@ -73,8 +73,9 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
                 in place of an entry of that name.
             device: where to encode; one small image is fastest on the CPU.
             recode: what to show in place of each code: `expand` (recommended), `cosine`, `one_hot`, `tiles`,
-                `simplicial` or `project`, or a mapping such as ``{"name": "expand", "width": 400}``; see
-                `rl.recodings`. Units are standardised by the artefact's statistics, dead ones count for nothing.
+                `simplicial` or `project`, a mapping such as ``{"name": "expand", "width": 400}`` (see `rl.recodings`),
+                or a dictionary or its file, which ``python -m rl.dictionary`` fits to the encoder's codes. Units are
+                standardised by the artefact's statistics, dead ones count for nothing.
 
         Raises:
             TypeError, ValueError: the observation space is not what the encoder takes, or a wrapper inside spoils

@@ -11,7 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from rl.code_recoding import CodeRecoding
-from rl.recodings import Recode
+from rl.recoding import Recode
 from sparse_repr.encoder import UnitStatistics
 
 
@@ -77,7 +77,8 @@ class _Codes:
                 f"RecodedCodes needs codes as the encoder gives them, got {space}: leave code_scaling and recode of "
                 "the wrapper out, the recoding standardises by itself"
             )
-        self._recoding = CodeRecoding(UnitStatistics(**{name: tuple(v) for name, v in space.units.items()}), recode)
+        units = UnitStatistics(**{name: tuple(values) for name, values in space.units.items()})
+        self._recoding = CodeRecoding(units, recode, made_by["encoder"])
         self._code_size = len(space.units["mean"])
         self._n_stack = made_by["n_stack"]
         each = self._recoding.width + (self._code_size if made_by["include_log_variance"] else 0)

@@ -2,78 +2,29 @@
 
 Each is a fixed map of standardised units z (n, D): active ones have mean 0 and variance 1 on the training images, dead
 ones are 0 and count for nothing. A below is the number of active units, W (D, width) standard normal and fixed by its
-seed. Widths depend on D alone. Defaults never change, so that agents mean what they were trained on.
+seed. Widths depend on D alone. Defaults never change, so that agents mean what they were trained on. `rl.dictionaries`
+has the one that is learned.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import statistics
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rl.dictionaries import Dictionary, load_dictionary
+from rl.recoding import MOST_VALUES, Map, Recode, Recoding
 from sparse_repr.registry import lookup
 
-Recode = str | Mapping[str, Any]
-"""Name of a recoding, or a mapping of "name" and settings."""
-Map = Callable[[Tensor], Tensor]
 _TIMES_AS_WIDE = 20
-_MOST = 2**20  # values in place of a code: what is more is a slip, or a damaged file
-
-
-@dataclasses.dataclass(frozen=True)
-class Recoding(ABC):
-    """What all of them share; the fields of each are its settings."""
-
-    name: ClassVar[str]
-    """Key of `RECODINGS`."""
-    differentiable: ClassVar[bool]
-    """Whether a gradient reaches the code."""
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: one is out of its range; it is named.
-        """
-        self._check()
-
-    @abstractmethod
-    def _check(self) -> None: ...
-
-    def resolved(self, code_size: int) -> Recoding:  # noqa: ARG002 - for those whose defaults depend on it
-        """The same with every default filled in for codes of D units."""
-        return self
-
-    @abstractmethod
-    def size(self, code_size: int) -> int:
-        """How many values stand in place of D units."""
-
-    @abstractmethod
-    def map_for(self, active: npt.NDArray[np.bool_]) -> Map:
-        """The map, float32 (n, D) to float32 (n, size), for codes whose `active` units (D,), at least one, count."""
-
-    def settings(self) -> dict[str, Any]:
-        """Name and settings as JSON values."""
-        return {"name": self.name, **dataclasses.asdict(self)}
-
-    def _whole(self, name: str, least: int, most: int | None = None) -> None:
-        value = getattr(self, name)
-        if type(value) is not int or value < least or (most is not None and value > most):
-            bounds = f"of at least {least}" if most is None else f"in {least}..{most}"
-            raise ValueError(f"recode={self.name!r}: {name} needs a whole number {bounds}, got {value!r}")
-
-    def _positive(self, name: str) -> None:
-        value = getattr(self, name)
-        if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise ValueError(f"recode={self.name!r}: {name} needs a positive number, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +38,7 @@ class _Projected(Recoding):
 
     def _check(self) -> None:
         if self.width is not None:
-            self._whole("width", 1, _MOST)
+            self._whole("width", 1, MOST_VALUES)
         self._whole("seed", 0, 2**32 - 1)
 
     def resolved(self, code_size: int) -> Recoding:
@@ -194,7 +145,7 @@ class Simplicial(_Projected):
 
     def _check(self) -> None:
         super()._check()
-        self._whole("group", 2, _MOST)
+        self._whole("group", 2, MOST_VALUES)
         self._positive("temperature")
         if self.width is not None and self.width % self.group:
             raise ValueError(
@@ -302,13 +253,17 @@ def recoding_of(recode: Recode) -> Recoding:
         TypeError: neither a name nor a mapping with one.
         ValueError: an unknown name or setting, with the known ones, or a setting out of its range.
     """
+    if isinstance(recode, Recoding):
+        return recode
+    if isinstance(recode, os.PathLike) or (isinstance(recode, str) and recode.endswith(".safetensors")):
+        return load_dictionary(recode)
     given = {"name": recode} if isinstance(recode, str) else recode
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise TypeError(
-            f"recode needs one of {', '.join(RECODINGS)}, or a mapping such as {{'name': 'expand', 'width': 400}}, got "
-            f"{recode!r}"
+            f"recode needs one of {', '.join(RECODINGS)}, or a mapping such as {{'name': 'expand', 'width': 400}}, or "
+            f"the file of a dictionary, got {recode!r}"
         )
-    kind = lookup(RECODINGS, given["name"], "recode")
+    kind = Dictionary if given["name"] == Dictionary.name else lookup(RECODINGS, given["name"], "recode")
     settings = {name: value for name, value in given.items() if name != "name"}
     known = [field.name for field in dataclasses.fields(kind)]
     unknown = [str(name) for name in settings if name not in known]

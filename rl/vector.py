@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from rl.code_scaling import Scaling
 from rl.latent_encoding import LatentEncoding, LatentOptions
 from rl.observation import recordable
-from rl.recodings import Recode
+from rl.recoding import Recode
 from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
 

@@ -14,7 +14,7 @@ from rl import LatentExtractor
 from rl.code_features import CodeFeatures
 from rl.code_scaling import CodeScaling, Scaling
 from rl.code_stack import Codes
-from rl.recodings import Recode
+from rl.recoding import Recode
 from sparse_repr import FrozenEncoder
 from sparse_repr.data.base import ImageArray
 from sparse_repr.models import VAE

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from rl import LatentExtractor, LatentObservation, RecodedCodes, VecLatentObservation
 from rl.code_recoding import CodeRecoding
 from rl.code_scaling import CodeScaling
+from rl.dictionary import DictionarySettings, fit_dictionary
 from rl.export import export_agent
 from rl.latent_encoding import LatentOptions
 from sparse_repr import FrozenEncoder
@@ -174,9 +175,12 @@ def test_stacked_codes_take_the_last_images(vectorised: bool, encoder: FrozenEnc
         images = [*images[1:], image]
 
 
+@pytest.mark.parametrize("kind", ["expand", "dictionary"])
 @pytest.mark.parametrize("inside", [False, True])
-def test_recoded_codes_take_images(inside: bool, encoder: FrozenEncoder, tmp_path: Path) -> None:
-    recode = {"name": "expand", "width": 40, "seed": 2}
+def test_recoded_codes_take_images(inside: bool, kind: str, encoder: FrozenEncoder, tmp_path: Path) -> None:
+    recode: Any = {"name": "expand", "width": 40, "seed": 2}
+    if kind == "dictionary":
+        recode = fit_dictionary(encoder, encoder.encode(IMAGES), DictionarySettings(width=40, k=4, steps=2))
     given = {} if inside else {"recode": recode}
     env = LatentObservation(gym.make(CONTINUOUS), encoder, n_stack=2, **given)
     policy: dict[str, Any] = dict(SMALL)

@@ -24,7 +24,9 @@ from rl import (
     save_agent,
 )
 from rl.code_space import CodeSpace
-from rl.recodings import RECODINGS
+from rl.dictionaries import Dictionary
+from rl.dictionary import DictionarySettings, fit_dictionary
+from rl.recodings import RECODINGS, recoding_of
 from tests.conftest import make_encoder
 from tests.frame_envs import Frames, picture
 from tests.rl.test_agents import Continuous
@@ -33,12 +35,20 @@ ENCODER = make_encoder(3)  # D = 4
 OPTIONS: dict[str, Any] = {"n_stack": 2, "include_log_variance": True}
 
 
-@pytest.mark.parametrize("name", RECODINGS)
-def test_every_way_in_shows_the_same(name: str) -> None:
+def _dictionary(**settings: Any) -> Dictionary:
+    codes = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    return fit_dictionary(ENCODER, codes, DictionarySettings(width=40, k=3, steps=3, **settings))
+
+
+DICTIONARY = _dictionary()
+
+
+@pytest.mark.parametrize("name", [*RECODINGS, DICTIONARY], ids=[*RECODINGS, "dictionary"])
+def test_every_way_in_shows_the_same(name: str | Dictionary) -> None:
     single = LatentObservation(Frames(), ENCODER, recode=name, **OPTIONS)
     single.reset(seed=0)
     expected = single.step(0)[0]
-    width = RECODINGS[name]().size(4)
+    width = recoding_of(name).size(4)
     assert single.observation_space.shape == expected.shape == (2 * (width + 4),)
     first, second = (np.concatenate(ENCODER.posterior(picture(0, step)[None]), axis=1)[0] for step in (0, 1))
     assert expected[width : width + 4] == pytest.approx(first[4:])
@@ -101,9 +111,13 @@ def test_the_space_says_what_was_recoded_and_how() -> None:
     assert "recode" not in LatentObservation(Frames(), ENCODER).latent_options.arguments()
 
 
+@pytest.mark.parametrize("kind", ["expand", "dictionary"])
 @pytest.mark.parametrize("inside", [False, True])
-def test_files_of_agents_hold_the_recoding(inside: bool, tmp_path: Path) -> None:
-    recode = {"name": "expand", "width": 40, "seed": 3}
+def test_files_of_agents_hold_the_recoding(inside: bool, kind: str, tmp_path: Path) -> None:
+    recode: Any = {"name": "expand", "width": 40, "seed": 3}
+    file = tmp_path / "dictionary.safetensors"
+    if kind == "dictionary":
+        recode = str(DICTIONARY.save(file))
     wrapper = {} if inside else {"recode": recode}
     venv = make_latent_vec_env(Continuous, ENCODER, n_stack=2, seed=0, **wrapper)
     policy: dict[str, Any] = {"net_arch": [8]}
@@ -111,6 +125,7 @@ def test_files_of_agents_hold_the_recoding(inside: bool, tmp_path: Path) -> None
         policy |= {"features_extractor_class": RecodedCodes, "features_extractor_kwargs": {"recode": recode}}
     model = PPO("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu", seed=0, policy_kwargs=policy).learn(8)
     path = save_agent(tmp_path / "agent.zip", model)
+    file.rename(tmp_path / "moved.safetensors") if file.exists() else None
     loaded, rebuilt = load_agent(path, DummyVecEnv([Continuous]), device="cpu")
     assert rebuilt is not None
     assert rebuilt.observation_space == venv.observation_space
@@ -120,11 +135,44 @@ def test_files_of_agents_hold_the_recoding(inside: bool, tmp_path: Path) -> None
     expected = model.predict(venv.reset(), deterministic=True)[0]
     np.testing.assert_array_equal(loaded.predict(rebuilt.reset(), deterministic=True)[0], expected)
     if not inside:
-        same = VecLatentObservation(DummyVecEnv([Continuous]), ENCODER, n_stack=2, recode=recode)
+        known = DICTIONARY if kind == "dictionary" else recode
+        same = VecLatentObservation(DummyVecEnv([Continuous]), ENCODER, n_stack=2, recode=known)
         load_agent(path, same, device="cpu")
         for other in ({}, {"recode": "expand"}):
-            with pytest.raises(ValueError, match="expected an environment wrapped with recode="):
+            with pytest.raises(ValueError, match="expected an environment wrapped with recode=") as refused:
                 load_agent(path, VecLatentObservation(DummyVecEnv([Continuous]), ENCODER, n_stack=2, **other))
+            assert len(str(refused.value)) < 500
+
+
+def test_an_extractor_that_was_given_a_file_travels_without_it(tmp_path: Path) -> None:
+    file = DICTIONARY.save(tmp_path / "dictionary.safetensors")
+    extractor = {
+        "features_extractor_class": LatentExtractor,
+        "features_extractor_kwargs": {"encoder": ENCODER, "recode": str(file)},
+    }
+    venv = DummyVecEnv([Continuous])
+    model = PPO("CnnPolicy", venv, n_steps=8, batch_size=8, device="cpu", policy_kwargs={**extractor, "net_arch": [8]})
+    path = save_agent(tmp_path / "agent.zip", model)
+    file.unlink()
+    loaded, again = load_agent(path, venv, device="cpu")
+    assert again is not None
+    observation = again.reset()
+    expected = model.predict(observation, deterministic=True)[0]
+    np.testing.assert_array_equal(loaded.predict(observation, deterministic=True)[0], expected)
+
+
+def test_a_dictionary_of_another_encoder_is_refused_with_both_fingerprints() -> None:
+    other = make_encoder(3, code_size=4, source=32)
+    ours, theirs = ENCODER.fingerprint[:12], other.fingerprint[:12]
+    told = f"recode='dictionary' was fitted to codes of encoder {ours}, these are codes of encoder {theirs}"
+    with pytest.raises(ValueError, match=told):
+        CodeSpace(other, recode=DICTIONARY)
+    with pytest.raises(ValueError, match=told):
+        RecodedCodes(CodeSpace(other), recode=DICTIONARY)
+    space = CodeSpace(ENCODER, recode=DICTIONARY)
+    assert space == CodeSpace(ENCODER, recode=DICTIONARY.settings())
+    assert space != CodeSpace(ENCODER, recode=_dictionary(seed=1))
+    assert len(repr(space)) < 500
 
 
 def test_a_replay_buffer_holds_codes_that_the_policy_recodes(tmp_path: Path) -> None:

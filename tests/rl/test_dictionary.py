@@ -1,0 +1,182 @@
+"""Dictionaries: what they show, by hand; what a fit finds; files and the command."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rl.code_recoding import CodeRecoding
+from rl.dictionaries import Dictionary, load_dictionary, make_dictionary
+from rl.dictionary import DictionarySettings, fit_dictionary, main
+from rl.recodings import recoding_of
+from sparse_repr import FrozenEncoder, load_encoder, save_encoder
+from sparse_repr.artefact import parse, serialise
+from sparse_repr.encoder import UnitStatistics
+from tests.conftest import make_encoder
+
+ENCODER = make_encoder(1, code_size=2)
+UNITS = UnitStatistics((1.0,) * 2, (1.0, 0.0), (2.0, 1.0), (True, True))
+FIT = {"items": 5, "steps": 1, "batch_size": 5, "seed": 0}
+
+
+def _made(**changes: Any) -> Dictionary:
+    header = {
+        "encoder": ENCODER.fingerprint,
+        "code_size": 2,
+        "width": 3,
+        "k": 2,
+        "binary": False,
+        "explained": 0.5,
+        "fit": FIT,
+        "package_version": "1",
+        **changes,
+    }
+    tensors = {
+        "encoder.weight": torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]]),
+        "encoder.bias": torch.tensor([0.0, 0.5, 0.0]),
+        "decoder.weight": torch.zeros(3, 2),
+        "decoder.bias": torch.zeros(2),
+    }
+    return make_dictionary(header, tensors)
+
+
+@pytest.mark.parametrize(
+    ("binary", "expected"),
+    [(False, [[1, 2.5, 0], [0, 0.5, 1], [0, 2.5, 2]]), (True, [[1, 1, 0], [0, 1, 1], [0, 1, 1]])],
+)
+def test_the_largest_activations_are_shown(binary: bool, expected: list[list[float]]) -> None:
+    recoding = CodeRecoding(UNITS, _made(binary=binary))
+    # z = (1, 1), (-1, 0) and (-1, 1): W z + b is (1, 2.5, 0), (-1, 0.5, 1) and (-1, 2.5, 2)
+    shown = recoding.numpy(np.array([[3.0, 1.0], [-1.0, 0.0], [-1.0, 1.0]], np.float32))
+    assert shown.tolist() == expected
+    assert (recoding.width, recoding.differentiable) == (3, True)
+
+
+def test_a_fit_finds_the_directions_that_codes_are_made_of() -> None:
+    random = np.random.default_rng(0)
+    encoder = make_encoder(1, code_size=6)
+    directions = random.normal(size=(12, 6))
+    sizes = random.uniform(0.5, 2, (4000, 12)) * (random.random((4000, 12)).argsort(1) < 2)  # two of twelve at a time
+    codes = (sizes @ directions).astype(np.float32)
+    fitted = fit_dictionary(encoder, codes, DictionarySettings(width=24, k=3, steps=600, batch_size=256))
+    assert fitted.header["explained"] > 0.9
+    assert fitted.header["encoder"] == encoder.fingerprint
+    again = fit_dictionary(encoder, codes, DictionarySettings(width=24, k=3, steps=600, batch_size=256))
+    assert again == fitted  # bit for bit
+    shown = CodeRecoding(encoder.spec.units, fitted).numpy(codes)
+    assert ((shown > 0).sum(1) <= 3).all()
+    assert (shown > 0).any(0).mean() > 0.9  # hardly one is dead
+
+
+def test_defaults_are_those_of_the_random_expansion() -> None:
+    assert DictionarySettings().sizes(10) == (200, 20)
+    assert DictionarySettings(k=3).sizes(4) == (80, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": 0}, "k needs a whole number"),
+        ({"width": 0}, "width needs a whole number"),
+        ({"width": 10, "k": 11}, r"k needs a whole number in 1\.\.10, got 11"),
+        ({"k": 41}, r"k needs a whole number in 1\.\.40, got 41"),
+        ({"steps": 0}, "steps needs a whole number"),
+    ],
+)
+def test_settings_that_cannot_be_fitted_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_dictionary(ENCODER, np.zeros((5, 2), np.float32), DictionarySettings(**settings))
+
+
+def test_an_encoder_without_an_active_unit_is_refused() -> None:
+    units = dataclasses.replace(ENCODER.spec.units, active=(False, False))
+    dead = FrozenEncoder(dataclasses.replace(ENCODER.spec, units=units), ENCODER.network().state_dict())
+    with pytest.raises(ValueError, match="needs active units"):
+        fit_dictionary(dead, np.zeros((5, 2), np.float32))
+    with pytest.raises(ValueError, match=r"codes needs shape \(N, 2\), got \(5, 3\)"):
+        fit_dictionary(ENCODER, np.zeros((5, 3), np.float32))
+
+
+def test_a_dictionary_is_one_file_of_its_own(tmp_path: Path) -> None:
+    made = _made()
+    file = made.save(tmp_path / "some.safetensors")
+    for found in (load_dictionary(file), recoding_of(str(file)), recoding_of(file), recoding_of(made.settings())):
+        assert found == made
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+    assert file.read_bytes()[:2] != b"PK"
+    with pytest.raises(ValueError, match="ends in .safetensors"):
+        made.save(tmp_path / "some.bin")
+    with pytest.raises(FileNotFoundError, match=r"no dictionary at .*python -m rl.dictionary RUN writes one"):
+        recoding_of("nowhere.safetensors")
+    with pytest.raises(ValueError, match="fitted to codes of 2 units of encoder"):
+        CodeRecoding(make_encoder(1, code_size=3).spec.units, made)
+    with pytest.raises(TypeError, match="artefact"):
+        recoding_of("dictionary")
+
+
+def _changed(**changes: Any) -> bytes:
+    tensors, header = parse(_made().to_bytes(), "file", "dictionary")
+    tensors = {name: changes.pop(name, tensor) for name, tensor in tensors.items()}
+    return serialise(tensors, {**header, **changes})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nothing", "expected a safetensors file"),
+        (ENCODER.to_bytes(), "expected kind 'dictionary', found 'encoder'"),
+        (_changed(k=4), "expected at most 3 of at most 1048576 values, found 4"),
+        (_changed(k=0), "k needs a whole number"),
+        (_changed(width=4), "expected float32 tensors"),
+        (_changed(more=1), "the header"),
+        (_changed(**{"encoder.bias": torch.full((3,), torch.nan)}), "needs finite weights"),
+        (_made().to_bytes()[:-4], "expected a safetensors file"),
+    ],
+)
+def test_damaged_and_other_files_are_refused_by_name(content: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "damaged.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"damaged\.safetensors.*{message}"):
+        load_dictionary(file)
+    with pytest.raises(ValueError, match=message):
+        recoding_of({"name": "dictionary", "artefact": base64.b64encode(content).decode()})
+
+
+def test_what_is_no_base64_is_refused() -> None:
+    with pytest.raises(ValueError, match="artefact needs the file of a dictionary in base64"):
+        recoding_of({"name": "dictionary", "artefact": "ä"})
+
+
+def test_the_command_fits_one_to_a_run(
+    rectangles_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(rectangles_run, run)
+    dead = load_encoder(run)
+    assert main([str(run)]) == 2
+    assert "a dictionary needs active units, but none of the 3 units of" in capsys.readouterr().err
+    units = dataclasses.replace(dead.spec.units, active=(True, True, False))
+    encoder = FrozenEncoder(dataclasses.replace(dead.spec, units=units), dead.network().state_dict())
+    save_encoder(encoder, run / "encoder.safetensors")
+    assert main([str(run), "--steps", "5", "--width", "30", "--k", "4"]) == 0
+    assert "30 values, 4 of them not 0, bring back" in capsys.readouterr().out
+    assert load_dictionary(run / "dictionary.safetensors").header["encoder"] == encoder.fingerprint
+    for wrong, message in (
+        (["--k", "0"], "k needs a whole number"),
+        (["--k", "61"], r"k needs a whole number in 1..60, got 61"),
+        (["--out", "x.bin"], "out needs a path that ends in .safetensors"),
+        (["--items", "0"], "items needs a whole number"),
+    ):
+        assert main([str(run), *wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert main([]) == 2
