@@ -20,6 +20,7 @@ from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_en
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.files import cache_folder
 from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
+from tests.foreign_encoders import make_foreign_encoder
 from tests.small_pictures import encode, write_folder
 
 STATISTICS_ITEMS = 500
@@ -62,10 +63,35 @@ TINY = PretrainConfig(steps=40, batch_size=16, log_every=10, save_every=20, prec
 
 
 @pytest.fixture(scope="session")
-def tiny_run(dsprites: FactorDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_tiny_run(dsprites: FactorDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 40 steps; do not write into it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     return pretrain_encoder(dataclasses.replace(TINY, run_dir=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(own_tiny_run: Path) -> Path:
+    """`own_tiny_run`; the traps of tests/rl run for another kind of encoder, too."""
+    return own_tiny_run
+
+
+_MADE = {"kind": "own"}
+
+
+@pytest.fixture(scope="session")
+def encoder_kind(request: pytest.FixtureRequest) -> str:
+    """Whose networks `make_encoder` makes: ``own`` or ``foreign``."""
+    _MADE["kind"] = getattr(request, "param", "own")
+    return _MADE["kind"]
+
+
+@pytest.fixture(autouse=True)
+def _encoders_of_this_kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What an earlier test asked for is forgotten."""
+    callspec = getattr(request.node, "callspec", None)
+    _MADE["kind"] = callspec.params.get("encoder_kind", "own") if callspec else "own"
+    yield
+    _MADE["kind"] = "own"
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +101,9 @@ def tiny_encoder(tiny_run: Path) -> FrozenEncoder:
 
 
 def make_encoder(channels: int = 1, size: int = 64, source: int | None = None, code_size: int = 4) -> FrozenEncoder:
-    """An untrained encoder whose weights depend on nothing but the arguments."""
+    """An untrained encoder whose weights depend on nothing but the arguments; of a network of others in `foreign`."""
+    if _MADE["kind"] == "foreign":
+        return make_foreign_encoder(channels, size, source, code_size)
     return untrained_encoder(channels, size=size, source=source, code_size=code_size)
 
 

@@ -73,6 +73,48 @@ class FrozenEncoder:
         encoder = cls(EncoderSpec.from_header(header, origin), tensors, origin=origin)
         return cls._known.setdefault(encoder.fingerprint, encoder)
 
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        preprocessing: Preprocessing,
+        example_images: npt.NDArray[np.uint8] | Tensor,
+        name: str,
+        code_size: int | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> FrozenEncoder:
+        """A network of others as a frozen encoder: what it computes is stored, as operations and weights without code.
+
+        Nothing of the network's own package is needed to load the artefact, and nothing is downloaded. The module is
+        copied and put into eval mode; batch norm uses its running statistics for ever, also in fine-tuning.
+
+        Args:
+            module: float images (B, C, S, S) as `preprocessing` makes them -> vectors (B, F).
+            preprocessing: what happens to a uint8 image before; `sparse_repr.encoder.backbones` reads it out of the
+                configuration of a torchvision, timm or Hugging Face network.
+            example_images: uint8 (N, C, H, W) or (N, H, W, C), two or more, of where the encoder will be used: the
+                statistics of the units, and the principal components, are those of at most 10,000 of them.
+            name: what the network is, for people; it stands in the artefact.
+            code_size: D; the features are projected on their D directions of largest variance. None keeps all.
+            about: what else the artefact should say of it, such as its licence; plain JSON values.
+
+        Raises:
+            TypeError: not a module, or one that returns something other than one tensor.
+            ValueError: it returns maps, NaN, another number of rows, or what depends on chance or on the other images;
+                it cannot be exported, or not faithfully; or the images do not fit the preprocessing.
+        """
+        from sparse_repr.encoder.foreign import freeze_module  # which makes frozen encoders
+
+        return freeze_module(
+            module,
+            preprocessing=preprocessing,
+            example_images=example_images,
+            name=name,
+            code_size=code_size,
+            about=about,
+        )
+
     def to_bytes(self) -> bytes:
         """The artefact: a safetensors file with its JSON header.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparse_repr.files.json_reader import TEXT, Shape, many, optional, require, whole
+from sparse_repr.files.json_reader import TEXT, Shape, many, number, optional, require, whole
 
+RESIZES = {"bilinear-antialias": "bilinear", "bicubic-antialias": "bicubic"}
+"""How images are resized -> the mode of torch's `interpolate`, with antialiasing."""
+_DEFAULT_RESIZE = "bilinear-antialias"
 _SIZE = many(whole(1), 2)
 _HEADER: dict[str, Shape] = {
     "channels": whole(1),
@@ -20,14 +24,17 @@ _HEADER: dict[str, Shape] = {
     "resize": TEXT,
     "value_range": many(whole(), 2),
 }
+# networks of others; a header without them is that of one of ours
+_NORMALISATION: dict[str, Shape] = {"mean": many(number()), "std": many(number(0))}
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """The contract between an encoder and its images; it travels inside the artefact.
 
-    An image of `source_size` is centre-cropped to `crop_size` and resized to `network_size` with antialiased bilinear
-    weights; an image that already has `network_size` is only scaled to 0..1. Channels are never converted.
+    An image of `source_size` is centre-cropped to `crop_size` and resized to `network_size` with antialiased weights;
+    an image that already has `network_size` is only scaled to 0..1. Channels are never converted. Networks of others
+    often want each channel normalised after that: (value - mean) / std.
     """
 
     channels: int
@@ -38,6 +45,27 @@ class Preprocessing:
     """(H, W) of the network's input."""
     crop_size: tuple[int, int] | None = None
     """(H, W) of the centre crop taken from the source before resizing; None takes the whole picture."""
+    resize: str = _DEFAULT_RESIZE
+    """One of `RESIZES`. What bicubic weights bring above 1 or below 0 is cut off, as pictures of 8 bits do."""
+    mean: tuple[float, ...] | None = None
+    """What is taken from each channel of an image in 0..1; None takes nothing."""
+    std: tuple[float, ...] | None = None
+    """What each channel is divided by after that; None where `mean` is."""
+
+    def __post_init__(self) -> None:
+        if self.resize not in RESIZES:
+            raise ValueError(f"Preprocessing: resize needs one of {', '.join(RESIZES)}, got {self.resize!r}")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("Preprocessing needs mean and std together, got one of them")
+        if self.mean is None or self.std is None:
+            return
+        for name, values in {"mean": self.mean, "std": self.std}.items():
+            if len(values) != self.channels or not all(map(math.isfinite, values)):
+                raise ValueError(
+                    f"Preprocessing: {name} needs a finite number for each of {self.channels} channels, got {values}"
+                )
+        if min(self.std) <= 0:
+            raise ValueError(f"Preprocessing: std needs numbers above 0, got {self.std}")
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> Preprocessing:
@@ -48,8 +76,13 @@ class Preprocessing:
         """
         remedy = "a newer sparse-repr may read it"
         require(header, _HEADER, "the preprocessing", remedy=remedy)
-        known = set(header) == set(_HEADER)
-        if not known or header["resize"] != "bilinear-antialias" or header["value_range"] != [0, 255]:
+        normalised = set(header) - set(_HEADER)
+        if normalised:
+            require(
+                header, {name: _NORMALISATION[name] for name in normalised & set(_NORMALISATION)}, "the preprocessing"
+            )
+        known = normalised in (set(), set(_NORMALISATION))
+        if not known or header["resize"] not in RESIZES or header["value_range"] != [0, 255]:
             raise ValueError(f"unknown preprocessing contract {header}; {remedy}")
         source, network, crop = header["source_size"], header["network_size"], header["crop_size"]
         if crop is not None and (crop[0] > source[0] or crop[1] > source[1]):
@@ -59,17 +92,22 @@ class Preprocessing:
             source_size=(source[0], source[1]),
             network_size=(network[0], network[1]),
             crop_size=None if crop is None else (crop[0], crop[1]),
+            resize=header["resize"],
+            mean=tuple(header["mean"]) if normalised else None,
+            std=tuple(header["std"]) if normalised else None,
         )
 
     def to_header(self) -> dict[str, Any]:
         """Plain JSON values that describe the contract."""
+        normalisation = {} if not self.mean or not self.std else {"mean": list(self.mean), "std": list(self.std)}
         return {
             "channels": self.channels,
             "source_size": list(self.source_size),
             "network_size": list(self.network_size),
             "crop_size": None if self.crop_size is None else list(self.crop_size),
-            "resize": "bilinear-antialias",
+            "resize": self.resize,
             "value_range": [0, 255],
+            **normalisation,
         }
 
     @property
@@ -120,12 +158,23 @@ class Preprocessing:
         return " Of stacked frames give every frame by itself."
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) of an accepted size -> float32 (B, C, h, w) in 0..1 at the network's size."""
+        """uint8 (B, C, H, W) of an accepted size -> float32 (B, C, h, w) at the network's size.
+
+        In 0..1, or normalised where the contract has a mean.
+        """
         scaled = images.to(torch.float32).div_(255)
-        if tuple(images.shape[-2:]) == self.network_size:
+        if tuple(images.shape[-2:]) != self.network_size:
+            scaled = self._resized(scaled)
+        if self.mean is None:
             return scaled
+        mean, std = scaled.new_tensor(self.mean), scaled.new_tensor(self.std)
+        return (scaled - mean[:, None, None]) / std[:, None, None]
+
+    def _resized(self, images: Tensor) -> Tensor:
         if self.crop_size is not None:
             top = (self.source_size[0] - self.crop_size[0]) // 2
             left = (self.source_size[1] - self.crop_size[1]) // 2
-            scaled = scaled[..., top : top + self.crop_size[0], left : left + self.crop_size[1]]
-        return F.interpolate(scaled, size=self.network_size, mode="bilinear", antialias=True, align_corners=False)
+            images = images[..., top : top + self.crop_size[0], left : left + self.crop_size[1]]
+        mode = RESIZES[self.resize]
+        resized = F.interpolate(images, size=self.network_size, mode=mode, antialias=True, align_corners=False)
+        return resized.clamp_(0, 1) if mode == "bicubic" else resized

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sparse_repr.artefact import FORMAT_VERSION
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.encoder.read_only import read_only
 from sparse_repr.files.json_reader import FLAG, OBJECT, TEXT, Shape, many, number, one_of, require, whole
-from sparse_repr.models import POSTERIOR_FAMILIES, choose_architecture
+from sparse_repr.models import EXPORTED, POSTERIOR_FAMILIES, posterior_of
 
-_HEADER: Shape = {
+_ARGUMENTS: dict[str, Shape] = {"channels": whole(1), "size": whole(1), "code_size": whole(1)}
+_HEADER: dict[str, Shape] = {
     "format": whole(),
     "kind": TEXT,
     "architecture": TEXT,
-    "arguments": {"channels": whole(1), "size": whole(1), "code_size": whole(1)},
+    "arguments": _ARGUMENTS,
     "posterior": one_of(*POSTERIOR_FAMILIES),
     "preprocessing": OBJECT,
     "code_size": whole(1),
@@ -26,6 +28,15 @@ _HEADER: Shape = {
     "units": {"kl_nats": many(number(-1e-3)), "mean": many(number()), "std": many(number(0)), "active": many(FLAG)},
     "package_version": TEXT,
 }
+_HEADER_OF_EXPORTED: Shape = {**_HEADER, "arguments": {**_ARGUMENTS, "graph": OBJECT}}
+
+
+def package_version() -> str:
+    """The installed version of sparse-repr."""
+    try:
+        return version("sparse-repr")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +58,9 @@ class EncoderSpec:
     """Everything about an encoder except its weights; what it holds cannot be edited, at any depth."""
 
     architecture: str
-    """Name in `models.ARCHITECTURES`."""
-    arguments: Mapping[str, int]
-    """channels, size and code_size."""
+    """Name in `models.ARCHITECTURES`, or ``"exported"`` for a network of others."""
+    arguments: Mapping[str, Any]
+    """channels, size and code_size; an exported network's graph beside them."""
     preprocessing: Preprocessing
     """From observation to network input."""
     objective: Mapping[str, Any]
@@ -91,7 +102,8 @@ class EncoderSpec:
             ValueError: an entry is missing, unknown, of the wrong kind or does not fit the others; `origin` is named.
         """
         try:
-            require(header, _HEADER, "the header", closed=True, remedy="copy or save it again")
+            shape = _HEADER_OF_EXPORTED if header.get("architecture") == EXPORTED else _HEADER
+            require(header, shape, "the header", closed=True, remedy="copy or save it again")
             spec = cls(
                 architecture=header["architecture"],
                 arguments=header["arguments"],
@@ -109,7 +121,7 @@ class EncoderSpec:
 
     def _check_fit(self, code_size: int) -> None:
         """Raise ValueError where entries contradict each other."""
-        family = choose_architecture(self.architecture).posterior
+        family = posterior_of(self.architecture)
         if family != self.posterior:
             raise ValueError(f"{self.architecture} has a {family} posterior, not {self.posterior}")
         lengths = {len(values) for values in dataclasses.astuple(self.units)}

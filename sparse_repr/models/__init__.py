@@ -7,8 +7,10 @@ from sparse_repr.models.architectures import (
     build_encoder,
     build_vae,
     choose_architecture,
+    posterior_of,
 )
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
+from sparse_repr.models.exported import EXPORTED, OPERATORS, ExportedNetwork
 from sparse_repr.models.heads import (
     HEADS,
     POSTERIOR_FAMILIES,
@@ -26,12 +28,15 @@ from sparse_repr.models.vae import VAE
 __all__ = [
     "ARCHITECTURES",
     "DEFAULT_ARCHITECTURE",
+    "EXPORTED",
     "HEADS",
+    "OPERATORS",
     "POSTERIOR_FAMILIES",
     "VAE",
     "Architecture",
     "BurgessDecoder",
     "BurgessEncoder",
+    "ExportedNetwork",
     "Head",
     "KeypointEncoder",
     "Keypoints",
@@ -44,6 +49,7 @@ __all__ = [
     "build_vae",
     "choose_architecture",
     "largest_of_each",
+    "posterior_of",
     "presences_of",
     "soft_threshold",
     "split_code",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
 from sparse_repr.models.burgess_resize import ResizeDecoder
+from sparse_repr.models.exported import EXPORTED, ExportedNetwork
 from sparse_repr.models.heads import FAMILIES, HEADS
 from sparse_repr.models.keypoints import KEYPOINT_SIZES, KeypointDecoder, KeypointEncoder, start_keypoints
 from sparse_repr.models.vae import VAE
@@ -64,11 +65,19 @@ def choose_architecture(name: str) -> Architecture:
     return lookup(ARCHITECTURES, name, "architecture")
 
 
+def posterior_of(architecture: str) -> str:
+    """Family of q(z|x) of an entry of `ARCHITECTURES`, or of an exported network, whose code is a point."""
+    return FAMILIES[EXPORTED] if architecture == EXPORTED else choose_architecture(architecture).posterior
+
+
 def build_encoder(architecture: str, arguments: dict[str, Any]) -> nn.Module:
     """An encoder by its name in `ARCHITECTURES`; arguments are `channels`, `size` and `code_size`.
 
-    Its weights are arbitrary and are meant to be replaced; the global random state is left as it was.
+    An exported network, which nobody trains here, has its steps as a fourth argument, `graph`. The weights are
+    arbitrary and are meant to be replaced; the global random state is left as it was.
     """
+    if architecture == EXPORTED:
+        return ExportedNetwork(**arguments)
     with torch.random.fork_rng(devices=[]):
         return choose_architecture(architecture).encoder(**arguments)
 

@@ -189,6 +189,7 @@ HEADS: dict[str, Head] = {
     "thresholded": Head("point", 1, _thresholded, _log_thresholds),
 }
 
-FAMILIES = {**{name: head.family for name, head in HEADS.items()}, "keypoints": "point"}
-"""What an encoder ends in -> family of q(z|x): any of `HEADS`, or keypoints, which only one network has."""
+FAMILIES = {**{name: head.family for name, head in HEADS.items()}, "keypoints": "point", "exported": "point"}
+"""What an encoder ends in -> family of q(z|x): any of `HEADS`, keypoints, which only one network has, or the code of a
+network of others."""
 POSTERIOR_FAMILIES = tuple(dict.fromkeys(FAMILIES.values()))

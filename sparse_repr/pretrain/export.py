@@ -5,27 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sparse_repr.artefact import serialise
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics, save_encoder
 from sparse_repr.encoder.preprocessing import Preprocessing
+from sparse_repr.encoder.spec import package_version
 from sparse_repr.encoder.statistics import unit_statistics
 from sparse_repr.files import write_bytes
 from sparse_repr.models import ARCHITECTURES, VAE
 from sparse_repr.objectives import choose_objective
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
-
-
-def package_version() -> str:
-    """The installed version of sparse-repr."""
-    try:
-        return version("sparse-repr")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def export_run(

@@ -7,9 +7,9 @@ import dataclasses
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder import EncoderSpec, FrozenEncoder, UnitStatistics
 from sparse_repr.encoder.preprocessing import Preprocessing
+from sparse_repr.encoder.spec import package_version
 from sparse_repr.encoder.statistics import unit_statistics
 from sparse_repr.models import build_vae
-from sparse_repr.pretrain.export import package_version
 from sparse_repr.pretrain.initialisation import initialise
 
 _ARCHITECTURE = "burgess"

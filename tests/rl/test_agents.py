@@ -47,7 +47,7 @@ def _trained(algorithm: Any = PPO, **options: Any) -> BaseAlgorithm:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(encoder_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PPO agent with stacked, normalised codes; do not write into it."""
     agent = _trained(normalize={"clip_obs": 5.0}, n_stack=2, code_scaling="scale")
     return save_agent(tmp_path_factory.mktemp("agents") / "agent.zip", agent)

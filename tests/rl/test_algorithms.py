@@ -18,7 +18,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from rl import LatentExtractor
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.encoder import FrozenEncoder as EncoderClass
-from sparse_repr.models import BurgessEncoder
+from sparse_repr.models import BurgessEncoder, ExportedNetwork
 from tests.conftest import make_encoder
 
 CONTINUOUS, DISCRETE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteReach-Discrete-v0"
@@ -143,7 +143,7 @@ def test_trap_06_all_networks_share_one_encoder_in_memory(name: str) -> None:
 
 def _networks_in_memory() -> int:
     gc.collect()
-    return sum(type(thing) is BurgessEncoder for thing in gc.get_objects())
+    return sum(type(thing) in (BurgessEncoder, ExportedNetwork) for thing in gc.get_objects())
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ from sparse_repr import FrozenEncoder
 from sparse_repr.encoder import UnitStatistics
 from sparse_repr.encoder.preprocessing import Preprocessing
 from tests.conftest import make_encoder
+from tests.foreign_encoders import make_foreign_encoder, pictures
+from tests.frame_envs import Frames
 
 CONTINUOUS, DISCRETE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteReach-Discrete-v0"
 ON_POLICY: dict[str, Any] = {"n_steps": 8}
@@ -304,6 +306,28 @@ def test_onnx_gives_the_same_actions(name: str, encoder: FrozenEncoder, tmp_path
     assert json.loads(session.get_modelmeta().custom_metadata_map["agent"])["encoder"] == encoder.fingerprint
     for images in (IMAGES, IMAGES[:1]):
         _agree(session.run(["actions"], {"images": images})[0], model.predict(images, deterministic=True)[0])
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_agents_on_a_network_of_others_act_as_before(ending: str, tmp_path: Path) -> None:
+    encoder, images = make_foreign_encoder(source=96), pictures(7, 1, 96)
+
+    class Moving(Frames):
+        def __init__(self) -> None:
+            super().__init__(shape=(96, 96, 1))
+            self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    venv = VecLatentObservation(DummyVecEnv([Moving]), encoder)
+    model = _decisive(_wrapped("PPO", venv))
+    if ending == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    path = export_agent(model, tmp_path / f"agent.{ending}")
+    expected = model.predict(encoder.encode(images), deterministic=True)[0]
+    if ending == "pt2":
+        _agree(_run(path, images), expected)
+    else:
+        _agree(onnxruntime.InferenceSession(path).run(["actions"], {"images": images})[0], expected)
 
 
 def test_a_missing_onnx_package_names_the_remedy(
