@@ -10,7 +10,7 @@ from sparse_repr.objectives.entry import ObjectiveChoice
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import SPARSITY_OPTIONS, L1Penalty
 from sparse_repr.objectives.variational import VariationalObjective
-from sparse_repr.objectives.weighted_kl import KL_OPTIONS, WeightedKL, check_kl_options
+from sparse_repr.objectives.weighted_kl import KL_OPTIONS, OPENING_OPTIONS, WeightedKL, check_kl_options
 
 
 def _build(
@@ -21,12 +21,14 @@ def _build(
     beta: float,
     beta_start: float,
     beta_steps: int,
+    opening_step: int,
+    opening_steps: int,
     **penalty: Any,
 ) -> Objective:
     return VariationalObjective(
         vae,
         reconstruction,
-        WeightedKL(beta, beta_start, beta_steps),
+        WeightedKL(beta, beta_start, beta_steps, opening_step, opening_steps),
         L1Penalty(**penalty),
         learning_rate=learning_rate,
         report_sparsity=True,
@@ -35,11 +37,13 @@ def _build(
 
 # the paper, section 4, gives no weight
 _WEIGHTS = {"beta": 1.0, "sparsity_weight": 1.0}
-_OPTIONS = {**KL_OPTIONS, **SPARSITY_OPTIONS}
+_OPTIONS = {**KL_OPTIONS, **OPENING_OPTIONS, **SPARSITY_OPTIONS}
 
 
-def _check(*, beta_start: float, beta_steps: int, **options: Any) -> None:
-    check_kl_options(beta_start=beta_start, beta_steps=beta_steps)
+def _check(*, beta_start: float, beta_steps: int, opening_step: int, opening_steps: int, **options: Any) -> None:
+    check_kl_options(
+        beta_start=beta_start, beta_steps=beta_steps, opening_step=opening_step, opening_steps=opening_steps
+    )
     L1Penalty(0.0, **options)
 
 

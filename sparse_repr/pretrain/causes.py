@@ -52,8 +52,8 @@ def capacity_at(settings: Mapping[str, Any], step: int) -> float:
 def kl_weight_at(settings: Mapping[str, Any], step: int) -> float:
     """beta at a step; 1 where the objective has none."""
     beta = settings.get("beta")
-    start, steps = settings.get("beta_start") or 0.0, settings.get("beta_steps") or 0
-    return float(WeightedKL(1.0 if beta is None else beta, start, steps).weight_at(step))
+    schedule = {name: settings.get(name) or 0 for name in ("beta_start", "beta_steps", "opening_step", "opening_steps")}
+    return float(WeightedKL(1.0 if beta is None else beta, **schedule).weight_at(step))
 
 
 def _of_perceptual_loss(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -140,6 +140,11 @@ class PretrainConfig:
     opens the units of the code one after another."""
     beta_steps: Annotated[int | None, behind_setting("beta_steps")] = None
     """Steps over which the weight of the KL term goes linearly from beta_start to beta."""
+    opening_step: Annotated[int | None, behind_setting("opening_step")] = None
+    """Step at which units that are still closed are opened, towards what the open ones leave out of the picture: few
+    units first, by a beta_start far above, and shape and detail in the others afterwards. 0: none."""
+    opening_steps: Annotated[int | None, behind_setting("opening_steps")] = None
+    """Steps over which the KL term counts less from there on: a tenth for half of them, then back to all of it."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
     sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None

@@ -42,6 +42,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     dict.fromkeys(("feature_weight", "feature_network", "feature_layer", "feature_grid")),
     {"denoising_noise": 0.0, "denoising_color": 0.0, "denoising_background": 0.0},
     dict.fromkeys(("units_per_image", "units_per_image_steps")),
+    {"opening_step": 0, "opening_steps": 0},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

@@ -37,6 +37,7 @@ from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
 from sparse_repr.pretrain.health import HealthCheck
 from sparse_repr.pretrain.initialisation import initialise, start
+from sparse_repr.pretrain.opening import OPENING_IMAGES, open_closed_units, restart
 from sparse_repr.pretrain.run_folder import (
     locked_run_folder,
     note_not_finite,
@@ -207,6 +208,7 @@ class Trainer:
             if self.denoising.background
             else None
         )
+        self._opening_step = config.objective_options().get("opening_step", 0)
         self.step = 0
         self.health = HealthCheck(config.health_check, self.folder, config.to_json())
         self._graph: StepGraph | None = None
@@ -333,6 +335,8 @@ class Trainer:
 
     def train_step(self) -> dict[str, Tensor]:
         """One optimisation step; the next one may overwrite its terms."""
+        if self._opening_step and self.step == self._opening_step:
+            self._open_units()
         self.learning_rate.set_on(self.objective.optimiser, self.step)
         way = self.config.step_graph
         if way == "none":
@@ -353,6 +357,14 @@ class Trainer:
             self.average.update(self.objective.vae, self.step)
         self.step += 1
         return terms
+
+    def _open_units(self) -> None:
+        images = some_training_images(self.data, self.preprocessing, self.device, count=OPENING_IMAGES)
+        open_closed_units(self.objective.vae, images, seed=self.config.seed)
+        for optimiser in self.objective.optimisers:
+            restart(optimiser)
+        if self.average is not None:
+            self.average = WeightAverage(self.objective.vae, self.config.weight_averaging)
 
     def _take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
         """The step itself, from what `draw` returned."""

@@ -30,6 +30,10 @@ class Way:
     """Weight of the KL at step 0, where `beta_share` is not 0."""
     beta_share: float = 0.0
     """Share of the run until the weight of the KL is that of the arm."""
+    opening_at: float = 0.0
+    """Share of the run at which closed units are opened; 0 for never."""
+    opening_share: float = 0.0
+    """Share of the run over which the KL counts less from there on."""
     rate_warmup_share: float = 0.0
     """Share of the run until the learning rate is whole."""
     warmup_share: float = 0.0
@@ -63,9 +67,18 @@ WAYS: dict[str, Way] = {
     "he-above": Way(_HE, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
     "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
     "he-farthest-above": Way(_HE, beta_start=64.0, beta_share=0.5, warmup_share=0.5),
+    "he-opened": Way(
+        {**_HE, "learning_rate": 2e-3},
+        rate_warmup_share=0.025,
+        beta_start=64.0,
+        beta_share=0.16,
+        opening_at=0.16,
+        opening_share=0.44,
+        warmup_share=0.2,
+    ),
 }
-"""Name -> way: published (constant 5e-4), the others 1e-3 (quick: 2e-3) by a cosine to 1e-5; `above` starts with a
-larger weight of the KL than the arm's and goes down to it."""
+"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened: 2e-3) by a cosine to 1e-5; `above` starts with a
+larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
@@ -86,6 +99,16 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
         **(
             {"beta_start": chosen.beta_start, "beta_steps": round(chosen.beta_share * steps)}
             if chosen.beta_share
+            else {}
+        ),
+        **(
+            {
+                "opening_step": round(chosen.opening_at * steps),
+                "opening_steps": round(chosen.opening_share * steps),
+                # an L1 penalty would close them again
+                "sparsity_start": round((chosen.opening_at + chosen.opening_share) * steps),
+            }
+            if chosen.opening_at
             else {}
         ),
     }

@@ -50,6 +50,8 @@ def why_not_stacked(configs: Sequence[PretrainConfig]) -> str | None:
         return "sparsity_proximal takes a second step on the weights of each model"
     if first.perceptual_weight or "targets" in choice.needs:
         return "its loss compares features of a network that is not stacked"
+    if first.objective_options().get("opening_step"):
+        return "its closed units are opened model by model"
     if first.denoising():
         return "the copies of images that its encoders see are not stacked"
     return None

@@ -36,6 +36,9 @@ def test_schedules_are_shares_of_the_run_and_go_to_whom_they_concern() -> None:
     }
     assert settings_of("capacity", "published", 4_000)["capacity_steps"] == 4_000
     assert "beta_start" not in settings_of("capacity", "bias-above", 4_000)
+    opened = settings_of("sparse", "he-opened", 4_000)
+    assert (opened["beta_steps"], opened["opening_step"], opened["opening_steps"]) == (640, 640, 1_760)
+    assert opened["sparsity_start"] == 2_400
     quick = settings_of("vae", "he-quick", 4_000)
     assert (quick["learning_rate"], quick["learning_rate_warmup"]) == (2e-3, 100)
     assert "learning_rate_warmup" not in settings_of("vae", "he", 4_000)

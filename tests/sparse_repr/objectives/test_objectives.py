@@ -342,6 +342,8 @@ def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
     assert resolve_options("sparse", {}) == {
         "beta_start": 0.0,
         "beta_steps": 0,
+        "opening_step": 0,
+        "opening_steps": 0,
         "sparsity_target": "mean",
         "sparsity_start": 0,
         "sparsity_warmup": 0,
