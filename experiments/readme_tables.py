@@ -13,6 +13,8 @@ from experiments.benchmark.tables import agents_table, measured_table, training_
 from experiments.compare_objectives import COLUMNS
 from experiments.pages.committed import RESULTS, ROOT, markdown_table, read_results
 from experiments.pages.report import replace_between
+from experiments.paper.pages import CHOICES as PAPER_CHOICES
+from experiments.paper.pages import FIGURES as PAPER_FIGURES
 from experiments.paper.pages import TABLES as PAPER_TABLES
 from experiments.paper.pages import paper_table
 from sparse_repr.command_line.running import parse_options, run_command
@@ -138,19 +140,17 @@ _PERCEPTUAL_SCORES = {"lpips": ".3f", "psnr_db": ".2f", "feature_distance": ".3f
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    ROOT / "README.md": {
-        "quickstart": quickstart_table,
-        "long": long_table,
-        "paper": paper_table,
-        "agents": agents_summary,
-        "training": training_table,
-        "measured": measured_table,
-    },
-    ROOT / "experiments" / "paper" / "README.md": PAPER_TABLES,
+    ROOT / "README.md": {"agents": agents_summary},
+    ROOT / "docs" / "guide.md": {"quickstart": quickstart_table},
+    ROOT / "docs" / "measured.md": {"long": long_table, "training": training_table, "measured": measured_table},
+    ROOT / "experiments" / "paper" / "README.md": {"paper": paper_table},
+    RESULTS / "paper" / "tables.md": PAPER_TABLES,
+    RESULTS / "paper" / "figures.md": PAPER_FIGURES,
+    ROOT / "experiments" / "paper" / "choices.md": PAPER_CHOICES,
     RESULTS / "agents" / "tables.md": AGENT_TABLES,
     RESULTS / "agents" / "figures.md": AGENT_FIGURES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
-    ROOT / "sparse_repr" / "objectives" / "README.md": {
+    RESULTS / "compare_objectives" / "tables.md": {
         "costs": costs_table,
         "perceptual": perceptual_table,
         "objectives-2000": lambda: objectives_table(2000),

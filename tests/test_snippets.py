@@ -1,4 +1,4 @@
-"""Every snippet of the README runs, in order, in one folder and one namespace, and so do those of the other pages."""
+"""Every snippet of the README and the guide runs, in order, in one folder and one namespace; other pages' too."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.data import FactorDataset
 from tests import ROOT
 
-README = ROOT / "README.md"
+IN_ORDER = (ROOT / "README.md", ROOT / "docs/guide.md")
 RL_PAGE = ROOT / "rl/README.md"
 # Long runs are shortened by these replacements; a snippet that none of them matches runs as it stands.
 SHORTER = (
     (r'(PPO\("MlpPolicy", venv)\)', r"\1, n_steps=16)"),
     (r"\n    env,\n", "\n    env,\n    n_steps=64,\n"),
+    (r"policy_kwargs=kwargs\)", "policy_kwargs=kwargs, n_steps=64)"),
     (r"--steps [\d_]+", "--steps 6"),
     (r"steps=[\d_]+", "steps=6"),
     (r"learn\([\d_]+", "learn(64"),
@@ -58,12 +59,18 @@ def _main_of(module: str) -> Callable[[list[str]], int]:
 def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
-    blocks = re.findall(r"```(python|bash)\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) >= 5
-    for language, text in blocks:
+    blocks = [
+        (page.name, language, text)
+        for page in IN_ORDER
+        for language, text in re.findall(
+            r"```(python|bash)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL
+        )
+    ]
+    assert len(blocks) >= 9
+    for page, language, text in blocks:
         code = _shorten(text)
         if language == "python":
-            exec(compile(code, "README.md", "exec"), namespace)
+            exec(compile(code, page, "exec"), namespace)
             continue
         for line in code.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
@@ -76,8 +83,9 @@ def _python_blocks(page: Path) -> list[str]:
 
 
 def _other_pages_with_snippets() -> list[Path]:
-    pages = [page for folder in ("envs", "experiments", "rl", "sparse_repr") for page in (ROOT / folder).rglob("*.md")]
-    return sorted(page for page in pages if page != RL_PAGE and _python_blocks(page))
+    folders = ("docs", "envs", "experiments", "rl", "sparse_repr")
+    pages = [page for folder in folders for page in (ROOT / folder).rglob("*.md")]
+    return sorted(page for page in pages if page not in (*IN_ORDER, RL_PAGE) and _python_blocks(page))
 
 
 @pytest.mark.parametrize("page", _other_pages_with_snippets(), ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -125,7 +125,7 @@ def measured_table() -> str:
     return (
         f"{markdown_table(('what', 'measured', 'command'), shown)}\n\n"
         f"{_machines({part.split()[0] for _, _, part in rows})} Every file is in "
-        "[experiments/results/](experiments/results). Nothing here was measured on a GPU."
+        "experiments/results. Nothing here was measured on a GPU."
     )
 
 

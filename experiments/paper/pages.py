@@ -41,12 +41,11 @@ def shown(table: Callable[..., Table | None], *datasets: str, results: Path = RE
     return "\n\n".join(f"**{each.title}**\n\n{each.as_markdown()}" for each in found if each is not None) or NOTHING
 
 
-def pictures(results: Path = RESULTS, linked: str = "../results/paper") -> str:
-    """The published figures with their captions, as Markdown.
+def pictures(results: Path = RESULTS) -> str:
+    """The published figures with their captions, as Markdown for a page of that folder.
 
     Args:
         results: folder of the published cells.
-        linked: the same, from the page.
     """
     found = []
     for study in all_published(results):
@@ -54,10 +53,16 @@ def pictures(results: Path = RESULTS, linked: str = "../results/paper") -> str:
         listed.append((Path(SWEEP_FIGURE).stem, "The sweep", SWEEP_CAPTION))
         for name, title, caption in listed:
             if (results / study.scale_name / f"{name}.png").is_file():
-                place = f"{linked}/{study.scale_name}/{name}.png"
+                place = f"{study.scale_name}/{name}.png"
                 words = f"Scale `{study.scale_name}`: {study.scale.summary}."
                 found.append(f"**{title}**\n\n![{title}]({place})\n\n{caption} {words}")
     return "\n\n".join(found) or "No figure is published yet."
+
+
+def choices_in_words() -> str:
+    """What the paper leaves open, our choice and why, as a list in Markdown."""
+    table = choices_table()
+    return "\n".join(f"- **{what}**: {choice}. *Why*: {why}." for what, choice, why in table.rows)
 
 
 def paper_table(results: Path = RESULTS) -> str:
@@ -76,7 +81,6 @@ def paper_table(results: Path = RESULTS) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "choices": lambda: choices_table().as_markdown(),
     "paper-table1": lambda: shown(reconstruction_table, "dsprites"),
     "paper-table2": lambda: shown(reconstruction_table, "celeba", "faces"),
     "paper-table3": lambda: shown(disentanglement_table, "dsprites"),
@@ -88,6 +92,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-sparsity": lambda: shown(sparsity_table, "dsprites", "celeba", "faces", "chairs", "chairs3d"),
     "paper-sweep": lambda: shown(sweep_table),
     "paper-fresh": lambda: shown(fresh_table),
-    "paper-figures": pictures,
 }
-"""Name of the marks in experiments/paper/README.md -> what stands between them."""
+"""Name of the marks in experiments/results/paper/tables.md -> what stands between them."""
+FIGURES: dict[str, Callable[[], str]] = {"paper-figures": pictures}
+"""The same of experiments/results/paper/figures.md."""
+CHOICES: dict[str, Callable[[], str]] = {"choices": choices_in_words}
+"""The same of experiments/paper/choices.md."""
