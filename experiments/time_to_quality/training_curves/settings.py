@@ -77,8 +77,8 @@ WAYS: dict[str, Way] = {
         warmup_share=0.2,
     ),
 }
-"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened: 2e-3) by a cosine to 1e-5; `above` starts with
-a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that."""
+"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened: 2e-3) by a cosine to 1e-5; `above` starts
+with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
