@@ -6,10 +6,12 @@ What is compared, and how closely:
   so that only the order of atomic additions, and the learning rate, a float32 in memory beside a double, can differ.
 - What the steps change in every tensor of the state: parameters, the optimisers' moments, running statistics. The norm
   of the difference is at most `CHANGE_TOLERANCE` of the norm of the change. Adam divides a gradient by its own size, so
-  that rounding decides the sign of a gradient that is close to zero, and its number then moves the other way. Steps on
-  other images, a stale learning rate, a tensor that stays behind change far more than that.
-  Where the device itself does not repeat a step so closely, `REPEATS` times what two turns of the step itself differ by
-  are allowed in the tensor.
+  that rounding decides the sign of a gradient that is close to zero, and its number then moves the other way. The
+  tensor that differs most was off by 0.27 to 1.7 on the images or the noise of another step, by 0.8 to 3.2 at a stale
+  learning rate, by 0.05 to 0.13 where bf16 and float32 were compared, while losses differed by 0.0009 at most but for
+  the rate's 0.002 (VAE, sparse and beta-TCVAE on dSprites, batch 64, on a CPU; one run, not committed). Where the
+  device itself does not repeat a step so closely, `REPEATS` times what two turns of the step itself differ by are
+  allowed in the tensor.
 - Whole numbers, and the state of the random numbers, are equal.
 
 Nothing may be NaN or infinite.
@@ -27,7 +29,7 @@ from torch import Tensor
 from sparse_repr.pretrain.step_recording import Recorder
 
 LOSS_TOLERANCE = 1e-3
-CHANGE_TOLERANCE = 0.05
+CHANGE_TOLERANCE = 0.1
 REPEATS = 4.0
 
 Losses = Sequence[Tensor]

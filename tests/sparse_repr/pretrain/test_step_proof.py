@@ -187,6 +187,46 @@ def test_a_parameter_that_replays_do_not_move_as_the_step_does_is_named(
     _assert_equal(_everything(trainer), state)
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["images", "noise"])
+def test_replays_of_old_batches_are_found_out(
+    place: int, dsprites: FactorDataset, on_device: Callable[[EmulatedDevice], None]
+) -> None:
+    trainer = Trainer(_recorded(_config()), dsprites)
+    first: list[Tensor] = []
+
+    def spoil(_: int, __: Terms, replay: Callable[[], Terms]) -> Terms:
+        assert trainer._graph is not None
+        read = trainer._graph._inputs[place]
+        first.append(read.clone())
+        read.copy_(first[0])
+        return replay()
+
+    on_device(FaultyDevice(spoil))
+    with pytest.warns(UserWarning, match="the loss of recorded step 2|what recorded steps make of"):
+        list(_run(trainer))
+
+
+def test_rounding_is_no_fault(dsprites: FactorDataset, on_device: Callable[[EmulatedDevice], None]) -> None:
+    trainer = Trainer(_recorded(_config()), dsprites)
+    random = torch.Generator().manual_seed(0)
+
+    def spoil(_: int, __: Terms, replay: Callable[[], Terms]) -> Terms:
+        terms = replay()
+        with torch.no_grad():
+            for parameter in _parameters(trainer):
+                # as if one number in ten thousand had gone the other way, and all were rounded
+                flipped = torch.rand(parameter.shape, generator=random) < 1e-4
+                parameter.add_(1e-3 * (2 * flipped + 1e-3 * torch.randn(parameter.shape, generator=random)))
+        return {name: term * (1 + 1e-5) for name, term in terms.items()}
+
+    device = FaultyDevice(spoil)
+    on_device(device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(_run(trainer))
+    assert device.replays == 4 + STEPS - 3
+
+
 def test_a_proven_run_is_the_run_without_a_proof(
     dsprites: FactorDataset, on_device: Callable[[EmulatedDevice], None]
 ) -> None:
