@@ -352,12 +352,19 @@ def save_encoder(encoder: FrozenEncoder, path: str | os.PathLike[str]) -> Path:
 
 
 def load_encoder(path: str | os.PathLike[str]) -> FrozenEncoder:
-    """Load a frozen encoder from a run folder or an encoder ``.safetensors`` file.
+    """Load a frozen encoder from a run folder, an encoder ``.safetensors`` file, or the Hugging Face Hub.
+
+    Args:
+        path: folder or file; or ``"hf://OWNER/NAME@REVISION"``, also with ``#FINGERPRINT`` (`encoder.hub`, extra hub).
 
     Raises:
         FileNotFoundError: nothing there; the message says what a run folder holds.
         ValueError: the file is not a complete encoder artefact; the message names the path, expected and found.
     """
+    if isinstance(path, str) and path.startswith("hf://"):
+        from sparse_repr.encoder.hub import load_from_hub  # which loads encoders, too
+
+        return load_from_hub(path)
     place = Path(path)
     file = place / "encoder.safetensors" if place.is_dir() else place
     if not file.is_file():
