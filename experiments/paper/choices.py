@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,20 @@ def _steps(scale: Any) -> str:
     return f"{scale.steps:,}{f' ({words})' if words else ''}"
 
 
-def _initialisation(scale: Any) -> str:
-    starts: dict[str, list[str]] = {}
-    for dataset in _DATASETS:
-        for method in scale.arms[dataset]:
-            starts.setdefault(_training(scale, dataset, method).initialisation, []).append(f"{dataset}/{method}")
-    usual = max(starts, key=lambda name: len(starts[name]))
-    others = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in starts.items() if name != usual)
-    return f"{usual} ({others})" if others else usual
+def _over_arms(key: str) -> Callable[[Any], str]:
+    """A setting as a scale has it: what most arms have, and the arms that have another."""
+
+    def write(scale: Any) -> str:
+        values: dict[str, list[str]] = {}
+        for dataset in _DATASETS:
+            for method in scale.arms[dataset]:
+                value = _text(getattr(_training(scale, dataset, method), key))
+                values.setdefault(value, []).append(f"{dataset}/{method}")
+        usual = max(values, key=lambda value: len(values[value]))
+        others = "; ".join(f"{value}: {', '.join(arms)}" for value, arms in values.items() if value != usual)
+        return f"{usual} ({others})" if others else usual
+
+    return write
 
 
 def _training(scale: Any, dataset: str, method: str) -> PretrainConfig:
@@ -80,6 +87,9 @@ def _kl_start(scale: Any) -> str:
         training = _training(scale, "dsprites", method)
         if training.beta_start is not None:
             words = f"{_text(training.beta_start)} over {training.beta_steps:,} steps"
+            if training.opening_step:
+                until = training.opening_step + training.opening_steps
+                words += f", then a tenth of β until it is whole at {until:,}, while closed units are opened"
             starts.setdefault(words, []).append(METHODS[method].title)
     return "; ".join(f"{words} ({', '.join(arms)}, dsprites)" for words, arms in starts.items()) or "β"
 
@@ -157,7 +167,7 @@ def choices_table() -> Table:
         ),
         (
             "initial weights",
-            _by_scale(_initialisation),
+            _by_scale(_over_arms("initialisation")),
             "not given; torch's own, or `he` (weights that keep the size of the signal, He et al. 2015, and an output "
             "bias at the mean pixel) where the run is short or compares features from coarse to fine",
         ),
@@ -168,7 +178,7 @@ def choices_table() -> Table:
         ),
         (
             "optimiser",
-            f"Adam, learning rate {_of_scale('learning_rate')} ({_of_scale('learning_rate_decay')}); batch "
+            f"Adam, learning rate {_by_scale(_over_arms('learning_rate'))} ({_of_scale('learning_rate_decay')}); batch "
             f"{_by_scale(_batch_size)}",
             "not given; the public comparison's, and twice its rate where the run is short",
         ),

@@ -96,7 +96,11 @@ def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_obje
     vae = trained["vae"]
     assert (vae.training.learning_rate_decay, vae.training.learning_rates().decay_steps) == ("cosine", 16_000)
     assert [stop.steps for stop in vae.stops] == [16_000]
-    assert (vae.training.sparsity_warmup, trained["sparse"].training.sparsity_warmup) == (None, 2_000)
+    sparse = trained["sparse"].training
+    assert (vae.training.sparsity_warmup, sparse.sparsity_warmup) == (None, 2_000)
+    # closed units are opened once the KL has its own weight, and the L1 penalty counts once that weight is whole again
+    assert sparse.beta_steps == sparse.opening_step == 2_560
+    assert sparse.sparsity_start == sparse.opening_step + sparse.opening_steps == 9_600
     # from so far above that no unit is open at first; where the objective has no such weight, from a start of its own
     assert {trained[name].training.beta_start for name in ("vae", "beta_vae", "sparse", "beta_sparse")} == {64.0}
     assert {trained[name].training.initialisation for name in ("factor_vae", "beta_tcvae")} == {"output_bias"}
