@@ -88,7 +88,7 @@ def _kl_start(scale: Any) -> str:
         if training.beta_start is not None:
             words = f"{_text(training.beta_start)} over {training.beta_steps:,} steps"
             if training.opening_step:
-                until = training.opening_step + training.opening_steps
+                until = training.opening_step + (training.opening_steps or 0)
                 words += f", then a tenth of β until it is whole at {until:,}, while closed units are opened"
             starts.setdefault(words, []).append(METHODS[method].title)
     return "; ".join(f"{words} ({', '.join(arms)}, dsprites)" for words, arms in starts.items()) or "β"

@@ -70,6 +70,7 @@ def draw_curves(results: Mapping[str, Any], path: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     curves: Curves = results["curves"]
     arms = [arm for arm, ways in curves.items() if any(e["points"] for seeds in ways.values() for e in seeds.values())]
@@ -89,6 +90,9 @@ def draw_curves(results: Mapping[str, Any], path: Path) -> None:
                     times, values = ([point[key] for point in points] for key in ("cpu_s", name))
                     axes.plot(times, values, color=colour, lw=1.2, marker=".", label=None if place else way)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.grid(alpha=0.3)
             if not column:
                 axes.set_ylabel(SCORES[name])
