@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparse_repr.data import FactorDataset
 from sparse_repr.data.base import HeldImages
-from sparse_repr.data.storage.resident import ResidentImages, is_resident, resident_images
+from sparse_repr.data.storage.resident import ResidentImages, proven_images
 from sparse_repr.pretrain.schedules import BatchSizes
 
 # Batches made ahead: one waits while the next is being made, whatever the speed of either side.
@@ -174,10 +174,11 @@ def choose_batches(data: FactorDataset, order: BatchOrder, device: torch.device,
         place: where the data set is, see `is_resident`.
 
     Raises:
-        ValueError: as `is_resident`.
+        ValueError, RuntimeError: as `proven_images`, which also warns.
     """
-    if is_resident(data, device, place):
-        return ResidentBatches(resident_images(data, device), order, device)
+    images = proven_images(data, device, place)
+    if images is not None:
+        return ResidentBatches(images, order, device)
     # beside a CPU's own computation, what is held in memory is copied faster than a thread is asked for it
     in_memory = isinstance(data.store, HeldImages) and data.store.in_memory
     return CopiedBatches(data, order, device, ahead=device.type == "cuda" or not in_memory)

@@ -5,6 +5,7 @@ Tested on the CPU; what it gains on a GPU was not measured.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ DATA_PLACES = ("auto", "always", "never")
 _SHARE = 0.5
 # Bytes copied to the device at a time: a memory-mapped file never has to be in memory as a whole.
 _SLAB_BYTES = 64 * 1024**2
+# Images that are read from a new copy and from its source, and have to be the same.
+_PROVEN = 64
 
 
 class ResidentImages:
@@ -30,6 +33,8 @@ class ResidentImages:
     def __init__(self, stored: StoredForm, image_shape: tuple[int, int, int], device: torch.device) -> None:
         """Copy `stored` to `device`; `image_shape` is (C, H, W)."""
         self.image_shape = image_shape
+        self.proven = False
+        """Whether images of it have been compared with their source."""
         self._layout = stored.layout
         rows = stored.rows
         self._rows = torch.empty(rows.shape, dtype=torch.uint8, device=device)
@@ -94,10 +99,51 @@ def image_reader(data: FactorDataset, device: torch.device, place: str = "auto")
 
     Arguments and errors as `is_resident`.
     """
-    if is_resident(data, device, place):
-        images = resident_images(data, device)
+    images = proven_images(data, device, place)
+    if images is not None:
         return lambda items: images(torch.from_numpy(items).to(device))
     return lambda items: torch.from_numpy(data.images(items)).to(device)
+
+
+def proven_images(data: FactorDataset, device: torch.device, place: str = "auto") -> ResidentImages | None:
+    """`data` on `device` where it is to be there and reads as it is; None where what is read is to be copied.
+
+    64 images, from the first to the last, are read from every new copy and from its source.
+
+    Args:
+        data: the data set.
+        device: where its images are needed.
+        place: as in `is_resident`.
+
+    Raises:
+        ValueError: as `is_resident`.
+        RuntimeError: ``"always"``, and it does not fit or reads otherwise.
+
+    Warns:
+        UserWarning: ``"auto"``, and it does not fit or reads otherwise.
+    """
+    if not is_resident(data, device, place):
+        return None
+    try:
+        images = resident_images(data, device)
+        if not images.proven:
+            _prove(images, data, device)
+    except RuntimeError as error:  # torch's, for want of memory among them
+        if place == "always":
+            raise
+        reason = f"{error}".strip().splitlines()[0]
+        warnings.warn(f"data set {data.name!r} is not put on {device}, batches are copied: {reason}", stacklevel=2)
+        return None
+    return images
+
+
+def _prove(images: ResidentImages, data: FactorDataset, device: torch.device) -> None:
+    items = np.unique(np.linspace(0, len(data) - 1, min(_PROVEN, len(data))).astype(np.int64))
+    found = images(torch.from_numpy(items).to(device)).cpu().numpy()
+    different = (found != data.images(items)).any((1, 2, 3))
+    if different.any():
+        raise RuntimeError(f"image {items[different][0]} of it reads otherwise there")
+    images.proven = True
 
 
 def resident_images(data: FactorDataset, device: torch.device) -> ResidentImages:

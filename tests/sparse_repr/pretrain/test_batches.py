@@ -15,6 +15,7 @@ import torch
 from sparse_repr import PretrainConfig
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.base import ArrayImages, ImageArray, IntArray, MappedImages
+from sparse_repr.data.storage import resident
 from sparse_repr.data.storage.file_images import stored_images
 from sparse_repr.data.storage.resident import image_reader, resident_images, why_not_resident
 from sparse_repr.pretrain.batches import BatchOrder, CopiedBatches, ResidentBatches, choose_batches
@@ -175,6 +176,34 @@ def test_where_data_cannot_be_is_said(dsprites: FactorDataset) -> None:
         resident_images(noisy, CPU)
     with pytest.raises(ValueError, match="unknown data_on_device 'alway'. Did you mean 'always'"):
         PretrainConfig(data_on_device="alway")
+
+
+@pytest.mark.parametrize("fault", ["one pixel", "memory"])
+def test_a_copy_on_the_device_that_is_none_is_not_used(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 3, 4, 4)).astype(np.uint8)
+    data = FactorDataset("held", ArrayImages(pixels), "drawn")
+    read = resident.ResidentImages.__call__
+
+    def faulty(images: resident.ResidentImages, items: torch.Tensor) -> torch.Tensor:
+        found = read(images, items).clone()
+        if fault == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore of it")
+        found[len(found) // 2, 1, 2, 3] += 1
+        return found
+
+    monkeypatch.setattr(resident.ResidentImages, "__call__", faulty)
+    monkeypatch.setattr(resident, "why_not_resident", lambda *_: None)
+    order, card = BatchOrder(np.arange(30), BatchSizes(8), seed=4), torch.device("cpu")
+    told = "CUDA out of memory. Tried to allocate$" if fault == "memory" else "image 15 of it reads otherwise there"
+    with pytest.raises(RuntimeError, match=told.rstrip("$")):
+        choose_batches(data, order, card, "always")
+    monkeypatch.setattr(resident, "is_resident", lambda *_: True)  # as "auto" on a card
+    with pytest.warns(UserWarning, match=f"data set 'held' is not put on cpu, batches are copied: {told}"):
+        batches = choose_batches(data, order, card)
+    assert isinstance(batches, CopiedBatches)
+    assert np.array_equal(batches.draw(0).numpy(), pixels[order(0)])
+    monkeypatch.setattr(resident.ResidentImages, "__call__", read)
+    assert isinstance(choose_batches(data, order, card), ResidentBatches)
 
 
 def test_a_data_set_that_does_not_fit_stays_in_host_memory(
