@@ -57,6 +57,8 @@ class AgentScale:
     """Further settings of `PretrainConfig` for every encoder but those of keypoints, which take the precision alone."""
     perceptual: Mapping[str, Any]
     """Further ones of encoders that compare features."""
+    predicted: Mapping[str, Any]
+    """Further ones of encoders that predict features."""
     keypoints: Mapping[str, Any]
     """What differs from `KEYPOINT_RECIPES`."""
     metrics: str
@@ -88,7 +90,10 @@ HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 _SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
 _FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
 # asked for by name at scale cpu, which they would take beyond its time
-_BY_NAME = ("sparse_4", "sparse_16", "keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised")
+_BY_NAME = (
+    *("sparse_4", "sparse_16", "feature_prediction"),
+    *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised"),
+)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 
 AGENT_SCALES = {
@@ -109,6 +114,7 @@ AGENT_SCALES = {
         pretraining_steps=dict.fromkeys(TASKS, 20),
         pretraining={"batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
         perceptual={"perceptual_features": "dae", "dae_steps": 5},
+        predicted={"feature_network": "dae", "dae_steps": 5},
         keypoints={"steps": 20, "batch_size": 16, "learning_rate_warmup": 5},
         metrics="mig_histogram,linear_probe",
         image_items=64,
@@ -144,6 +150,8 @@ AGENT_SCALES = {
             "precision": "bf16",
         },
         perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
+        # features of every image at each step: a third of the steps, of half of the images
+        predicted={"steps": 2_000, "batch_size": 32},
         keypoints={},
         metrics=_SCORES,
         image_items=2_000,
@@ -167,6 +175,7 @@ AGENT_SCALES = {
             "precision": "bf16",
         },
         perceptual={},
+        predicted={},
         keypoints={},
         metrics=_SCORES,
         image_items=10_000,
@@ -332,6 +341,7 @@ def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]
         **(scale.perceptual if "perceptual_weight" in ENCODERS[encoder] else {}),
         "steps": scale.pretraining_steps[task_name],
         "code_size": TASKS[task_name].code_size,
+        **(scale.predicted if encoder == "feature_prediction" else {}),
     }
 
 

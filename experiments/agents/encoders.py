@@ -173,9 +173,10 @@ def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, flo
             progress=False,
         )
     )
-    images = next(part for name, part in report["images"].items() if name != "protocol")
+    # one that predicts features reconstructs no images
+    images = [part["model"] for name, part in report["images"].items() if name != "protocol"]
     return {
-        **{name: images["model"][name] for name in ("psnr_db", "ssim")},
+        **{name: model[name] for model in images[:1] for name in ("psnr_db", "ssim")},
         **_scalars(report["codes"]),
         **_scalars(report.get("disentanglement", {})),
     }

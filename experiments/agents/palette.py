@@ -25,13 +25,21 @@ _COLOURS = {
     "sparse_4": "#9C4500",
     "sparse_16": "#5C2800",
     "sparse_perceptual": "#CC79A7",
+    "feature_prediction": "#8C4A6E",
     "keypoints": "#F0E442",
     "sparse_keypoints": "#8F8600",
     "vae_denoised": "#2F6B8C",
     "sparse_keypoints_denoised": "#5C5600",
 }
 _MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
-_MARKS |= {"beta_vae": "P", "sparse": "o", "sparse_4": "p", "sparse_16": "h", "sparse_perceptual": "^"}
+_MARKS |= {
+    "beta_vae": "P",
+    "sparse": "o",
+    "sparse_4": "p",
+    "sparse_16": "h",
+    "sparse_perceptual": "^",
+    "feature_prediction": "2",
+}
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": "1"}
 _RECODED: dict[str, tuple[Any, str]] = {
     "expand": ("-.", "left"),
