@@ -35,6 +35,7 @@ from sparse_repr.perceptual.targets import FeatureTargetSettings
 from sparse_repr.pretrain.averaging import require_decay
 from sparse_repr.pretrain.denoising import Denoising
 from sparse_repr.pretrain.initialisation import require_initialisation
+from sparse_repr.pretrain.loggers import DEFAULT_LOGGER, LOGGERS
 from sparse_repr.pretrain.objective_help import architectures_in_words, behind_setting, objectives_in_words
 from sparse_repr.pretrain.schedules import BatchSizes, LearningRate
 from sparse_repr.pretrain.step_graph import STEP_GRAPHS, resolve_step_graph
@@ -247,14 +248,16 @@ class PretrainConfig:
     threads: int | None = None
     """CPU threads; by default torch's choice, one per core."""
     log_every: int = 100
-    """Steps between TensorBoard scalars."""
+    """Steps between scalars."""
     picture_every: int = 5_000
-    """Steps between TensorBoard reconstructions and traversals."""
+    """Steps between pictures of reconstructions and traversals."""
     save_every: int = 1_000
     """Steps between saves of the training state."""
     health_check: int = 500
     """Steps until a first look at whether the decoder uses the code, with a warning if not; further looks come after
     twice, four times, eight times as many. 0 for none."""
+    logger: str = DEFAULT_LOGGER
+    """Where scalars and pictures go: tensorboard, wandb, mlflow or trackio (extras of these names)."""
     resume: bool = False
     """Continue the run found in run_dir, or start it where nothing was saved yet. The other settings must be the same;
     steps may be more, and after a loss that was not finite, learning rates and precision may be others."""
@@ -272,6 +275,7 @@ class PretrainConfig:
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
         lookup(DATASETS, self.dataset, "data set")
+        lookup(LOGGERS, self.logger, "logger")
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)
         choose_architecture(self.architecture)
@@ -453,7 +457,7 @@ class PretrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain values of what decides the result; how a call behaves (resume, progress, where) is left out."""
         values = dataclasses.asdict(self)
-        for name in ("resume", "progress", "run_dir", "data_on_device", "health_check"):
+        for name in ("resume", "progress", "run_dir", "data_on_device", "health_check", "logger"):
             del values[name]
         if self.objective_settings is None:
             del values["objective_settings"]  # the objectives of this package have none

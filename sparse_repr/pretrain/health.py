@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from sparse_repr.encoder.code_use import CodeUse, use_of_code
 from sparse_repr.encoder.collapse import IgnoredCodeWarning, PresenceWarning
 from sparse_repr.models import VAE, KeypointEncoder, Presences, presences_of
 from sparse_repr.objectives import choose_objective
 from sparse_repr.pretrain.causes import LEAST_ROOM_NATS, capacity_at, kl_weight_at, likely_causes
+from sparse_repr.pretrain.loggers import Logger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class HealthCheck:
         """Whether there is a look after `step` steps."""
         return self._looks.is_due(step)
 
-    def look(self, vae: VAE, images: Tensor, writer: SummaryWriter, step: int) -> None:
+    def look(self, vae: VAE, images: Tensor, writer: Logger, step: int) -> None:
         """Write how much the decoder makes of the code, and warn if that is nothing; draws no random number.
 
         Args:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sparse_repr import figures
@@ -37,6 +36,7 @@ from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
 from sparse_repr.pretrain.health import HealthCheck
 from sparse_repr.pretrain.initialisation import initialise, start
+from sparse_repr.pretrain.loggers import Logger, open_logger
 from sparse_repr.pretrain.opening import OPENING_IMAGES, open_closed_units, restart
 from sparse_repr.pretrain.run_folder import (
     locked_run_folder,
@@ -60,7 +60,7 @@ _BACKGROUND_IMAGES = 1_000
 @contextlib.contextmanager
 def opened_run(
     config: PretrainConfig, data: FactorDataset | None = None, shares: Shares = ONLY_PROCESS
-) -> Iterator[tuple[Trainer, SummaryWriter | None]]:
+) -> Iterator[tuple[Trainer, Logger | None]]:
     """Hold the run folder of a resolved configuration, with a trainer at the step of the folder's last save.
 
     Args:
@@ -99,9 +99,9 @@ def opened_run(
 
 
 @contextlib.contextmanager
-def _events(trainer: Trainer) -> Iterator[SummaryWriter]:
-    # what was logged after the last save is logged again; the save's own step is not
-    writer = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1 if trainer.step else 0)
+def _events(trainer: Trainer) -> Iterator[Logger]:
+    config = trainer.config
+    writer = open_logger(config.logger, trainer.folder, trainer.step, config.to_json())
     try:
         yield writer
     except BaseException:
@@ -387,9 +387,7 @@ class Trainer:
         """Whether `record` has anything to do after the present step."""
         return self.scalars_due(last) or self.step % self.config.picture_every == 0 or self.health.is_due(self.step)
 
-    def record(
-        self, writer: SummaryWriter | None, sums: TermSums, images_per_s: float, *, last: bool
-    ) -> dict[str, float]:
+    def record(self, writer: Logger | None, sums: TermSums, images_per_s: float, *, last: bool) -> dict[str, float]:
         """Write what is due after a step: scalars, pictures and the state; and look at how the run is.
 
         Args:
@@ -423,7 +421,7 @@ class Trainer:
             self.log_pictures(writer)
         return means
 
-    def run(self, writer: SummaryWriter | None, on_steps: Callable[[int], None] | None = None) -> None:
+    def run(self, writer: Logger | None, on_steps: Callable[[int], None] | None = None) -> None:
         """Train to the end, or to a signal; `on_steps` as in `pretrain_encoder`."""
         config = self.config
         sums = TermSums()
@@ -456,7 +454,7 @@ class Trainer:
             warn_if_collapsed(encoder, stacklevel=3)
 
     @contextlib.contextmanager
-    def _recovering(self, writer: SummaryWriter | None) -> Iterator[None]:
+    def _recovering(self, writer: Logger | None) -> Iterator[None]:
         try:
             yield
         except NonFiniteLossError as error:
@@ -464,7 +462,7 @@ class Trainer:
                 raise
             raise self.recover(error) from error
 
-    def log_pictures(self, writer: SummaryWriter) -> None:
+    def log_pictures(self, writer: Logger) -> None:
         """TensorBoard images from the present weights: reconstructions, what an encoder that denoises sees, and
         traversals or keypoints; none where nothing decodes."""
         if not choose_objective(self.config.objective).decodes:

@@ -14,7 +14,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -22,13 +21,14 @@ from sparse_repr.objectives import WeightedLoss, choose_objective
 from sparse_repr.objectives.base import StepNumber, minimise
 from sparse_repr.pretrain.averaging import decay_at, move_averages
 from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.loggers import Logger
 from sparse_repr.pretrain.step_graph import StepGraph
 from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.pretrain.trainer import Trainer
 
 _MAY_DIFFER = frozenset({"seed", "run_dir", "resume", "progress"})
 
-Run = tuple[Trainer, SummaryWriter]
+Run = tuple[Trainer, Logger]
 
 
 def why_not_stacked(configs: Sequence[PretrainConfig]) -> str | None:
