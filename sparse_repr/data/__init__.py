@@ -13,6 +13,7 @@ from sparse_repr.data.chairs import load_chairs
 from sparse_repr.data.chairs3d import load_chairs3d
 from sparse_repr.data.dsprites import load_dsprites
 from sparse_repr.data.dsprites_variants import load_dsprites_color, load_dsprites_noise
+from sparse_repr.data.episodes import load_minari, load_stable_worldmodel
 from sparse_repr.data.faces import load_faces
 from sparse_repr.data.folder import load_folder
 from sparse_repr.data.mpi3d import load_mpi3d
@@ -37,10 +38,12 @@ DATASETS: dict[str, Callable[[Path | None], FactorDataset]] = {
     "faces": load_faces,
     "folder": load_folder,
     "h5": load_recorded,
+    "minari": load_minari,
     "mpi3d": load_mpi3d,
     "npz": load_npz,
     "shapes3d": load_shapes3d,
     "smallnorb": load_smallnorb,
+    "stable_worldmodel": load_stable_worldmodel,
 }
 
 

@@ -76,7 +76,7 @@ def show(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    known = "\n".join(f"  {name:<16}{description(name)}" for name in sorted(DATASETS))
+    known = "\n".join(f"  {name:<18}{description(name)}" for name in sorted(DATASETS))
     text = f"Print what a data set is and write a contact sheet of it.\n\nData sets:\n{known}"
     program = "python -m sparse_repr.data"
     return run_command(lambda: parse_options(show, arguments, program=program, description=text))
