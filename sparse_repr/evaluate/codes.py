@@ -29,7 +29,7 @@ from sparse_repr.metrics import (
     population_sparseness,
     probe_scores,
 )
-from sparse_repr.metrics.suite import SLOW
+from sparse_repr.metrics.suite import SLOW, SLOW_ON_WIDE_CODES
 from sparse_repr.registry import lookup
 
 EXACT = ("mig", "aam")
@@ -40,15 +40,19 @@ PROBES = "probes"
 """R² of a linear and of a boosted probe for the factors' values."""
 
 
-def choose_metrics(names: str | None) -> tuple[str, ...]:
-    """Names of scores from a comma-separated list; None means all but those that take minutes.
+_WIDE = 64
+
+
+def choose_metrics(names: str | None, code_size: int = 1) -> tuple[str, ...]:
+    """Names of scores from a comma-separated list; None means all but those that take minutes for D units.
 
     Raises:
         ValueError: an unknown name, with the close matches.
     """
     known = {name: name for name in (*EXACT, *FAMILIES, PROBES)}
     if names is None:
-        return tuple(name for name in known if name not in SLOW)
+        slow = (*SLOW, *SLOW_ON_WIDE_CODES) if code_size > _WIDE else SLOW
+        return tuple(name for name in known if name not in slow)
     chosen = [lookup(known, name.strip(), "metric") for name in names.split(",") if name.strip()]
     if not chosen:
         raise ValueError(f"metrics needs at least one of {', '.join(known)}, got {names!r}")

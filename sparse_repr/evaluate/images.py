@@ -17,6 +17,7 @@ from sparse_repr.data.base import IntArray
 from sparse_repr.data.storage.resident import image_reader
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.metrics import lpips, ssim
+from sparse_repr.metrics.contrast import contrast_sums, slope_of
 from sparse_repr.metrics.image_quality import mean_squared_errors
 from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.metrics.sharpness import laplacian_energy, sharpness_of
@@ -36,7 +37,7 @@ def image_scores(
     device: torch.device,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """The `images` part of metrics.json: PSNR, SSIM and sharpness of reconstructions and of trivial ones, and LPIPS.
+    """The `images` part of metrics.json: PSNR, SSIM, sharpness and contrast of reconstructions and trivial ones, LPIPS.
 
     Args:
         vae: the model; the posterior mean is decoded.
@@ -65,6 +66,7 @@ def image_scores(
         errors: dict[str, list[Tensor]] = {"model": [], "black": [], "mean_image": []}
         similarities = dict.fromkeys(errors, 0.0)
         energies, energy = dict.fromkeys(errors, 0.0), 0.0
+        products, squares = dict.fromkeys(errors, 0.0), dict.fromkeys(errors, 0.0)
         distance, compared = 0.0, 0
         bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not progress)
         with bar, torch.no_grad():
@@ -78,6 +80,9 @@ def image_scores(
                 energy += float(laplacian_energy(images).sum())
                 for candidate, pictures in candidates.items():
                     energies[candidate] += float(laplacian_energy(pictures).sum())
+                    product, square = contrast_sums(images, pictures, mean_image)
+                    products[candidate] += product
+                    squares[candidate] += square
                     errors[candidate].append(mean_squared_errors(images, pictures, data_range=1.0))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
                 if with_lpips and compared < lpips_items:
@@ -88,6 +93,7 @@ def image_scores(
             candidate: {
                 **_quality(torch.cat(values), similarities[candidate] / len(chosen)),
                 "laplacian_sharpness": _finite(sharpness_of(energies[candidate], energy)),
+                "contrast_slope": _finite(slope_of(products[candidate], squares[candidate])),
             }
             for candidate, values in errors.items()
         }

@@ -39,7 +39,8 @@ class EvaluateConfig:
     run: Annotated[str, tyro.conf.Positional]
     """Run folder of python -m sparse_repr.pretrain."""
     metrics: str | None = None
-    """Scores to compute, such as mig,dci; by default all but dci, whose published learner takes minutes."""
+    """Scores to compute, such as mig,dci; by default all but dci, whose published learner takes minutes, and beyond 64
+    units all but dci_histogram too."""
     n_bootstrap: int = 0
     """Repetitions of the 95 % interval of each sampled score; each costs as much as the scores themselves."""
     sample: int | None = None
@@ -150,7 +151,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
         scores = disentanglement_scores(
             encoded,
             data,
-            choose_metrics(config.metrics),
+            choose_metrics(config.metrics, encoder.code_size),
             posterior=encoder.spec.posterior,
             n_bootstrap=config.n_bootstrap,
             seed=config.seed,

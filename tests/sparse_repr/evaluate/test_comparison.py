@@ -55,6 +55,9 @@ def test_udr_is_taken_among_runs_of_equal_size() -> None:
 def test_metrics_are_chosen_by_name() -> None:
     assert choose_metrics("mig, dci,mig") == ("mig", "dci")
     assert "dci" not in choose_metrics(None)
+    assert "dci_histogram" in choose_metrics(None, 64)
+    assert set(choose_metrics(None, 64)) - set(choose_metrics(None, 65)) == {"dci_histogram"}
+    assert choose_metrics("dci_histogram", 500) == ("dci_histogram",)
     assert {"mig", "aam", "sap", "dci_forest"} <= set(choose_metrics(None))
     with pytest.raises(ValueError, match=r"unknown metric 'mgi'\. Did you mean 'mig'"):
         EvaluateConfig(run="x", metrics="mgi")

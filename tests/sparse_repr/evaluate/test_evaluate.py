@@ -41,6 +41,10 @@ def test_the_report_holds_every_score(evaluated: Path) -> None:
     sharpness = {name: quality["laplacian_sharpness"] for name, quality in report["images"]["in_sample"].items()}
     assert sharpness["black"] == 0
     assert 0 < sharpness["mean_image"] < 0.1
+    slopes = {name: quality["contrast_slope"] for name, quality in report["images"]["in_sample"].items()}
+    assert slopes["mean_image"] == pytest.approx(0, abs=1e-6)
+    assert slopes["black"] == pytest.approx(0, abs=0.02)  # the mean image is that of other items
+    assert slopes["model"] < 0.5  # after 40 steps
     for quality in report["images"]["in_sample"].values():
         assert quality["psnr_range_255_db"] - quality["psnr_db"] == pytest.approx(48.13, abs=0.01)
     black = report["images"]["in_sample"]["black"]
