@@ -70,7 +70,7 @@ class EncoderSpec:
     units: UnitStatistics
     """Statistics of the code on the training images."""
     posterior: str = "gaussian"
-    """Family of q(z|x), as the architecture has it: gaussian or spike_and_slab."""
+    """Family of q(z|x), as the architecture has it, one of `models.POSTERIOR_FAMILIES`."""
     package_version: str = ""
     """Version of sparse-repr that trained it."""
 

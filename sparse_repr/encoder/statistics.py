@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,8 @@ def kl_per_unit(
     Args:
         encoder: the encoder.
         data: the data set.
-        encoded: what `encode_dataset` returned: enough for a Gaussian, a spike-and-slab posterior is read again from at
-            most 10,000 of the items.
+        encoded: what `encode_dataset` returned: enough for a Gaussian, other posteriors are read again from at most
+            10,000 of the items.
         device: where they are read again.
 
     Returns:
@@ -76,16 +77,26 @@ def kl_per_unit(
         posterior = torch.from_numpy(encoded.mean), torch.from_numpy(encoded.log_variance)
         return kl_divergence(*posterior).double().mean(0).tolist()
     chosen = np.sort(np.random.default_rng(0).permutation(encoded.items)[:_STATISTICS_ITEMS])
-    require(encoder.spec.objective, {"options": {"slab_probability": number(0, 1)}}, f"the objective of {encoder!r}")
-    alpha = encoder.spec.objective["options"]["slab_probability"]
+    kl = _kl_of_eased if encoder.spec.posterior == "vaease" else _kl_of_spike_and_slab(encoder)
     network: Any = encoder.network(device)
     read = image_reader(data, torch.device(device))
     total = torch.zeros(encoder.code_size, dtype=torch.float64)
     with torch.no_grad():
         for start in range(0, len(chosen), _KL_SLAB):
             components = network.components(encoder.preprocessing(read(chosen[start : start + _KL_SLAB])))
-            total += spike_and_slab_kl(components, slab_probability=alpha).cpu().double().sum(0)
+            total += kl(components).cpu().double().sum(0)
     return (total / len(chosen)).tolist()
+
+
+def _kl_of_eased(components: Any) -> torch.Tensor:
+    """Of mu and sigma themselves, not of what the decoder sees: (B, D) nats."""
+    return kl_divergence(components.mean, components.log_variance)
+
+
+def _kl_of_spike_and_slab(encoder: FrozenEncoder) -> Callable[[Any], torch.Tensor]:
+    require(encoder.spec.objective, {"options": {"slab_probability": number(0, 1)}}, f"the objective of {encoder!r}")
+    alpha = encoder.spec.objective["options"]["slab_probability"]
+    return lambda components: spike_and_slab_kl(components, slab_probability=alpha)
 
 
 def encode_dataset(

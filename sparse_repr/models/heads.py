@@ -69,7 +69,49 @@ class Thresholded(NamedTuple):
         return point(self.activations * (self.activations > self.threshold))
 
 
-Components = Posterior | SpikeAndSlab | TopK | Thresholded
+class Eased(NamedTuple):
+    """q(z|x) of which the decoder sees (1 - sigma) z: a unit at its prior is exactly 0; one row per image."""
+
+    mean: Tensor
+    """(B, D) float32."""
+    log_variance: Tensor
+    """(B, D) float32, log of sigma squared, at most 0."""
+
+    def gate(self) -> Tensor:
+        """1 - sigma, (B, D)."""
+        return -torch.expm1(0.5 * self.log_variance)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """(1 - sigma) (mu + sigma e) from standard normal noise e (B, D)."""
+        return self.gate() * (self.mean + (0.5 * self.log_variance).exp() * noise)
+
+    def moments(self) -> Posterior:
+        """Mean and log-variance of what the decoder sees: (1 - sigma) mu, and ((1 - sigma) sigma)^2."""
+        gate = self.gate()
+        # the floor keeps the logarithm finite where a unit is off
+        spread = self.log_variance + 2 * gate.clamp_min(1e-15).log()
+        return Posterior(gate * self.mean, spread.clamp_min(POINT_LOG_VARIANCE))
+
+
+class Quantised(NamedTuple):
+    """A code whose units take one of a list of values each; one row per image."""
+
+    values: Tensor
+    """(B, D) float32, what is rounded."""
+    codebook: Tensor
+    """(D, V) float32, the values of each unit."""
+
+    def nearest(self) -> Tensor:
+        """The value of each unit that is nearest, (B, D), with its gradient to the values alone."""
+        chosen = (self.values.detach()[..., None] - self.codebook.detach()).abs().argmin(2)  # (B, D)
+        return self.codebook.expand(chosen.shape[0], -1, -1).gather(2, chosen[..., None]).squeeze(2)
+
+    def moments(self) -> Posterior:
+        """The code, as the mean of a point."""
+        return point(self.nearest())
+
+
+Components = Posterior | SpikeAndSlab | TopK | Thresholded | Eased | Quantised
 """What an encoder says of each image before it is put into a mean and a log-variance: all have `moments`."""
 
 POINT_LOG_VARIANCE = -30.0
@@ -176,9 +218,39 @@ THRESHOLD_SPEED = 30.0
 follow activations that grow within some hundred steps."""
 
 
-def _log_thresholds(code_size: int) -> dict[str, Tensor]:
-    return {"log_threshold": torch.full((code_size,), math.log(0.1) / THRESHOLD_SPEED)}
+# below what the first activations are: a unit that is 0 throughout hears nothing, and stays 0
+_LEAST_THRESHOLD = 0.01
 
+
+def _log_thresholds(code_size: int) -> dict[str, Tensor]:
+    return {"log_threshold": torch.full((code_size,), math.log(_LEAST_THRESHOLD) / THRESHOLD_SPEED)}
+
+
+def _rectified(outputs: Tensor, _: Mapping[str, Tensor]) -> Posterior:
+    return point(outputs.relu())
+
+
+def _eased(outputs: Tensor, _: Mapping[str, Tensor]) -> Eased:
+    """log sigma^2 = min(raw - 2, 0): units are open at the start, as one that is shut tells the decoder nothing.
+
+    The gradient passes the bound as if it were none: a unit that is off for every image could never open again.
+    """
+    mean, raw = outputs.chunk(2, dim=1)
+    started = raw - _OPEN
+    return Eased(mean, started - started.detach().relu())
+
+
+def _quantised(outputs: Tensor, own: Mapping[str, Tensor]) -> Quantised:
+    return Quantised(outputs, own["codebook"])
+
+
+def _codebook(code_size: int) -> dict[str, Tensor]:
+    return {"codebook": torch.linspace(-0.5, 0.5, QUANTISED_VALUES).repeat(code_size, 1)}
+
+
+_OPEN = 2.0
+QUANTISED_VALUES = 10
+"""Values that a unit of a quantised code can take."""
 
 HEADS: dict[str, Head] = {
     "gaussian": Head("gaussian", 2, _gaussian),
@@ -187,6 +259,9 @@ HEADS: dict[str, Head] = {
     "spike_and_slab": Head("spike_and_slab", 3, _spike_and_slab),
     "top_k": Head("point", 1, _top_k, buffers=_all_units),
     "thresholded": Head("point", 1, _thresholded, _log_thresholds),
+    "rectified": Head("point", 1, _rectified),
+    "vaease": Head("vaease", 2, _eased),
+    "quantised": Head("point", 1, _quantised, _codebook),
 }
 
 FAMILIES = {**{name: head.family for name, head in HEADS.items()}, "keypoints": "point", "exported": "point"}

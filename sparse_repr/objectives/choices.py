@@ -13,11 +13,15 @@ from sparse_repr.objectives.factor_vae import FACTOR_VAE
 from sparse_repr.objectives.feature_prediction import FEATURE_PREDICTION
 from sparse_repr.objectives.importance_weighted import IWAE
 from sparse_repr.objectives.info_gan import INFO_GAN
+from sparse_repr.objectives.jump_relu import JUMP_RELU
 from sparse_repr.objectives.keypoints import KEYPOINTS, SPARSE_KEYPOINTS
 from sparse_repr.objectives.laplace_prior import LAPLACE_PRIOR
+from sparse_repr.objectives.latent_quantisation import LATENT_QUANTISATION
+from sparse_repr.objectives.rectified_gaussian import RECTIFIED_GAUSSIAN
 from sparse_repr.objectives.sparse_vae import SPARSE, SPARSE_SHRINKAGE
 from sparse_repr.objectives.spike_and_slab import SPIKE_AND_SLAB
 from sparse_repr.objectives.top_k import BATCH_TOP_K, TOP_K
+from sparse_repr.objectives.vaease import VAEASE
 from sparse_repr.objectives.weighted_kl import BETA_VAE, VAE
 from sparse_repr.registry import lookup
 
@@ -30,6 +34,10 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
     "laplace_prior": LAPLACE_PRIOR,
     "top_k": TOP_K,
     "batch_top_k": BATCH_TOP_K,
+    "jump_relu": JUMP_RELU,
+    "rectified_gaussian": RECTIFIED_GAUSSIAN,
+    "vaease": VAEASE,
+    "latent_quantisation": LATENT_QUANTISATION,
     "beta_vae_capacity": BETA_VAE_CAPACITY,
     "factor_vae": FACTOR_VAE,
     "beta_tcvae": BETA_TCVAE,

@@ -206,6 +206,20 @@ class PretrainConfig:
     """Units of the code that are not 0 in an image: exactly, or on average where the objective says so."""
     units_per_image_steps: Annotated[int | None, behind_setting("units_per_image_steps")] = None
     """Steps over which that number goes linearly down from code_size, so that no unit is left out for good."""
+    nonzero_weight: Annotated[float | None, behind_setting("nonzero_weight")] = None
+    """Price of a unit that is not 0, in nats per image."""
+    nonzero_warmup: Annotated[int | None, behind_setting("nonzero_warmup")] = None
+    """Steps over which that price grows linearly from 0."""
+    threshold_window: Annotated[float | None, behind_setting("threshold_window")] = None
+    """Width of the window around a threshold in which activations move it, as a share of the threshold."""
+    matching_weight: Annotated[float | None, behind_setting("matching_weight")] = None
+    """Weight of the distance of the codes from a rectified Gaussian."""
+    quantise_weight: Annotated[float | None, behind_setting("quantise_weight")] = None
+    """Weight of the distance of a unit's values from what is rounded to them."""
+    commit_weight: Annotated[float | None, behind_setting("commit_weight")] = None
+    """Weight of the distance of what is rounded from those values."""
+    weight_decay: Annotated[float | None, behind_setting("weight_decay")] = None
+    """Decay of the weights of both networks (AdamW)."""
     objective_settings: str | None = None
     """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
     commas."""

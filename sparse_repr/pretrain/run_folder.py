@@ -43,6 +43,8 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"denoising_noise": 0.0, "denoising_color": 0.0, "denoising_background": 0.0},
     dict.fromkeys(("units_per_image", "units_per_image_steps")),
     {"opening_step": 0, "opening_steps": 0},
+    dict.fromkeys(("nonzero_weight", "nonzero_warmup", "threshold_window", "matching_weight")),
+    dict.fromkeys(("quantise_weight", "commit_weight", "weight_decay")),
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

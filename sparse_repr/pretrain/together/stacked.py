@@ -7,6 +7,7 @@ it is slower than one model after another, see `ensemble.choose_together`.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,7 +96,10 @@ class StackedModels:
             name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]
         }
         # the same kind of optimiser with the same settings as a model has alone
-        self.optimiser = type(first.optimiser)(list(self.parameters.values()), **first.optimiser.defaults)
+        kind, settings = type(first.optimiser), first.optimiser.defaults
+        known = inspect.signature(kind).parameters  # AdamW notes what Adam calls it, and does not take it
+        taken = {name: value for name, value in settings.items() if name in known}
+        self.optimiser = kind(list(self.parameters.values()), **taken)
         if first.optimiser.state:
             self._stack_optimisers(members)
         self._graph: StepGraph | None = None

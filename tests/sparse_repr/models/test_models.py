@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparse_repr.models import build_encoder, build_vae
+from sparse_repr.models import HEADS, build_encoder, build_vae
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 64), (3, 64), (1, 32), (3, 32)])
@@ -62,3 +62,14 @@ def test_outputs_stay_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         posterior, _, logits = vae(torch.rand(2, 1, 32, 32), torch.zeros(2, 3))
     assert posterior.mean.dtype == posterior.log_variance.dtype == logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "gaussian"])
+def test_every_head_is_part_of_a_graph_that_takes_any_batch(head: str) -> None:
+    encoder = build_encoder(f"burgess_{head}", {"channels": 1, "size": 32, "code_size": 5}).eval()
+    images = torch.rand(7, 1, 32, 32)
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(encoder, (images[:2],), dynamic_shapes=(batch,), strict=False)
+    expected = encoder(images)
+    for found, wanted in zip(program.module()(images), expected, strict=True):
+        torch.testing.assert_close(found, wanted)

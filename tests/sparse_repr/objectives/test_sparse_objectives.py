@@ -13,7 +13,9 @@ from torch import nn
 from sparse_repr.metrics import hoyer_sparsity
 from sparse_repr.models import (
     HEADS,
+    Eased,
     Posterior,
+    Quantised,
     SpikeAndSlab,
     Thresholded,
     TopK,
@@ -35,7 +37,11 @@ from sparse_repr.objectives import (
     sparsity_penalty,
     spike_and_slab_kl,
 )
-from sparse_repr.objectives.reconstruction import bernoulli
+from sparse_repr.objectives.jump_relu import JumpReLU, jump
+from sparse_repr.objectives.latent_quantisation import LatentQuantisation
+from sparse_repr.objectives.reconstruction import bernoulli, gaussian
+from sparse_repr.objectives.rectified_gaussian import RectifiedGaussian, rectified_mean
+from sparse_repr.objectives.vaease import VAEaseObjective
 
 OFF = torch.autocast("cpu", enabled=False)
 
@@ -169,14 +175,14 @@ def test_spike_and_slab_kl_by_hand_and_at_its_limits() -> None:
     mean, log_variance = torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[0.5, 0.5, 0.5]])
     logit = torch.tensor([[math.log(3.0), 200.0, -200.0]], requires_grad=True)  # gamma 0.75, 1, 0
     kl = spike_and_slab_kl(SpikeAndSlab(mean, log_variance, logit), slab_probability=0.2)
-    gaussian = float(kl_divergence(mean, log_variance)[0, 0])
-    expected = 0.75 * gaussian + 0.75 * math.log(0.75 / 0.2) + 0.25 * math.log(0.25 / 0.8)
-    torch.testing.assert_close(kl.detach(), torch.tensor([[expected, gaussian + math.log(1 / 0.2), math.log(1 / 0.8)]]))
+    slab = float(kl_divergence(mean, log_variance)[0, 0])
+    expected = 0.75 * slab + 0.75 * math.log(0.75 / 0.2) + 0.25 * math.log(0.25 / 0.8)
+    torch.testing.assert_close(kl.detach(), torch.tensor([[expected, slab + math.log(1 / 0.2), math.log(1 / 0.8)]]))
     kl.sum().backward()
     assert logit.grad is not None
     assert torch.isfinite(logit.grad).all()
     # d/dlogit = gamma (1 - gamma) (KL + logit - logit(alpha))
-    slope = 0.75 * 0.25 * (gaussian + math.log(3) - math.log(0.2 / 0.8))
+    slope = 0.75 * 0.25 * (slab + math.log(3) - math.log(0.2 / 0.8))
     assert float(logit.grad[0, 0]) == pytest.approx(slope, rel=1e-5)
     prior = SpikeAndSlab(torch.zeros(1, 1), torch.zeros(1, 1), torch.full((1, 1), math.log(0.2 / 0.8)))
     assert float(spike_and_slab_kl(prior, slab_probability=0.2)) == pytest.approx(0, abs=1e-7)
@@ -278,3 +284,96 @@ def test_the_learned_threshold_finds_the_share_that_is_asked_for() -> None:
     code = read(outputs, own).moments().mean.detach()
     assert float((code != 0).float().mean()) == pytest.approx(0.25, abs=0.01)
     assert len(own["log_threshold"].unique()) == 1
+
+
+def test_a_unit_jumps_at_its_threshold_and_a_window_moves_it() -> None:
+    activations = torch.tensor([[0.0, 0.9, 1.1, 3.0], [0.0, 0.0, 1.3, 1.0]], requires_grad=True)
+    threshold = torch.ones(4, requires_grad=True)
+    code, above = jump(activations, threshold, window=0.5)
+    torch.testing.assert_close(code.detach(), torch.tensor([[0, 0, 1.1, 3], [0, 0, 1.3, 0]]))  # no shrinkage
+    assert above.tolist() == [[0, 0, 1, 1], [0, 0, 1, 0]]
+    by_code = torch.autograd.grad(code.sum(), (activations, threshold), retain_graph=True)
+    assert by_code[0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 0]]
+    assert by_code[1].tolist() == [0, -2, -2, -2]  # theta / w for 0.9, 1.1 and 1, which are in the window of 0.5
+    by_price = torch.autograd.grad(above.sum(), (activations, threshold), allow_unused=True)
+    assert by_price[0] is None
+    assert by_price[1].tolist() == [0, -2, -2, -2]
+    with_price = JumpReLU(nonzero_weight=3.0, nonzero_warmup=10, threshold_window=0.5)
+    for step, share in ((0, 0.0), (5, 0.5), (10, 1.0), (900, 1.0)):
+        added = with_price(Thresholded(activations.detach(), threshold), NO_NOISE, step)[1]
+        assert added.item() == pytest.approx(3 * share * 1.5)  # type: ignore[union-attr]
+
+
+def test_codes_are_compared_with_a_rectified_gaussian() -> None:
+    assert rectified_mean(0.5) == pytest.approx(0)
+    assert rectified_mean(0.158655) == pytest.approx(-1, abs=1e-4)
+    codes, noise = torch.tensor([[0.0, 2.0], [1.0, 0.0]], requires_grad=True), torch.zeros(2, 4)
+    noise[:, :2] = torch.tensor([[-1.0, 3.0], [2.0, -1.0]])  # with mean 0 the target is (0, 3) and (2, 0)
+    noise[:, 2:] = torch.tensor([[7.0, 0.0], [0.0, -0.5]])  # the two axes
+    sparsifier = RectifiedGaussian(matching_weight=0.5, units_per_image=1)
+    code, added, terms = sparsifier(Posterior(codes, torch.zeros(2, 2)), noise, 0)
+    assert code is codes
+    # along the first axis (0, 1) and (0, 2), along the second (0, 2) and (0, 3): D times the mean of 0, 1, 0, 1
+    assert terms["distance"].item() == 1.0
+    assert isinstance(added, torch.Tensor)
+    assert added.item() == 0.5
+    added.backward()
+    assert codes.grad is not None
+    assert codes.grad.tolist() == [[0, -0.5], [-0.5, 0]]
+
+
+def test_a_sample_of_the_target_has_as_many_units_as_are_set() -> None:
+    noise = torch.randn(4_000, 20, generator=torch.Generator().manual_seed(0))
+    assert float((rectified_mean(3 / 20) + noise > 0).float().sum(1).mean()) == pytest.approx(3, abs=0.1)
+
+
+def test_a_unit_at_its_prior_is_off_and_costs_nothing() -> None:
+    half = 2 * math.log(0.5)  # sigma 1/2
+    eased = Eased(torch.tensor([[2.0, 2.0, 0.0]]), torch.tensor([[half, 0.0, 0.0]]))
+    torch.testing.assert_close(eased.gate(), torch.tensor([[0.5, 0.0, 0.0]]))
+    torch.testing.assert_close(eased.sample(torch.ones(1, 3)), torch.tensor([[1.25, 0.0, 0.0]]))
+    moments = eased.moments()
+    assert moments.mean.tolist() == [[1.0, 0.0, 0.0]]  # exactly 0, whatever mu is
+    torch.testing.assert_close(moments.log_variance, torch.tensor([[math.log(1 / 16), -30.0, -30.0]]))
+    assert kl_divergence(eased.mean, eased.log_variance)[0, 2] == 0
+    # the head starts open, is bounded by sigma = 1, and has a gradient beyond
+    outputs = torch.tensor([[1.0, 1.0, 0.0, 3.0]], requires_grad=True)
+    found = HEADS["vaease"].read(outputs, {})
+    assert isinstance(found, Eased)
+    assert found.log_variance.tolist() == [[-2.0, 0.0]]
+    found.log_variance.sum().backward()
+    assert outputs.grad is not None
+    assert outputs.grad.tolist() == [[0, 0, 1, 1]]
+
+
+def test_vaease_learns_the_variance_of_its_decoder() -> None:
+    vae = build_vae("burgess_vaease", {"channels": 1, "size": 32, "code_size": 4}, seed=0)
+    objective = VAEaseObjective(vae, gaussian, learning_rate=1e-3, beta=2.0)
+    images, noise = torch.rand(6, 1, 32, 32), torch.randn(6, 4)
+    loss, terms = objective.loss(images, noise, OFF)
+    error = gaussian(vae.decoder(vae.encoder.components(images).sample(noise)), images).mean().detach()
+    variance = error / 1024
+    torch.testing.assert_close(terms["decoder_variance"], variance)
+    # the Gaussian log-likelihood at that variance is what any other gives at best
+    density = torch.distributions.Normal(0.0, variance.sqrt())
+    expected = -1024 * density.log_prob(variance.sqrt())
+    torch.testing.assert_close(loss.detach(), expected + 2 * terms["kl"])
+
+
+def test_units_are_rounded_to_values_of_their_own() -> None:
+    values = torch.tensor([[0.4, 3.6]], requires_grad=True)
+    codebook = torch.tensor([[-1.0, 0.0, 1.0], [0.0, 2.0, 5.0]], requires_grad=True)
+    quantised = Quantised(values, codebook)
+    assert quantised.moments().mean.tolist() == [[0.0, 5.0]]
+    code, added, terms = LatentQuantisation(quantise_weight=0.5, commit_weight=0.25)(quantised, NO_NOISE, 0)
+    torch.testing.assert_close(code.detach(), torch.tensor([[0.0, 5.0]]))
+    squared = 0.4**2 + 1.4**2
+    assert isinstance(added, torch.Tensor)
+    assert added.item() == pytest.approx(0.75 * squared)
+    assert terms["rounding"].item() == pytest.approx(squared)
+    (2 * code.sum() + added).backward()
+    assert values.grad is not None
+    assert codebook.grad is not None
+    torch.testing.assert_close(values.grad, torch.tensor([[2 + 0.5 * 0.4, 2 - 0.5 * 1.4]]))
+    torch.testing.assert_close(codebook.grad, torch.tensor([[0, -0.4, 0], [0, 0, 1.4]]))
+    assert HEADS["quantised"].parameters(3)["codebook"][2].tolist() == pytest.approx([-0.5 + k / 9 for k in range(10)])

@@ -53,6 +53,10 @@ def test_defaults_are_the_published_protocol() -> None:
             {"objective": "top_k", "code_size": 10, "units_per_image": 11},
             "units_per_image needs at most code_size, 10 units, got 11",
         ),
+        (
+            {"objective": "rectified_gaussian", "code_size": 10, "units_per_image": 10},
+            "units_per_image needs fewer than code_size, 10 units, got 10",
+        ),
         ({"objective": "info_gan", "architecture": "burgess_shrinkage"}, "needs an encoder that ends in gaussian"),
         (
             {"objective": "info_gan", "perceptual_weight": 1.0},
