@@ -16,18 +16,9 @@ from experiments.paper.published import publish
 from experiments.paper.runs import PAPER_CELLS, is_finished, steps_taken
 from experiments.study.running import Agenda, run_study
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
-from sparse_repr.perceptual.vgg_weights import load_vgg16
+from sparse_repr.perceptual.vgg_weights import present_vgg16
 
 _ARTEFACTS = ("config.json", "encoder.safetensors", "vae.safetensors")
-
-
-def has_vgg16() -> bool:
-    """Whether the perceptual loss's weights are on this machine; nothing is fetched."""
-    try:
-        load_vgg16()
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
 
 
 def study_cells(work: Work) -> tuple[list[Cell], list[str]]:
@@ -36,7 +27,7 @@ def study_cells(work: Work) -> tuple[list[Cell], list[str]]:
     They are those of `reproduce_paper --scale gpu`, evaluated by the exact scores alone: its DCI takes minutes a cell.
     """
     scale, cells, left_out = PAPER_SCALES[work.sizes.scale], list[Cell](), list[str]()
-    weights = has_vgg16()
+    weights = present_vgg16() is not None  # nothing is downloaded here
     for dataset in work.sizes.datasets:
         arms = scale.arms[PAPER_NAMES[dataset]]
         for method in (method for method in METHOD_ORDER if method in arms):

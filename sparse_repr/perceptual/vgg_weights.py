@@ -220,6 +220,12 @@ def _read_member(content: bytes) -> bytes:
     raise ValueError(f"{_ARCHIVE}: holds no plain file {ARCHIVE_MEMBER}")
 
 
+def present_vgg16() -> Path | None:
+    """The file that `load_vgg16` reads without being given one; None where it would download."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISION_FILE
+    return next((file for file in (fetched_path(), cached) if file.is_file()), None)
+
+
 def load_vgg16(path: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
     """The weights of VGG16 (Simonyan and Zisserman 2014) by torchvision's names, and the LPIPS heads where known.
 
@@ -235,12 +241,11 @@ def load_vgg16(path: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
         if not file.is_file():
             raise FileNotFoundError(f"no VGG16 weights at {file}. {_ways()}")
         return _read_file(file)
-    if fetched_path().is_file():
-        content = fetched_path().read_bytes()
-        return check_tensors(parse(content, str(fetched_path()), "vgg16")[0], str(fetched_path()))
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISION_FILE
-    if cached.is_file():
-        return _read_file(cached)
+    present = present_vgg16()
+    if present == fetched_path():
+        return check_tensors(parse(present.read_bytes(), str(present), "vgg16")[0], str(present))
+    if present is not None:
+        return _read_file(present)
     from torchvision.models import VGG16_Weights  # takes a second, and most runs need none of it
 
     try:

@@ -340,11 +340,11 @@ class Trainer:
         self.learning_rate.set_on(self.objective.optimiser, self.step)
         way = self.config.step_graph
         if way == "none":
-            terms = self._take(*self.draw(), self.step)
+            terms = self.take(*self.draw(), self.step)
         else:
             if self._graph is None:
                 self._graph = StepGraph(
-                    self._take,
+                    self.take,
                     self.objective.optimisers,
                     self.device,
                     state=self.objective.state_dict,
@@ -366,8 +366,8 @@ class Trainer:
         if self.average is not None:
             self.average = WeightAverage(self.objective.vae, self.config.weight_averaging)
 
-    def _take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
-        """The step itself, from what `draw` returned."""
+    def take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
+        """The step itself, from what `draw` returned; it counts nothing."""
         images = self.network_input(drawn)
         if not self.denoising:
             return self.objective.step(images, noise, self.autocast, step_number)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
-from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.data import load_dataset
 from sparse_repr.devices import available_cores, cpu_threads, resolve_device
 from sparse_repr.files import removed_if_empty
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.run_folder import open_run_folder
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
+from sparse_repr.pretrain.together.stack_proof import PROVEN_ON, why_stack_differs
 from sparse_repr.pretrain.together.stacked import train_stacked, why_not_stacked
 from sparse_repr.pretrain.together.worker_processes import train_in_processes
 from sparse_repr.pretrain.trainer import opened_run, pretrain_encoder
@@ -50,6 +53,9 @@ def pretrain_encoders(
             folders are checked before any training starts.
         NonFiniteLossError: the loss of one or several runs became NaN or infinite; the others were finished.
         TrainingInterrupted: SIGINT or SIGTERM; the states were saved.
+
+    Warns:
+        UserWarning: on a GPU, a step of the models in one loop is not theirs; they are trained one after another.
     """
     configs = _apart(list(configs))
     way, _ = choose_together(configs, together)
@@ -133,7 +139,12 @@ def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int
             trainer, writer = stack.enter_context(opened_run(config, data))
             assert writer is not None  # this process is the only one
             runs.append((trainer, writer))
-        train_stacked(runs, on_steps)
+        reason = why_stack_differs([trainer for trainer, _ in runs]) if runs[0][0].device.type in PROVEN_ON else None
+        if reason is None:
+            train_stacked(runs, on_steps)
+            return
+        warnings.warn(f"models are trained one after another, not in one loop: {reason}", stacklevel=2)
+        _in_turn((trainer.folder, partial(trainer.run, writer, on_steps)) for trainer, writer in runs)
 
 
 def _train_sequentially(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
@@ -142,20 +153,25 @@ def _train_sequentially(configs: Sequence[PretrainConfig], on_steps: Callable[[i
     if len(sources) == 1:
         dataset, path, sizes = sources.pop()
         data = load_dataset(dataset, path, factor_sizes=sizes)
+    _in_turn(
+        (config.run_folder(), partial(pretrain_encoder, config, data=data, on_steps=on_steps)) for config in configs
+    )
+
+
+def _in_turn(runs: Iterable[tuple[Path, Callable[[], object]]]) -> None:
+    """Train runs, given by their folders, one after another; those after one whose loss is not finite go on."""
     with stop_on_signal():  # so that a signal at the last step of one run stops the next one
-        outcomes = [_train_alone(config, data, on_steps) for config in configs]
+        outcomes = [_alone(folder, train) for folder, train in runs]
     failed = [str(error) for error in outcomes if error is not None]
     if failed:
         raise NonFiniteLossError("; ".join(failed))
 
 
-def _train_alone(
-    config: PretrainConfig, data: FactorDataset | None, on_steps: Callable[[int], None]
-) -> NonFiniteLossError | None:
+def _alone(folder: Path, train: Callable[[], object]) -> NonFiniteLossError | None:
     try:
-        pretrain_encoder(config, data=data, on_steps=on_steps)
+        train()
     except NonFiniteLossError as error:
         return error  # the other runs go on
     except TrainingInterrupted as stopped:
-        raise TrainingInterrupted(config.run_folder().parent, None, stopped.signal_number) from stopped
+        raise TrainingInterrupted(folder.parent, None, stopped.signal_number) from stopped
     return None

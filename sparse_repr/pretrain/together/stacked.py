@@ -141,11 +141,11 @@ class StackedModels:
         noise = torch.stack([noise for _, noise in draws])  # (S, B, noise_size)
         way = first.config.step_graph
         if way == "none":
-            terms = self._take(drawn, noise, self.step)
+            terms = self.take(drawn, noise, self.step)
         else:
             if self._graph is None:
                 self._graph = StepGraph(
-                    self._take,
+                    self.take,
                     [self.optimiser],
                     first.device,
                     state=lambda: {"parameters": self.parameters, "optimiser": self.optimiser.state_dict()},
@@ -160,7 +160,7 @@ class StackedModels:
             trainer.step += 1
         return terms
 
-    def _take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
+    def take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
         """The step itself, on the images of all models read at once: they are of one data set on one device."""
         first = self.trainers[0]
         images = first.network_input(drawn).unflatten(0, noise.shape[:2])  # (S, B, C, H, W)

@@ -213,6 +213,12 @@ def test_every_method_of_the_study_has_its_place() -> None:
 
 
 def test_perceptual_cells_without_weights_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: Any, **__: Any) -> None:
+        raise AssertionError("it fetches nothing")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", download)
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     work = dataclasses.replace(_work(tmp_path), sizes=SIZES["gpu"])
     cells, left_out = study.study_cells(work)
     arms = list(dict.fromkeys((cell.dataset, cell.method) for cell in cells))
@@ -221,7 +227,8 @@ def test_perceptual_cells_without_weights_are_left_out(tmp_path: Path, monkeypat
     assert not any(METHODS[method].perceptual for _, method in arms)
     assert len(left_out) == 6
     assert [cell.seed for cell in cells[:10]] == list(range(10))
-    monkeypatch.setattr(study, "has_vgg16", lambda: True)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "vgg16-397923af.pth").touch()
     cells, left_out = study.study_cells(work)
     assert not left_out
     arms = list(dict.fromkeys((cell.dataset, cell.method) for cell in cells))
