@@ -102,9 +102,7 @@ class KeptState:
             change = torch.linalg.vector_norm((wanted - kept).float())
             # 0 of 0 is equal; a difference where nothing was to change is infinitely large
             parts[name] = torch.where(difference == 0, torch.zeros_like(difference), difference / change)
-        # one wait for the device instead of one per tensor
-        values = torch.stack([part.double() for part in parts.values()]).tolist() if parts else []
-        return dict(zip(parts, values, strict=True))
+        return {name: float(part) for name, part in parts.items()}
 
 
 def prove(eager: Callable[[], Losses], replayed: Callable[[], Losses], state: KeptState) -> None:
