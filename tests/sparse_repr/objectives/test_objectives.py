@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch.distributions import Laplace, Normal
 from torch.distributions import kl_divergence as torch_kl
 
+from sparse_repr.encoder.code_use import CodeUse
 from sparse_repr.models import Posterior, build_vae
 from sparse_repr.objectives import (
     OBJECTIVES,
@@ -31,6 +34,7 @@ from sparse_repr.objectives import (
     resolve_weights,
 )
 from sparse_repr.objectives.reconstruction import RECONSTRUCTIONS, bernoulli, build_reconstruction, gaussian, laplace
+from tests import ROOT
 
 OFF = torch.autocast("cpu", enabled=False)
 
@@ -248,6 +252,15 @@ def test_every_objective_builds_and_steps(name: str) -> None:
     terms = objective.step(torch.rand(4, 3, 32, 32), torch.randn(4, objective.noise_size), OFF)
     assert set(terms) == TERMS[name]
     assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
+
+
+def test_a_page_explains_every_scalar_that_is_logged() -> None:
+    page = (ROOT / "docs" / "scalars.md").read_text(encoding="utf-8")
+    explained = {name for row in page.splitlines() if row.startswith("| `") for name in re.findall(r"`(\w+/\w+)`", row)}
+    health = {field.name for field in dataclasses.fields(CodeUse)} | {"present"}
+    others = {"images_per_s", "beta", "weight_zeros", *(f"l1_{place}" for place in ("output", "sample", "weights"))}
+    logged = {f"train/{name}" for name in set().union(*TERMS.values(), others)} | {f"health/{name}" for name in health}
+    assert explained == logged
 
 
 def _posterior(mean: list[list[float]], log_variance: list[list[float]]) -> Posterior:
