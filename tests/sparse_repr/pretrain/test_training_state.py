@@ -145,8 +145,9 @@ def test_a_state_of_other_networks_is_refused_before_anything_is_loaded(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_takes_its_own_state(objective: str, rectangles: Path, pictures: FactorDataset) -> None:
-    averaging = {} if objective == "info_gan" else {"weight_averaging": 0.9}
-    config = rectangles_config(rectangles, Path("unused"), **fetching_nothing(objective), **averaging).resolve()
+    changes = {**fetching_nothing(objective), "weight_averaging": 0.0 if objective == "info_gan" else 0.9}
+    # as many units as each objective keeps by itself
+    config = dataclasses.replace(rectangles_config(rectangles, Path("unused")), code_size=6, **changes).resolve()
     first, second = Trainer(config, pictures), Trainer(config, pictures)
     first.prepare()
     first.train_step()
