@@ -21,6 +21,7 @@ import tyro
 import envs  # noqa: F401 (registers the environments)
 from experiments.benchmark.agents import measure_agents
 from experiments.benchmark.encoding import measure_encoding
+from experiments.benchmark.foreign import measure_foreign
 from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
@@ -63,10 +64,12 @@ class BenchmarkConfig:
     """drawing (the dSprites grid), data (stand-ins, and celeba and chairs where SPARSE_REPR_DATA holds them), encode
     (the dSprites grid, and an agent's batches), envs (steps per second), metrics (each score), agents (frozen encoders
     in and outside a policy), streaming (memory and throughput from ten thousand to a million images), training (images
-    per second of the loop against the usual pattern and pythae), seeds (several models at a time against one) or
-    recoding (an agent's step on recoded codes, one image of keypoints)."""
+    per second of the loop against the usual pattern and pythae), seeds (several models at a time against one),
+    recoding (an agent's step on recoded codes, one image of keypoints) or foreign (networks of others as encoders)."""
     run: str | None = None
-    """Run folder whose encoder is measured (encode, metrics)."""
+    """Run folder whose encoder is measured (encode, metrics, foreign)."""
+    frames: str | None = None
+    """Recording of SpriteChase that is encoded (foreign)."""
     skip_slow: bool = False
     """Leave out the scores that take minutes (metrics): DCI with the published learner."""
     real_frames: str | None = None
@@ -286,6 +289,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "training": lambda _: measure_training(),
     "seeds": lambda _: measure_seeds(),
     "recoding": lambda _: measure_recoding(),
+    "foreign": lambda config: measure_foreign(config.frames, config.run),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

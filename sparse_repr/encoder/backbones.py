@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,7 +168,9 @@ def _torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -> _Fo
     network = torchvision.models.get_model(name, weights=weights if pretrained else None, **options)
     prepared = weights.transforms()
     if hasattr(network, "features") and hasattr(network, "avgpool") and not hasattr(network, "head"):
-        network = nn.Sequential(network.features)  # of VGG and mobile networks the dense layers belong to the classes
+        network = nn.Sequential(
+            OrderedDict(features=network.features)
+        )  # of VGG and mobile networks the dense layers belong to the classes
     else:
         for head in _HEADS:
             if hasattr(network, head):
