@@ -34,6 +34,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"objective": "sparse", "sparsity_warmup": 10},
     {"objective": "sparse", "sparsity_target": "weights", "sparsity_warmup": 30, "sparsity_proximal": True},
     {"objective": "beta_vae_capacity", "capacity_steps": 10},
+    # between two replays the units and the state of Adam are changed
+    {"objective": "vae", "opening_step": 8, "opening_steps": 3},
     {
         "objective": "sparse",
         "learning_rate_warmup": 4,
