@@ -1,13 +1,14 @@
-"""Environments whose pictures come from the dSprites renderer; importing this package registers them with Gymnasium.
+"""Environments with ground-truth factors; importing this package registers them with Gymnasium.
 
-`envs/README.md` shows them. Each takes `domain=`, see `envs.domains`.
+`envs/README.md` shows them: three on pictures of the dSprites renderer, each of which takes `domain=` (`envs.domains`),
+and two Atari games whose memory tells where things are (`envs.atari`, extra `envs`).
 """
 
 from __future__ import annotations
 
 import gymnasium
 
-from envs import chase, pose, reach
+from envs import atari, chase, pose, reach
 
 MAX_STEPS = reach.MAX_STEPS
 """Steps after which a SpriteReach episode is truncated; `envs.chase` and `envs.pose` name their own."""
@@ -20,3 +21,11 @@ for _name, _module in (("SpriteReach", reach), ("SpriteChase", chase), ("SpriteP
             max_episode_steps=_module.MAX_STEPS,
             kwargs={"discrete": _discrete},
         )
+
+for _name in atari.GAMES:
+    gymnasium.register(
+        id=f"SparseRepr/{_name}-v0",
+        entry_point="envs.atari:AtariGame",
+        max_episode_steps=atari.MAX_STEPS,
+        kwargs={"game": _name},
+    )

@@ -1,0 +1,88 @@
+"""Atari games with the ground truth of their memory: what it says lies where the screen shows it."""
+
+from __future__ import annotations
+
+import sys
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import envs  # noqa: F401 (registers the environments)
+from envs.atari import GAMES, AtariGame
+
+_BALL = {"Pong": (236, 236, 236), "Breakout": (200, 72, 72)}
+# rows of the field in which nothing but the ball has its colour
+_ROWS = {"Pong": slice(0, 160), "Breakout": slice(46, 150)}
+_COLUMNS = {"Pong": slice(0, 160), "Breakout": slice(8, 152)}
+
+
+def _centre(field: npt.NDArray[np.uint8], colour: tuple[int, ...], game: str) -> tuple[float, float] | None:
+    """Of the pixels of a colour, in 0..1 from the left and from above; None where there are none or too many."""
+    mask = np.zeros(field.shape[:2], bool)
+    mask[_ROWS[game], _COLUMNS[game]] = (field[_ROWS[game], _COLUMNS[game]] == colour).all(-1)
+    rows, columns = np.nonzero(mask)
+    if not 0 < len(rows) <= 16:
+        return None
+    return columns.mean() / field.shape[1], rows.mean() / field.shape[0]
+
+
+@pytest.mark.parametrize("game", list(GAMES))
+def test_the_ball_is_where_the_memory_says(game: str) -> None:
+    pytest.importorskip("ale_py")
+    env = gym.make(f"SparseRepr/{game}-v0", render_mode="rgb_array")
+    env.reset(seed=1)
+    names = env.get_wrapper_attr("factor_names")
+    top, left, height, width = GAMES[game].field
+    rng, seen = np.random.default_rng(0), 0
+    for step in range(150):
+        # in Breakout the second action serves
+        action = 1 if game == "Breakout" and step % 6 == 0 else int(rng.integers(env.action_space.n))  # type: ignore[attr-defined]
+        _, _, ended, _, info = env.step(action)
+        told = dict(zip(names, info["factors"], strict=True))
+        screen = env.render()
+        assert isinstance(screen, np.ndarray)
+        found = _centre(screen[top : top + height, left : left + width], _BALL[game], game)
+        if told["ball_visible"] and found is not None:
+            seen += 1
+            assert told["ball_x"] == pytest.approx(found[0], abs=0.02)
+            assert told["ball_y"] == pytest.approx(found[1], abs=0.02)
+        if not told["ball_visible"]:
+            assert (told["ball_x"], told["ball_y"]) == (0, 0)
+        if ended:
+            env.reset()
+    assert seen > 50
+    env.close()
+
+
+@pytest.mark.parametrize("game", list(GAMES))
+def test_an_episode_is_that_of_its_seed(game: str) -> None:
+    pytest.importorskip("ale_py")
+    check_env(AtariGame(game=game), skip_render_check=True)
+
+    def played(seed: int) -> npt.NDArray[np.uint8]:
+        env = AtariGame(game=game, image_size=42)
+        env.reset(seed=seed)
+        return np.stack([env.step(step % env.action_space.n)[0] for step in range(20)])
+
+    first = played(3)
+    assert first.shape == (20, 42, 42, 3)
+    assert np.array_equal(first, played(3))
+    assert not np.array_equal(first, played(4))
+
+
+def test_without_ale_py_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(ModuleNotFoundError, match=r"Pong needs ale-py: pip install 'sparse-repr\[envs\]'"):
+        AtariGame(game="Pong")
+
+
+def test_what_cannot_be_used_is_refused() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'Pong'"):
+        AtariGame(game="Pog")
+    with pytest.raises(ValueError, match="Pong needs render_mode None or 'rgb_array', got 'human'"):
+        AtariGame("human", game="Pong")
+    with pytest.raises(ValueError, match=r"Pong needs image_size in 1\.\.160, got 210"):
+        AtariGame(game="Pong", image_size=210)
