@@ -56,6 +56,7 @@ IMPORT_NAMES = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "PIL": "pillow",
+    "ale_py": "ale-py",
     "sb3_contrib": "sb3-contrib",
     "stable_baselines3": "stable-baselines3",
 }
