@@ -355,12 +355,17 @@ def load_encoder(path: str | os.PathLike[str]) -> FrozenEncoder:
     """Load a frozen encoder from a run folder, an encoder ``.safetensors`` file, or the Hugging Face Hub.
 
     Args:
-        path: folder or file; or ``"hf://OWNER/NAME@REVISION"``, also with ``#FINGERPRINT`` (`encoder.hub`, extra hub).
+        path: folder or file; or ``"hf://OWNER/NAME@REVISION"``, also with ``#FINGERPRINT`` (`encoder.hub`, extra hub);
+            or ``"shipped:NAME"``, one that comes with the package (``python -m sparse_repr.encoder`` lists them).
 
     Raises:
         FileNotFoundError: nothing there; the message says what a run folder holds.
         ValueError: the file is not a complete encoder artefact; the message names the path, expected and found.
     """
+    if isinstance(path, str) and path.startswith("shipped:"):
+        from sparse_repr.encoder.shipped import load_shipped
+
+        return load_shipped(path)
     if isinstance(path, str) and path.startswith("hf://"):
         from sparse_repr.encoder.hub import load_from_hub  # which loads encoders, too
 
