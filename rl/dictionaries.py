@@ -65,6 +65,7 @@ class Dictionary(Recoding):
         header, tensors = _read(content, "recode='dictionary'")
         object.__setattr__(self, "header", header)
         object.__setattr__(self, "fitted_to", header["encoder"])
+        object.__setattr__(self, "differentiable", not header["binary"])
         object.__setattr__(self, "_tensors", tensors)
         object.__setattr__(self, "_content", content)
 

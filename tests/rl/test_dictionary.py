@@ -58,7 +58,7 @@ def test_the_largest_activations_are_shown(binary: bool, expected: list[list[flo
     # z = (1, 1), (-1, 0) and (-1, 1): W z + b is (1, 2.5, 0), (-1, 0.5, 1) and (-1, 2.5, 2)
     shown = recoding.numpy(np.array([[3.0, 1.0], [-1.0, 0.0], [-1.0, 1.0]], np.float32))
     assert shown.tolist() == expected
-    assert (recoding.width, recoding.differentiable) == (3, True)
+    assert (recoding.width, recoding.differentiable) == (3, not binary)
 
 
 def test_a_fit_finds_the_directions_that_codes_are_made_of() -> None:
