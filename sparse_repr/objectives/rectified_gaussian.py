@@ -94,7 +94,7 @@ def _build(vae: VAE, reconstruction: Reconstruction, *, learning_rate: float, **
 RECTIFIED_GAUSSIAN = ObjectiveChoice(
     "autoencoder whose codes are distributed as a rectified Gaussian, which sets how many are not 0 "
     "(Kuang et al. 2026)",
-    {"matching_weight": 1.0},
+    {"matching_weight": 20.0},
     _build,
     {"units_per_image": Setting(4, require_whole)},
     check_code=require_some_units,
