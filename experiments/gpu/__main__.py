@@ -57,7 +57,7 @@ class GpuConfig:
     minutes: float = 10.0
     """Time in which it ends; give more, or the same command again, for more of the study."""
     scale: Literal["smoke", "gpu"] = "gpu"
-    """gpu; smoke: a minute on a CPU, to see that everything runs. Its numbers mean nothing."""
+    """gpu; smoke: two minutes of a CPU core, to see that everything runs. Its numbers mean nothing."""
     out: str = "experiments/results/gpu"
     """Folder of what is to be committed: page.md, results.json and the study's cells."""
     runs: str = "runs/gpu"
