@@ -22,6 +22,7 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.benchmark.agents import measure_agents
 from experiments.benchmark.encoding import measure_encoding
 from experiments.benchmark.foreign import measure_foreign
+from experiments.benchmark.pong import measure_pong
 from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
@@ -65,7 +66,8 @@ class BenchmarkConfig:
     (the dSprites grid, and an agent's batches), envs (steps per second), metrics (each score), agents (frozen encoders
     in and outside a policy), streaming (memory and throughput from ten thousand to a million images), training (images
     per second of the loop against the usual pattern and pythae), seeds (several models at a time against one),
-    recoding (an agent's step on recoded codes, one image of keypoints) or foreign (networks of others as encoders)."""
+    recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders) or
+    pong (whether codes hold the ball and the paddles)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
@@ -290,6 +292,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "seeds": lambda _: measure_seeds(),
     "recoding": lambda _: measure_recoding(),
     "foreign": lambda config: measure_foreign(config.frames, config.run),
+    "pong": lambda _: measure_pong(),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

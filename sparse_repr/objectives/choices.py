@@ -169,13 +169,13 @@ def require_reconstruction(objective: str, *, is_likelihood: bool) -> None:
     if not choice.reconstructs and not is_likelihood:
         instead = "a discriminator judges the pictures" if choice.decodes else "it has no decoder"
         raise ValueError(
-            f"objective {objective!r} takes no pixel_weight and no perceptual_weight: it never compares a "
+            f"objective {objective!r} takes no pixel_weight, saliency_weight or perceptual_weight: it never compares a "
             f"reconstruction with its image, {instead}"
         )
     if choice.needs_likelihood and not is_likelihood:
         raise ValueError(
-            f"objective {objective!r} takes no perceptual_weight and a pixel_weight of 1: its bound needs the "
-            "reconstruction to be a likelihood, which a weighted or perceptual distance is not"
+            f"objective {objective!r} takes no perceptual_weight or saliency_weight and a pixel_weight of 1: its bound "
+            "needs the reconstruction to be a likelihood, which a weighted or perceptual distance is not"
         )
 
 

@@ -115,6 +115,33 @@ Reconstruction = Callable[[Tensor, Tensor], Tensor]
 RECONSTRUCTIONS: dict[str, Reconstruction] = {"bernoulli": bernoulli, "gaussian": gaussian, "laplace": laplace}
 
 
+_OF_PIXELS: dict[str, Reconstruction] = {
+    "bernoulli": lambda logits, images: F.binary_cross_entropy_with_logits(logits, images, reduction="none"),
+    "gaussian": lambda logits, images: (images - torch.sigmoid(logits)).square(),
+    "laplace": lambda logits, images: (images - torch.sigmoid(logits)).abs(),
+}
+
+
+class SalientReconstruction:
+    """A reconstruction loss in which pixels count more the farther they are from the median training image.
+
+    sum_i w_i loss_i with w_i = 1 + weight max_c |x_ic - median_ic|: where nothing but a small thing moves, as the ball
+    of Pong (a pixel or two), it is most of the loss instead of next to nothing of it. Not a likelihood any more.
+    """
+
+    def __init__(self, name: str, median: Tensor, weight: float) -> None:
+        """Weigh the loss called `name` in `RECONSTRUCTIONS`; `median` is (C, S, S) in 0..1, `weight` at least 0."""
+        self._loss = lookup(_OF_PIXELS, name, "reconstruction")
+        self._median = median
+        self._weight = weight
+
+    def __call__(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Logits and images (B, C, S, S) -> (B,), at least 0."""
+        images = unit_images(images)
+        weights = 1 + self._weight * (images - self._median).abs().amax(1, keepdim=True)  # (B, 1, S, S)
+        return (weights * self._loss(logits, images)).flatten(1).sum(1)
+
+
 def build_reconstruction(name: str) -> Reconstruction:
     """The likelihood called `name` in `RECONSTRUCTIONS`: f(logits, images) -> (B,) nats per image."""
     return lookup(RECONSTRUCTIONS, name, "reconstruction")

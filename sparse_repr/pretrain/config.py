@@ -28,6 +28,7 @@ from sparse_repr.objectives import (
     resolve_weights,
     weight_names,
 )
+from sparse_repr.objectives.entry import weight as check_weight
 from sparse_repr.objectives.reconstruction import build_reconstruction
 from sparse_repr.perceptual.levels import in_words
 from sparse_repr.perceptual.settings import PerceptualSettings
@@ -100,6 +101,9 @@ class PretrainConfig:
     reconstruction: str = "bernoulli"
     """Reconstruction loss of the pixels: bernoulli, gaussian (sum of squared errors) or laplace (of absolute errors);
     info_gan and feature_prediction have none."""
+    saliency_weight: float = 0.0
+    """How much more pixels count that differ from the median training image: 1 + this times the difference (0..1). 0:
+    none. 50 keeps the ball of Pong, two pixels, in the code."""
     pixel_weight: float = PerceptualSettings.pixel_weight
     """Weight of that loss; 0 leaves it out, for a perceptual loss alone (the paper, section 3.2)."""
     perceptual_weight: float = PerceptualSettings.weight
@@ -299,7 +303,8 @@ class PretrainConfig:
         self._check_denoising()
         self.learning_rates()
         self.batch_sizes()
-        is_likelihood = self.perceptual().is_likelihood
+        check_weight("saliency_weight", self.saliency_weight)
+        is_likelihood = self.perceptual().is_likelihood and not self.saliency_weight
         self.objective_weights()
         self.objective_options()
         self._fit_network()

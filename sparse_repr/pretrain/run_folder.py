@@ -45,6 +45,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"opening_step": 0, "opening_steps": 0},
     dict.fromkeys(("nonzero_weight", "nonzero_warmup", "threshold_window", "matching_weight")),
     dict.fromkeys(("quantise_weight", "commit_weight", "weight_decay")),
+    {"saliency_weight": 0.0},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

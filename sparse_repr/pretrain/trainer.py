@@ -25,7 +25,7 @@ from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.models import ARCHITECTURES, VAE, KeypointEncoder, build_vae, split_code
 from sparse_repr.objectives import Objective, background_only_loss, choose_objective
 from sparse_repr.objectives.base import StepNumber
-from sparse_repr.objectives.reconstruction import build_reconstruction
+from sparse_repr.objectives.reconstruction import Reconstruction, SalientReconstruction, build_reconstruction
 from sparse_repr.perceptual.preparation import Preparation
 from sparse_repr.perceptual.variances import VARIANCE_IMAGES
 from sparse_repr.pretrain.averaging import WeightAverage
@@ -169,8 +169,11 @@ class Trainer:
         start(vae, ARCHITECTURES[config.network_name()], data, self.preprocessing, seed=config.seed)
         initialise(vae, config.initialisation, data, self.preprocessing, seed=config.seed)
         vae = vae.to(self.device).to(memory_format=torch.channels_last)
+        self.denoising = config.denoising()
+        needs_median = self.denoising.background or config.saliency_weight
+        self._median = median_image(self._background_images()) if needs_median else None
         reconstruction, self.preparation = config.perceptual().build(
-            build_reconstruction(config.reconstruction),
+            self._pixel_loss(),
             channels=channels,
             seed=config.seed,
             step=lambda: self.step,
@@ -202,20 +205,22 @@ class Trainer:
         order = BatchOrder(data.split[0], self.batch_sizes.times(self.objective.batches), config.seed)
         self.batches = choose_batches(data, order, self.device, config.data_on_device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.denoising = config.denoising()
-        self._median = (
-            median_image(some_training_images(data, self.preprocessing, self.device, count=_BACKGROUND_IMAGES))
-            if self.denoising.background
-            else None
-        )
         self._opening_step = config.objective_options().get("opening_step", 0)
         self.step = 0
         self.health = HealthCheck(config.health_check, self.folder, config.to_json())
         self._graph: StepGraph | None = None
 
+    def _background_images(self) -> Tensor:
+        return some_training_images(self.data, self.preprocessing, self.device, count=_BACKGROUND_IMAGES)
+
+    def _pixel_loss(self) -> Reconstruction:
+        if not self.config.saliency_weight:
+            return build_reconstruction(self.config.reconstruction)
+        assert self._median is not None
+        return SalientReconstruction(self.config.reconstruction, self._median, self.config.saliency_weight)
+
     def _background_loss(self, vae: VAE) -> float:
-        images = some_training_images(self.data, self.preprocessing, self.device, count=_BACKGROUND_IMAGES)
-        return background_only_loss(vae.encoder.background, images, build_reconstruction(self.config.reconstruction))
+        return background_only_loss(vae.encoder.background, self._background_images(), self._pixel_loss())
 
     @property
     def network(self) -> VAE:
