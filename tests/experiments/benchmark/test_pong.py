@@ -21,7 +21,7 @@ def _recording(folder: Path, seed: int) -> FactorDataset:
     values[values[:, 4] == 0, :2] = 0
     path = folder / f"{seed}.h5"
     with h5py.File(path, "w") as file:
-        file["images"] = np.zeros((400, 1, 2, 2), np.uint8)
+        file["images"] = np.full((400, 1, 2, 2), 255, np.uint8)
         file["factor_values"] = values
         file.attrs["factor_names"] = list(_NAMES)
     return load_dataset("h5", path)
