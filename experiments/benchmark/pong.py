@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ def place_scores(
 
     Frames without a ball are left out of its score.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LinearRegression
     from sklearn.neural_network import MLPRegressor
 
@@ -116,7 +118,10 @@ def place_scores(
         scores[thing] = {}
         network = MLPRegressor(hidden_layer_sizes=(128, 128), max_iter=30, early_stopping=True, random_state=seed)
         for probe, regressor in (("line", LinearRegression()), ("network", network)):
-            regressor.fit(train, ((wanted - centre) / size).squeeze())
+            with warnings.catch_warnings():
+                # so many passes and no more: every encoder gets the same
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                regressor.fit(train, ((wanted - centre) / size).squeeze())
             told = regressor.predict(test).reshape(-1, len(factors)) * size + centre
             errors = ((truth - told) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
             scores[thing][probe] = float(max(0.0, 1 - errors.mean()))
