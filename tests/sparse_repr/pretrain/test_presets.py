@@ -97,7 +97,7 @@ def test_steady_changes_how_a_recipe_starts_and_of_the_weights_only_that_of_a_ca
                 pytest.approx(1e-5, abs=1e-7),
             )
     options = {name: preset_config(f"dsprites/{name}/steady").objective_options() for name in ("vae", "sparse")}
-    assert options["vae"] == {"beta_start": 10.0, "beta_steps": 1_000}
+    assert options["vae"] == {"beta_start": 10.0, "beta_steps": 1_000, "opening_step": 0, "opening_steps": 0}
     assert (options["sparse"]["beta_start"], options["sparse"]["sparsity_warmup"]) == (10.0, 1_000)
     assert preset_config("celeba/beta_vae/steady").beta_start == 25.0
     capacity = preset_config("dsprites/beta_vae_capacity/steady")
