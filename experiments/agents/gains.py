@@ -15,6 +15,7 @@ from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread
 
 PAIRS = (
     *recoded_pairs(),
+    *(("vae_expand", control) for control in ("vae_cosine", "vae_project")),
     ("sparse_keypoints", "keypoints"),
     *(("sparse_keypoints", other) for other in ("vae", "sparse", "pixels")),
     ("keypoints", "vae"),
