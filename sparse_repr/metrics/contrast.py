@@ -41,8 +41,9 @@ def contrast_slope(images: Any, reconstructed: Any, *, data_range: float | None 
         TypeError, ValueError: as `psnr`.
 
     Example:
+        >>> import torch
         >>> images = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
-        >>> contrast_slope(images, 0.1 + 0.5 * images, data_range=1)
+        >>> contrast_slope(images, 0.25 + 0.5 * images, data_range=1)
         0.5
     """
     first, second, _ = image_pair(images, reconstructed, data_range)

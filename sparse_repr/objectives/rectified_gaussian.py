@@ -39,6 +39,7 @@ def sliced_distance(codes: Tensor, targets: Tensor, directions: Tensor) -> Tenso
     Returns:
         Scalar, at least 0.
 
+    >>> import torch
     >>> one, two = torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [1.0]])
     >>> sliced_distance(one, two, torch.tensor([[5.0]]))  # 0 goes to 1, and 1 to 3
     tensor(2.5000)

@@ -202,7 +202,7 @@ def test_unit_statistics_that_are_none_are_refused(units: dict[str, Any], messag
     [
         ({"architecture": "burges"}, "unknown architecture 'burges'.*Did you mean 'burgess'"),
         ({"architecture": "burgess_spike_and_slab"}, "has a spike_and_slab posterior, not gaussian"),
-        ({"posterior": "normal"}, "posterior needs one of gaussian, spike_and_slab, point, found 'normal'"),
+        ({"posterior": "normal"}, "posterior needs one of gaussian, spike_and_slab, point, vaease, found 'normal'"),
         ({"arguments": {"channels": 1, "size": 64, "code_size": 5}}, "does not fit the network's code_size 5"),
         ({"arguments": {"channels": 3, "size": 64, "code_size": 4}}, "3 channels of 64x64 does not fit the prepr"),
         ({"arguments": {"channels": 1, "size": 64}}, "arguments needs .* found no 'code_size'"),

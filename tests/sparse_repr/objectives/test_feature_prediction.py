@@ -155,7 +155,10 @@ def _data(config: PretrainConfig) -> Any:
         ({"feature_layer": "relu2_1"}, "unknown feature layer 'relu2_1'. Did you mean 'relu2_2'"),
         ({"feature_grid": 64}, "feature_grid needs 4 or 8 or 16 or 32 for relu2_2 at image_size 64"),
         ({"feature_grid": 0}, "feature_grid needs a whole number of at least 1, got 0"),
-        ({"perceptual_weight": 1.0}, "takes no pixel_weight and no perceptual_weight: .* its image, it has no decoder"),
+        (
+            {"perceptual_weight": 1.0},
+            "takes no pixel_weight, saliency_weight or perceptual_weight: .* its image, it has no decoder",
+        ),
         ({"initialisation": "output_bias"}, "'output_bias' needs an objective that decodes pictures: take 'default'"),
         ({"sparsity_proximal": True}, "sparsity_proximal needs sparsity_target 'weights', got 'mean'"),
         ({"objective": "vae", "feature_grid": 4}, "objective 'vae' has no feature_grid; objectives that take it: feat"),

@@ -134,7 +134,7 @@ def test_a_spike_and_slab_artefact_says_so_and_is_scored_by_histograms(dsprites:
     header = encoder.spec.to_header()
     for change, message in (
         ({"posterior": "gaussian"}, "burgess_spike_and_slab has a spike_and_slab posterior, not gaussian"),
-        ({"posterior": "student"}, "posterior needs one of gaussian, spike_and_slab, point, found 'student'"),
+        ({"posterior": "student"}, "posterior needs one of gaussian, spike_and_slab, point, vaease, found 'student'"),
     ):
         with pytest.raises(ValueError, match=message):
             EncoderSpec.from_header({**header, **change}, "file")

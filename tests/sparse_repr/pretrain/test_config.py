@@ -60,7 +60,7 @@ def test_defaults_are_the_published_protocol() -> None:
         ({"objective": "info_gan", "architecture": "burgess_shrinkage"}, "needs an encoder that ends in gaussian"),
         (
             {"objective": "info_gan", "perceptual_weight": 1.0},
-            "takes no pixel_weight and no perceptual_weight: it never",
+            "takes no pixel_weight, saliency_weight or perceptual_weight: it never",
         ),
         ({"objective": "iwae", "perceptual_weight": 1.0}, "its bound needs the reconstruction to be a likelihood"),
         ({"objective": "factor_vae", "batch_size": 3}, "needs a batch_size of at least 4 to estimate its terms"),
