@@ -119,7 +119,9 @@ class AtariGame(gym.Env[ImageArray, Any]):
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self._console = ALEInterface()
         self._console.setFloat("repeat_action_probability", 0.0)
-        self._console.loadROM(roms.get_rom_path(self._game.rom))
+        rom = roms.get_rom_path(self._game.rom)
+        assert rom is not None  # it comes with the package
+        self._console.loadROM(rom)
         self._actions = self._console.getMinimalActionSet()
         self.factor_names = (*self._game.places, "ball_visible")
         edges = tuple(i / _BINS for i in range(1, _BINS))
