@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import Task
+from experiments.measure.place_probe import NETWORK, axis_r2, fit
 from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder.preprocessing import Preprocessing
@@ -25,8 +25,6 @@ from sparse_repr.models import VAE
 
 _CROP = 16
 _TRAIN, _TEST = 20_000, 5_000
-# a code that is anything but aligned with the factors hides them from trees and from lines, not from a small network
-_NETWORK: dict[str, Any] = {"hidden_layer_sizes": (128, 128), "max_iter": 30, "early_stopping": True}
 
 
 def small_object_scores(
@@ -67,15 +65,15 @@ def small_object_scores(
     inputs, asked = ((part - mean) / np.where(deviation > 0, deviation, 1) for part in codes)
     names = [name for pair in task.positions.values() for name in pair]
     places, truth = (part[:, [columns[name] for name in names]] for part in values)  # (N, 2 * sprites)
-    network = _fit(MLPRegressor(**_NETWORK, random_state=seed), inputs, places)
+    network = fit(MLPRegressor(**NETWORK, random_state=seed), inputs, places)
     line = LinearRegression().fit(inputs, places)
     return {
         "position_r2": _by_sprite(network.predict(asked), truth, task),
         "linear_position_r2": _by_sprite(line.predict(asked), truth, task),
         "class_accuracy": {
             name: float(
-                _fit(
-                    MLPClassifier(**_NETWORK, random_state=seed),
+                fit(
+                    MLPClassifier(**NETWORK, random_state=seed),
                     inputs,
                     values[0][:, columns[name]].round().astype(int),
                 ).score(asked, values[1][:, columns[name]].round().astype(int))
@@ -85,19 +83,9 @@ def small_object_scores(
     }
 
 
-def _fit(probe: Any, inputs: npt.NDArray[np.float64], wanted: npt.NDArray[Any]) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        # so many passes and no more: every encoder gets the same
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return probe.fit(inputs, wanted)
-
-
 def _by_sprite(predicted: npt.NDArray[Any], truth: npt.NDArray[Any], task: Task) -> dict[str, float]:
     """Sprite -> R², mean of across and down; below 0 counts as 0."""
-    errors = ((truth - predicted) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
-    scores = np.maximum(1 - errors, 0).reshape(-1, 2).mean(1)
+    scores = np.maximum(axis_r2(predicted, truth), 0).reshape(-1, 2).mean(1)
     return dict(zip(task.positions, scores.tolist(), strict=True))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.measure.place_probe import NETWORK, axis_r2, fit
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
@@ -98,7 +98,6 @@ def place_scores(
 
     Frames without a ball are left out of its score.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LinearRegression
     from sklearn.neural_network import MLPRegressor
 
@@ -116,13 +115,9 @@ def place_scores(
         (train, wanted), (test, truth) = parts["train"], parts["test"]
         centre, size = wanted.mean(0), wanted.std(0)
         scores[thing] = {}
-        network = MLPRegressor(hidden_layer_sizes=(128, 128), max_iter=30, early_stopping=True, random_state=seed)
+        network = MLPRegressor(**NETWORK, random_state=seed)
         for probe, regressor in (("line", LinearRegression()), ("network", network)):
-            with warnings.catch_warnings():
-                # so many passes and no more: every encoder gets the same
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                regressor.fit(train, ((wanted - centre) / size).squeeze())
+            fit(regressor, train, ((wanted - centre) / size).squeeze())
             told = regressor.predict(test).reshape(-1, len(factors)) * size + centre
-            errors = ((truth - told) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
-            scores[thing][probe] = float(max(0.0, 1 - errors.mean()))
+            scores[thing][probe] = float(max(0.0, axis_r2(told, truth).mean()))
     return scores
