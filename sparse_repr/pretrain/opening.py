@@ -95,7 +95,7 @@ def _posterior_layer(vae: VAE) -> nn.Linear:
     if not isinstance(layer, nn.Linear) or not hasattr(vae.encoder, "features"):
         raise ValueError(
             f"opening_step needs an encoder with features and a linear posterior, got {type(vae.encoder).__name__}: "
-            "set it to 0 (--opening-step), or take architecture burgess"
+            "leave opening_step and opening_steps out, or take architecture burgess (--architecture)"
         )
     return layer
 
@@ -104,7 +104,7 @@ def _first_layer(vae: VAE) -> nn.Linear:
     layers = getattr(vae.decoder, "layers", None)
     if not isinstance(layers, nn.Sequential) or not isinstance(layers[0], nn.Linear):
         raise ValueError(
-            f"opening_step needs a decoder that begins with a linear layer, got {type(vae.decoder).__name__}: set it "
-            "to 0 (--opening-step), or take architecture burgess"
+            f"opening_step needs a decoder that begins with a linear layer, got {type(vae.decoder).__name__}: "
+            "leave opening_step and opening_steps out, or take architecture burgess (--architecture)"
         )
     return layers[0]
