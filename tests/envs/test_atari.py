@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +15,9 @@ from gymnasium.utils.env_checker import check_env
 
 import envs  # noqa: F401 (registers the environments)
 from envs.atari import GAMES, AtariGame
+from rl.record import main as record_main
+from sparse_repr.data import load_dataset
+from tests import ROOT
 
 _BALL = {"Pong": (236, 236, 236), "Breakout": (200, 72, 72)}
 # rows of the field in which nothing but the ball has its colour
@@ -71,6 +77,18 @@ def test_an_episode_is_that_of_its_seed(game: str) -> None:
     assert first.shape == (20, 42, 42, 3)
     assert np.array_equal(first, played(3))
     assert not np.array_equal(first, played(4))
+
+
+def test_the_snippet_of_the_page_records_a_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ale_py")
+    text = (ROOT / "envs/README.md").read_text(encoding="utf-8").partition("## Pong and Breakout")[2]
+    words = shlex.split(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)[0].replace("20_000", "20"))
+    assert words[:3] == ["python", "-m", "rl.record"]
+    monkeypatch.chdir(tmp_path)
+    assert record_main([*words[3:], "--no-progress"]) == 0
+    data = load_dataset("h5", tmp_path / "pong.h5")
+    assert data.image_shape == (3, 84, 84)
+    assert data.factor_names == ("ball_x", "ball_y", "player_y", "opponent_y", "ball_visible")
 
 
 def test_without_ale_py_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
