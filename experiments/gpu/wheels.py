@@ -78,7 +78,7 @@ def as_text(pyproject: Path) -> str:
         [
             "# beside torch and what torch alone needs; on a machine with network and the same Python:",
             "#   python -m experiments.gpu --wheels > wheels.txt && pip download --no-deps -r wheels.txt -d wheels",
-            "# on the one without: pip install --no-index --find-links wheels --no-deps -r wheels.txt",
+            "# on the one without: pip install --no-deps wheels/*.whl",
             "# and then, in the checkout: pip install --no-build-isolation --no-deps -e .",
             *lines,
         ]

@@ -16,7 +16,8 @@ from sparse_repr.objectives.variational import variational
 
 OPENING_SHARE = 0.1
 """What is left of the weight of the KL while units open. With all of it they close again before the decoder has learned
-to use them (VAE on dSprites at 32x32, seed 100, one run each: 24.6 dB against 27.3, both with MIG 0.22 to 0.26)."""
+to use them (VAE on dSprites at 32x32, seed 100, one run each, not committed: 24.6 dB against 27.3, both with MIG 0.22
+to 0.26)."""
 
 
 def check_kl_options(*, beta_start: float, beta_steps: int, opening_step: int = 0, opening_steps: int = 0) -> None:
