@@ -32,6 +32,15 @@ def test_tables_are_those_of_the_committed_results(page: Path) -> None:
     assert fill(page) == page.read_text(encoding="utf-8"), "run python -m experiments.readme_tables"
 
 
+def test_an_arm_on_the_first_page_has_three_seeds_at_least() -> None:
+    table = (
+        README.read_text(encoding="utf-8").partition("<!-- agents: begin -->")[2].partition("<!-- agents: end -->")[0]
+    )
+    seeds = re.findall(r"^\| [^|]+ \| (\d+)(?:–(\d+))? \|", table, flags=re.MULTILINE)
+    assert len(seeds) >= 8
+    assert min(int(last or first) for first, last in seeds) >= 3
+
+
 def test_make_targets_in_the_readme_exist() -> None:
     makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"make ([a-z-]+)", README.read_text(encoding="utf-8")):
