@@ -45,8 +45,9 @@ class CompareConfig:
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
-    keypoints and sparse_keypoints; vae_denoised and sparse_keypoints_denoised; codes shown recoded, with _expand behind
-    the name of an encoder, and the controls vae_cosine and vae_project; by default those of the scale."""
+    keypoints and sparse_keypoints; vgg16_features and random_vit, networks of others; vae_denoised and
+    sparse_keypoints_denoised; codes shown recoded, with _expand behind the name of an encoder, and the controls
+    vae_cosine and vae_project; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""
     seeds: str = ""
@@ -134,7 +135,12 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
             print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
         return {}
     encoders = encoder_cells(scale, agents, out, threads=config.threads)
-    check_requirements(config.scale, scale.device, [cell.training for cell in encoders if cell.training is not None])
+    check_requirements(
+        config.scale,
+        scale.device,
+        [cell.training for cell in encoders if cell.training is not None],
+        vgg16=any(cell.encoder == "vgg16_features" for cell in encoders),
+    )
     if config.budget:
         budget = {"command": command, "scale": config.scale, **measure_budget(scale, agents, config.process_count())}
         path = Path(config.results) / f"budget-{config.scale}.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.agents.arms import ARMS, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, LEARNED_NOTHING, TASKS, UNTRAINED
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import Matrix, Scores, mean_returns, normalised_scores
 from experiments.measure.intervals import improvement_interval, interquartile_half_widths
@@ -137,7 +137,7 @@ def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algor
     Raises:
         ImportError: rliable is not installed, and there are several tasks.
     """
-    frozen = [arm for arm, settings in ARMS.items() if settings.frozen and settings.encoder != UNTRAINED]
+    frozen = [arm for arm, settings in ARMS.items() if settings.frozen and settings.encoder not in LEARNED_NOTHING]
     begun = [task for task in tasks if any(arm in study.of(task, algorithm) for arm in frozen)]
     take = mean_returns if len(begun) == 1 else normalised_scores
     found = _of_all_tasks({arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen})

@@ -86,6 +86,10 @@ class Arm:
 
 UNTRAINED = "untrained"
 """The encoder with the weights it starts from."""
+FOREIGN = ("vgg16_features", "random_vit")
+"""Keys of `experiments.measure.foreign_networks.FOREIGN`: networks of others, which nothing is trained for."""
+LEARNED_NOTHING = (UNTRAINED, "random_vit")
+"""Encoders with random weights: what the others are to be better than."""
 _DENOISING = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
 ENCODERS: dict[str, dict[str, Any]] = {
     # without its KL term a VAE has nothing that keeps its noise up: an autoencoder
@@ -118,7 +122,7 @@ Those of keypoints are whole: batch, steps, learning rate and size of the code a
 
 `sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong.
 
-`UNTRAINED` is none of them.
+`UNTRAINED` and `FOREIGN` are none of them.
 """
 
 ARMS = {
@@ -134,6 +138,8 @@ ARMS = {
     "sparse_16": Arm("sparse, weight 16", "code", "sparse_16"),
     "sparse_perceptual": Arm("sparse + perceptual", "code", "sparse_perceptual"),
     "feature_prediction": Arm("feature prediction", "code", "feature_prediction"),
+    "vgg16_features": Arm("VGG16 features", "code", "vgg16_features"),
+    "random_vit": Arm("random ViT", "code", "random_vit"),
     "keypoints": Arm("keypoints", "code", "keypoints"),
     "sparse_keypoints": Arm("sparse keypoints", "code", "sparse_keypoints"),
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),

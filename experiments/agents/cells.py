@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED, Arm, Task
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, TASKS, UNTRAINED, Arm, Task
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.registry import lookup
 
@@ -91,7 +91,7 @@ _SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
 _FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
 # asked for by name at scale cpu, which they would take beyond its time
 _BY_NAME = (
-    *("sparse_4", "sparse_16", "feature_prediction"),
+    *("sparse_4", "sparse_16", "feature_prediction", *FOREIGN),
     *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised"),
 )
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
@@ -162,8 +162,21 @@ AGENT_SCALES = {
         summary="the full study",
         seeds=10,
         algorithms={
-            "ppo": Algorithm(1_024_000, 16, _PPO, tuple(ARMS), tuple(TASKS)),
-            "sac": Algorithm(100_000, 8, _SAC, ("factors", *_FROZEN), ("SpriteReach",)),
+            "ppo": Algorithm(
+                1_024_000,
+                16,
+                _PPO,
+                # networks of others by name: on the CPU, where agents learn, a million codes of VGG16 take three hours
+                tuple(name for name, arm in ARMS.items() if arm.encoder not in FOREIGN),
+                tuple(TASKS),
+            ),
+            "sac": Algorithm(
+                100_000,
+                8,
+                _SAC,
+                ("factors", *(name for name in _FROZEN if name not in FOREIGN)),
+                ("SpriteReach",),
+            ),
         },
         frames={TRAIN_FRAMES: 100_000, TEST_FRAMES: 20_000},
         spacing=_SPACING,
@@ -193,13 +206,13 @@ class EncoderCell:
     task_name: str
     """Key of `TASKS`."""
     encoder: str
-    """Key of `ENCODERS`, or `UNTRAINED`."""
+    """Key of `ENCODERS`, or `UNTRAINED`, or one of `FOREIGN`."""
     seed: int
     """Of its weights and its training."""
     folder: Path
     """Holds encoder.safetensors and, of a trained one, all of a run."""
     training: PretrainConfig | None
-    """The run; None for the untrained one."""
+    """The run; None where nothing is trained."""
     initialisation: str
     """How the weights start, as in `PretrainConfig`."""
     frames: Mapping[str, Path]
@@ -299,7 +312,7 @@ def encoder_cell(
     Args:
         scale: entry of `AGENT_SCALES`.
         task_name: key of `TASKS`.
-        encoder: key of `ENCODERS`, or `UNTRAINED`.
+        encoder: key of `ENCODERS`, or `UNTRAINED`, or one of `FOREIGN`.
         seed: of its weights and its training.
         out: folder of the study.
         threads: CPU threads; another number gives other bits.
@@ -308,11 +321,11 @@ def encoder_cell(
         ValueError: an unknown name, with its close matches.
     """
     lookup(TASKS, task_name, "task")
-    settings = lookup({**ENCODERS, UNTRAINED: {}}, encoder, "encoder")
+    settings = lookup({**ENCODERS, **{name: {} for name in (UNTRAINED, *FOREIGN)}}, encoder, "encoder")
     folder = out / "encoders" / f"{task_name}-{encoder}-seed{seed}"
     frames = {part: recording_of(out, task_name, part) for part in (TRAIN_FRAMES, TEST_FRAMES)}
     training = None
-    if encoder != UNTRAINED:
+    if encoder in ENCODERS:
         training = PretrainConfig(
             **{
                 **settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, TASKS, UNTRAINED
 from experiments.agents.correlations import (
     CHANCE,
     MIN_POINTS,
@@ -54,7 +54,7 @@ def score_title(score: str) -> str:
 
 def _by_encoder(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
     of_task = [entry for entry in study.encoders if entry.task == task]
-    found = {name: [entry for entry in of_task if entry.encoder == name] for name in (UNTRAINED, *ENCODERS)}
+    found = {name: [entry for entry in of_task if entry.encoder == name] for name in (UNTRAINED, *FOREIGN, *ENCODERS)}
     return {name: entries for name, entries in found.items() if entries}
 
 

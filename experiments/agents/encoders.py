@@ -12,9 +12,10 @@ import filelock
 import numpy as np
 import torch
 
-from experiments.agents.arms import TASKS
+from experiments.agents.arms import FOREIGN, TASKS
 from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
 from experiments.agents.small_objects import small_object_scores
+from experiments.measure.foreign_networks import foreign_encoder
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import steady_clock
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
@@ -107,7 +108,10 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
     begun, started = _steps_taken(cell), clock()
     with cpu_threads(cell.threads):
         train = load_dataset("h5", cell.frames[TRAIN_FRAMES])
-        if cell.training is None:
+        if cell.encoder in FOREIGN:
+            made = foreign_encoder(cell.encoder, train, code_size=cell.task.code_size, seed=cell.seed)
+            save_encoder(made, cell.folder / "encoder.safetensors")
+        elif cell.training is None:
             channels, size, _ = train.image_shape
             made = untrained_encoder(
                 channels,
@@ -186,7 +190,8 @@ def _scores_of_codes(cell: EncoderCell, encoder: FrozenEncoder, data: FactorData
     """The same but for reconstructions, which an encoder alone has none of."""
     encoded = encode_dataset(encoder, data, np.arange(len(data)))
     codes = code_scores(encoded.mean, kl_per_unit(encoder, data, encoded))
-    found = disentanglement_scores(encoded, data, choose_metrics(cell.metrics))
+    metrics = choose_metrics(cell.metrics)
+    found = disentanglement_scores(encoded, data, metrics, posterior=encoder.spec.posterior)
     return {**_scalars(codes), **_scalars(found or {})}
 
 

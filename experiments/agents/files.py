@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.arms import ARMS, ENCODERS, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, TASKS, UNTRAINED
 from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
@@ -41,7 +41,7 @@ _SHAPES: dict[str, Shape] = {
     },
     "encoders": {
         "task": one_of(*TASKS),
-        "encoder": one_of(UNTRAINED, *ENCODERS),
+        "encoder": one_of(UNTRAINED, *FOREIGN, *ENCODERS),
         "seed": whole(0),
         "scores": each(optional(number())),
         "small_objects": {
@@ -124,7 +124,7 @@ def _study(
     ends: Iterable[dict[str, Any]],
 ) -> AgentStudy:
     tasks, arms = list(TASKS), list(ARMS)
-    kinds = [UNTRAINED, *ENCODERS]
+    kinds = [UNTRAINED, *FOREIGN, *ENCODERS]
     algorithms = list(AGENT_SCALES[scale_name].algorithms)
     found = [_agent(content, scale_name) for content in agents]
     codes = [_encoder(content) for content in encoders]

@@ -26,6 +26,8 @@ _COLOURS = {
     "sparse_16": "#5C2800",
     "sparse_perceptual": "#CC79A7",
     "feature_prediction": "#8C4A6E",
+    "vgg16_features": "#6A3D9A",
+    "random_vit": "#B2A1C7",
     "keypoints": "#F0E442",
     "sparse_keypoints": "#8F8600",
     "vae_denoised": "#2F6B8C",
@@ -39,6 +41,8 @@ _MARKS |= {
     "sparse_16": "h",
     "sparse_perceptual": "^",
     "feature_prediction": "2",
+    "vgg16_features": "3",
+    "random_vit": "4",
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": "1"}
 _RECODED: dict[str, tuple[Any, str]] = {

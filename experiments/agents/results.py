@@ -51,7 +51,7 @@ class EncoderResult:
     task: str
     """Key of `TASKS`: what its frames show."""
     encoder: str
-    """Key of `ENCODERS`, or `UNTRAINED`."""
+    """Key of `ENCODERS`, or `UNTRAINED`, or one of `FOREIGN`."""
     seed: int
     """Of its training."""
     scores: Mapping[str, float | None]

@@ -8,23 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torchvision
-from torch import nn
 
+from experiments.measure.foreign_networks import random_vit, vgg16_features
 from sparse_repr import FrozenEncoder, load_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.encoder import Preprocessing
-from sparse_repr.encoder.backbones import backbone
 from sparse_repr.metrics.probes import probe_scores
-from sparse_repr.perceptual.vgg_weights import load_vgg16
 
 CODE_SIZE = 32
 """Principal components that the features of others are projected on."""
 _TRAIN, _TEST = 800, 400
 _BATCH, _REPEATS = 64, 3
-_HALF = (0.5, 0.5, 0.5)
 
 
 def measure_foreign(frames: str | None, run: str | None) -> dict[str, Any]:
@@ -44,9 +38,9 @@ def measure_foreign(frames: str | None, run: str | None) -> dict[str, Any]:
     images = data.images(items)
     targets, names = _positions(data, items)
     arms: dict[str, Callable[[], FrozenEncoder]] = {
-        "VGG16, ImageNet weights, pooled conv5_3": lambda: _vgg16(images, None),
-        f"VGG16, ImageNet weights, {CODE_SIZE} components": lambda: _vgg16(images, CODE_SIZE),
-        f"small ViT, random weights, {CODE_SIZE} components": lambda: _small_vit(images, CODE_SIZE),
+        "VGG16, ImageNet weights, pooled conv5_3": lambda: vgg16_features(images, None),
+        f"VGG16, ImageNet weights, {CODE_SIZE} components": lambda: vgg16_features(images, CODE_SIZE),
+        f"small ViT, random weights, {CODE_SIZE} components": lambda: random_vit(images, CODE_SIZE),
         "Burgess network, random weights": lambda: untrained_encoder(3, code_size=CODE_SIZE),
     }
     if run is not None:
@@ -72,29 +66,6 @@ def _positions(data: FactorDataset, items: Any) -> tuple[Any, list[str]]:
         raise ValueError(f"foreign needs frames with factors, found none in {data.source}")
     chosen = [k for k, name in enumerate(data.factor_names) if name.endswith(("_x", "_y"))]
     return data.factor_values[items][:, chosen].astype(np.float64), [data.factor_names[k] for k in chosen]
-
-
-def _vgg16(images: Any, code_size: int | None) -> FrozenEncoder:
-    found = backbone("torchvision:vgg16", source_size=(64, 64), network_size=64)
-    weights = {name: values for name, values in load_vgg16().items() if name.startswith("features")}
-    found.module[0].load_state_dict(weights)  # type: ignore[index]
-    return found.freeze(images, code_size=code_size)
-
-
-def _small_vit(images: Any, code_size: int) -> FrozenEncoder:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = torchvision.models.VisionTransformer(
-            image_size=64, patch_size=8, num_layers=4, num_heads=3, hidden_dim=192, mlp_dim=384
-        )
-        network.heads = nn.Identity()
-    return FrozenEncoder.from_module(
-        network,
-        preprocessing=Preprocessing(3, (64, 64), (64, 64), mean=_HALF, std=_HALF),
-        example_images=images,
-        name="ViT of 4 layers, width 192, patches of 8, random weights",
-        code_size=code_size,
-    )
 
 
 def _rate(encoder: FrozenEncoder, images: Any) -> float:

@@ -21,13 +21,14 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def check_requirements(scale: str, device: str, runs: Iterable[PretrainConfig]) -> None:
+def check_requirements(scale: str, device: str, runs: Iterable[PretrainConfig], *, vgg16: bool = False) -> None:
     """Say what is missing for any run of a study before the first is computed.
 
     Args:
         scale: name, for the message.
         device: that of the scale.
         runs: what is to be trained.
+        vgg16: whether something else needs the weights of VGG16.
 
     Raises:
         ValueError: the device is not there.
@@ -37,7 +38,7 @@ def check_requirements(scale: str, device: str, runs: Iterable[PretrainConfig]) 
         resolve_device(device)
     except ValueError as error:
         raise ValueError(f"--scale {scale} needs a CUDA GPU, none is available here; use --scale cpu") from error
-    if any(run.perceptual().compares_vgg16 for run in runs):
+    if vgg16 or any(run.perceptual().compares_vgg16 for run in runs):
         load_vgg16()
 
 

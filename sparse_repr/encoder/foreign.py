@@ -176,7 +176,8 @@ def _principal_components(features: Tensor, count: int) -> tuple[nn.Linear, floa
     largest = directions.flip(1)[:, :count].T  # (count, F)
     # of a direction and its opposite, the one whose largest entry is positive
     signs = largest.gather(1, largest.abs().argmax(1, keepdim=True)).sign()
-    projection = nn.Linear(len(mean), count)
+    # a layer that draws weights which nobody sees would move the caller's random numbers
+    projection = nn.utils.skip_init(nn.Linear, len(mean), count)
     projection.weight.data = (largest * signs).float()
     projection.bias.data = -(largest * signs @ mean).float()
     total = float(variances.clamp_min(0).sum())

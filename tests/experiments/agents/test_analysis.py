@@ -199,7 +199,8 @@ def test_arms_are_ranked_only_on_the_same_tasks() -> None:
 
 
 def test_the_best_frozen_encoder_is_a_pretrained_one() -> None:
-    arms = [agent("untrained", source=0.9), agent("vae", source=0.4), agent("sparse", source=0.6)]
+    arms = [agent("untrained", source=0.9), agent("random_vit", source=0.8)]
+    arms += [agent("vae", source=0.4), agent("sparse", source=0.6)]
     found = study(*arms, agent("sparse_tuned", source=0.8))
     assert best_frozen(found, ["SpriteReach"]) == best_frozen(found) == "sparse"
     assert ("sparse", "pixels") in compared_pairs(found)
@@ -213,7 +214,7 @@ def test_the_best_frozen_encoder_is_a_pretrained_one() -> None:
     assert ("sparse_16", "sparse") in pairs
     assert {("vae_expand", "vae"), ("vae_cosine", "vae"), ("sparse_keypoints", "keypoints")} <= set(pairs)
     assert ("vae_denoised", "vae") in pairs
-    assert len(pairs) == 12 + 3 + 4 + 2 + 2 + 9 + 3 + 2 * 5
+    assert len(pairs) == 14 + 3 + 4 + 2 + 2 + 9 + 3 + 2 * 5
     # the best one stands last, and once
     expanded = study(*references(), agent("pixels"), agent("vae", source=0.4), agent("vae_expand", source=0.6))
     found = compared_pairs(expanded, ["SpriteReach"])

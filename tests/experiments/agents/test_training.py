@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.arms import ARMS, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, FOREIGN, TASKS, UNTRAINED
 from experiments.agents.cells import (
     AGENT_SCALES,
     AgentCell,
@@ -31,6 +31,7 @@ from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.films import film_of
 from experiments.agents.results import OUTCOMES
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
+from experiments.measure.foreign_networks import FOREIGN as MADE
 from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
@@ -324,6 +325,34 @@ def test_an_untrained_encoder_shows_every_unit_that_varies(study: Path) -> None:
     encoder = load_encoder(encoder_cell(TINY, "SpriteChase", UNTRAINED, 0, study).folder)
     assert all(encoder.spec.units.active)
     assert agent_training.scaling_of(encoder) == "standardize"
+
+
+def test_an_agent_learns_on_a_network_of_others(study: Path, tmp_path: Path) -> None:
+    task = "SpriteChase"
+    cell = encoder_cell(TINY, task, "random_vit", 3, study)
+    cell = dataclasses.replace(cell, folder=tmp_path / cell.name)
+    assert (cell.training, cell.steps) == (None, 0)
+    complete_encoders([cell], lambda _: pytest.fail("nothing is trained"))
+    assert check_cells([cell], ENCODER_CELLS) == {cell.name: 0}
+    encoder = load_encoder(cell.folder)
+    assert encoder.code_size == TASKS[task].code_size
+    assert encoder.spec.objective["seed"] == 3
+    scores = json.loads((cell.folder / agent_encoders.RECORD).read_text())["scores"]
+    assert scores["active_units"] <= encoder.code_size
+    assert scores["kl_nats"] == 0  # a point has no prior
+    assert "mig_histogram" in scores
+    agent = dataclasses.replace(cell_of(study, "random_vit", task=task, into=tmp_path), encoder_folder=cell.folder)
+    complete_agents([agent], lambda _: None)
+    assert record_of(agent)["encoder"] == encoder.fingerprint
+    assert AGENT_CELLS.is_finished(agent)
+
+
+def test_networks_of_others_are_asked_for_by_name_and_trained_nowhere(tmp_path: Path) -> None:
+    for scale in AGENT_SCALES.values():
+        for algorithm in scale.algorithms.values():
+            assert not {ARMS[arm].encoder for arm in algorithm.arms} & set(FOREIGN)
+        assert encoder_cell(scale, "SpriteChase", "vgg16_features", 0, tmp_path).training is None
+    assert set(FOREIGN) == set(MADE)
 
 
 def test_an_untrained_encoder_is_where_the_others_start(study: Path, tmp_path: Path) -> None:
