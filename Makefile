@@ -10,7 +10,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
-.PHONY: help install quickstart test test-slow check docs clean
+.PHONY: help install quickstart test test-slow check docs dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.installed
 docs: $(VENV)/.docs ## Build the documentation site into build/docs; a warning or a dead link is an error
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
 	@echo build/docs/docs/index.html
+
+dist: $(VENV)/.installed ## Build the wheel and the source archive into dist/
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m zipfile --list dist/*.whl
 
 clean: ## Remove caches and build outputs (never runs/)
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""`make quickstart`: pixels to a trained agent. Pretrain, evaluate, train PPO on the codes, write one report."""
+"""`python -m experiments.quickstart`: pixels to a trained agent. Pretrain, evaluate, train PPO on the codes, report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit a dictionary to the codes of a frozen encoder: python -m rl.dictionary RUN."""
+"""`python -m rl.dictionary RUN`: fit a dictionary to the codes of a frozen encoder, a learned expansion for agents."""
 
 from __future__ import annotations
 

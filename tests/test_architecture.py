@@ -31,7 +31,7 @@ FLOORS = {
         {"perceptual", "encoder"},
         {"pretrain"},
         {"evaluate"},
-        {"__init__"},
+        {"__init__", "__main__"},
     ),
     "experiments": (
         {"measure"},
@@ -50,8 +50,9 @@ FLOORS = {
     ),
 }
 # version 0.1 had 45 rooms with 154 arrows between them, and 37 with 71; gpu, which measures with what there is, has 5
-MOST_ENTRIES = {"sparse_repr": 15, "experiments": 19}
-MOST_ARROWS = {"sparse_repr": 51, "experiments": 37}
+# the list of commands, __main__, is an entry too, and asks registry for close matches
+MOST_ENTRIES = {"sparse_repr": 16, "experiments": 19}
+MOST_ARROWS = {"sparse_repr": 52, "experiments": 37}
 IMPORT_NAMES = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",

@@ -41,7 +41,7 @@ SHORTER = (
 )
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
     for pattern, replacement in SHORTER:
         text = re.sub(pattern, replacement, text)
     return text
@@ -68,7 +68,7 @@ def test_snippets_run_in_order(dsprites: FactorDataset, tmp_path: Path, monkeypa
     ]
     assert len(blocks) >= 9
     for page, language, text in blocks:
-        code = _shorten(text)
+        code = shorten(text)
         if language == "python":
             exec(compile(code, page, "exec"), namespace)
             continue
@@ -114,4 +114,4 @@ def test_the_snippets_of_the_rl_page_run_in_order(
     assert len(blocks) >= 5
     namespace: dict[str, Any] = {}
     for code in blocks:
-        exec(compile(_shorten(code), str(RL_PAGE), "exec"), namespace)
+        exec(compile(shorten(code), str(RL_PAGE), "exec"), namespace)

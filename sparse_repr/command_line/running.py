@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -25,6 +26,8 @@ Options = TypeVar("Options")
 # what torch's allocators say in a plain RuntimeError
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
 _WIDE = "100000"
+SCRIPTS = "sparse-repr-"
+"""What the names of the installed scripts begin with, as pyproject.toml has them."""
 
 
 def parse_options(
@@ -49,6 +52,9 @@ def parse_options(
         SystemExit: --help, with code 0.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    script = Path(sys.argv[0]).name
+    if script.startswith(SCRIPTS):
+        program = script  # what was typed: completion is of a script's name, never of `python -m`
     given = {} if default is None else {"default": default}
     if {"-h", "--help"} & set(words):
         return tyro.cli(kind, args=words, prog=program, description=description, **given)

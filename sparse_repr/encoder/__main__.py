@@ -1,4 +1,4 @@
-"""Encoders that come with the package: ``python -m sparse_repr.encoder`` lists them with their scores."""
+"""`python -m sparse_repr.encoder`: the encoders that come with the package, with their scores."""
 
 from __future__ import annotations
 
