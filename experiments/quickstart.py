@@ -31,6 +31,7 @@ from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.figures import chart, panels_figure
 from sparse_repr.files import write_json
 
 ENVIRONMENT = "SparseRepr/SpriteReach-v0"
@@ -196,11 +197,9 @@ def verdict(arms: list[dict[str, Any]], accuracy: dict[str, float]) -> str:
     )
 
 
+@chart
 def _curves_figure(arms: list[dict[str, Any]]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 3.2))
-    axes = figure.add_subplot()
+    figure, ((axes,),) = panels_figure(1, 1, 6.5, 3.8)
     for arm in arms:
         if arm["curve"]:
             steps, rates = zip(*arm["curve"], strict=True)
@@ -211,7 +210,7 @@ def _curves_figure(arms: list[dict[str, Any]]) -> Any:
     axes.set_xlabel("environment steps")
     axes.set_ylabel("success, last 100 training episodes")
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(fontsize=8, loc="center right")
+    axes.legend(loc="center right")
     return figure
 
 

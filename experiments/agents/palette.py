@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.agents.arms import ARMS, UNTRAINED
 from experiments.agents.scores import FACTORS, RANDOM
+from sparse_repr.figures import panels_figure
 
 _COLOURS = {
     RANDOM: "#000000",
@@ -104,16 +105,9 @@ def add_legend(figure: Any, handles: Mapping[str, Any]) -> None:
     """One legend for all panels, to the right of them, in the order of `ARMS`, others last."""
     order = [ARMS[arm].title for arm in ARMS]
     titles = sorted(handles, key=lambda title: order.index(title) if title in order else len(order))
-    figure.legend([handles[title] for title in titles], titles, loc="outside right upper", fontsize=9, frameon=False)
+    figure.legend([handles[title] for title in titles], titles, loc="outside right upper")
 
 
 def new_figure(across: int, down: int, width: float, height: float) -> tuple[Any, Any]:
     """A figure of panels (down, across) of so many inches each, with room for a legend on the right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(across * width + 2.6, down * height), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False)
-    for axes in panels.flat:
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-    return figure, panels
+    return panels_figure(down, across, across * width + 2.8, down * height)

@@ -16,7 +16,7 @@ from experiments.agents.findings import findings
 from experiments.agents.results import AgentStudy
 from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_figure, write_report
-from sparse_repr.figures import save_figure
+from sparse_repr.figures import save_chart
 from sparse_repr.files import write_bytes, write_json
 
 REPORT = "report.html"
@@ -60,7 +60,7 @@ def publish_agent_report(out: Path, folder: Path, scale_name: str) -> list[Path]
     listed = []
     for figure in all_figures(published_study(folder, scale_name)):
         listed.append({"file": f"{figure.name}.png", "title": figure.title, "caption": figure.caption})
-        save_figure(figure.figure, folder / listed[-1]["file"])
+        save_chart(figure.figure, folder / listed[-1]["file"])
     for film in _films(out):
         write_bytes(folder / FILMS / film.name, film.read_bytes())
     # those of another machine too

@@ -25,6 +25,7 @@ from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.vae import load_vae
+from sparse_repr.figures import PALETTE, chart, panels_figure, save_chart
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.files.json_reader import read_json
 from sparse_repr.metrics import lpips, psnr
@@ -281,20 +282,16 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n\n".join([*parts, markdown_table(header, scores)]) + "\n"
 
 
+@chart
 def draw_curve(results: dict[str, Any], path: Path) -> None:
     """Held-out LPIPS of every variant against the seconds it trained."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure, ((axes,),) = panels_figure(1, 1, 7, 4.8)
     for place, (variant, seeds) in enumerate(results["variants"].items()):
         for points in seeds.values():
             axes.plot(
                 [point["seconds"] for point in points],
                 [point["lpips"] for point in points],
-                color=f"C{place}",
+                color=PALETTE[place % len(PALETTE)],
                 marker="o",
                 markersize=3,
                 linewidth=2.5 if variant == PLAIN else 1.2,
@@ -302,11 +299,8 @@ def draw_curve(results: dict[str, Any], path: Path) -> None:
             )
     axes.set_xlabel("training time on one core (s)")
     axes.set_ylabel("held-out LPIPS (lower is better)")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    axes.legend()
+    save_chart(figure, path)
 
 
 def command_of(config: CostsConfig) -> str:

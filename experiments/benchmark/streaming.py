@@ -27,7 +27,8 @@ from sparse_repr.data.base import ImageArray
 from sparse_repr.data.faces import render_faces
 from sparse_repr.data.folder import load_folder
 from sparse_repr.data.recorded import load_recorded
-from sparse_repr.files import atomic_path, require_space
+from sparse_repr.figures import PALETTE, chart, panels_figure, save_chart
+from sparse_repr.files import require_space
 from sparse_repr.pretrain.batches import BatchOrder
 from sparse_repr.pretrain.schedules import BatchSizes
 from sparse_repr.pretrain.trainer import Trainer
@@ -276,22 +277,17 @@ def _measure_memory(files: Mapping[int, Path], pictures: ImageArray, folder: Pat
     return results
 
 
+@chart
 def _draw_memory(memory: Mapping[str, Any], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
-    for arm, colour in (("in_memory", "tab:red"), ("memory_mapped", "tab:orange"), ("streaming", "tab:blue")):
+    figure, ((axes,),) = panels_figure(1, 1, 6.4, 4.4)
+    for arm, colour in zip(("streaming", "in_memory", "memory_mapped"), PALETTE, strict=False):
         for kind, style in (("all_mb", "-"), ("anonymous_mb", ":")):
             points = {int(count): values["peak"][kind] for count, values in memory[arm].items()}
             label = f"{arm.replace('_', ' ')}, {'all' if kind == 'all_mb' else 'anonymous'}"
             axes.plot(list(points), list(points.values()), style, color=colour, marker="o", label=label)
     axes.set(xscale="log", yscale="log", xlabel="images in the file", ylabel="peak memory of the process in MB")
     axes.legend()
-    axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save_chart(figure, path)
 
 
 def measure_streaming(out: Path) -> dict[str, Any]:

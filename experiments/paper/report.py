@@ -14,7 +14,7 @@ from experiments.paper.results import CSV, as_csv, live_results
 from experiments.paper.sweep_tables import fresh_table, sweep_figure, sweep_table
 from experiments.paper.tables import all_tables
 from sparse_repr.devices import cpu_threads
-from sparse_repr.figures import save_figure
+from sparse_repr.figures import save_chart
 from sparse_repr.files import write_bytes
 
 REPORT = "report.html"
@@ -48,7 +48,7 @@ def write_study_report(out: Path, scale_name: str, command: str, *, threads: int
         problems = draw_into(figures, out / FIGURES, anew=anew)
     sweep = sweep_figure(results)
     if sweep is not None:
-        save_figure(sweep, out / FIGURES / SWEEP_FIGURE)
+        save_chart(sweep, out / FIGURES / SWEEP_FIGURE)
     tables = [*all_tables(results), sweep_table(results), fresh_table(results)]
     values: dict[str, Any] = {
         "scale": scale_name,
@@ -114,5 +114,5 @@ def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 
         kept.update(draw_into(wanted, folder, anew=True))
     sweep = sweep_figure(published)
     if sweep is not None:
-        save_figure(sweep, folder / SWEEP_FIGURE)
+        save_chart(sweep, folder / SWEEP_FIGURE)
     return kept

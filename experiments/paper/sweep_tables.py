@@ -14,6 +14,7 @@ from experiments.paper.results import StudyResults
 from experiments.paper.runs import Finished
 from experiments.paper.sweep import FAMILIES, FIRST_FRESH_SEED, REFERENCES, sweep_cell, told_in_full
 from experiments.paper.table_parts import Score, cells_of, earlier_extrapolation, note_of, values_of
+from sparse_repr.figures import PALETTE, add_note, chart, panels_figure
 
 SCORES = (
     Score("PSNR (dB)", "psnr_db", 2),
@@ -139,9 +140,10 @@ def fresh_table(results: StudyResults) -> Table | None:
     return Table("What the sweep chose, with fresh seeds", header, tuple(rows), note)
 
 
-_COLOURS = {"mean": "tab:blue", "output": "tab:orange", "sample": "tab:green"}
+_COLOURS = dict(zip(("mean", "output", "sample"), PALETTE, strict=False))
 
 
+@chart
 def sweep_figure(results: StudyResults) -> Any | None:
     """The scores against the weight of the L1 penalty, one line per target, β and loss; None before the sweep began.
 
@@ -149,14 +151,11 @@ def sweep_figure(results: StudyResults) -> Any | None:
     """
     if not is_begun(results):
         return None
-    from matplotlib.figure import Figure
-
     found = configurations(results)
     lines = _lines(found)
     weights = sorted({weight for points in lines.values() for weight in points})
-    figure = Figure(figsize=(11.5, 6.2), layout="constrained")
-    panels = figure.subplots(2, 4).flat
-    for axes, score in zip(panels, SCORES, strict=False):
+    figure, panels = panels_figure(2, 4, 12.5, 6.8)
+    for axes, score in zip(panels.flat, SCORES, strict=False):
         for number, ((label, colour, style), points) in enumerate(lines.items()):
             shift = 0.05 * (number - (len(lines) - 1) / 2)
             places, means = [], []
@@ -171,15 +170,15 @@ def sweep_figure(results: StudyResults) -> Any | None:
         if "%" in score.title:
             # all zeros would otherwise be drawn as a line between two negative ends
             axes.set_ylim(-0.02 * max(1.0, axes.get_ylim()[1]), max(1.0, axes.get_ylim()[1]))
-        axes.set_title(score.title, fontsize=10)
+        axes.set_title(score.title)
         axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
-        axes.set_xlabel("L1 weight", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(axis="y", alpha=0.3)
+        axes.set_xlabel("L1 weight")
+        axes.grid(visible=False, axis="x")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     last = figure.axes[-1]
     last.axis("off")
-    last.legend(handles, labels, loc="center", fontsize=9, frameon=False, title="L1 on, β", handlelength=3)
+    last.legend(handles, labels, loc="center", title="L1 on, β", handlelength=3)
+    add_note(figure, "dots: single seeds; lines: their means")
     return figure
 
 

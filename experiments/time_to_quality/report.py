@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from experiments.pages.committed import markdown_table
+from sparse_repr.figures import PALETTE, add_note, chart, panels_figure, save_chart
 
 _SCORES = {
     "bound_nats": "bound (nats)",
@@ -82,23 +83,20 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@chart
 def draw_curves(results: dict[str, Any], path: Path) -> None:
     """The bound against the time, one panel per objective, published settings beside the chosen ones."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     confirmed = results["confirmed"]
-    figure = Figure(figsize=(5.5 * len(confirmed), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    for panel, (objective, seeds) in enumerate(confirmed.items()):
-        axes = figure.add_subplot(1, len(confirmed), panel + 1)
-        for place, (seed, row) in enumerate(seeds.items()):
-            for name, colour, label in (("plain", "tab:gray", "published"), ("chosen", "tab:blue", "fast")):
-                times, bounds = zip(*row["curves"][name], strict=True)
+    figure, (row,) = panels_figure(1, len(confirmed), 5.2 * len(confirmed), 4.2)
+    for axes, (objective, seeds) in zip(row, confirmed.items(), strict=True):
+        for place, (seed, run) in enumerate(seeds.items()):
+            for name, colour, label in (("plain", "0.5", "published"), ("chosen", PALETTE[0], "fast")):
+                times, bounds = zip(*run["curves"][name], strict=True)
                 axes.plot(times, bounds, color=colour, alpha=0.8, lw=1.2, label=None if place else label)
-            axes.plot(row["plain_cost_s"], row["target_bound_nats"], "k.", ms=5)
-            axes.annotate(f"seed {seed}", (row["plain_cost_s"], row["target_bound_nats"]), fontsize=7)
+            axes.plot(run["plain_cost_s"], run["target_bound_nats"], "k.", ms=5)
+            axes.annotate(f"seed {seed}", (run["plain_cost_s"], run["target_bound_nats"]), fontsize=9)
         axes.set(title=objective, xlabel="seconds on one core (sum of step costs)", ylabel="held-out bound (nats)")
         axes.set_ylim(-250, -80)
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+        axes.legend()
+    add_note(figure, "a line per seed; dots: the bound that 10,000 published steps reach")
+    save_chart(figure, path)

@@ -111,5 +111,5 @@ def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Pa
         if not column.startswith(("psnr", "laplacian", "kl")) and any(isinstance(row[column], float) for row in rows)
     ]
     scores = [column for column in scores if not column.endswith(("_low", "_high"))]
-    figures.save_figure(figures.comparison_figure(rows, scores), paths[2])
+    figures.save_chart(figures.comparison_figure(rows, scores), paths[2])
     return paths

@@ -45,7 +45,7 @@ def draw_run(
             np.asarray(scores["factor_entropies_nats"]),
             title,
         )
-        figures.save_figure(figure, folder / "mutual_information.png")
+        figures.save_chart(figure, folder / "mutual_information.png")
 
 
 def _draw_pictures(

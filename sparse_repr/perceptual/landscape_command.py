@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import io
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from torch import Tensor
 from sparse_repr.command_line.bounds import require_name, require_whole
 from sparse_repr.data import DATASETS, load_dataset
 from sparse_repr.encoder.preprocessing import Preprocessing
-from sparse_repr.files import write_bytes, write_json
+from sparse_repr.figures import PALETTE, add_note, chart, panels_figure, save_chart
+from sparse_repr.files import write_json
 from sparse_repr.perceptual.features import SHALLOW_LAYERS, VGG_LAYERS, VGGFeatures, parse_layers
 from sparse_repr.perceptual.landscape import PIXELS, Landscape, advise, measure_landscape
 from sparse_repr.perceptual.levels import COARSE_TO_FINE, Level
@@ -79,7 +79,7 @@ class LandscapeConfig:
 
 
 def landscape_of(config: LandscapeConfig) -> dict[str, Any]:
-    """Measure, write `landscape.json` and `landscape.png`, and return what was written.
+    """Measure, write `landscape.json`, `landscape.png` and `.svg`, and return what was written.
 
     Raises:
         ValueError, OSError: the data, the weights or the folder cannot be used.
@@ -114,9 +114,7 @@ def landscape_of(config: LandscapeConfig) -> dict[str, Any]:
     }
     folder = Path(config.out or f"landscape-{config.dataset}")
     write_json(folder / "landscape.json", written)
-    picture = io.BytesIO()
-    landscape_figure(landscape, config.dataset).savefig(picture, format="png", dpi=110)
-    write_bytes(folder / "landscape.png", picture.getvalue())
+    save_chart(landscape_figure(landscape, config.dataset), folder / "landscape.png")
     print(table(landscape))
     print()
     print("\n".join(advice.sentences))
@@ -168,10 +166,9 @@ def table(landscape: Landscape) -> str:
     )
 
 
+@chart
 def landscape_figure(landscape: Landscape, dataset: str) -> Any:
     """A panel for each layer and one for the stages: the shares against the guesses, from vague to good."""
-    from matplotlib.figure import Figure
-
     kinds = [landscape.kinds[kind] for kind in ("place", "neighbours")]
     guesses = [name for names in kinds for name in names]
     layers = list(dict.fromkeys(column.partition("@")[0] for column in landscape.columns if column != PIXELS))
@@ -184,19 +181,25 @@ def landscape_figure(landscape: Landscape, dataset: str) -> Any:
         for layer in layers
     }
     panels["from coarse to fine"] = {f"levels {stage}": dict(shares) for stage, shares in landscape.stages.items()}
-    figure = Figure(figsize=(3.4 * len(panels), 3.6), layout="constrained")
-    for axes, (title, lines) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+    figure, (row,) = panels_figure(1, len(panels), 3.2 * len(panels), 4.4, sharey=True)
+    for axes, (title, lines) in zip(row, panels.items(), strict=True):
         axes.axhline(1, color="0.6", linewidth=0.8)
         for place, (name, shares) in enumerate({PIXELS: landscape.column(PIXELS), **lines}.items()):
-            style = {"color": "0.4", "linestyle": ":"} if name == PIXELS else {"color": f"C{place - 1}", "marker": "."}
+            style = (
+                {"color": "0.4", "linestyle": ":"} if name == PIXELS else {"color": PALETTE[place - 1], "marker": "."}
+            )
             for names, label in zip(kinds, (name, None), strict=True):
                 axes.plot(
                     [guesses.index(guess) for guess in names], [shares[guess] for guess in names], label=label, **style
                 )
-        axes.set_xticks(range(len(guesses)), guesses, rotation=90, fontsize=7)
-        axes.set_title(title, fontsize=9)
-        axes.set_ylim(0, 1.6)
-        axes.legend(fontsize=7)
-    figure.supylabel("loss / best empty picture's loss", fontsize=8)
-    figure.suptitle(f"{dataset}: what a vague guess earns", fontsize=10)
+        axes.set_xticks(range(len(guesses)), guesses, rotation=90)
+        axes.set_title(title)
+        axes.set_ylim(0, 1.8)
+        axes.legend(ncols=2 if len(lines) > 3 else 1, loc="upper right")
+    row[0].set_ylabel("loss / best empty picture's loss")
+    figure.suptitle(f"{dataset}: what a vague guess earns")
+    add_note(
+        figure,
+        "below 1 a guess is better than an empty picture: where a line falls to the right, there is a way to learn",
+    )
     return figure

@@ -8,6 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from experiments.pages.committed import markdown_table
+from sparse_repr.figures import PALETTE, add_note, chart, panels_figure, save_chart
 
 SCORES = {
     "psnr_db": "PSNR (dB)",
@@ -17,6 +18,8 @@ SCORES = {
     "mig": "MIG",
     "aam": "AAM",
 }
+_LINES = ("-", "--", ":")
+"""Of the ways that have had a colour each, of the next as many, and so on."""
 _PANELS = ("psnr_db", "mig", "aam")
 
 Curves = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
@@ -65,11 +68,9 @@ def _mean(rows: list[Mapping[str, float]], name: str) -> str:
     return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
 
 
+@chart
 def draw_curves(results: Mapping[str, Any], path: Path) -> None:
     """PSNR, MIG and AAM against the processor time: a row each, a column per arm, a colour per way."""
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     curves: Curves = results["curves"]
@@ -77,27 +78,25 @@ def draw_curves(results: Mapping[str, Any], path: Path) -> None:
     if not arms:
         return
     ways = list(dict.fromkeys(way for arm in arms for way in curves[arm]))
-    figure = Figure(figsize=(3.6 * len(arms) + 2.4, 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(_PANELS), len(arms), sharex=True, sharey="row", squeeze=False)
+    figure, panels = panels_figure(len(_PANELS), len(arms), 3.6 * len(arms) + 2.6, 7.8, sharex=True, sharey="row")
     for column, arm in enumerate(arms):
         for row, name in enumerate(_PANELS):
             axes = panels[row][column]
             for way, seeds in curves[arm].items():
-                colour = colormaps["tab10"](ways.index(way) % 10)
+                colour, line = PALETTE[ways.index(way) % len(PALETTE)], _LINES[ways.index(way) // len(PALETTE)]
                 for place, entry in enumerate(seeds.values()):
                     points = entry["points"]
                     times, values = ([point[key] for point in points] for key in ("cpu_s", name))
-                    axes.plot(times, values, color=colour, lw=1.2, marker=".", label=None if place else way)
+                    axes.plot(times, values, color=colour, linestyle=line, marker=".", label=None if place else way)
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(ScalarFormatter())
             axes.xaxis.set_minor_locator(NullLocator())
-            axes.grid(alpha=0.3)
             if not column:
                 axes.set_ylabel(SCORES[name])
         panels[0][column].set_title(arm)
         panels[-1][column].set_xlabel("seconds of one core")
     handles = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=100)
+    figure.legend(handles.values(), handles.keys(), loc="outside right center")
+    add_note(figure, "a line per seed")
+    save_chart(figure, path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.files import write_bytes
+from sparse_repr.figures.charts import chart, panels_figure
 
 _CIRCLE = 1 / 18
 """Radius of the circle around a keypoint, as a share of the picture's height."""
@@ -131,14 +129,6 @@ def quantile_values(codes: npt.NDArray[np.float32], steps: int) -> npt.NDArray[n
     return np.linspace(ends[0], ends[1], steps, axis=1).astype(np.float32)
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a matplotlib figure as PNG, atomically, and close it."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, bbox_inches="tight")
-    write_bytes(path, content.getvalue())
-    figure.clear()
-
-
 def _new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
 
@@ -183,6 +173,7 @@ def traversals_figure(pictures: Tensor, values: npt.NDArray[np.float32], names: 
     return figure
 
 
+@chart
 def mutual_information_figure(
     matrix_nats: npt.NDArray[np.float64],
     factor_names: Sequence[str],
@@ -199,21 +190,24 @@ def mutual_information_figure(
         title = f"{title}, {len(shown)} of {matrix_nats.shape[1]} units"
     matrix_nats = matrix_nats[:, shown]
     factors, units = matrix_nats.shape
-    figure = _new_figure(1.4 + 0.6 * units, 1.0 + 0.5 * factors)
-    axes = figure.add_subplot()
+    figure, ((axes,),) = panels_figure(1, 1, 2.4 + 0.62 * units, 1.4 + 0.5 * factors)
+    axes.grid(visible=False)
     share = matrix_nats / factor_entropies_nats[:, None]
     image = axes.imshow(share, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(units), [f"unit {unit}" for unit in shown], fontsize=7, rotation=45)
-    axes.set_yticks(range(factors), factor_names, fontsize=8)
+    axes.set_xticks(range(units), [f"unit {unit}" for unit in shown], rotation=45)
+    axes.set_yticks(range(factors), factor_names)
     for row in range(factors):
         for column in range(units):
             shade = "white" if share[row, column] < 0.6 else "black"
-            axes.text(column, row, f"{matrix_nats[row, column]:.2f}", ha="center", va="center", fontsize=7, color=shade)
-    axes.set_title(f"{title} (nats)", fontsize=9)
+            axes.text(
+                column, row, f"{matrix_nats[row, column]:.2f}", ha="center", va="center", fontsize=10, color=shade
+            )
+    axes.set_title(f"{title} (nats)")
     figure.colorbar(image, ax=axes, label="share of the factor's entropy")
     return figure
 
 
+@chart
 def comparison_figure(rows: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> Any:
     """One line of points per score, one colour per run, with 95 % intervals where the rows hold them.
 
@@ -221,8 +215,7 @@ def comparison_figure(rows: Sequence[Mapping[str, Any]], scores: Sequence[str]) 
         rows: per run `run` and the scores (None where missing), beside `<score>_low` and `<score>_high`.
         scores: which to draw, each in 0..1.
     """
-    figure = _new_figure(7.0, 1.2 + 0.3 * len(scores))
-    axes = figure.add_subplot()
+    figure, ((axes,),) = panels_figure(1, 1, 7.0, 1.6 + 0.34 * len(scores) + 0.22 * len(rows))
     for number, row in enumerate(rows):
         drawn = [position for position, score in enumerate(scores) if row[score] is not None]
         height = np.asarray(drawn) + 0.5 * ((number + 0.5) / len(rows) - 0.5)
@@ -235,9 +228,11 @@ def comparison_figure(rows: Sequence[Mapping[str, Any]], scores: Sequence[str]) 
             dtype=np.float64,
         )
         axes.errorbar(values, height, xerr=np.abs(ends - values), fmt="o", markersize=4, label=str(row["run"]))
-    axes.set_yticks(range(len(scores)), scores, fontsize=7)
+    axes.set_yticks(range(len(scores)), scores)
     axes.set_xlim(-0.02, 1.02)
     axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside lower center")
+    if any(name.endswith("_low") for row in rows for name in row):
+        axes.set_title("bars: 95 % intervals", fontsize=9, color="0.35", loc="right")
     return figure
