@@ -60,7 +60,7 @@ class SeededEpisodes(gym.Wrapper[Any, Any, Any, Any]):
         """Begin the next episode; with any seed, that of `start`."""
         if seed is not None or self._shown is None:
             self._episode = self.start.episode
-        chosen = _seed(self.start.seed, self.start.stream, self.start.place, self._episode)
+        chosen = seed_of(self.start.seed, self.start.stream, self.start.place, self._episode)
         self._episode += 1
         observation, info = self.env.reset(seed=chosen, options=options)
         self._shown = copy.deepcopy(observation), self._kept(info)
@@ -162,13 +162,14 @@ def _random_actions(space: gym.Space[Any], seed: tuple[int, ...], first: int) ->
     """Actions of the steps from `first` on; those of a step are always the same."""
     for step in itertools.count(first - first % _SEEDED_STEPS):
         if step % _SEEDED_STEPS == 0:
-            space.seed(_seed(*seed, step))
+            space.seed(seed_of(*seed, step))
         actions = space.sample()
         if step >= first:
             yield actions
 
 
-def _seed(*parts: int) -> int:
+def seed_of(*parts: int) -> int:
+    """A seed made of several numbers."""
     # 31 bits: not every environment takes more
     return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
 

@@ -1,4 +1,4 @@
-"""`python -m rl.record`: frames of any Gymnasium image environment, as an HDF5 data set to pretrain on."""
+"""`python -m rl.record`: frames of any Gymnasium image environment, as an HDF5 or Minari data set to pretrain on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from rl.episodes import Moment, Players, Policy, close_players, make_players
-from rl.record_config import RecordConfig, import_policy
+from rl.record_config import RecordConfig
+from rl.record_episodes import record_episodes
 from rl.recorded_images import check_bounds, factor_values, images_of
 from rl.recording import (
     RecordedFactors,
     Recording,
+    RecordingInterrupted,
     compare_settings,
     create_recording,
     open_recording,
@@ -30,7 +32,7 @@ from rl.recording import (
     progress_path,
     recording_lock,
 )
-from sparse_repr.command_line.interruption import CommandInterrupted, stop_on_signal
+from sparse_repr.command_line.interruption import stop_on_signal
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data.pixel_range import DARK
 from sparse_repr.files import require_space
@@ -38,19 +40,6 @@ from sparse_repr.files.json_reader import parse_json
 
 # Between two moments at which a killed recording can be continued: what is done again then.
 _SAVE_S = 5.0
-
-
-class RecordingInterrupted(CommandInterrupted):
-    """A signal stopped a recording; what it had is saved, and `resume` continues it."""
-
-    def __init__(self, path: Path, frames: int, signal_number: int, *, overwriting: bool = False) -> None:
-        """With `overwriting`, the command asked for what `resume` would contradict."""
-        what = "--resume in place of --overwrite" if overwriting else "--resume"
-        super().__init__(
-            signal_number,
-            f"stopped after {frames} frames; they are in {path}",
-            advice=f"the same command plus {what} continues",
-        )
 
 
 def record(config: RecordConfig, policy: Policy | None = None) -> Path:
@@ -61,19 +50,21 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
     `unwrapped.nominal_factors` where it states them. While it records, the frames lie in FILE.partial; an interrupted
     recording goes on from there: the episodes it was in are played again up to where they were, so that it ends as one
     that nobody interrupted. That holds for environments and policies that
-    repeat by seed and observation; others go on from another state.
+    repeat by seed and observation; others go on from another state. With the format ``minari`` whole episodes are
+    recorded: `rl.record_episodes`.
 
     Args:
         config: what to record.
         policy: batched observations -> batched actions, in place of `config.policy`.
 
     Returns:
-        The file written. With `resume` a file that is finished stays as it is.
+        The file written, or the folder of a Minari data set. With `resume` one that is finished stays as it is.
 
     Raises:
         FileExistsError: the file or an interrupted recording exists, and neither `overwrite` nor `resume` is on, or
             another process records it.
         RecordingInterrupted: SIGINT or SIGTERM; the frames so far are saved.
+        ImportError: minari is not installed, for its format.
         TypeError: the environment gives no uint8 images.
         ValueError: the recording there has other settings or is damaged; the policy cannot be imported; the environment
             cannot be made, declares pixels too dark for an image or reports no factors where it did.
@@ -81,9 +72,11 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
     """
     out = Path(config.out)
     with stop_on_signal() as signals, contextlib.ExitStack() as stack:
+        if config.format == "minari":
+            return record_episodes(config, policy or config.imported_policy(), signals)
         if _is_finished(config, out):
             return out
-        act = policy or (import_policy(config.policy) if config.policy is not None else None)
+        act = policy or config.imported_policy()
         recording = None
         continued = config.resume and os.path.lexists(partial_path(out))
         if continued:
@@ -231,13 +224,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _as_asked(arguments: list[str] | None) -> None:
     description = (
-        "Record frames of an image environment under a random (or your) policy into an HDF5 file. Ctrl-C keeps the "
-        "frames so far; the same command plus --resume continues."
+        "Record frames of an image environment under a random (or your) policy into an HDF5 file, or whole episodes "
+        "into a Minari data set. Ctrl-C keeps what there is; the same command plus --resume continues."
     )
     config = parse_options(RecordConfig, arguments, program="python -m rl.record", description=description)
     out = record(config)
     print(f"recorded: {out}")
-    print(f"next:     python -m sparse_repr.pretrain --dataset h5 --data-path {out}")
+    data = f"minari --data-path {config.out}" if config.format == "minari" else f"h5 --data-path {out}"
+    print(f"next:     python -m sparse_repr.pretrain --dataset {data}")
 
 
 if __name__ == "__main__":

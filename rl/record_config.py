@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from rl.episodes import Policy
 from sparse_repr.files.json_reader import parse_json
 
+# as minari.dataset.minari_dataset.parse_dataset_id has it, with a version
+_MINARI_NAME = re.compile(r"(?:[-_\w][-_\w/]*[-_\w]/)?[-_\w]+-v\d+")
+# settings that say which frames to take, and their defaults
+_OF_FRAMES = {"every": 1, "parallel": False, "render": False, "key": None}
 _MOST = {"frames": 10**12, "every": 10**9, "envs": 10**4, "seed": 2**63 - 1}
 
 
@@ -22,7 +27,8 @@ class RecordConfig:
     env: Annotated[str, tyro.conf.Positional]
     """Environment id; MODULE:ID imports MODULE first, e.g. envs:SparseRepr/SpriteReach-v0."""
     out: str
-    """HDF5 file to write; pretrain on it with --dataset h5 --data-path FILE."""
+    """HDF5 file to write; pretrain on it with --dataset h5 --data-path FILE. With --format minari the name of a data
+    set, NAMESPACE/NAME-v0; pretrain on it with --dataset minari --data-path NAME."""
     frames: int = 10_000
     """Number of frames."""
     every: int = 1
@@ -42,6 +48,9 @@ class RecordConfig:
     """MODULE:FUNCTION that turns batched observations into batched actions; by default actions are random."""
     seed: int = 0
     """Seed of the environments and of the random actions."""
+    format: Literal["hdf5", "minari"] = "hdf5"
+    """hdf5: frames with their factors. minari: whole episodes with actions, rewards and infos, one after another, where
+    Minari keeps its data sets (extra minari)."""
     resume: bool = False
     """Continue an interrupted recording as if nothing had happened; where there is none, start one."""
     overwrite: bool = False
@@ -54,13 +63,28 @@ class RecordConfig:
             value, least = getattr(self, name), 0 if name == "seed" else 1
             if type(value) is not int or not least <= value <= most:
                 raise ValueError(f"{name} needs a whole number in {least}..{most}, got {value!r}")
-        if not Path(self.out).name or Path(self.out).is_dir():
+        if self.format == "minari":
+            self._check_episodes()
+        elif not Path(self.out).name or Path(self.out).is_dir():
             raise ValueError(f"out needs the name of a file, got {self.out!r}; for example frames.h5")
         if self.resume and self.overwrite:
             raise ValueError("resume keeps the frames recorded so far and overwrite drops them: give one of the two")
         if self.render and self.key is not None:
             raise ValueError("render records what the environment draws and key a part of what it observes: give one")
         self.env_arguments()
+
+    def _check_episodes(self) -> None:
+        """What a data set of whole episodes cannot have."""
+        if not _MINARI_NAME.fullmatch(self.out):
+            raise ValueError(
+                f"out needs the name of a Minari data set, NAMESPACE/NAME-v0, got {self.out!r}; for example "
+                "sprites/reach-v0"
+            )
+        given = [name for name, default in _OF_FRAMES.items() if getattr(self, name) != default]
+        if given:
+            raise ValueError(
+                f"format minari records whole episodes as they are observed, one after another: leave {given[0]} out"
+            )
 
     def env_arguments(self) -> dict[str, Any]:
         """The keyword arguments that the environment is made with."""
@@ -80,7 +104,12 @@ class RecordConfig:
         kept = ["env", "frames", "render", "key", "policy", "seed"]
         # left out where it is not given: recordings of earlier versions can be continued
         kept += ["env_kwargs"] * (self.env_kwargs is not None) + ["every"] * (self.every != 1)
+        kept += ["format"] * (self.format != "hdf5")
         return {name: getattr(self, name) for name in kept}
+
+    def imported_policy(self) -> Policy | None:
+        """The function that `policy` names; None where actions are random."""
+        return None if self.policy is None else import_policy(self.policy)
 
 
 def import_policy(name: str) -> Policy:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl.episodes import Moment
+from sparse_repr.command_line.interruption import CommandInterrupted
 from sparse_repr.data.storage.contiguous import Layout, create_contiguous, write_array
 from sparse_repr.files import atomic_path, held_lock, replace_synced, write_json
 from sparse_repr.files.json_reader import Shape, many, parse_json, whole
@@ -26,6 +27,19 @@ _PROGRESS: Shape = {
     "stream": whole(0),
     "brightest": whole(0),
 }
+
+
+class RecordingInterrupted(CommandInterrupted):
+    """A signal stopped a recording; what it had is saved, and `resume` continues it."""
+
+    def __init__(self, path: Path, frames: int, signal_number: int, *, overwriting: bool = False) -> None:
+        """With `overwriting`, the command asked for what `resume` would contradict."""
+        what = "--resume in place of --overwrite" if overwriting else "--resume"
+        super().__init__(
+            signal_number,
+            f"stopped after {frames} frames; they are in {path}",
+            advice=f"the same command plus {what} continues",
+        )
 
 
 class RecordedFactors:
