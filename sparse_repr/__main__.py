@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     calls = {f"python -m {name} {operands}".rstrip(): what for name, (operands, what) in listed.items()}
     width = max(map(len, calls))
+    print("usage: python -m sparse_repr [--version]\n" if words else "", end="")
     print(f"sparse-repr {version}: pixels to small, sparse codes, and agents on them\n")
     print("\n".join(f"{call:{width}}  {what}" for call, what in calls.items()))
     print("\nEach has --help.")

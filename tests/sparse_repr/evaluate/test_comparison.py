@@ -77,7 +77,12 @@ def test_several_runs_are_compared(
     assert main([*runs, *chosen]) == 0
     assert "| modularity | " in capsys.readouterr().out
     folder = tmp_path / "runs"
-    assert {path.name for path in folder.glob("comparison.*")} == {"comparison.csv", "comparison.md", "comparison.png", "comparison.svg"}
+    assert {path.name for path in folder.glob("comparison.*")} == {
+        "comparison.csv",
+        "comparison.md",
+        "comparison.png",
+        "comparison.svg",
+    }
     rows = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
     assert [row["run"] for row in rows] == ["one", "two"]
     assert float(rows[0]["udr"]) == float(rows[1]["udr"])
