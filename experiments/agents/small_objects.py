@@ -15,7 +15,7 @@ from torch import Tensor
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import Task
-from experiments.measure.place_probe import NETWORK, axis_r2, fit
+from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
 from sparse_repr.encoder.preprocessing import Preprocessing
@@ -60,9 +60,7 @@ def small_object_scores(
         items = np.sort(rng.permutation(len(data))[:most])
         codes.append(encode_dataset(encoder, data, items).mean.astype(np.float64))
         values.append(found[items])
-    # by the statistics of the training frames; a unit that says nothing stays as it is
-    mean, deviation = codes[0].mean(0), codes[0].std(0)
-    inputs, asked = ((part - mean) / np.where(deviation > 0, deviation, 1) for part in codes)
+    inputs, asked = standardised(*codes)
     names = [name for pair in task.positions.values() for name in pair]
     places, truth = (part[:, [columns[name] for name in names]] for part in values)  # (N, 2 * sprites)
     network = fit(MLPRegressor(**NETWORK, random_state=seed), inputs, places)

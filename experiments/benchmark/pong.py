@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.measure.place_probe import NETWORK, axis_r2, fit
+from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
@@ -101,8 +101,7 @@ def place_scores(
     from sklearn.linear_model import LinearRegression
     from sklearn.neural_network import MLPRegressor
 
-    mean, deviation = codes["train"].mean(0), codes["train"].std(0)
-    inputs = {part: (each - mean) / np.where(deviation > 0, deviation, 1) for part, each in codes.items()}
+    inputs = dict(zip(("train", "test"), standardised(codes["train"], codes["test"]), strict=True))
     names = data["train"].factor_names
     scores: dict[str, dict[str, float]] = {}
     for thing, factors in PLACES.items():

@@ -8,9 +8,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparse_repr.metrics.validation import live_units
+
 # a code that is anything but aligned with the factors hides them from trees and from lines, not from a small network
 NETWORK: dict[str, Any] = {"hidden_layer_sizes": (128, 128), "max_iter": 30, "early_stopping": True}
 """Arguments of scikit-learn's MLPRegressor and MLPClassifier."""
+
+
+def standardised(
+    train: npt.NDArray[Any], test: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Codes (N, D) and (M, D) by the mean and the deviation of the units over the first ones, dead units 0.
+
+    A unit is dead that all scores leave out as rounding noise: divided by its deviation it would drown the others as
+    soon as it speaks in an image of the second ones.
+    """
+    live = live_units(train)
+    mean, deviation = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+    factor = np.where(live, 1 / np.where(live, deviation, 1), 0)
+    return (train - mean) * factor, (test - mean) * factor
 
 
 def fit(probe: Any, inputs: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Any:
