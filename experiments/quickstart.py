@@ -20,23 +20,31 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from tqdm import tqdm
 
 import envs
+from experiments.film.recording import KeepFrames, film_agent
+from experiments.film.views import see_codes
 from experiments.measure.intervals import wilson_interval
 from experiments.measure.judging import judge
 from experiments.measure.shape_probe import shape_accuracies
-from experiments.pages.report import embed_figure, embed_png, write_report
+from experiments.pages.report import embed_figure, embed_picture, write_report
 from rl import FactorObservation, VecLatentObservation
-from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads
+from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.figures import chart, panels_figure
 from sparse_repr.files import write_json
+from sparse_repr.pretrain.presets import opened, preset_config
 
 ENVIRONMENT = "SparseRepr/SpriteReach-v0"
 EPISODES = 200
+CODE = "sparse code"
+"""The arm that sees codes."""
 _EVALUATION_SEED = 10_000
+_FILM_SEED = 20_000
+_FILM_STEPS = 120
 # The same for every arm; net_arch is explicit because SB3's default differs between extractors.
 PPO_SETTINGS: dict[str, Any] = {"n_steps": 256, "batch_size": 256, "policy_kwargs": {"net_arch": [64, 64]}}
 
@@ -48,9 +56,7 @@ class QuickstartConfig:
     out: str = "runs/quickstart"
     """Folder for everything; an earlier run there with the same settings is continued."""
     pretrain_steps: int = 4_000
-    """Optimisation steps of the sparse VAE, 64 images each."""
-    learning_rate: float = 1e-3
-    """Learning rate of pretraining; 1e-3 gets further than the published 5e-4 in so few steps."""
+    """Optimisation steps of the sparse VAE, 64 images each, at least 7."""
     sample: int = 50_000
     """Images on which the code is scored."""
     image_items: int = 10_000
@@ -97,7 +103,7 @@ def comparison_arms(encoder: FrozenEncoder) -> list[Arm]:
 
     return [
         Arm("ground truth", "PPO on the true shape and position", factors("shape", "position_x", "position_y")),
-        Arm("sparse code", "PPO on the codes of the frozen encoder", latent),
+        Arm(CODE, "PPO on the codes of the frozen encoder", latent),
         Arm("shape-blind", "PPO on the true position only", factors("position_x", "position_y")),
         Arm("random", "uniformly random actions", factors("position_x", "position_y"), learns=False),
     ]
@@ -127,8 +133,14 @@ class _Curve(BaseCallback):
         self._bar.close()
 
 
-def run_arm(arm: Arm, config: QuickstartConfig) -> dict[str, Any]:
-    """Train one arm's agent and judge it."""
+def run_arm(arm: Arm, config: QuickstartConfig, film: Callable[[PPO], None] | None = None) -> dict[str, Any]:
+    """Train one arm's agent and judge it.
+
+    Args:
+        arm: what it observes.
+        config: how long.
+        film: what to do with the trained agent.
+    """
     started = time.perf_counter()
     venv = VecMonitor(arm.make(config.environments))
     curve: list[tuple[int, float]] = []
@@ -137,6 +149,8 @@ def run_arm(arm: Arm, config: QuickstartConfig) -> dict[str, Any]:
         callback = _Curve(config.agent_steps, arm.name, config.progress)
         model.learn(config.agent_steps, callback=callback)
         curve = callback.points
+        if film is not None:
+            film(model)
 
         def act(observations: Any) -> Any:
             return model.predict(observations, deterministic=True)[0]
@@ -168,10 +182,30 @@ def run_arm(arm: Arm, config: QuickstartConfig) -> dict[str, Any]:
     }
 
 
+def _film(encoder: FrozenEncoder, run: Path, path: Path) -> Callable[[PPO], None]:
+    """What films an agent on the codes of a run: its frame, what the decoder makes of the code, and the code."""
+
+    def film(model: PPO) -> None:
+        venv = VecLatentObservation(DummyVecEnv([lambda: KeepFrames(gym.make(ENVIRONMENT))]), encoder)
+        film_agent(
+            venv,
+            lambda shown: model.predict(shown, deterministic=True)[0],
+            path,
+            see=see_codes(encoder, load_vae(run)[0]),
+            caption="PPO on the code",
+            steps=_FILM_STEPS,
+            fps=12,
+            seed=_FILM_SEED,
+        )
+        venv.close()
+
+    return film
+
+
 def verdict(arms: list[dict[str, Any]], accuracy: dict[str, float]) -> str:
     """What the comparison shows, in plain words."""
     rows = {arm["name"]: arm for arm in arms}
-    code, blind = rows["sparse code"], rows["shape-blind"]
+    code, blind = rows[CODE], rows["shape-blind"]
     rate = f"{100 * code['success_rate']:.0f} %"
     one, mixed = (f"{100 * accuracy[name]:.0f} %" for name in ("one_size", "all_sizes"))
     if code["interval_95"][0] > blind["interval_95"][1]:
@@ -221,10 +255,10 @@ def run_quickstart(config: QuickstartConfig) -> Path:
     with cpu_threads(config.threads):
         run = out / "sparse"
         pretrained = pretrain_encoder(
-            PretrainConfig(
+            preset_config(
+                "dsprites/sparse/opened",
+                **opened("sparse", config.pretrain_steps),
                 run_dir=str(run),
-                steps=config.pretrain_steps,
-                learning_rate=config.learning_rate,
                 seed=config.seed,
                 threads=config.threads,
                 resume=(run / "config.json").is_file(),
@@ -245,7 +279,8 @@ def run_quickstart(config: QuickstartConfig) -> Path:
         )
         encoder = load_encoder(pretrained)
         accuracy = shape_accuracies(encoder, seed=config.seed)
-        arms = [run_arm(arm, config) for arm in comparison_arms(encoder)]
+        film = _film(encoder, pretrained, out / "agent.gif")
+        arms = [run_arm(arm, config, film if arm.name == CODE else None) for arm in comparison_arms(encoder)]
     results = {
         "settings": dataclasses.asdict(config),
         "environment": ENVIRONMENT,
@@ -262,11 +297,17 @@ def run_quickstart(config: QuickstartConfig) -> Path:
         },
     }
     write_json(out / "results.json", results)
-    pictures = {path.stem: embed_png(path.read_bytes()) for path in sorted((pretrained / "figures").glob("*.png"))}
+    pictures = {path.stem: embed_picture(path) for path in sorted((pretrained / "figures").glob("*.png"))}
     write_report(
         out / "report.html",
         "quickstart.html",
-        {**results, "scores": scores, "pictures": pictures, "curves": embed_figure(_curves_figure(arms))},
+        {
+            **results,
+            "scores": scores,
+            "film": embed_picture(out / "agent.gif"),
+            "pictures": pictures,
+            "curves": embed_figure(_curves_figure(arms)),
+        },
     )
     print(summary(scores))
     for arm in arms:

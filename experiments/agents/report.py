@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from experiments.agents.films import FILMS, OBJECTS, TOGETHER
 from experiments.agents.findings import findings
 from experiments.agents.results import AgentStudy
 from experiments.measure.machine import machine_facts
-from experiments.pages.report import embed_figure, write_report
+from experiments.pages.report import embed_figure, embed_picture, write_report
 from sparse_repr.figures import save_chart
 from sparse_repr.files import write_bytes, write_json
 
@@ -90,10 +89,6 @@ def all_figures(study: AgentStudy) -> list[AgentFigure]:
     return [figure for algorithm in study.learned_by() for figure in figures_of(study, algorithm)]
 
 
-def _as_url(path: Path) -> str:
-    return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
 def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, command: str) -> dict[str, Any]:
     return {
         "scale": study.scale_name,
@@ -112,5 +107,7 @@ def _values(study: AgentStudy, figures: Sequence[AgentFigure], out: Path, comman
             {"title": figure.title, "caption": figure.caption, "picture": embed_figure(figure.figure)}
             for figure in figures
         ],
-        "films": [{"name": path.stem, "picture": _as_url(path), "caption": _caption(path)} for path in _films(out)],
+        "films": [
+            {"name": path.stem, "picture": embed_picture(path), "caption": _caption(path)} for path in _films(out)
+        ],
     }

@@ -26,16 +26,20 @@ def replace_between(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n{text.strip()}\n{end}{rest.partition(end)[2]}"
 
 
-def embed_png(content: bytes) -> str:
-    """A PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+def embed_picture(path: Path) -> str:
+    """A picture's file, such as .png or .gif, as a data URL."""
+    return _as_url(path.suffix[1:], path.read_bytes())
+
+
+def _as_url(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def embed_figure(figure: Any) -> str:
     """A matplotlib figure as a data URL."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return embed_png(buffer.getvalue())
+    return _as_url("png", buffer.getvalue())
 
 
 def write_report(path: Path, template: str, values: Mapping[str, Any]) -> None:

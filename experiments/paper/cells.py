@@ -14,7 +14,7 @@ from typing import Any
 from sparse_repr.data import load_dataset
 from sparse_repr.objectives import default_settings, option_names, weight_names
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.presets import ONE_RESOLUTION, PRESETS
+from sparse_repr.pretrain.presets import ONE_RESOLUTION, PRESETS, opened
 from sparse_repr.registry import lookup
 
 STAND_INS = {"celeba": "faces", "chairs": "chairs3d"}
@@ -67,22 +67,10 @@ _OF_THE_PAPER = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
 _LONG_ARMS = (*_OF_THE_PAPER, "beta_sparse", "factor_vae", "beta_tcvae")
 _LONG_THRICE = ("vae", "beta_vae", "sparse_perceptual")
 _LONG_STEPS = 16_000
-# `he` alone opens all units at once, and positions are spread over all of them (MIG 0.02 to 0.04 with seed 100). So
-# large a weight of the KL that none is open at first lets positions and size have a unit each; with that alone all
-# else stays closed, and shapes are discs. Then the others are opened; an L1 penalty counts only behind that.
-_LONG_OPENING: dict[str, Any] = {
-    "learning_rate": 2e-3,
-    "learning_rate_warmup": _LONG_STEPS // 40,
-    "beta_start": 64.0,
-    "beta_steps": 4 * _LONG_STEPS // 25,
-    "opening_step": 4 * _LONG_STEPS // 25,
-    "opening_steps": 11 * _LONG_STEPS // 25,
-}
 _LONG_STARTS: dict[str, dict[str, Any]] = {
-    **{f"dsprites/{method}": _LONG_OPENING for method in ("vae", "beta_vae")},
     **{
-        f"dsprites/{method}": {**_LONG_OPENING, "sparsity_start": 3 * _LONG_STEPS // 5}
-        for method in ("sparse", "beta_sparse")
+        f"dsprites/{method}": opened(METHODS[method].recipe, _LONG_STEPS)
+        for method in ("vae", "beta_vae", "sparse", "beta_sparse")
     },
     **{f"dsprites/{method}": {"initialisation": "output_bias"} for method in ("factor_vae", "beta_tcvae")},
     **{

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.measure.machine import machine_facts
-from experiments.pages.report import embed_png, write_report
+from experiments.pages.report import embed_picture, write_report
 from experiments.paper.choices import choices_table
 from experiments.paper.figures import SEED, draw_into, figures_of
 from experiments.paper.published import published_results
@@ -76,7 +76,7 @@ def write_study_report(out: Path, scale_name: str, command: str, *, threads: int
 
 
 def _embedded(path: Path) -> str | None:
-    return embed_png(path.read_bytes()) if path.is_file() else None
+    return embed_picture(path) if path.is_file() else None
 
 
 def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 1) -> dict[str, str]:

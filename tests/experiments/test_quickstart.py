@@ -50,8 +50,9 @@ def test_a_tiny_quickstart_writes_a_self_contained_report(
     assert main(["--out", str(tmp_path), "--no-progress", *arguments]) == 0
     assert str(tmp_path / "report.html") in capsys.readouterr().out
     page = _Page((tmp_path / "report.html").read_text())
-    assert len(page.sources) == 4  # three figures of the encoder and the learning curves
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert len(page.sources) == 5  # a film, three figures of the encoder and the learning curves
+    assert page.sources[0].startswith("data:image/gif;base64,")
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources[1:])
     for words in ("ground truth", "sparse code", "shape-blind", "random", "PSNR", "Scored on 2000 images"):
         assert words in page.text
     results = json.loads((tmp_path / "results.json").read_text())
@@ -64,7 +65,7 @@ def test_a_tiny_quickstart_writes_a_self_contained_report(
     scored = json.loads((tmp_path / "sparse" / "metrics.json").read_text())
     monkeypatch.setattr("experiments.quickstart.evaluate_run", lambda _: scored)
     judged = {arm["name"]: arm for arm in results["agents"]}
-    monkeypatch.setattr("experiments.quickstart.run_arm", lambda arm, _: judged[arm.name])
+    monkeypatch.setattr("experiments.quickstart.run_arm", lambda arm, _config, _film: judged[arm.name])
     state = (tmp_path / "sparse" / "state.pt").read_bytes()
     assert main(["--out", str(tmp_path), "--no-progress", *arguments]) == 0
     assert (tmp_path / "sparse" / "state.pt").read_bytes() == state

@@ -9,7 +9,7 @@ from sparse_repr.data import DATASETS
 from sparse_repr.pretrain import __main__ as pretrain
 from sparse_repr.pretrain.__main__ import main, take_preset
 from sparse_repr.pretrain.config import PretrainConfig as Config
-from sparse_repr.pretrain.presets import FAST, ONE_RESOLUTION, PRESETS, RECIPES, preset_config
+from sparse_repr.pretrain.presets import FAST, ONE_RESOLUTION, PRESETS, RECIPES, opened, preset_config
 
 
 def test_every_data_set_has_every_recipe() -> None:
@@ -17,7 +17,8 @@ def test_every_data_set_has_every_recipe() -> None:
     of_pixels = ("vae", "beta_vae", "beta_vae_capacity", "beta_tcvae", "sparse")
     steady = {f"{dataset}/{recipe}/steady" for dataset in DATASETS for recipe in of_pixels}
     places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in ("keypoints", "sparse_keypoints")}
-    assert set(PRESETS) == {"fast", *published, *places, *(f"{name}/fast" for name in published), *steady}
+    opened = {f"dsprites/{recipe}/opened" for recipe in ("vae", "beta_vae", "sparse")}
+    assert set(PRESETS) == {"fast", *published, *places, *(f"{name}/fast" for name in published), *steady, *opened}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
@@ -103,6 +104,22 @@ def test_steady_changes_how_a_recipe_starts_and_of_the_weights_only_that_of_a_ca
     capacity = preset_config("dsprites/beta_vae_capacity/steady")
     assert capacity.objective_weights() == {"capacity_weight": 10.0}
     assert capacity.objective_options() == {"capacity_nats": 12.0, "capacity_steps": 7_500}
+
+
+def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None:
+    for recipe in ("vae", "beta_vae", "sparse"):
+        published, config = preset_config(f"dsprites/{recipe}"), preset_config(f"dsprites/{recipe}/opened")
+        assert config.objective_weights() == published.objective_weights()
+        assert (config.initialisation, config.steps) == ("he", 4_000)
+        options = config.objective_options()
+        assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (640, 640, 1_760)
+    assert options["sparsity_start"] == 2_400  # the L1 penalty would close what was opened
+    short = PretrainConfig(**{**PRESETS["dsprites/sparse"], **opened("sparse", 7)})
+    assert (short.objective_options()["opening_step"], short.objective_options()["opening_steps"]) == (1, 3)
+    with pytest.raises(ValueError, match="steps needs at least 7 for the parts of this schedule, got 6"):
+        opened("vae", 6)
+    with pytest.raises(ValueError, match="unknown recipe whose units can be opened 'perceptual'"):
+        opened("perceptual", 100)
 
 
 def test_changes_override_a_preset() -> None:
