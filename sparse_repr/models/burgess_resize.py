@@ -26,14 +26,17 @@ class ResizeConvolution(nn.Conv2d):
         """Weights (outputs, inputs, 3, 3) and biases (outputs,)."""
         super().__init__(inputs, outputs, 3, padding=1)
 
+    def doubling_kernel(self) -> Tensor:
+        """The kernel of the transposed convolution that it equals, (inputs, outputs, 4, 4)."""
+        turned = F.pad(self.weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))  # (inputs, outputs, 5, 5)
+        rows = turned[..., 1:, :] + turned[..., :-1, :]
+        return rows[..., 1:] + rows[..., :-1]
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, inputs, S, S) -> (B, outputs, 2S, 2S)."""
         assert self.bias is not None
-        turned = F.pad(self.weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))  # (inputs, outputs, 5, 5)
-        rows = turned[..., 1:, :] + turned[..., :-1, :]
-        kernel = rows[..., 1:] + rows[..., :-1]  # (inputs, outputs, 4, 4)
         # channels last, which makes a step a third cheaper, in words that torch.func.vmap understands
-        kernel = kernel.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        kernel = self.doubling_kernel().permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         return double_size(images, kernel, self.bias)
 
 

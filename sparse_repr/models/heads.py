@@ -236,7 +236,7 @@ def _eased(outputs: Tensor, _: Mapping[str, Tensor]) -> Eased:
     The gradient passes the bound as if it were none: a unit that is off for every image could never open again.
     """
     mean, raw = outputs.chunk(2, dim=1)
-    started = raw - _OPEN
+    started = raw - EASED_OPEN
     return Eased(mean, started - started.detach().relu())
 
 
@@ -248,7 +248,8 @@ def _codebook(code_size: int) -> dict[str, Tensor]:
     return {"codebook": torch.linspace(-0.5, 0.5, QUANTISED_VALUES).repeat(code_size, 1)}
 
 
-_OPEN = 2.0
+EASED_OPEN = 2.0
+"""What is taken from the raw log-variance of an eased unit."""
 QUANTISED_VALUES = 10
 """Values that a unit of a quantised code can take."""
 

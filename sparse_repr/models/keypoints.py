@@ -21,8 +21,8 @@ KEYPOINT_SIZES = (64, 32, 84, 96)
 _CHANNELS = 32
 _KERNEL = 8
 _FLAT = 1e-3
-# a presence of less draws nothing, and has no place
-_ABSENT = 1e-6
+ABSENT = 1e-6
+"""A presence of less draws nothing, and has no place."""
 _SLAB = 64
 
 
@@ -49,7 +49,7 @@ def split_code(code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     (tensor([[0.5000]]), tensor([[-1.]]), tensor([[0.5000]]))
     """
     x, y, presence = code.chunk(3, dim=1)
-    divisor = presence.clamp_min(_ABSENT)
+    divisor = presence.clamp_min(ABSENT)
     return x / divisor, y / divisor, presence
 
 

@@ -74,18 +74,21 @@ def convolve_windows(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (B, outputs, 2S, 2S), channels last.
     """
-    inputs, outputs = weight.shape[:2]
-    # kernel row 2U + a carries input row i - U to output row 2i - 1 + a
-    windows = weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
     squares = F.conv2d(
-        images,
-        windows.reshape(4 * outputs, inputs, 2, 2),
-        bias.repeat_interleave(4),
-        padding=1,
+        images, window_kernel(weight), bias.repeat_interleave(4), padding=1
     )  # (B, 4 * outputs, S + 1, S + 1)
     pixels = F.pixel_shuffle(squares, 2)[..., 1:-1, 1:-1]
     # channels last, in words that torch.func.vmap understands
     return pixels.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def window_kernel(weight: Tensor) -> Tensor:
+    """The kernel over windows of 2 x 2 pixels that makes the four outputs of each: (C, outputs, 4, 4) ->
+    (4 * outputs, C, 2, 2)."""
+    inputs, outputs = weight.shape[:2]
+    # kernel row 2U + a carries input row i - U to output row 2i - 1 + a
+    windows = weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    return windows.reshape(4 * outputs, inputs, 2, 2)
 
 
 class _TransposedConvolution(torch.autograd.Function):
