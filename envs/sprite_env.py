@@ -55,6 +55,10 @@ class SpriteEnv(gym.Env[ImageArray, Any]):
         self._appearance = Appearance(self.domain, channels)
         self._image = np.zeros(self.observation_space.shape or (), np.uint8)
 
+    def get_action_meanings(self) -> list[str]:
+        """Names of the discrete actions, or of the two numbers, for films."""
+        return ["stay", "left", "right", "up", "down"] if self._discrete else ["right", "down"]
+
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The present picture as RGB, uint8 (64, 64, 3); None without a render mode."""
         if self.render_mode is None:

@@ -12,6 +12,7 @@ from rl.code_scaling import CodeScaling, Scaling
 from rl.recoding import Recode
 from rl.recodings import recoding_of
 from sparse_repr import FrozenEncoder
+from sparse_repr.explore.networks import Layer
 
 
 class CodeFeatures:
@@ -47,6 +48,12 @@ class CodeFeatures:
         """Of the features, those of the code; the log-variances, one per unit, follow them."""
         self.width = self.code_width + (encoder.code_size if include_log_variance else 0)
         """Number of features F of one image."""
+
+    def layers(self) -> list[Layer] | None:
+        """What is shown of a code as layers of the explorer's kernel; None where it has none for it."""
+        if self._include_log_variance:
+            return None
+        return self._scaling.layers() if self.recoding is None else self.recoding.layers()
 
     def numpy(self, mean: npt.NDArray[np.float32], log_variance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """A posterior, both float32 (n, D) -> features float32 (n, F)."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from rl.recoding import Recode
 from rl.recodings import recoding_of
 from sparse_repr.encoder import UnitStatistics
+from sparse_repr.explore.networks import Layer
 
 
 class CodeRecoding:
@@ -56,10 +57,17 @@ class CodeRecoding:
         self._mean = torch.from_numpy(np.array(units.mean, dtype=np.float32))  # (D,)
         self._factor = torch.from_numpy(factor.astype(np.float32))  # (D,)
         self._map = chosen.map_for(active)
+        self._layers = chosen.layers_for(active)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # the map is made anew: a function inside of another cannot be pickled
         return type(self), (self._units, self.settings, self._encoder)
+
+    def layers(self) -> list[Layer] | None:
+        """The same as layers of the explorer's kernel; None where it has none for this recoding."""
+        if self._layers is None:
+            return None
+        return [{"op": "affine", "factor": self._factor, "shift": -self._mean * self._factor}, *self._layers]
 
     def torch(self, codes: Tensor) -> Tensor:
         """Codes (n, D) of any floating type -> (n, width) of the same type and device; computed in float32."""

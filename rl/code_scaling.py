@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr import FrozenEncoder
+from sparse_repr.explore.networks import Layer
 
 Scaling = Literal["none", "scale", "standardize"]
 
@@ -43,6 +44,13 @@ class CodeScaling:
         shift = -np.array(units.mean) * factor if scaling == "standardize" else np.zeros(len(active))
         self._factor = factor.astype(np.float32)  # (D,)
         self._shift = shift.astype(np.float32)  # (D,)
+
+    def layers(self) -> list[Layer]:
+        """The same map as layers of the explorer's kernel."""
+        if self.scaling == "none":
+            return []
+        factor, shift = (torch.from_numpy(part) for part in (self._factor, self._shift))
+        return [{"op": "affine", "factor": factor, "shift": shift}]
 
     def numpy(self, codes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Codes float32 (..., D) -> float32 (..., D)."""

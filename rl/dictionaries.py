@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rl.recoding import MOST_VALUES, Map, Recoding
 from sparse_repr.artefact import FORMAT_VERSION, parse, serialise
+from sparse_repr.explore.networks import Layer
 from sparse_repr.files import write_bytes
 from sparse_repr.files.json_reader import FLAG, TEXT, Shape, number, require, whole
 
@@ -91,6 +92,13 @@ class Dictionary(Recoding):
             return (kept > 0).to(units.dtype) if binary else kept
 
         return dictionary
+
+    def layers_for(self, active: npt.NDArray[np.bool_]) -> list[Layer] | None:  # noqa: ARG002
+        if self.header["binary"]:
+            return None
+        weight, bias = self._tensors["encoder.weight"], self._tensors["encoder.bias"]
+        kept: Layer = {"op": "largest", "count": self.header["k"], "binary": False}
+        return [{"op": "linear", "weight": weight.T.contiguous(), "bias": bias}, {"op": "relu"}, kept]
 
     def to_bytes(self) -> bytes:
         """The artefact: a safetensors file with its JSON header."""

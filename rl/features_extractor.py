@@ -114,7 +114,10 @@ class LatentExtractor(BaseFeaturesExtractor):
         self._held = (frozen,)
         self._inputs = inputs
         self._others = list(others)
-        self._features = features
+        self.code_features = features
+        """What stands in place of each code; scaled or recoded."""
+        self.n_stack = n_stack
+        """Frames that are encoded together."""
         self._cache = CodeCache(self._frozen_features, cache_frames) if cache_frames else None
         self._verified = False
         self.trainable_encoder = TrainableEncoder(frozen, encoder_lr_multiplier) if trainable else None
@@ -142,7 +145,7 @@ class LatentExtractor(BaseFeaturesExtractor):
         """Images of one space, (B, ...) -> (B, n_stack * D [* 2])."""
         frames = images.frames(observations)
         if self.trainable_encoder is not None:
-            features = self._features.torch(*self.trainable_encoder(frames))
+            features = self.code_features.torch(*self.trainable_encoder(frames))
         elif self._cache is not None and frames.device.type == "cpu" and not torch.compiler.is_exporting():
             features = self._cache(frames)
         else:
@@ -150,12 +153,12 @@ class LatentExtractor(BaseFeaturesExtractor):
         if observations.is_floating_point():
             features = features.to(observations.dtype)
         # (B * n_stack, F) -> codes of all frames, then their log-variances
-        each = features.reshape(observations.shape[0], images.n_stack, self._features.width)
-        codes, log_variances = each.tensor_split((self._features.code_width,), dim=2)
+        each = features.reshape(observations.shape[0], images.n_stack, self.code_features.width)
+        codes, log_variances = each.tensor_split((self.code_features.code_width,), dim=2)
         return torch.cat((codes.flatten(1), log_variances.flatten(1)), dim=1)
 
     def _frozen_features(self, frames: Tensor) -> Tensor:
-        return self._features.torch(*self.encoder.posterior(frames))
+        return self.code_features.torch(*self.encoder.posterior(frames))
 
     def apply(self: Self, fn: Callable[[nn.Module], None]) -> Self:
         """`nn.Module.apply` on everything but the pretrained layers.

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from sparse_repr.explore.networks import Layer
+
 Map = Callable[[Tensor], Tensor]
 MOST_VALUES = 2**20
 """Values in place of a code: what is more is a slip, or a damaged file."""
@@ -52,6 +54,10 @@ class Recoding(ABC):
     @abstractmethod
     def map_for(self, active: npt.NDArray[np.bool_]) -> Map:
         """The map, float32 (n, D) to float32 (n, size), for codes whose `active` units (D,), at least one, count."""
+
+    def layers_for(self, active: npt.NDArray[np.bool_]) -> list[Layer] | None:  # noqa: ARG002
+        """The same map as layers of the explorer's kernel; None where it has none for it."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Name and settings as JSON values."""

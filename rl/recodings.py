@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rl.dictionaries import Dictionary, load_dictionary
 from rl.recoding import MOST_VALUES, Map, Recode, Recoding
+from sparse_repr.explore.networks import Layer
 from sparse_repr.registry import lookup
 
 _TIMES_AS_WIDE = 20
@@ -54,6 +55,11 @@ class _Projected(Recoding):
         width = self.size(code_size)
         weights, uniform = random.standard_normal((code_size, width)), random.random_sample(width)
         return torch.from_numpy(weights.astype(np.float32)), torch.from_numpy(uniform.astype(np.float32))
+
+
+def _projecting(weights: Tensor) -> Layer:
+    """z W, for W (D, width), as a layer of the explorer's kernel."""
+    return {"op": "linear", "weight": weights.T.contiguous(), "bias": torch.zeros(weights.shape[1])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +98,11 @@ class Expand(_Projected):
 
         return expand
 
+    def layers_for(self, active: npt.NDArray[np.bool_]) -> list[Layer]:
+        found = self.resolved(len(active))
+        assert isinstance(found, Expand)
+        return [_projecting(self._drawn(len(active))[0]), {"op": "largest", "count": found.k, "binary": True}]
+
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(_Projected):
@@ -126,6 +137,9 @@ class Project(_Projected):
     def map_for(self, active: npt.NDArray[np.bool_]) -> Map:
         weights = self._drawn(len(active))[0] / math.sqrt(active.sum())
         return lambda units: units @ weights.to(units)
+
+    def layers_for(self, active: npt.NDArray[np.bool_]) -> list[Layer]:
+        return [_projecting(self._drawn(len(active))[0] / math.sqrt(active.sum()))]
 
 
 @dataclasses.dataclass(frozen=True)
