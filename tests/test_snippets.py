@@ -7,14 +7,17 @@ import importlib.util
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
-from sparse_repr.data import FactorDataset
+from sparse_repr.data import DATASETS, FactorDataset
+from sparse_repr.metrics import FAMILIES, METRICS
+from sparse_repr.models import ARCHITECTURES
+from sparse_repr.objectives import OBJECTIVES
 from tests import ROOT
 
 IN_ORDER = (ROOT / "README.md", ROOT / "docs/guide.md")
@@ -88,7 +91,19 @@ def _other_pages_with_snippets() -> list[Path]:
     return sorted(page for page in pages if page not in (*IN_ORDER, RL_PAGE) and _python_blocks(page))
 
 
+@pytest.fixture
+def _registries_as_they_were() -> Iterator[None]:
+    """A page may register entries of its own; the next test does not find them."""
+    registries: list[dict[str, Any]] = [DATASETS, OBJECTIVES, ARCHITECTURES, METRICS, FAMILIES]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+
+
 @pytest.mark.parametrize("page", _other_pages_with_snippets(), ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.usefixtures("_registries_as_they_were")
 def test_the_snippets_of_the_other_pages_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = _python_blocks(page)
     for library in ("sbx", "timm", "torchrl"):
