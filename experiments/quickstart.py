@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from tqdm import tqdm
 
 import envs
+from experiments.film.for_explorer import record_agent_film
 from experiments.film.recording import KeepFrames, film_agent
 from experiments.film.views import see_codes
 from experiments.measure.intervals import wilson_interval
@@ -34,6 +35,7 @@ from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.explore import write_explorer
 from sparse_repr.figures import chart, panels_figure
 from sparse_repr.files import write_json
 from sparse_repr.pretrain.presets import opened, preset_config
@@ -42,6 +44,8 @@ ENVIRONMENT = "SparseRepr/SpriteReach-v0"
 EPISODES = 200
 CODE = "sparse code"
 """The arm that sees codes."""
+FILM, ASKED, EXPLORER = "agent.gif", "agent_film.safetensors", "explorer.html"
+"""Files beside the report: the film that it shows, the one that the explorer asks, and the explorer."""
 _EVALUATION_SEED = 10_000
 _FILM_SEED = 20_000
 _FILM_STEPS = 120
@@ -99,7 +103,7 @@ def comparison_arms(encoder: FrozenEncoder) -> list[Arm]:
         )
 
     def latent(count: int) -> VecEnv:
-        return VecLatentObservation(DummyVecEnv([lambda: gym.make(ENVIRONMENT)] * count), encoder)
+        return VecLatentObservation(DummyVecEnv([lambda: KeepFrames(gym.make(ENVIRONMENT))] * count), encoder)
 
     return [
         Arm("ground truth", "PPO on the true shape and position", factors("shape", "position_x", "position_y")),
@@ -182,22 +186,23 @@ def run_arm(arm: Arm, config: QuickstartConfig, film: Callable[[PPO], None] | No
     }
 
 
-def _film(encoder: FrozenEncoder, run: Path, path: Path) -> Callable[[PPO], None]:
-    """What films an agent on the codes of a run: its frame, what the decoder makes of the code, and the code."""
+def _film(encoder: FrozenEncoder, run: Path, out: Path) -> Callable[[PPO], None]:
+    """What films an agent on the codes of a run: for the report, and for the explorer, which can ask it."""
 
     def film(model: PPO) -> None:
-        venv = VecLatentObservation(DummyVecEnv([lambda: KeepFrames(gym.make(ENVIRONMENT))]), encoder)
+        venv = model.get_env()
+        assert venv is not None  # it has just learned in one
         film_agent(
             venv,
             lambda shown: model.predict(shown, deterministic=True)[0],
-            path,
+            out / FILM,
             see=see_codes(encoder, load_vae(run)[0]),
             caption="PPO on the code",
             steps=_FILM_STEPS,
             fps=12,
             seed=_FILM_SEED,
         )
-        venv.close()
+        record_agent_film(model, out / ASKED, caption="PPO on the code", steps=_FILM_STEPS, seed=_FILM_SEED)
 
     return film
 
@@ -249,7 +254,7 @@ def _curves_figure(arms: list[dict[str, Any]]) -> Any:
 
 
 def run_quickstart(config: QuickstartConfig) -> Path:
-    """Run everything and write `report.html` and `results.json`; returns the report's path."""
+    """Run everything and write `report.html`, `explorer.html` and `results.json`; returns the report's path."""
     out = Path(config.out)
     started = time.perf_counter()
     with cpu_threads(config.threads):
@@ -279,7 +284,7 @@ def run_quickstart(config: QuickstartConfig) -> Path:
         )
         encoder = load_encoder(pretrained)
         accuracy = shape_accuracies(encoder, seed=config.seed)
-        film = _film(encoder, pretrained, out / "agent.gif")
+        film = _film(encoder, pretrained, out)
         arms = [run_arm(arm, config, film if arm.name == CODE else None) for arm in comparison_arms(encoder)]
     results = {
         "settings": dataclasses.asdict(config),
@@ -297,6 +302,7 @@ def run_quickstart(config: QuickstartConfig) -> Path:
         },
     }
     write_json(out / "results.json", results)
+    write_explorer([pretrained], out / EXPLORER, film=out / ASKED)
     pictures = {path.stem: embed_picture(path) for path in sorted((pretrained / "figures").glob("*.png"))}
     write_report(
         out / "report.html",
@@ -304,7 +310,8 @@ def run_quickstart(config: QuickstartConfig) -> Path:
         {
             **results,
             "scores": scores,
-            "film": embed_picture(out / "agent.gif"),
+            "film": embed_picture(out / FILM),
+            "explorer": EXPLORER,
             "pictures": pictures,
             "curves": embed_figure(_curves_figure(arms)),
         },
@@ -316,6 +323,7 @@ def run_quickstart(config: QuickstartConfig) -> Path:
             f"{arm['name']:13s} success {100 * arm['success_rate']:5.1f} %  (95 %: {100 * low:.0f}..{100 * high:.0f})"
         )
     print(results["verdict"])
+    print(f"explorer: {(out / EXPLORER).resolve()}")
     return out / "report.html"
 
 

@@ -50,9 +50,11 @@ def test_a_tiny_quickstart_writes_a_self_contained_report(
     assert main(["--out", str(tmp_path), "--no-progress", *arguments]) == 0
     assert str(tmp_path / "report.html") in capsys.readouterr().out
     page = _Page((tmp_path / "report.html").read_text())
-    assert len(page.sources) == 5  # a film, three figures of the encoder and the learning curves
+    assert len(page.sources) == 6  # a film, the explorer, three figures of the encoder and the learning curves
     assert page.sources[0].startswith("data:image/gif;base64,")
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources[1:])
+    assert page.sources[1] == "explorer.html"
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources[2:])
+    assert "PPO on the code" in (tmp_path / "explorer.html").read_text(encoding="utf-8")
     for words in ("ground truth", "sparse code", "shape-blind", "random", "PSNR", "Scored on 2000 images"):
         assert words in page.text
     results = json.loads((tmp_path / "results.json").read_text())
