@@ -41,6 +41,7 @@ FLOORS = {
             "gpu",
             "compare_agents",
             "compare_objectives",
+            "demo",
             "pixels_to_agent",
             "quickstart",
             "readme_tables",
@@ -51,9 +52,10 @@ FLOORS = {
 }
 # version 0.1 had 45 rooms with 154 arrows between them, and 37 with 71; gpu, which measures with what there is, has 5
 # the list of commands, __main__, is an entry too, and asks registry for close matches; charts have one style, so
-# perceptual, which draws one, goes to figures; explore is a command as evaluate is, and reads as much of a run
-MOST_ENTRIES = {"sparse_repr": 17, "experiments": 19}
-MOST_ARROWS = {"sparse_repr": 62, "experiments": 37}
+# perceptual, which draws one, goes to figures; explore is a command as evaluate is, and reads as much of a run;
+# encoder is a command too, which lists what comes with the package; demo is the first command of who tries it
+MOST_ENTRIES = {"sparse_repr": 17, "experiments": 20}
+MOST_ARROWS = {"sparse_repr": 63, "experiments": 37}
 IMPORT_NAMES = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",

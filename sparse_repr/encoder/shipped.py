@@ -5,18 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 from sparse_repr.encoder.frozen import FrozenEncoder
+from sparse_repr.files import write_bytes
 from sparse_repr.registry import lookup
 
 SCHEME = "shipped:"
-SHIPPED = {"dsprites/sparse_perceptual": "8b8c674fdc4e42b7dbe66c8e87cebc1eb275d3c6f2afbd612e8bff7fb34d7b65"}
-"""Name -> fingerprint. Trained on images that the package draws itself."""
-_FOLDER = Path(__file__).parent / "shipped_files"
+SHIPPED = {
+    "dsprites/sparse": "234ced0ca9e077879bbeafdffc6a5fd87ef18e0aa298c14f036a6b3808adcf5b",
+    "dsprites/beta_vae": "f9cc8db38ef667bd8a152e8263fc17872fd20b84f050ac9e592a2877f138e68e",
+    "dsprites/sparse_perceptual": "8b8c674fdc4e42b7dbe66c8e87cebc1eb275d3c6f2afbd612e8bff7fb34d7b65",
+    "faces/sparse": "bdb9cbb7f9ffef3f9532fc9e12565d48b4a0799f3d9e7540515987e41b5735b0",
+    "sprite_reach/vae": "4b65d137a620ef74e52f2b9e996c5d829522df1d0ff68248a78ba14be355c83a",
+    "sprite_chase/sparse_keypoints": "bb8ace32f590fb7288c00a696e66de85a68599b698371f3b1e71f2c24c02cd0a",
+}
+"""Name -> fingerprint. Trained on images that the package draws itself; `experiments.study.shipping` made the files."""
+FOLDER = Path(__file__).parent / "shipped_files"
+"""Where they are, each with a picture beside it."""
 
 
-def shipped_path(name: str) -> Path:
-    """The artefact called `name`; an unknown name raises with its close matches."""
+def shipped_path(name: str, ending: str = ".safetensors", *, folder: Path = FOLDER) -> Path:
+    """The artefact called `name`, or with another ending its picture; an unknown name raises with its close matches."""
     lookup(SHIPPED, name, "shipped encoder")
-    return _FOLDER / f"{name.replace('/', '-')}.safetensors"
+    return folder / f"{file_stem(name)}{ending}"
+
+
+def file_stem(name: str) -> str:
+    """How the files of a shipped encoder begin."""
+    return name.replace("/", "-")
 
 
 def load_shipped(address: str) -> FrozenEncoder:
@@ -40,11 +54,35 @@ def in_words(name: str) -> str:
     """What a shipped encoder is, how it was made and what it scored, some lines of text."""
     encoder = load_shipped(name)
     spec = encoder.spec
-    scores = "  ".join(f"{score} {value:.4f}" for score, value in spec.objective["scores"].items())
+    told = spec.objective
+    scores = "  ".join(f"{score} {value:.4f}" for score, value in told["scores"].items())
+    made = {"cell": told.get("cell"), "seed": told["seed"]}
+    how = ", ".join(f"{what} {value}" for what, value in made.items() if value is not None)
     return (
         f"{SCHEME}{name}  D={encoder.code_size}, {sum(spec.units.active)} active, {encoder.preprocessing.describe()}, "
-        f"licence {spec.objective['licence']}\n"
+        f"licence {told['licence']}\n"
         f"  {scores}\n"
-        f"  {spec.objective['command']} (cell {spec.objective['cell']}, seed {spec.objective['seed']}, "
-        f"{spec.objective['steps']} steps), fingerprint {encoder.fingerprint[:16]}"
+        f"  {told['command']} ({how}, {told['steps']} steps), fingerprint {encoder.fingerprint[:16]}"
     )
+
+
+def copy_picture(name: str, folder: Path) -> Path:
+    """Put the picture of a shipped encoder into a folder, which is made if there is none.
+
+    Its first two rows are images of the data and what the decoder made of their codes. Of a code of units each further
+    row is one unit, the strongest first, from its 2.5 % to its 97.5 % quantile with the others as they are in the first
+    image; keypoints are circles on the images. ``dsprites/sparse_perceptual`` has its three units alone, from three
+    images each.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: an unknown name.
+        OSError: the folder cannot be written.
+    """
+    source = shipped_path(name, ".png")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / source.name
+    write_bytes(target, source.read_bytes())
+    return target
