@@ -10,12 +10,15 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
-.PHONY: help install quickstart test test-slow check docs dist clean
+.PHONY: help install demo quickstart test test-slow check docs dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Create .venv and install the package with its development tools
+
+demo: $(VENV)/.installed ## A trained agent and its film in a minute, from an encoder that comes with the package
+	$(BIN)/python -m experiments.demo
 
 quickstart: $(VENV)/.installed ## Pixels to a trained agent: pretrain, evaluate, train PPO on the codes, write report.html
 	$(BIN)/python -m experiments.quickstart
