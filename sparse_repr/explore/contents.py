@@ -196,6 +196,6 @@ def _groups(encoder: FrozenEncoder, keypoints: int | None, information: dict[str
 def _heading(groups: list[dict[str, Any]], keypoints: int | None, code_size: int) -> str:
     active = sum(group["active"] for group in groups)
     if keypoints is not None:
-        return f"Its code: {active} keypoints"
+        return f"{active} keypoints"
     rest = f", {active} in use" if active < code_size else ""
-    return f"Its code: {code_size} number{'s' if code_size > 1 else ''}{rest}"
+    return f"{code_size} number{'s' if code_size > 1 else ''}{rest}"

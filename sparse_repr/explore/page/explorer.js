@@ -6,7 +6,10 @@ const Explorer = {};
   const contents = await Unpack.unpack(document.getElementById("contents").textContent, document.getElementById("block").textContent);
   const {runs} = contents;
   Explorer.contents = contents;
-  for (const run of runs) run.several = runs.length > 1;
+  for (const run of runs) {
+    run.several = runs.length > 1;
+    for (const group of run.groups) group.tells = group.tells.replace(" %", "\u00a0%"); // never at the end of a line
+  }
   document.body.classList.toggle("several", runs.length > 1);
 
   // ---- the image

@@ -37,6 +37,7 @@ function makeFilm(film, panel, onFrame) {
   function toggle() {
     if (timer) { clearInterval(timer); timer = null; } else timer = setInterval(() => go((place + 1) % T), 120);
     play.textContent = timer ? "❚❚ Pause" : "▶ Play";
+    verdict.setAttribute("aria-live", timer ? "off" : "polite"); // nobody wants every frame read out
   }
 
   // ---- codes over time: orange above 0, blue below
@@ -121,8 +122,10 @@ function makeFilm(film, panel, onFrame) {
     const changed = [...panel.controls].filter(([unit]) => panel.values[unit] !== panel.start[unit]);
     const what = changed.length === 1 ? `With ${changed[0][1].group.name} ${run.keypoints ? "moved" : `at ${panel.values[changed[0][0]].toFixed(2)}`}` : "With this code";
     let turned = false;
+    const filmed = panel.own.every((value, i) => value === codeAt(place)[i]);
     if (!policy) verdict.textContent = discrete ? `It does ${nameOf(recorded[0])}.` : "";
-    else if (panel.untouched) verdict.textContent = discrete ? `It does ${nameOf(before.action)}. Move a unit below: what if it were another?` : "Move a unit below: what if it were another? The black mark stays at what it did.";
+    else if (!filmed) verdict.textContent = discrete ? `On this image it would do ${nameOf(after.action)}.` : "What it would do on this image; the upright mark is the frame of the film.";
+    else if (panel.untouched) verdict.textContent = discrete ? `It does ${nameOf(before.action)}. Move a unit below: what if it were another?` : "Move a unit below: what if it were another? The upright mark stays at what it did.";
     else if (discrete) {
       turned = after.action !== before.action;
       verdict.textContent = turned ? `${what} it would do ${nameOf(after.action)} instead of ${nameOf(before.action)}.` : `${what} it would still do ${nameOf(before.action)}.`;

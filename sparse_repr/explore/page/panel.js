@@ -126,11 +126,11 @@ function makePanel(run, onChange) {
   // ---- pictures
   const reconstruction = make("canvas", {class: "large", role: "img", "aria-label": `${run.name}: reconstruction`});
   const difference = make("canvas", {class: "large", role: "img", "aria-label": `${run.name}: difference to the image`});
-  const error = make("p", {class: "note", "aria-live": "polite"});
+  const error = make("p", {class: "note"});
   const handles = K ? dots(true, `${run.name}: keypoints of the reconstruction; drag them, or use the sliders`) : null;
   const reset = make("button", {type: "button", onclick: () => { values = own.slice(); keep.value = 0; zero(); }}, "Put all back");
   const element = make("section", {class: "run card", "aria-label": run.name},
-    make("div", {class: "head"}, make("h2", {}, make("span", {class: "step"}, "2"), run.heading), reset),
+    make("div", {class: "head"}, make("h2", {}, make("span", {class: "step"}, "2"), run.several ? `${run.name}: ${run.heading}` : `Its code: ${run.heading}`), reset),
     make("div", {},
       sliders,
       make("div", {class: "keep"}, make("b", {}, "What sparsity keeps: "), "set the weakest to 0: ", kept, keep, order)),

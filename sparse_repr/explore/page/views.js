@@ -1,14 +1,14 @@
 // Below a run: what each unit does to the picture, and which factors it tells.
 "use strict";
 function makeStrips(panel) {
-  const {run} = panel, K = run.keypoints, steps = 9;
+  const {run} = panel, K = run.keypoints, steps = 9, [high, wide] = run.preprocessing.network_size;
   const shown = run.groups.filter((group) => group.active)
     .flatMap((group) => (K ? group.units.slice(0, 2) : group.units).map((unit, i) => ({unit, name: K ? `${group.name}, ${["across", "down"][i]}` : group.name, tells: group.tells})))
     .slice(0, K ? 12 : 16);
   const lines = shown.map(({unit, name, tells}) => {
     const [from, to] = run.traversals[unit];
     const canvas = make("canvas", {role: "img", "aria-label": `${run.name}: the picture while ${name} goes from ${from.toFixed(1)} to ${to.toFixed(1)}`,
-      title: "click: take this value", onclick: (event) => {
+      title: "click: take this value", width: (wide + 2) * steps - 2, height: high, onclick: (event) => {
         const place = Math.floor(steps * event.offsetX / canvas.clientWidth);
         panel.set(unit, from + (to - from) * Math.max(0, Math.min(steps - 1, place)) / (steps - 1));
       }});
@@ -33,9 +33,8 @@ function makeStrips(panel) {
           code[2 * K + unit % K] = Math.max(code[2 * K + unit % K], 0.95);
           code[unit] = value * code[2 * K + unit % K];
         } else code[unit] = value;
-        const picture = Pictures.ofTensor(panel.decode(code)), {width, height} = picture;
-        if (step === 0) { canvas.width = (width + 2) * steps - 2; canvas.height = height; }
-        context.putImageData(new ImageData(picture.rgba, width, height), step * (width + 2), 0);
+        const {rgba} = Pictures.ofTensor(panel.decode(code));
+        context.putImageData(new ImageData(rgba, wide, high), step * (wide + 2), 0);
       }
     }
   }
@@ -44,7 +43,7 @@ function makeStrips(panel) {
 }
 
 function makeTable(run) {
-  const {factors, entropies, matrix, how} = run.information;
+  const {factors, entropies, matrix, how} = run.information, K = run.keypoints;
   const groups = run.groups.filter((group) => group.active).slice(0, 24);
   const best = (k, group) => Math.max(...group.units.map((unit) => matrix[k][unit]));
   const cells = (k) => groups.map((group) => {
@@ -58,6 +57,6 @@ function makeTable(run) {
     make("div", {class: "head"}, make("h2", {}, `Which factors it tells${run.several ? ` · ${run.name}` : ""}`)),
     make("p", {class: "note"}, `Mutual information in nats; full blue: all of the factor. ${how}`),
     make("div", {class: "scroll", tabindex: 0, role: "group", "aria-label": "table, scrolls sideways"}, make("table", {},
-      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "factor"), ...groups.map((group) => make("th", {scope: "col"}, group.name)))),
+      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, `factor \\ ${K ? "keypoint" : "unit"}`), ...groups.map((group) => make("th", {scope: "col", "aria-label": group.name}, group.name.split(" ").pop())))),
       make("tbody", {}, ...factors.map((name, k) => make("tr", {}, make("th", {scope: "row"}, name), ...cells(k)))))));
 }
