@@ -15,6 +15,7 @@ import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
+from experiments.film.for_explorer import record_agent_film
 from experiments.film.recording import KeepFrames, film_agent
 from experiments.film.views import see_codes
 from experiments.measure.machine import machine_facts
@@ -27,6 +28,7 @@ from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.explore import write_explorer
 from sparse_repr.files import write_json
 
 
@@ -162,6 +164,10 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
             caption=f"PPO on codes ({config.objective})",
             steps=config.film_steps,
         )
+        film = record_agent_film(
+            model, out / "agent_film.safetensors", caption=f"PPO in {_name_of(config.env)}", steps=config.film_steps
+        )
+        write_explorer([run], out / "explorer.html", film=film)
         venv.close()
     finite = all(bool(torch.isfinite(weight).all()) for weight in model.policy.parameters())
     results = {
@@ -177,6 +183,11 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
     return results
 
 
+def _name_of(env: str) -> str:
+    """An environment's id without its module and namespace, for people."""
+    return env.rpartition(":")[2].rpartition("/")[2]
+
+
 _PROGRAM = "python -m experiments.pixels_to_agent"
 
 
@@ -188,7 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _as_asked(arguments: list[str] | None) -> None:
     config = parse_options(PixelsToAgentConfig, arguments, program=_PROGRAM, description=__doc__)
     print(json.dumps(pixels_to_agent(config), indent=1))
-    print(f"the film is {Path(config.out) / 'agent.gif'}")
+    out = Path(config.out)
+    print(f"the film is {out / 'agent.gif'}; {out / 'explorer.html'} lets you ask the agent what it would do")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ def test_from_an_environment_to_a_film_and_nothing_twice(
     assert main([*TINY, "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["finite_weights"]
-    assert {"agent.gif", "agent.zip", "frames.h5", "encoder"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"agent.gif", "agent.zip", "explorer.html", "frames.h5", "encoder"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
     frames, state = (tmp_path / "frames.h5").stat().st_mtime, (tmp_path / "encoder" / "state.pt").read_bytes()
 
     def as_far_as_this(_: object) -> None:
