@@ -267,6 +267,13 @@ class FactorDataset:
             raise IndexError(f"images() needs indices in 0..{count - 1}, got {index.min()}..{index.max()}")
         return self.store.read(np.where(index < 0, index + count, index).astype(np.int64))
 
+    def varying(self, items: IntArray) -> tuple[int, ...]:
+        """Which factors differ among items (n,), by their numbers; none where no factors are known."""
+        if self.factors is None:
+            return ()
+        factors = self.factors[items]
+        return tuple(k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any())
+
     @functools.cached_property
     def is_full_grid(self) -> bool:
         """Whether every combination of factor values occurs exactly once."""

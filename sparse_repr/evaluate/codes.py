@@ -111,13 +111,10 @@ def disentanglement_scores(
         Scores by name (None where a score is not defined for these factors; `notes` says why), their intervals and
         seconds, and the matrix.
     """
-    if data.factors is None:
+    varying = data.varying(encoded.items)
+    if data.factors is None or not varying:
         return None
-    factors = data.factors[encoded.items]
-    varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
-    if not varying:
-        return None
-    factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
+    factors, names = data.factors[encoded.items][:, varying], [data.factor_names[k] for k in varying]
     scores, exact, notes = _exact_scores(encoded, data, factors, names, metrics, posterior, device)
     mean = encoded.mean
     intervals: dict[str, list[float]] = {}

@@ -58,13 +58,10 @@ def _evaluated(run: Path, encoder: FrozenEncoder) -> dict[str, Any] | None:
 
 
 def _computed(encoder: FrozenEncoder, data: FactorDataset, encoded: EncodedItems) -> dict[str, Any] | None:
-    if data.factors is None:
+    varying = data.varying(encoded.items)
+    if data.factors is None or not varying:
         return None
-    factors = data.factors[encoded.items]
-    varying = [k for k in range(factors.shape[1]) if (factors[:, k] != factors[0, k]).any()]
-    if not varying:
-        return None
-    factors, names = factors[:, varying], [data.factor_names[k] for k in varying]
+    factors, names = data.factors[encoded.items][:, varying], [data.factor_names[k] for k in varying]
     images = f"{len(encoded):,} images"
     if encoder.spec.posterior == "gaussian":
         found = extrapolated_information(encoded.mean, encoded.log_variance, factors, population=len(data))

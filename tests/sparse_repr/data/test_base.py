@@ -69,3 +69,13 @@ def test_factors_are_checked() -> None:
 def test_unknown_data_set_is_refused_with_its_close_match() -> None:
     with pytest.raises(ValueError, match="unknown data set 'dsprite'. Did you mean 'dsprites'"):
         load_dataset("dsprite")
+
+
+def test_factors_that_differ_among_items() -> None:
+    factors = np.array([[0, 0, 1], [1, 0, 1], [0, 0, 0]])
+    images = ArrayImages(np.zeros((3, 1, 8, 8), np.uint8))
+    data = FactorDataset("x", images, "drawn", ("a", "b", "c"), (2, 2, 2), factors, factors.astype(np.float32))
+    assert data.varying(np.arange(3)) == (0, 2)
+    assert data.varying(np.array([0, 1])) == (0,)
+    assert data.varying(np.array([1])) == ()
+    assert FactorDataset("x", images, "drawn").varying(np.arange(3)) == ()

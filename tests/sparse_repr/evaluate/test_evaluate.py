@@ -84,8 +84,10 @@ def test_scores_are_those_of_the_metric_functions(evaluated: Path, dsprites: Fac
 
 def test_figures_are_written(evaluated: Path) -> None:
     names = sorted(path.name for path in (evaluated / "figures").iterdir())
-    assert names == ["mutual_information.png", "reconstructions.png", "traversals.png"]
-    assert all((evaluated / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    pictures = ["mutual_information.png", "reconstructions.png", "traversals.png"]
+    assert names == sorted([*pictures, "mutual_information.svg"])
+    assert all((evaluated / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert "<svg" in (evaluated / "figures" / "mutual_information.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.gpu
