@@ -15,9 +15,9 @@ import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
-from rl.episodes import Policy, seed_of
+from rl.episodes import Policy, SeededEpisodes, seed_of
 from rl.record_config import RecordConfig
-from rl.recording import RecordingInterrupted, compare_settings, recording_lock
+from rl.recording import RecordedFactors, RecordingInterrupted, compare_settings, recording_lock
 from sparse_repr.files import require_space
 from sparse_repr.files.json_reader import TEXT, Shape, read_json, whole
 
@@ -142,7 +142,7 @@ def _begun(config: RecordConfig, storage_class: Any, partial: Path, env: gym.Env
             "description": f"Recorded by sparse-repr: python -m rl.record {config.env} --format minari",
             "minari_version": version("minari"),
             _SETTINGS: json.dumps(config.settings(), sort_keys=True),
-            **({"factor_names": list(names)} if (names := _factor_names(env)) else {}),
+            **_factors_of(env),
         }
     )
     return storage
@@ -157,12 +157,14 @@ def _told(spec: Any) -> Any:
     return spec
 
 
-def _factor_names(env: gym.Env[Any, Any]) -> Sequence[str] | None:
-    try:
-        names: Sequence[str] = env.get_wrapper_attr("factor_names")
-    except AttributeError:
-        return None
-    return names
+def _factors_of(env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """What an environment says of its factors, for our own reader."""
+    declared = SeededEpisodes(env, os.getpid()).declared_factors()
+    if declared is None:
+        return {}
+    known = RecordedFactors(*declared)  # which checks that they fit
+    told: dict[str, Any] = {"factor_names": known.names, "nominal_factors": known.nominal}
+    return {**told, "factor_bins": [known.edges[name].tolist() for name in known.names]} if known.edges else told
 
 
 def _continued(config: RecordConfig, storage_class: Any, partial: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import re
@@ -14,11 +15,14 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
-from sparse_repr.data.base import FactorDataset, ImageArray
+from sparse_repr.data.base import FactorDataset, ImageArray, IntArray
+from sparse_repr.data.own_factors import factor_names, factor_units
 from sparse_repr.data.pixel_range import warn_of_dark_images
+from sparse_repr.data.recorded import bin_factors
 from sparse_repr.data.storage.hdf5_files import entries, find_dataset, open_hdf5, read_dataset
 from sparse_repr.data.storage.image_cache import CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.storage.pictures import fingerprint
+from sparse_repr.files.json_reader import read_json
 
 _MAIN = "main_data.hdf5"
 _EPISODE = re.compile(r"episode_(\d+)")
@@ -29,7 +33,9 @@ _LARGEST_PIXELS = 64 * 1024**2
 
 
 def load_minari(path: Path | None = None, *, progress: bool = True, in_memory: bool | None = None) -> FactorDataset:
-    """The observations of a Minari data set, where they are pictures or hold some; without known factors.
+    """The observations of a Minari data set, where they are pictures or hold some.
+
+    Factors are known where `rl.record` wrote it: those of the infos, with the names and bins of its metadata.
 
     Read from its HDF5 file by this package (Minari need not be installed), episode after episode, each with its last
     observation; brought once into the cache. JPEG frames, as Minari writes pictures by default, are decoded.
@@ -56,7 +62,8 @@ def load_minari(path: Path | None = None, *, progress: bool = True, in_memory: b
             raise ValueError(f"{file_path}: needs episodes (episode_0, …) of Minari, found {entries(file_path, file)}")
         place = _pictures_among(file_path, file, numbers[0], key)
     names = [f"episode_{number}/{place}" for number in numbers]
-    return _loaded("minari", file_path, names, progress=progress, in_memory=in_memory)
+    data = _loaded("minari", file_path, names, progress=progress, in_memory=in_memory)
+    return _with_factors(data, file_path, [f"episode_{number}/infos/factors" for number in numbers])
 
 
 def load_stable_worldmodel(
@@ -82,6 +89,31 @@ def load_stable_worldmodel(
         if _PIXELS not in file:
             raise ValueError(f"{path}: needs a column {_PIXELS!r}, found {entries(path, file)}")
     return _loaded("stable_worldmodel", path, [_PIXELS], progress=progress, in_memory=in_memory)
+
+
+def _with_factors(data: FactorDataset, path: Path, places: Sequence[str]) -> FactorDataset:
+    """The data set with the factors that each episode's infos hold, where the metadata names them."""
+    about = path.with_name("metadata.json")
+    metadata = read_json(about) if about.is_file() else {}
+    if "factor_names" not in metadata:
+        return data
+    names = factor_names(metadata["factor_names"], f"{about}: factor_names")
+    nominal = factor_names(metadata.get("nominal_factors", ()), f"{about}: nominal_factors")
+    with open_hdf5(path) as file:
+        found = [find_dataset(path, file, place) for place in places]
+        rows = [read_dataset(path, part) for part in found if part is not None]
+    if len(rows) != len(places) or any(row.ndim != 2 or row.shape[1] != len(names) for row in rows):
+        raise ValueError(f"{path}: needs infos/factors (T + 1, {len(names)}) in every episode, as {about.name} says")
+    values = factor_units(np.concatenate(rows), f"{path}: infos/factors")
+    if len(values) != len(data):
+        raise ValueError(f"{path}: needs factors for each of {len(data)} frames, found {len(values)}")
+    factors: IntArray | None = None
+    sizes: tuple[int, ...] = ()
+    if edges := metadata.get("factor_bins"):
+        factors, sizes = bin_factors(values, edges), tuple(len(row) + 1 for row in edges)
+    return dataclasses.replace(
+        data, factor_names=names, factor_sizes=sizes, factors=factors, factor_values=values, nominal_factors=nominal
+    )
 
 
 def _minari_file(place: Path) -> Path:

@@ -73,6 +73,15 @@ def test_episodes_are_played_as_the_environment_has_them(minari: Any, home: Path
     ours = load_dataset("minari", NAME)
     expected = np.concatenate([episode.observations for episode in episodes]).transpose(0, 3, 1, 2)
     assert np.array_equal(ours.images(np.arange(len(ours))), expected)
+    # with its factors, as a recording of frames has them
+    assert ours.factor_values is not None
+    assert ours.factors is not None
+    assert np.array_equal(ours.factor_values, np.concatenate([episode.infos["factors"] for episode in episodes]))
+    frames = load_dataset("h5", record(RecordConfig(ENV, str(home / "frames.h5"), frames=20, progress=False)))
+    assert ours.factor_names == frames.factor_names
+    assert ours.factor_sizes == frames.factor_sizes
+    assert ours.nominal_factors == frames.nominal_factors
+    assert ours.factors.max(0).tolist() <= [size - 1 for size in ours.factor_sizes]
 
 
 def test_random_actions_are_others_in_each_episode(minari: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,32 @@ def test_what_minari_itself_writes_is_read(tmp_path: Path, monkeypatch: pytest.M
     # episodes 0 and 0 again, for a seed begins at the first; JPEG moves a level or two
     levels = data.images(np.arange(len(data)))[:, 0, 0, 0]
     np.testing.assert_allclose(levels, [0, 40, 80, 120, 0, 40, 80, 120], atol=2)
+
+
+def _with_metadata(folder: Path, factors: dict[int, Any], **metadata: Any) -> Path:
+    rows: dict[str, Any] = {f"episode_{number}/observations": _frames(3, seed=number) for number in (0, 1)}
+    rows |= {f"episode_{number}/infos/factors": np.asarray(part, np.float32) for number, part in factors.items()}
+    _minari(folder, rows)
+    (folder / "data/metadata.json").write_text(json.dumps(metadata))
+    return folder
+
+
+def test_factors_of_the_infos_are_those_that_the_metadata_names(tmp_path: Path) -> None:
+    factors = {0: [[0, 1], [0.5, 1], [1, 1]], 1: [[2, 3]] * 3}
+    about: dict[str, Any] = {"factor_names": ["x", "kind"], "nominal_factors": ["kind"], "factor_bins": [[0.5], [2.0]]}
+    data = load_dataset("minari", _with_metadata(tmp_path / "binned", factors, **about))
+    assert data.factor_names == ("x", "kind")
+    assert data.nominal_factors == ("kind",)
+    assert data.factor_values is not None
+    assert data.factor_values.tolist() == [*factors[0], *factors[1]]
+    assert data.factors is not None
+    assert data.factors.tolist() == [[0, 0], [1, 0], [1, 0], [1, 1], [1, 1], [1, 1]]
+    assert data.factor_sizes == (2, 2)
+    about.pop("factor_bins")
+    assert load_dataset("minari", _with_metadata(tmp_path / "plain", factors, **about)).factors is None
+    # infos that nobody named are of some other kind
+    assert load_dataset("minari", _with_metadata(tmp_path / "others", factors)).factor_values is None
+    with pytest.raises(ValueError, match=r"needs infos/factors \(T \+ 1, 2\) in every episode"):
+        load_dataset("minari", _with_metadata(tmp_path / "one", {0: factors[0]}, **about))
+    with pytest.raises(ValueError, match="needs factors for each of 6 frames, found 5"):
+        load_dataset("minari", _with_metadata(tmp_path / "short", {0: factors[0], 1: factors[1][:2]}, **about))
