@@ -64,7 +64,8 @@ def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], di
         if content[:2] == b"PK" or content[:1] == b"\x80":
             raise ValueError(
                 f"{origin}: expected a safetensors file, found a pickle or torch.save file, which is never loaded "
-                "because loading one can run code; save the encoder again with sparse_repr.save_encoder"
+                "because loading one can run code; save the encoder again with sparse_repr.save_encoder, or make one "
+                "of a module that you trust with FrozenEncoder.from_module"
             ) from error
         raise ValueError(
             f"{origin}: expected a safetensors file, found {len(content)} bytes that are not one ({error}); "

@@ -187,7 +187,7 @@ def test_modules_that_cannot_be_encoders_are_refused(module: Any, error: type[Ex
         _frozen(module)
 
 
-def test_operators_that_are_not_torchs_are_refused() -> None:
+def test_operators_that_are_not_torchs_are_refused(tmp_path: Path) -> None:
     with torch.library._scoped_library("sparse_repr_test", "FRAGMENT") as library:
         library.define("doubled(Tensor x) -> Tensor")
         library.impl("doubled", lambda x: 2 * x, "CompositeExplicitAutograd")
@@ -196,6 +196,10 @@ def test_operators_that_are_not_torchs_are_refused() -> None:
             ValueError, match="computes sparse_repr_test.doubled.default, which is none of the functions"
         ):
             _frozen(_WithAnOperatorOfItsOwn())
+        program = torch.export.export(_WithAnOperatorOfItsOwn(), (torch.zeros(2, 3, 8, 8),))
+        torch.export.save(program, tmp_path / "theirs.pt2")
+    with pytest.raises(ValueError, match=r"theirs\.pt2: .* never loaded .* with FrozenEncoder\.from_module"):
+        load_encoder(tmp_path / "theirs.pt2")
 
 
 @pytest.mark.parametrize(
