@@ -22,7 +22,7 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.benchmark.agents import measure_agents
 from experiments.benchmark.encoding import measure_encoding
 from experiments.benchmark.foreign import measure_foreign
-from experiments.benchmark.pong import measure_pong
+from experiments.benchmark.pong import measure_pong, measure_pong_of_others
 from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
@@ -66,8 +66,8 @@ class BenchmarkConfig:
     (the dSprites grid, and an agent's batches), envs (steps per second), metrics (each score), agents (frozen encoders
     in and outside a policy), streaming (memory and throughput from ten thousand to a million images), training (images
     per second of the loop against the usual pattern and pythae), seeds (several models at a time against one),
-    recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders) or
-    pong (whether codes hold the ball and the paddles)."""
+    recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
+    pong (whether codes hold the ball and the paddles) or pong_of_others (the same of networks of others)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
@@ -293,6 +293,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "recoding": lambda _: measure_recoding(),
     "foreign": lambda config: measure_foreign(config.frames, config.run),
     "pong": lambda _: measure_pong(),
+    "pong_of_others": lambda _: measure_pong_of_others(),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.measure.foreign_networks import FOREIGN, foreign_encoder
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from rl.record import RecordConfig, record
-from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
@@ -26,7 +27,8 @@ _KEYPOINTS: dict[str, Any] = {
     "image_size": 84,
     "presence_warmup": _STEPS // 3,
 }
-_VAE: dict[str, Any] = {"objective": "vae", "code_size": 48, "learning_rate": 1e-3, "initialisation": "he"}
+_UNITS, _SIDE = 48, 64
+_VAE: dict[str, Any] = {"objective": "vae", "code_size": _UNITS, "learning_rate": 1e-3, "initialisation": "he"}
 ARMS: dict[str, dict[str, Any]] = {
     "sparse keypoints, saliency 50": {**_KEYPOINTS, "saliency_weight": 50.0},
     "sparse keypoints": _KEYPOINTS,
@@ -50,19 +52,10 @@ def measure_pong(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
         steps: of pretraining.
         scale: share of the frames that is recorded.
     """
-    results: dict[str, Any] = {"steps": steps, "frames": {}, "arms": {name: {} for name in ARMS}}
+    results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
-        data = {}
-        for part, (frames, seed) in _FRAMES.items():
-            path = Path(folder) / f"{part}.h5"
-            count = round(scale * frames)
-            record(
-                RecordConfig(
-                    "envs:SparseRepr/Pong-v0", str(path), frames=count, every=_EVERY, envs=4, seed=seed, progress=False
-                )
-            )
-            data[part] = load_dataset("h5", path)
-            results["frames"][part] = count
+        data = _recorded(Path(folder), scale)
+        results["frames"] = {part: len(frames) for part, frames in data.items()}
         for seed in seeds:
             for name, settings in ARMS.items():
                 run = Path(folder) / f"{name}-{seed}"
@@ -84,11 +77,42 @@ def measure_pong(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
                 started = time.process_time()
                 encoder = load_encoder(pretrain_encoder(config))
                 seconds = time.process_time() - started
-                codes = {
-                    part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()
-                }
-                results["arms"][name][str(seed)] = {"seconds": seconds, **place_scores(codes, data)}
+                results["arms"][name][str(seed)] = {"seconds": seconds, **place_scores(_codes(encoder, data), data)}
     return results
+
+
+def measure_pong_of_others(*, scale: float = 1.0) -> dict[str, Any]:
+    """The same frames and probes for networks of others, as many components as the other codes have units.
+
+    Args:
+        scale: share of the frames that is recorded.
+    """
+    results: dict[str, Any] = {"code_size": _UNITS, "side": _SIDE, "arms": {}}
+    with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
+        data = _recorded(Path(folder), scale)
+        results["frames"] = {part: len(frames) for part, frames in data.items()}
+        for name in FOREIGN:
+            started = time.process_time()
+            encoder = foreign_encoder(name, data["train"], code_size=_UNITS, seed=0, side=_SIDE)
+            codes = _codes(encoder, data)
+            seconds = time.process_time() - started
+            results["arms"][name] = {"seconds": seconds, **place_scores(codes, data)}
+    return results
+
+
+def _recorded(folder: Path, scale: float) -> dict[str, FactorDataset]:
+    """Pong under random actions: ``train`` and ``test``."""
+    data = {}
+    for part, (frames, seed) in _FRAMES.items():
+        path = folder / f"{part}.h5"
+        settings: dict[str, Any] = {"every": _EVERY, "envs": 4, "seed": seed, "progress": False}
+        record(RecordConfig("envs:SparseRepr/Pong-v0", str(path), frames=round(scale * frames), **settings))
+        data[part] = load_dataset("h5", path)
+    return data
+
+
+def _codes(encoder: FrozenEncoder, data: dict[str, FactorDataset]) -> dict[str, npt.NDArray[np.float32]]:
+    return {part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()}
 
 
 def place_scores(

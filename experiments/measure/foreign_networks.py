@@ -22,7 +22,9 @@ _MOST_FRAMES = 4_000
 _HALF = 0.5
 
 
-def foreign_encoder(name: str, data: FactorDataset, *, code_size: int, seed: int) -> FrozenEncoder:
+def foreign_encoder(
+    name: str, data: FactorDataset, *, code_size: int, seed: int, side: int | None = None
+) -> FrozenEncoder:
     """An encoder of `FOREIGN` for frames of a task.
 
     Args:
@@ -30,6 +32,7 @@ def foreign_encoder(name: str, data: FactorDataset, *, code_size: int, seed: int
         data: frames; the components are those of at most 4,000 random ones.
         code_size: D.
         seed: of the weights, where they are random, and of which frames are taken.
+        side: height and width at which the network sees the frames; by default their own.
 
     Raises:
         ValueError: an unknown name, with its close matches.
@@ -37,13 +40,13 @@ def foreign_encoder(name: str, data: FactorDataset, *, code_size: int, seed: int
     """
     make = lookup(FOREIGN, name, "network of others")
     items = np.sort(np.random.default_rng(seed).permutation(len(data))[:_MOST_FRAMES])
-    return make(data.images(items), code_size, seed)
+    return make(data.images(items), code_size, seed, side)
 
 
-def vgg16_features(images: Any, code_size: int | None) -> FrozenEncoder:
+def vgg16_features(images: Any, code_size: int | None, side: int | None = None) -> FrozenEncoder:
     """Features of VGG16's last convolution with the weights of ImageNet, averaged over the map."""
     channels, height, _ = images.shape[1:]
-    found = backbone("torchvision:vgg16", source_size=(height, height), channels=channels, network_size=height)
+    found = backbone("torchvision:vgg16", source_size=(height, height), channels=channels, network_size=side or height)
     weights = {name: values for name, values in load_vgg16().items() if name.startswith("features")}
     # a grey image becomes three equal channels before the network
     network: Any = found.module if channels == 3 else found.module[1]  # type: ignore[index]
@@ -51,21 +54,22 @@ def vgg16_features(images: Any, code_size: int | None) -> FrozenEncoder:
     return found.freeze(images, code_size=code_size)
 
 
-def random_vit(images: Any, code_size: int | None, seed: int = 0) -> FrozenEncoder:
+def random_vit(images: Any, code_size: int | None, seed: int = 0, side: int | None = None) -> FrozenEncoder:
     """The class token of a ViT of 4 layers with random weights, on patches of an eighth of the image."""
     channels, height, _ = images.shape[1:]
+    size = side or height
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = torchvision.models.VisionTransformer(
-            image_size=height, patch_size=height // 8, num_layers=4, num_heads=3, hidden_dim=192, mlp_dim=384
+            image_size=size, patch_size=size // 8, num_layers=4, num_heads=3, hidden_dim=192, mlp_dim=384
         )
         network.heads = nn.Identity()
         if channels != 3:
-            network.conv_proj = nn.Conv2d(channels, 192, height // 8, stride=height // 8)
+            network.conv_proj = nn.Conv2d(channels, 192, size // 8, stride=size // 8)
     return FrozenEncoder.from_module(
         network,
         preprocessing=Preprocessing(
-            channels, (height, height), (height, height), mean=(_HALF,) * channels, std=(_HALF,) * channels
+            channels, (height, height), (size, size), mean=(_HALF,) * channels, std=(_HALF,) * channels
         ),
         example_images=images,
         name="ViT of 4 layers, width 192, 64 patches, random weights",
@@ -74,8 +78,8 @@ def random_vit(images: Any, code_size: int | None, seed: int = 0) -> FrozenEncod
     )
 
 
-FOREIGN: dict[str, Callable[[Any, int | None, int], FrozenEncoder]] = {
-    "vgg16_features": lambda images, code_size, _: vgg16_features(images, code_size),
+FOREIGN: dict[str, Callable[[Any, int | None, int, int | None], FrozenEncoder]] = {
+    "vgg16_features": lambda images, code_size, _, side: vgg16_features(images, code_size, side),
     "random_vit": random_vit,
 }
-"""Name -> what makes it of uint8 images (N, C, S, S), D and a seed."""
+"""Name -> what makes it of uint8 images (N, C, S, S), D, a seed and the side at which they are seen."""

@@ -8,8 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments.benchmark.pong import ARMS, measure_pong, place_scores
+from experiments.benchmark.pong import ARMS, measure_pong, measure_pong_of_others, place_scores
+from experiments.measure import foreign_networks
 from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.perceptual.vgg_weights import load_vgg16
 
 _NAMES = ("ball_x", "ball_y", "player_y", "opponent_y", "ball_visible")
 
@@ -49,3 +51,14 @@ def test_every_arm_is_measured() -> None:
     results = measure_pong((1,), steps=12, scale=0.02)
     assert set(results["arms"]) == set(ARMS)
     assert all(set(seeds["1"]) == {"seconds", "ball", "player", "opponent"} for seeds in results["arms"].values())
+
+
+@pytest.mark.slow
+def test_networks_of_others_are_measured_by_the_same_probes(random_vgg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ale_py")
+    weights = load_vgg16(random_vgg)
+    monkeypatch.setattr(foreign_networks, "load_vgg16", lambda: weights)
+    results = measure_pong_of_others(scale=0.01)
+    assert set(results["arms"]) == set(foreign_networks.FOREIGN)
+    assert all(set(found) == {"seconds", "ball", "player", "opponent"} for found in results["arms"].values())
+    assert results["frames"] == {"train": 120, "test": 30}
