@@ -14,6 +14,7 @@ SHIPPED = {
     "dsprites/beta_vae": "f9cc8db38ef667bd8a152e8263fc17872fd20b84f050ac9e592a2877f138e68e",
     "dsprites/sparse_perceptual": "8b8c674fdc4e42b7dbe66c8e87cebc1eb275d3c6f2afbd612e8bff7fb34d7b65",
     "faces/sparse": "bdb9cbb7f9ffef3f9532fc9e12565d48b4a0799f3d9e7540515987e41b5735b0",
+    "chairs3d/sparse": "88a3f8f8309f40c28d3c8ad65307e9329d4c091031240c25353fa615c9406247",
     "sprite_reach/vae": "4b65d137a620ef74e52f2b9e996c5d829522df1d0ff68248a78ba14be355c83a",
     "sprite_chase/sparse_keypoints": "bb8ace32f590fb7288c00a696e66de85a68599b698371f3b1e71f2c24c02cd0a",
 }
