@@ -10,7 +10,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
-.PHONY: help install demo quickstart test test-slow check docs dist clean
+.PHONY: help install demo quickstart test test-slow check docs notebooks dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,11 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.installed
 docs: $(VENV)/.docs ## Build the documentation site into build/docs; a warning or a dead link is an error
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
 	@echo build/docs/docs/index.html
+
+notebooks: $(VENV)/.docs ## Run the notebooks of the site anew, in build/notebooks, and keep what they show
+	rm -rf build/notebooks && mkdir -p build/notebooks && cp docs/notebooks/*.ipynb build/notebooks
+	cd build/notebooks && PATH="$(abspath $(BIN)):$$PATH" python -m nbconvert --to notebook --execute --inplace *.ipynb
+	cp build/notebooks/*.ipynb docs/notebooks
 
 dist: $(VENV)/.installed ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m build --outdir dist

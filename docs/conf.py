@@ -19,13 +19,14 @@ project = "sparse-repr"
 author = "the authors of sparse-repr"
 release = importlib.metadata.version("sparse-repr")
 root_doc = "docs/index"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 include_patterns = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/*.md",
     "docs/api/*.md",
+    "docs/notebooks/*.ipynb",
     "envs/*.md",
     "experiments/*.md",
     "experiments/agents/*.md",
@@ -40,6 +41,7 @@ exclude_patterns = ["build", ".venv", "runs"]
 # generated tables have no title of their own, and are reached by the links of the pages that speak of them
 suppress_warnings = ["toc.not_included"]
 myst_heading_anchors = 4
+nb_execution_mode = "off"  # what is committed of a notebook is what ran; make notebooks runs them anew
 myst_enable_extensions = ["colon_fence"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
