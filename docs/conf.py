@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ def _as_written(_app: Any, _kind: str, _name: str, _object: Any, _options: Any, 
             lines[place] = "".join(parts)
 
 
+def _with_explorers(app: Any, error: Exception | None) -> None:
+    """Put the explorers beside the page that shows them: they are whole pages, and no sources of any."""
+    if error is None:
+        shutil.copytree(ROOT / "docs/explorer", Path(app.outdir) / "docs/explorer", dirs_exist_ok=True)
+
+
 def setup(app: Any) -> None:
     """Sphinx calls this."""
+    app.connect("build-finished", _with_explorers)
     app.connect("autodoc-process-docstring", _as_written, priority=400)

@@ -32,3 +32,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "spread" in (tmp_path / "docs/scalars.html").read_text(encoding="utf-8")
     assert "make_latent_vec_env" in (tmp_path / "docs/api/rl.html").read_text(encoding="utf-8")
     assert (tmp_path / "searchindex.js").is_file()
+    shown = (tmp_path / "docs/explorer.html").read_text(encoding="utf-8")
+    assert '<iframe src="explorer/sprite_chase.html"' in shown
+    assert (tmp_path / "docs/explorer/sprite_chase.html").is_file()

@@ -27,6 +27,8 @@ _ITEMS = 10_000
 """Training images over which the ranges of units are taken, and what they tell of factors."""
 _EXAMPLES_SEED = 2
 _FIELD = 0.9
+_OWN = {"h5": "recorded frames", "folder": "own pictures", "npz": "own images"}
+"""Data sets of the user's own -> what the page calls them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,16 +87,18 @@ def show_run(run: Path, name: str, *, data_path: str | None = None, examples: in
         groups = [{**group, "active": True} for group in groups]
     if data.source != "drawn":
         notes.append(
-            f"This file holds {len(images)} images of its data set ({settings['dataset']}): think of whose they "
-            "are before you give it to others."
+            f"This file holds {len(images)} images of its data set: think of whose they are before you give it to "
+            "others."
         )
     objective = encoder.spec.objective
+    dataset = _OWN.get(settings["dataset"], settings["dataset"])
     contents = {
         "name": name,
+        "dataset": dataset,
         "objective": settings["objective"],
         "heading": _heading(groups, keypoints, encoder.code_size),
         "about": (
-            f"{settings['objective']} on {settings['dataset']}, {objective['steps']:,} steps, seed {settings['seed']}, "
+            f"{settings['objective']} on {dataset}, {objective['steps']:,} steps, seed {settings['seed']}, "
             f"network {spec.architecture}."
         ),
         "fingerprint": encoder.fingerprint,

@@ -67,10 +67,11 @@ def write_explorer(
     ]
     packing = Packing()
     sizes: dict[str, int] = {}
-    packed: dict[str, Any] = {"runs": [], "film": None, "warning": "", "notes": []}
+    packed: dict[str, Any] = {"runs": [], "film": None, "notes": []}
     for place, run in enumerate(shown):
         contents = dict(run.contents)
-        if any(_same_examples(run, earlier) for earlier in shown[:place]):
+        # without its encoder in the page a run needs the codes that torch made
+        if contents["encoder"] is not None and any(_same_examples(run, earlier) for earlier in shown[:place]):
             contents["examples"] = None
         packed["runs"].append(packing.pack(contents))
         sizes[f"run {run.contents['name']}"] = packing.text_length - sum(sizes.values())
@@ -99,7 +100,7 @@ def _title(shown: Sequence[ShownRun]) -> str:
     if len(shown) > 1:
         return " and ".join(run.contents["name"] for run in shown) + ", side by side"
     run = shown[0]
-    dataset = run.encoder.spec.dataset.get("name")
+    dataset = run.contents["dataset"]
     if run.contents["keypoints"]:
         active = sum(group["active"] for group in run.contents["groups"])
         return f"{active} keypoints for each image: {run.contents['objective']} on {dataset}"

@@ -129,7 +129,7 @@ const Explorer = {};
     section.hidden = false;
     scene.go(0);
   }
-  status.textContent = contents.warning;
+  status.textContent = "";
   Object.assign(Explorer, {panels, pick, take, look, film: scene, ready: true});
 })().catch((error) => {
   document.getElementById("status").textContent = `This page cannot be shown: ${error.message}. It needs a browser of 2023 or later.`;

@@ -89,12 +89,15 @@ function makePanel(run, onChange) {
     controls.set(unit, {element, input, mark, value, group, low, high});
     return element;
   }
+  const blocks = new Map();
   function rows(group) {
     if (!K) return row(group, group.units[0], "");
     const dot = make("span", {class: "dot"});
     dot.style.background = colour(group.units[0]);
-    return make("div", {class: "group"}, make("div", {class: "name"}, dot, make("b", {}, group.name), group.tells ? make("span", {class: "tells"}, group.tells) : null),
+    const block = make("div", {class: "group"}, make("div", {class: "name"}, dot, make("b", {}, group.name), group.tells ? make("span", {class: "tells"}, group.tells) : null),
       make("div", {class: "triple"}, ...group.units.map((unit, i) => row(group, unit, axes[i]))));
+    blocks.set(group, block);
+    return block;
   }
   const colour = (k) => KEYPOINT_COLOURS[k % KEYPOINT_COLOURS.length];
 
@@ -157,6 +160,7 @@ function makePanel(run, onChange) {
       line.classList.toggle("changed", changed);
       line.classList.toggle("zeroed", zeroed.has(group));
     }
+    for (const [group, block] of blocks) block.classList.toggle("absent", now[group.units[2]] < 0.05);
     kept.textContent = zeroed.size ? `${zeroed.size} of ${most}, ${most - zeroed.size} stay` : `none of ${most}`;
     if (handles) drawDots(handles, keypoints(now), (k, x, y) => { values[k] = x; values[K + k] = y; update(); });
     onChange(panel);

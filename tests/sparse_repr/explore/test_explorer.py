@@ -12,6 +12,9 @@ from PIL import Image
 from sparse_repr import load_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.explore import write_explorer
+from sparse_repr.explore.networks import NETWORKS
+from sparse_repr.models import BurgessEncoder
+from tests import ROOT
 from tests.browser import Browser
 
 
@@ -23,6 +26,15 @@ def page(rectangles_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def both(rectangles_run: Path, keypoints_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_explorer([rectangles_run, keypoints_run], tmp_path_factory.mktemp("page") / "explorer.html")
+
+
+def test_the_page_of_the_documentation_works_and_is_small(browser: Browser) -> None:
+    page = ROOT / "docs/explorer/sprite_chase.html"
+    assert page.stat().st_size < 1_000_000
+    browser.open(page)
+    assert browser.run("Explorer.apart") < 1e-4
+    assert browser.run("Explorer.film.place") == 0
+    assert browser.run("Explorer.panels[0].run.keypoints") == 32
 
 
 def _drawn(browser: Browser, panel: int = 0) -> list[float]:
@@ -172,6 +184,21 @@ def test_a_keypoint_is_dragged_and_two_runs_see_the_same_image(browser: Browser,
     browser.click(".examples button:nth-child(3)")
     images = [browser.run(f"Array.from(Explorer.panels[{panel}].prepared.data)") for panel in (0, 1)]
     assert images[0] == images[1]
+
+
+def test_without_its_encoder_a_run_has_sliders_and_the_codes_of_torch(
+    browser: Browser, rectangles_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(NETWORKS, BurgessEncoder)
+    browser.open(write_explorer([rectangles_run], tmp_path / "explorer.html"))
+    assert browser.run("document.getElementById('chooser')") is None
+    assert "Encoder (not in this page)" in browser.run("document.getElementById('footer').textContent")
+    browser.click(".examples button:nth-child(2)")
+    before = _drawn(browser)
+    assert _code(browser) == browser.run("Array.from(Explorer.contents.runs[0].examples.codes.data.subarray(3, 6))")
+    browser.run("document.querySelector('.unit input').focus()")
+    browser.press("PageUp")
+    assert _drawn(browser) != before
 
 
 @pytest.mark.parametrize("width", [1280, 768, 375])

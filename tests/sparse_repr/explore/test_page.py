@@ -42,7 +42,7 @@ def test_the_page_needs_nothing_but_itself(rectangles_run: Path, tmp_path: Path)
     assert str(rectangles_run.parent) not in text
     run = _contents(file)["runs"][0]
     assert run["examples"]["images"]["shape"] == [4, 1, 32, 32]  # all that were held out
-    assert "4 images of its data set (folder)" in _contents(file)["notes"][-1]
+    assert "4 images of its data set: think" in _contents(file)["notes"][-1]
     again = write_explorer([rectangles_run], tmp_path / "again.html", examples=5)
     assert again.read_bytes() == file.read_bytes()
 
