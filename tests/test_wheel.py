@@ -73,6 +73,12 @@ def test_scripts_of_the_wheel_are_functions_that_exist(wheel: Path) -> None:
         assert re.search(rf"^def {function}\(arguments: .* = None\) -> int:", source, flags=re.MULTILINE), target
 
 
+def test_the_version_is_the_same_everywhere(wheel: Path) -> None:
+    version = wheel.name.split("-")[1]
+    assert f"## [{version}] - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_an_empty_environment_runs_what_the_readme_begins_with(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
