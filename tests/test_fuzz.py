@@ -24,6 +24,7 @@ from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.comparison import comparison_csv, comparison_markdown, comparison_rows
 from sparse_repr.evaluate.report import read_report, summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.explore import ActingNetwork, AgentFilm
 from sparse_repr.pretrain.run_folder import differing_settings, read_settings
 from sparse_repr.pretrain.trainer import Trainer
 from sparse_repr.pretrain.training_state import read_state
@@ -108,6 +109,42 @@ def _with_header(content: bytes, text: bytes) -> bytes:
     spelled = json.dumps(outer).encode()
     spelled += b" " * (-len(spelled) % 8)
     return len(spelled).to_bytes(8, "little") + spelled + content[8 + length :]
+
+
+def test_film_of_an_agent(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "film.safetensors"
+    random = np.random.default_rng(0)
+    layers = [
+        {"op": "linear", "weight": torch.ones(2, 3), "bias": torch.zeros(2)},
+        {"op": "clamp", "low": -1, "high": 1},
+    ]
+    film = AgentFilm(
+        encoder="ab" * 32,
+        caption="PPO",
+        frames=random.integers(0, 256, (4, 1, 8, 8), dtype=np.uint8),
+        codes=random.standard_normal((4, 3)).astype(np.float32),
+        actions=np.zeros((4, 2), np.float32),
+        steps=np.arange(4),
+        returns=np.zeros(4, np.float32),
+        bounds=([-1.0, -1.0], [1.0, 1.0]),
+        action_names=("right", "down"),
+        policy=ActingNetwork([], layers, 1, "numbers", 2),
+    )
+    film.save(path)
+    tensors, header = parse(path.read_bytes(), str(path), "agent_film")
+
+    def same(found: AgentFilm) -> bool:
+        return bool(np.array_equal(found.frames, film.frames) and np.array_equal(found.codes, film.codes))
+
+    _check(path, mutations(path.read_bytes(), count), lambda: AgentFilm.load(path), same)
+    for done, text in json_mutations(header, count, seed=1):
+        try:
+            content = serialise(tensors, json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            continue  # not even a header that could be written
+        path.write_bytes(content)
+        _, refusal = load_or_refusal(lambda: AgentFilm.load(path))
+        assert not refusal or str(path) in refusal, done
 
 
 def test_vae(copied: Path, count: int) -> None:

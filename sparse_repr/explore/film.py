@@ -61,6 +61,34 @@ class ActingNetwork:
     outputs: int
     """How many there are."""
 
+    def check(self, code_size: int) -> None:
+        """Check that the layers fit one another, and codes of D units.
+
+        Raises:
+            ValueError: they do not.
+        """
+        shown = self.n_stack * _width_after(self.features, code_size)
+        found = _width_after(self.layers, shown)
+        if found != self.outputs:
+            raise ValueError(f"its policy needs {self.outputs} outputs, its layers give {found}")
+
+
+def _width_after(layers: list[Layer], width: int) -> int:
+    """How many numbers layers make of `width`."""
+    for layer in layers:
+        expected: dict[str, tuple[int, ...]] = {"factor": (width,), "shift": (width,)}
+        if layer["op"] == "linear":
+            outputs = layer["weight"].shape[0] if layer["weight"].ndim else 0
+            expected = {"weight": (outputs, width), "bias": (outputs,)}
+            width = outputs
+        for name, shape in expected.items():
+            if name in layer and tuple(layer[name].shape) != shape:
+                raise ValueError(
+                    f"a layer {layer['op']!r} of its policy needs {name} of shape {shape}, found "
+                    f"{tuple(layer[name].shape)}"
+                )
+    return width
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AgentFilm:
@@ -103,6 +131,8 @@ class AgentFilm:
             )
         if self.bounds is not None and {len(part) for part in self.bounds} != {self.actions.shape[1]}:
             raise ValueError(f"AgentFilm needs bounds of {self.actions.shape[1]} numbers each, got {self.bounds}")
+        if self.policy is not None:
+            self.policy.check(self.codes.shape[1])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the film as a ``.safetensors`` file, atomically: tensors and plain JSON values. Returns the path.

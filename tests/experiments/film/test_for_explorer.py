@@ -80,6 +80,8 @@ def test_a_film_that_was_tampered_with_is_named(tiny_run: Path, tmp_path: Path) 
         ({"policy": {**header["policy"], "layers": [{"op": "eval"}]}}, "op needs one of linear, affine"),
         ({"policy": {**header["policy"], "layers": [{"op": "linear"}]}}, "needs the entries weight, bias"),
         ({"policy": {**header["policy"], "scores": "x"}}, "scores needs one of logits, values, numbers"),
+        ({"policy": {**header["policy"], "n_stack": 2}}, r"needs weight of shape \(64, 20\), found \(64, 10\)"),
+        ({"policy": {**header["policy"], "outputs": 3}}, "needs 3 outputs, its layers give 5"),
         ({"low": [0.0, 0.0], "high": [1.0, 1.0]}, "bounds of 1 numbers"),
     ):
         odd.write_bytes(serialise(tensors, {**header, **change}))
