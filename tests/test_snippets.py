@@ -27,6 +27,7 @@ SHORTER = (
     (r'(PPO\("MlpPolicy", venv)\)', r"\1, n_steps=16)"),
     (r"\n    env,\n", "\n    env,\n    n_steps=64,\n"),
     (r"policy_kwargs=kwargs\)", "policy_kwargs=kwargs, n_steps=64)"),
+    (r"--preset dsprites/sparse/opened", "--dataset dsprites --objective sparse --steps 6"),
     (r"--steps [\d_]+", "--steps 6"),
     (r"steps=[\d_]+", "steps=6"),
     (r"learn\([\d_]+", "learn(64"),
