@@ -40,7 +40,7 @@ def decoder_layers(decoder: nn.Module) -> list[Layer]:
 def _layers_of(network: nn.Module, half: str) -> list[Layer]:
     find = NETWORKS.get(type(network))
     if find is None:
-        known = ", ".join(kind.__name__ for kind in NETWORKS)
+        known = ", ".join(sorted(kind.__name__ for kind in NETWORKS))
         raise UnknownNetworkError(
             f"the explorer cannot run the {half} {type(network).__name__} in a browser: it knows {known}; a network of "
             "your own needs an entry in sparse_repr.explore.networks.NETWORKS"
@@ -58,7 +58,7 @@ def layers_of_modules(modules: nn.Module) -> list[Layer]:
         return [layer for module in modules for layer in layers_of_modules(module)]
     find = MODULES.get(type(modules))
     if find is None:
-        known = ", ".join(kind.__name__ for kind in MODULES)
+        known = ", ".join(sorted(kind.__name__ for kind in MODULES))
         raise UnknownNetworkError(
             f"the explorer cannot run a layer {type(modules).__name__} in a browser: it knows {known}"
         )

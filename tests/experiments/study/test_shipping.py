@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,16 @@ from sparse_repr import load_encoder
 from sparse_repr.data import FactorDataset
 
 
+@pytest.fixture
+def run(own_tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shared run: shipping scores a run, in its folder."""
+    return shutil.copytree(own_tiny_run, tmp_path_factory.mktemp("shipped") / "run")
+
+
 def test_a_run_becomes_a_file_with_its_scores_and_a_picture(
-    own_tiny_run: Path, dsprites: FactorDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, dsprites: FactorDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [str(own_tiny_run), "dsprites/tiny", "--command", "python -m sparse_repr.pretrain --steps 40"]
+    arguments = [str(run), "dsprites/tiny", "--command", "python -m sparse_repr.pretrain --steps 40"]
     assert main([*arguments, "--sample", "500", "--folder", str(tmp_path)]) == 0
     encoder = load_encoder(tmp_path / "dsprites-tiny.safetensors")
     assert f'"dsprites/tiny": "{encoder.fingerprint}"' in capsys.readouterr().out
@@ -25,7 +32,7 @@ def test_a_run_becomes_a_file_with_its_scores_and_a_picture(
     assert (told["licence"], told["command"]) == ("MIT", "python -m sparse_repr.pretrain --steps 40")
     assert {"psnr_db", "mig", "aam", "mig_histogram", "linear_r2"} == told["scores"].keys()
     images = dsprites.images(np.arange(4))
-    assert np.array_equal(encoder.encode(images), load_encoder(own_tiny_run).encode(images))
+    assert np.array_equal(encoder.encode(images), load_encoder(run).encode(images))
     with Image.open(tmp_path / "dsprites-tiny.png") as picture:
         assert picture.size == (8 * 65 - 1, 3 * 65 - 1)  # images, reconstructions, and one unit of a run that has none
         top = np.asarray(picture.convert("L"))[:64, :64]
@@ -42,10 +49,10 @@ def test_scores_are_those_of_the_items(own_tiny_run: Path, dsprites: FactorDatas
 
 
 def test_files_above_a_megabyte_are_refused(
-    own_tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shipping, "MOST_BYTES", 1_000)
-    config = ShipConfig(str(own_tiny_run), "a/b", command="c", sample=300, folder=str(tmp_path))
+    config = ShipConfig(str(run), "a/b", command="c", sample=300, folder=str(tmp_path))
     with pytest.raises(ValueError, match=r"an encoder of 0.9\d MB, which is above 1 MB, is not shipped"):
         shipping.ship(config)
     assert not list(tmp_path.iterdir())

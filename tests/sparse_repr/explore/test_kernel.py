@@ -160,7 +160,7 @@ def test_the_kernel_has_every_layer_that_networks_and_films_may_name(evaluate: E
 
 def test_a_network_that_is_not_known_is_named() -> None:
     with pytest.raises(
-        UnknownNetworkError, match="cannot run the encoder Linear in a browser: it knows BurgessEncoder"
+        UnknownNetworkError, match="cannot run the encoder Linear in a browser: it knows BurgessDecoder, BurgessEncoder"
     ):
         encoder_layers(nn.Linear(2, 2))
     with pytest.raises(UnknownNetworkError, match="cannot run a layer GRU in a browser"):
