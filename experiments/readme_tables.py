@@ -34,7 +34,8 @@ def quickstart_table() -> str:
     return (
         f"{table}\n\n`make quickstart`: {settings['pretrain_steps']:,} pretraining steps, then "
         f"{settings['agent_steps']:,} steps per agent, {settings['episodes']} episodes each, one seed; {minutes:.1f} "
-        f"minutes on {machine['cores']} cores ({machine['date']}). {results['verdict']}"
+        f"minutes on {'a core' if machine['cores'] == 1 else str(machine['cores']) + ' cores'} ({machine['date']}). "
+        f"{results['verdict']}"
     )
 
 
