@@ -108,11 +108,17 @@ def code_scores(encoder: FrozenEncoder, data: FactorDataset, items: npt.NDArray[
     Returns:
         mig_histogram, over the factors that vary; linear_r2: of a line fitted to four fifths of the items, R² on the
         others, mean over the factors that are quantities.
+
+    Raises:
+        ValueError: no factors.
     """
-    assert data.factors is not None
-    assert data.factor_values is not None
+    varying = data.varying(items)
+    if data.factors is None or data.factor_values is None or not varying:
+        raise ValueError(
+            f"an encoder is shipped with its scores, which need factors that vary, found none in {data.source}: record "
+            "frames of an environment that names its factors with python -m rl.record"
+        )
     codes = encode_dataset(encoder, data, items).mean
-    varying = [k for k, column in enumerate(data.factors[items].T) if np.ptp(column)]
     quantities = [k for k in varying if data.factor_names[k] not in data.nominal_factors]
     train = 4 * len(items) // 5
     values = data.factor_values[items][:, quantities].astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,10 @@ def test_scores_are_those_of_the_items(own_tiny_run: Path, dsprites: FactorDatas
     found = code_scores(encoder, dsprites, items)
     assert set(found) == {"mig_histogram", "linear_r2"}
     assert all(0 <= value <= 1 for value in found.values())
+    none = {"factors": None, "factor_values": None, "factor_names": (), "factor_sizes": (), "nominal_factors": ()}
+    unknown = dataclasses.replace(dsprites, **none)
+    with pytest.raises(ValueError, match="which need factors that vary, found none in drawn"):
+        code_scores(encoder, unknown, items)
 
 
 def test_files_above_a_megabyte_are_refused(
