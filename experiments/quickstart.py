@@ -42,6 +42,8 @@ from sparse_repr.pretrain.presets import opened, preset_config
 
 ENVIRONMENT = "SparseRepr/SpriteReach-v0"
 EPISODES = 200
+RECODE = "expand"
+"""What the agent sees of a code: a dense one hides more from its small layers."""
 CODE = "sparse code"
 """The arm that sees codes."""
 FILM, ASKED, EXPLORER = "agent.gif", "agent_film.safetensors", "explorer.html"
@@ -103,11 +105,12 @@ def comparison_arms(encoder: FrozenEncoder) -> list[Arm]:
         )
 
     def latent(count: int) -> VecEnv:
-        return VecLatentObservation(DummyVecEnv([lambda: KeepFrames(gym.make(ENVIRONMENT))] * count), encoder)
+        frames = DummyVecEnv([lambda: KeepFrames(gym.make(ENVIRONMENT))] * count)
+        return VecLatentObservation(frames, encoder, recode=RECODE)
 
     return [
         Arm("ground truth", "PPO on the true shape and position", factors("shape", "position_x", "position_y")),
-        Arm(CODE, "PPO on the codes of the frozen encoder", latent),
+        Arm(CODE, "PPO on the expanded codes of the frozen encoder", latent),
         Arm("shape-blind", "PPO on the true position only", factors("position_x", "position_y")),
         Arm("random", "uniformly random actions", factors("position_x", "position_y"), learns=False),
     ]
@@ -196,7 +199,7 @@ def _film(encoder: FrozenEncoder, run: Path, out: Path) -> Callable[[PPO], None]
             venv,
             lambda shown: model.predict(shown, deterministic=True)[0],
             out / FILM,
-            see=see_codes(encoder, load_vae(run)[0]),
+            see=see_codes(encoder, load_vae(run)[0], recode=RECODE),
             caption="PPO on the code",
             steps=_FILM_STEPS,
             fps=12,
