@@ -57,7 +57,7 @@ PPO_SETTINGS: dict[str, Any] = {"n_steps": 256, "batch_size": 256, "policy_kwarg
 
 @dataclasses.dataclass(frozen=True)
 class QuickstartConfig:
-    """How long each part runs; the defaults take six to eight minutes on two cores."""
+    """How long each part runs; the defaults take three to eight minutes on two cores."""
 
     out: str = "runs/quickstart"
     """Folder for everything; an earlier run there with the same settings is continued."""
