@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from sparse_repr.data.base import ImageArray
+from envs.public import PublicTask, import_game, within
 from sparse_repr.registry import lookup
 
 MAX_STEPS = 27_000
 """Steps of four frames after which an episode is truncated."""
 _FRAMES = 4
 _MOST_NO_OPERATIONS = 30
-_BINS = 10
+_ROWS, _COLUMNS = 210, 160
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +45,8 @@ class Game:
     """Byte that is 0 while there is no ball; its places are 0 then."""
     places: Mapping[str, Place]
     """Factor -> where it is."""
+    winning_points: int
+    """Whoever has won so many has won the game; points of the opponent are not subtracted."""
 
 
 GAMES = {
@@ -61,6 +60,7 @@ GAMES = {
             "player_y": Place(51, -6.0, False),
             "opponent_y": Place(50, -6.0, False),
         },
+        21,
     ),
     "Breakout": Game(
         "breakout",
@@ -71,12 +71,13 @@ GAMES = {
             "ball_y": Place(101, 11.0, False),
             "player_x": Place(72, -40.0, True),
         },
+        432,  # the whole first wall, of two
     ),
 }
 """Name -> game."""
 
 
-class AtariGame(gym.Env[ImageArray, Any]):
+class AtariGame(PublicTask):
     """A game of the Arcade Learning Environment, the field alone, with what its memory tells as factors.
 
     **Observation**: `Box(0, 255, (84, 84, 3), uint8)`: the field without the score, averaged down, in colour; the
@@ -88,11 +89,9 @@ class AtariGame(gym.Env[ImageArray, Any]):
     steps.
 
     **info**: `factors`, float32: places in 0..1 of the field, from the left and from above, and `ball_visible`, 0 or 1;
-    without a ball its places are 0.
+    without a ball its places are 0. `is_success`: Pong was won, with 21 points; in Breakout, which goes on until the
+    last life is lost, the first wall is gone, 432 points.
     """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012 (an instance variable in gym.Env)
-    nominal_factors = ("ball_visible",)
 
     def __init__(self, render_mode: str | None = None, *, game: str, image_size: int = 84) -> None:
         """Load the game.
@@ -107,66 +106,48 @@ class AtariGame(gym.Env[ImageArray, Any]):
             ModuleNotFoundError: ale-py is not installed.
         """
         self._game = lookup(GAMES, game, "game")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"{game} needs render_mode None or 'rgb_array', got {render_mode!r}")
-        if not 1 <= image_size <= min(self._game.field[2:]):
-            raise ValueError(f"{game} needs image_size in 1..{min(self._game.field[2:])}, got {image_size}")
-        try:
-            from ale_py import ALEInterface, LoggerMode, roms
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"{game} needs ale-py: pip install 'sparse-repr[envs]'") from error
-        self.render_mode = render_mode
-        ALEInterface.setLoggerMode(LoggerMode.Error)
-        self._console = ALEInterface()
+        ale = import_game("ale_py", task=game, package="ale-py")
+        ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)
+        self._console = ale.ALEInterface()
         self._console.setFloat("repeat_action_probability", 0.0)
-        rom = roms.get_rom_path(self._game.rom)
-        assert rom is not None  # it comes with the package
-        self._console.loadROM(rom)
+        self._console.loadROM(ale.roms.get_rom_path(self._game.rom))
         self._actions = self._console.getMinimalActionSet()
-        self.factor_names = (*self._game.places, "ball_visible")
-        edges = tuple(i / _BINS for i in range(1, _BINS))
-        self.factor_bins = (*(edges for _ in self._game.places), (0.5,))
-        self.field_pixels = (0.0, float(image_size))
-        self.action_space = gym.spaces.Discrete(len(self._actions))
-        self.observation_space = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self._screen: npt.NDArray[np.uint8] = np.zeros((210, 160, 3), np.uint8)
+        super().__init__(
+            render_mode,
+            name=game,
+            image_size=image_size,
+            field=self._game.field,
+            actions=[action.name for action in self._actions],
+            factors={**dict.fromkeys(self._game.places), "ball_visible": 2},
+        )
+        self._points = 0.0
+        self._last = np.zeros((_ROWS, _COLUMNS, 3), np.uint8)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[ImageArray, dict[str, Any]]:
-        """Begin a game, and let up to 30 frames pass."""
-        super().reset(seed=seed)
-        if options:
-            raise ValueError(f"{type(self).__name__}.reset takes no options, got {sorted(options)}")
+    def _begin(self) -> None:
+        """Let up to 30 frames pass."""
         self._console.reset_game()
         for _ in range(int(self.np_random.integers(1, _MOST_NO_OPERATIONS + 1))):
             self._console.act(self._actions[0])
-        self._screen = self._console.getScreenRGB()
-        return self._observe(), self._info()
+        self._last, self._points = self._console.getScreenRGB(), 0.0
 
-    def step(self, action: Any) -> tuple[ImageArray, float, bool, bool, dict[str, Any]]:
+    def _advance(self, action: int) -> tuple[float, bool, bool]:
         """Hold an action for four frames."""
-        reward, screens = 0.0, []
+        total, screens = 0.0, []
         for frame in range(_FRAMES):
-            reward += float(self._console.act(self._actions[int(action)]))
+            reward = float(self._console.act(self._actions[action]))
+            total += reward
+            self._points += max(reward, 0.0)
             if frame >= _FRAMES - 2:
                 screens.append(self._console.getScreenRGB())
             if self._console.game_over():
                 break
-        self._screen = np.max(screens, axis=0) if screens else self._console.getScreenRGB()
-        return self._observe(), reward, self._console.game_over(), False, self._info()
+        self._last = np.max(screens, axis=0) if screens else self._console.getScreenRGB()
+        return total, self._console.game_over(), False
 
-    def render(self) -> npt.NDArray[np.uint8] | None:
-        """The whole screen as RGB, uint8 (210, 160, 3); None without a render mode."""
-        return None if self.render_mode is None else self._screen.copy()
+    def _screen(self) -> npt.NDArray[np.uint8]:
+        return self._last
 
-    def _observe(self) -> ImageArray:
-        top, left, height, width = self._game.field
-        field = Image.fromarray(self._screen[top : top + height, left : left + width])
-        size = self.observation_space.shape[0]  # type: ignore[index]
-        return np.asarray(field.resize((size, size), Image.Resampling.BOX))
-
-    def _info(self) -> dict[str, Any]:
+    def _factors(self) -> list[float]:
         top, left, height, width = self._game.field
         memory = self._console.getRAM().astype(np.float64)
         visible = memory[self._game.ball] > 0
@@ -174,5 +155,8 @@ class AtariGame(gym.Env[ImageArray, Any]):
         for name, place in self._game.places.items():
             pixel = memory[place.address] + place.offset
             value = (pixel - left) / width if place.across else (pixel - top) / height
-            values.append(min(max(value, 0.0), 1.0) if visible or not name.startswith("ball") else 0.0)
-        return {"factors": np.array([*values, visible], np.float32)}
+            values.append(within(value) if visible or not name.startswith("ball") else 0.0)
+        return [*values, float(visible)]
+
+    def _succeeded(self) -> bool:
+        return self._points >= self._game.winning_points

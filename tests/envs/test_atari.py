@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium as gym
@@ -97,7 +98,37 @@ def test_without_ale_py_one_line_says_what_to_install(monkeypatch: pytest.Monkey
         AtariGame(game="Pong")
 
 
+@pytest.mark.parametrize("game", list(GAMES))
+def test_a_game_is_won_by_points(game: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ale_py")
+    env = AtariGame(game=game)
+    assert env.get_action_meanings()[0] == "NOOP"
+    _, info = env.reset(seed=0)
+    assert info["is_success"] is False
+    rewards = iter([GAMES[game].winning_points - 1.0, -3.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    played = env._console
+    monkeypatch.setattr(env, "_console", _Rewarding(played, rewards))
+    assert env.step(0)[4]["is_success"] is False
+    assert env.step(0)[4]["is_success"] is True
+    monkeypatch.undo()
+    assert env.reset(seed=0)[1]["is_success"] is False
+
+
+class _Rewarding:
+    """A console with rewards of ours."""
+
+    def __init__(self, console: object, rewards: Iterator[float]) -> None:
+        self._console, self._rewards = console, rewards
+
+    def act(self, action: object) -> float:
+        return next(self._rewards)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._console, name)
+
+
 def test_what_cannot_be_used_is_refused() -> None:
+    pytest.importorskip("ale_py")
     with pytest.raises(ValueError, match="Did you mean 'Pong'"):
         AtariGame(game="Pog")
     with pytest.raises(ValueError, match="Pong needs render_mode None or 'rgb_array', got 'human'"):
