@@ -1,7 +1,8 @@
 """Environments with ground-truth factors; importing this package registers them with Gymnasium.
 
 `envs/README.md` shows them: three on pictures of the dSprites renderer, each of which takes `domain=` (`envs.domains`),
-and two Atari games whose memory tells where things are (`envs.atari`, extra `envs`).
+and tasks that no one here wrote (`envs.public`, extra `envs`): two Atari games (`envs.atari`) and VizDoom's Basic
+(`envs.doom`).
 """
 
 from __future__ import annotations
@@ -29,3 +30,6 @@ for _name in atari.GAMES:
         max_episode_steps=atari.MAX_STEPS,
         kwargs={"game": _name},
     )
+
+# the scenario truncates its episodes itself
+gymnasium.register(id="SparseRepr/VizDoomBasic-v0", entry_point="envs.doom:VizDoomBasic")

@@ -1,9 +1,11 @@
-"""`python -m envs.pictures`: the pictures of envs/README.md, an episode and every domain of each environment."""
+"""`python -m envs.pictures`: an episode and every domain of each environment of envs/README.md, and an episode of each
+public task of envs/public.md but the Atari games, whose screens are not ours to show."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,21 +19,23 @@ from sparse_repr.data.base import ImageArray
 from sparse_repr.files import atomic_path
 
 ENVIRONMENTS = ("SpriteReach", "SpriteChase", "SpritePose")
+PUBLIC = ("VizDoomBasic",)
 FOLDER = Path(__file__).parent / "images"
 # Two episodes' beginnings per domain, so that what varies within it is seen.
 _SEEDS = {"SpriteReach": (14, 3), "SpriteChase": (11, 16), "SpritePose": (23, 2)}
+_PUBLIC_SEEDS = {"VizDoomBasic": 12}
 _COLUMNS, _SIDE, _GAP, _LINE = len(DOMAINS), 128, 6, 16
 _GROUND, _INK = (255, 255, 255), (60, 60, 60)
 
 
-def episode(name: str, seed: int) -> list[ImageArray]:
-    """Every image, uint8 (64, 64, 3), of an episode that the scripted policy plays in the source."""
-    env = gym.make(f"SparseRepr/{name}-v0", render_mode="rgb_array", domain="source")
-    _, info = env.reset(seed=seed)
-    images, ended = [_rendered(env)], False
+def episode(name: str, seed: int, **arguments: Any) -> list[ImageArray]:
+    """Every image, uint8 (64, 64, C), of an episode that the scripted policy plays."""
+    env = gym.make(f"SparseRepr/{name}-v0", **arguments)
+    image, info = env.reset(seed=seed)
+    images, ended = [image], False
     while not ended:
-        _, _, terminated, truncated, info = env.step(scripted_action(name, info["factors"]))
-        images.append(_rendered(env))
+        image, _, terminated, truncated, info = env.step(scripted_action(name, info["factors"]))
+        images.append(image)
         ended = terminated or truncated
     env.close()
     return images
@@ -50,17 +54,24 @@ def _rendered(env: gym.Env[ImageArray, object]) -> ImageArray:
     return np.asarray(env.render(), dtype=np.uint8)
 
 
+def strip(played: list[ImageArray]) -> Image.Image:
+    """An episode from left to right."""
+    image = Image.new("RGB", (_COLUMNS * (_SIDE + _GAP) - _GAP, _LINE + _SIDE), _GROUND)
+    draw = ImageDraw.Draw(image)
+    for column, step in enumerate(np.linspace(0, len(played) - 1, _COLUMNS).round().astype(int).tolist()):
+        _place(image, played[step], column, _LINE)
+        draw.text((column * (_SIDE + _GAP) + 2, 2), f"step {step}", _INK)
+    return image
+
+
 def sheet(name: str) -> Image.Image:
     """An episode from left to right, and below it two beginnings in each domain."""
     seeds = _SEEDS[name]
-    played = episode(name, seeds[0])
-    shown = np.linspace(0, len(played) - 1, _COLUMNS).round().astype(int).tolist()
+    first = strip(episode(name, seeds[0], domain="source"))
     height = (1 + len(seeds)) * (_SIDE + _GAP) + 2 * _LINE
-    image = Image.new("RGB", (_COLUMNS * (_SIDE + _GAP) - _GAP, height), _GROUND)
+    image = Image.new("RGB", (first.width, height), _GROUND)
+    image.paste(first)
     draw = ImageDraw.Draw(image)
-    for column, step in enumerate(shown):
-        _place(image, played[step], column, _LINE)
-        draw.text((column * (_SIDE + _GAP) + 2, 2), f"step {step}", _INK)
     second = 2 * _LINE + _SIDE + _GAP
     for column, domain in enumerate(DOMAINS):
         draw.text((column * (_SIDE + _GAP) + 2, second - _LINE + 2), f'domain="{domain}"', _INK)
@@ -70,17 +81,20 @@ def sheet(name: str) -> Image.Image:
 
 
 def _place(sheet: Image.Image, image: ImageArray, column: int, top: int) -> None:
-    large = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+    large = Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3))).resize(
+        (_SIDE, _SIDE), Image.Resampling.NEAREST
+    )
     sheet.paste(large, (column * (_SIDE + _GAP), top))
 
 
 def write_pictures(folder: Path = FOLDER) -> list[Path]:
     """Write one PNG per environment, named after it; returns the files."""
     files = []
-    for name in ENVIRONMENTS:
+    for name in (*ENVIRONMENTS, *PUBLIC):
+        image = sheet(name) if name in ENVIRONMENTS else strip(episode(name, _PUBLIC_SEEDS[name]))
         target = folder / f"{name}.png"
         with atomic_path(target) as temporary:
-            sheet(name).save(temporary, format="PNG", optimize=True)
+            image.save(temporary, format="PNG", optimize=True)
         files.append(target)
     return files
 
@@ -89,7 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     return run_command(
         lambda: parse_options(
-            draw, arguments, program="python -m envs.pictures", description="Draw the pictures of envs/README.md."
+            draw,
+            arguments,
+            program="python -m envs.pictures",
+            description="Draw the pictures of envs/README.md and envs/public.md.",
         )
     )
 

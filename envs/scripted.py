@@ -18,6 +18,8 @@ _CIRCLE = np.stack([f(np.arange(16) * np.pi / 8) for f in (np.cos, np.sin)], axi
 _AROUND = np.concatenate([np.zeros((1, 2)), _CIRCLE / np.abs(_CIRCLE).max(axis=1, keepdims=True)]).astype(np.float32)
 
 _CORNERS = np.array([(0, 0), (1, 0), (0, 1)], np.float32)
+# VizDoomBasic: of the picture's width, what the pistol hits
+_AIM = 0.04
 # SpriteChase looks two steps ahead and keeps the square at this distance, which counts so much more than the heart.
 _AHEAD, _SAFE_DISTANCE, _CARE = 0.12, 0.22, 5.0
 
@@ -26,9 +28,9 @@ def scripted_action(name: str, factors: Factors, *, discrete: bool = False) -> A
     """What to do in the state of these factors.
 
     Args:
-        name: SpriteReach, SpriteChase or SpritePose.
+        name: SpriteReach, SpriteChase, SpritePose or VizDoomBasic.
         factors: `info["factors"]` of that environment.
-        discrete: the action of the discrete twin.
+        discrete: the action of the discrete twin; VizDoomBasic has only such.
 
     Returns:
         float32 (2,), or an int.
@@ -36,7 +38,7 @@ def scripted_action(name: str, factors: Factors, *, discrete: bool = False) -> A
     Raises:
         ValueError: unknown name; the message lists close matches.
     """
-    return lookup(_POLICIES, name, "environment")(factors, discrete)
+    return lookup(POLICIES, name, "environment")(factors, discrete)
 
 
 def _reach(factors: Factors, discrete: bool) -> Any:
@@ -60,6 +62,12 @@ def _pose(factors: Factors, discrete: bool) -> Any:
     return _choose(np.clip([factors[7] / 0.2, factors[6] / 0.04], -1, 1), discrete)
 
 
+def _doom(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001 (all its actions are)
+    """To where the monster is in the middle, then shoot."""
+    left = float(factors[0]) - 0.5
+    return 3 if abs(left) < _AIM else 1 if left < 0 else 2
+
+
 def _choose(action: npt.NDArray[Any], discrete: bool) -> Any:
     """An action as it is, or the discrete one in the direction of its larger number; none where that is below half."""
     if not discrete:
@@ -68,4 +76,5 @@ def _choose(action: npt.NDArray[Any], discrete: bool) -> Any:
     return 0 if abs(float(action[larger])) < 0.5 else 1 + 2 * larger + int(action[larger] > 0)
 
 
-_POLICIES = {"SpriteReach": _reach, "SpriteChase": _chase, "SpritePose": _pose}
+POLICIES = {"SpriteReach": _reach, "SpriteChase": _chase, "SpritePose": _pose, "VizDoomBasic": _doom}
+"""Name -> policy."""

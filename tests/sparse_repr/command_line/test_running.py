@@ -70,6 +70,10 @@ REFUSED = {
         (["e", "--frames", "-5"], "frames needs a whole number in 1..1000000000000, got -5")
     ],
     "envs.pictures": [(["--our", "f"], "Unrecognized options: --our")],
+    "envs.baselines": [
+        (["--tasks", "Pog"], "unknown task 'Pog'. Did you mean 'Pong'"),
+        (["--episodes", "0"], "episodes needs a whole number in 1..1000000, got 0"),
+    ],
     "experiments.readme_tables": [(["README.md"], "Unrecognized options: README.md")],
     "experiments.measure.shape_probe": [([""], "run needs the name of a file or folder, got ''")],
     "experiments.benchmark.__main__": [
