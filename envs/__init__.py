@@ -1,15 +1,15 @@
 """Environments with ground-truth factors; importing this package registers them with Gymnasium.
 
 `envs/README.md` shows them: three on pictures of the dSprites renderer, each of which takes `domain=` (`envs.domains`),
-and tasks that no one here wrote (`envs.public`, extra `envs`): two Atari games (`envs.atari`) and VizDoom's Basic
-(`envs.doom`).
+and tasks that no one here wrote (`envs.public`, extra `envs`): two Atari games (`envs.atari`), VizDoom's Basic
+(`envs.doom`), LunarLander (`envs.lander`) and MiniGrid's DoorKey (`envs.door_key`).
 """
 
 from __future__ import annotations
 
 import gymnasium
 
-from envs import atari, chase, pose, reach
+from envs import atari, chase, lander, pose, reach
 
 MAX_STEPS = reach.MAX_STEPS
 """Steps after which a SpriteReach episode is truncated; `envs.chase` and `envs.pose` name their own."""
@@ -31,5 +31,9 @@ for _name in atari.GAMES:
         kwargs={"game": _name},
     )
 
-# the scenario truncates its episodes itself
+gymnasium.register(
+    id="SparseRepr/LunarLander-v0", entry_point="envs.lander:LunarLander", max_episode_steps=lander.MAX_STEPS
+)
+# these two truncate their episodes themselves
 gymnasium.register(id="SparseRepr/VizDoomBasic-v0", entry_point="envs.doom:VizDoomBasic")
+gymnasium.register(id="SparseRepr/DoorKey-v0", entry_point="envs.door_key:DoorKey")

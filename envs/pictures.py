@@ -19,11 +19,11 @@ from sparse_repr.data.base import ImageArray
 from sparse_repr.files import atomic_path
 
 ENVIRONMENTS = ("SpriteReach", "SpriteChase", "SpritePose")
-PUBLIC = ("VizDoomBasic",)
+PUBLIC = ("VizDoomBasic", "LunarLander", "DoorKey")
 FOLDER = Path(__file__).parent / "images"
 # Two episodes' beginnings per domain, so that what varies within it is seen.
 _SEEDS = {"SpriteReach": (14, 3), "SpriteChase": (11, 16), "SpritePose": (23, 2)}
-_PUBLIC_SEEDS = {"VizDoomBasic": 12}
+_PUBLIC_SEEDS = {"VizDoomBasic": 3, "LunarLander": 0, "DoorKey": 40}
 _COLUMNS, _SIDE, _GAP, _LINE = len(DOMAINS), 128, 6, 16
 _GROUND, _INK = (255, 255, 255), (60, 60, 60)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from envs.door_key import OPEN
+from envs.lander import state_of
+from envs.public import import_game
 from sparse_repr.registry import lookup
 
 Factors = npt.NDArray[np.float32]
@@ -20,6 +25,11 @@ _AROUND = np.concatenate([np.zeros((1, 2)), _CIRCLE / np.abs(_CIRCLE).max(axis=1
 _CORNERS = np.array([(0, 0), (1, 0), (0, 1)], np.float32)
 # VizDoomBasic: of the picture's width, what the pistol hits
 _AIM = 0.04
+# LunarLander: the heuristic asks an environment which actions it has
+_DISCRETE = SimpleNamespace(unwrapped=SimpleNamespace(continuous=False))
+# DoorKey: its actions, and what lies ahead by direction
+_LEFT, _RIGHT, _FORWARD, _PICK_UP, _TOGGLE = range(5)
+_AHEAD_OF = ((1, 0), (0, 1), (-1, 0), (0, -1))
 # SpriteChase looks two steps ahead and keeps the square at this distance, which counts so much more than the heart.
 _AHEAD, _SAFE_DISTANCE, _CARE = 0.12, 0.22, 5.0
 
@@ -28,9 +38,9 @@ def scripted_action(name: str, factors: Factors, *, discrete: bool = False) -> A
     """What to do in the state of these factors.
 
     Args:
-        name: SpriteReach, SpriteChase, SpritePose or VizDoomBasic.
+        name: SpriteReach, SpriteChase, SpritePose, VizDoomBasic, LunarLander or DoorKey.
         factors: `info["factors"]` of that environment.
-        discrete: the action of the discrete twin; VizDoomBasic has only such.
+        discrete: the action of the discrete twin; the last three have only such.
 
     Returns:
         float32 (2,), or an int.
@@ -68,6 +78,41 @@ def _doom(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001 (all its act
     return 3 if abs(left) < _AIM else 1 if left < 0 else 2
 
 
+def _lander(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001
+    """Gymnasium's own heuristic, on the state that the factors tell."""
+    game = import_game("gymnasium.envs.box2d.lunar_lander", task="LunarLander", package="gymnasium[box2d]")
+    return game.heuristic(_DISCRETE, state_of(factors))
+
+
+def _door(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001
+    """The first action of a shortest way to the key, then to the door, then to the goal."""
+    column, row, key, door = (int(place * 5) for place in factors[[0, 1, 3, 5]])
+    direction, carried, state = factors[[2, 4, 6]].astype(int).tolist()
+    if state == OPEN:
+        target, last = (3, 3), _FORWARD
+    elif carried:
+        target, last = (2, door), _TOGGLE
+    else:
+        target, last = (1, key), _PICK_UP
+    free = {(side, tile) for side in (1, 3) for tile in (1, 2, 3)} | {(2, door)}
+    # breadth first, over tiles and directions, until the target is ahead
+    ways: deque[tuple[tuple[int, int], int, tuple[int, ...]]] = deque([((column, row), direction, ())])
+    seen = set()
+    while ways:
+        tile, facing, way = ways.popleft()
+        ahead = (tile[0] + _AHEAD_OF[facing][0], tile[1] + _AHEAD_OF[facing][1])
+        if ahead == target:
+            return (*way, last)[0]
+        if (tile, facing) in seen:
+            continue
+        seen.add((tile, facing))
+        ways.append((tile, (facing - 1) % 4, (*way, _LEFT)))
+        ways.append((tile, (facing + 1) % 4, (*way, _RIGHT)))
+        if ahead in free and not (ahead == (2, door) and state != OPEN):
+            ways.append((ahead, facing, (*way, _FORWARD)))
+    raise ValueError(f"DoorKey's factors need a way to what is next, got {factors.tolist()}")
+
+
 def _choose(action: npt.NDArray[Any], discrete: bool) -> Any:
     """An action as it is, or the discrete one in the direction of its larger number; none where that is below half."""
     if not discrete:
@@ -76,5 +121,12 @@ def _choose(action: npt.NDArray[Any], discrete: bool) -> Any:
     return 0 if abs(float(action[larger])) < 0.5 else 1 + 2 * larger + int(action[larger] > 0)
 
 
-POLICIES = {"SpriteReach": _reach, "SpriteChase": _chase, "SpritePose": _pose, "VizDoomBasic": _doom}
+POLICIES = {
+    "SpriteReach": _reach,
+    "SpriteChase": _chase,
+    "SpritePose": _pose,
+    "VizDoomBasic": _doom,
+    "LunarLander": _lander,
+    "DoorKey": _door,
+}
 """Name -> policy."""

@@ -1,9 +1,9 @@
-"""What the tests of the tasks that no one here wrote share: episodes, recordings, and what all of them promise."""
+"""What the tests of the tasks that no one here wrote share: episodes, and what all of them promise."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,8 +12,20 @@ import numpy.typing as npt
 import pytest
 
 from envs.public import PublicTask
-from rl.record import RecordConfig, record
-from sparse_repr.data import FactorDataset, load_dataset
+
+PACKAGES = {
+    "VizDoomBasic": "vizdoom",
+    "LunarLander": "Box2D",
+    "DoorKey": "minigrid",
+    "Pong": "ale_py",
+    "Breakout": "ale_py",
+}
+
+
+def needs(task: str) -> None:
+    """Skip a test where a task's package is not installed; not imported here, since Box2D warns as it is."""
+    if importlib.util.find_spec(PACKAGES[task]) is None:
+        pytest.skip(f"{task} needs {PACKAGES[task]}")
 
 
 def episode(
@@ -67,9 +79,3 @@ def check_conventions(env: PublicTask, name: str, actions: tuple[str, ...]) -> N
         type(env)(image_size=0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="colour"):
         type(env)(colour="red")  # type: ignore[call-arg]
-
-
-def recorded(environment: str, folder: Path) -> FactorDataset:
-    """A few frames of an environment, as `python -m rl.record` writes them."""
-    config = RecordConfig(env=f"envs:{environment}", frames=40, envs=2, out=str(folder / "frames.h5"), progress=False)
-    return load_dataset("h5", record(config))

@@ -9,10 +9,11 @@ import pytest
 import envs  # noqa: F401 (registers the environments)
 from envs.baselines import TASKS, main
 from tests import ROOT
+from tests.envs.public_tasks import needs
 
 
 def test_a_row_tells_returns_successes_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("vizdoom")
+    needs("VizDoomBasic")
     assert main(["--tasks", "VizDoomBasic", "--episodes", "3"]) == 0
     cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].strip("|").split("|")]
     assert cells[0] == "`VizDoomBasic`"

@@ -16,10 +16,15 @@ from stable_baselines3.common.env_util import make_vec_env
 import envs  # noqa: F401 (registers the environments)
 from envs.doom import VizDoomBasic
 from envs.scripted import scripted_action
-from tests.envs.public_tasks import check_conventions, episode, played, recorded
+from tests.envs.public_tasks import check_conventions, episode, needs, played
 
 ID = "SparseRepr/VizDoomBasic-v0"
 LEFT, RIGHT, ATTACK = 1, 2, 3
+
+
+@pytest.fixture(autouse=True)
+def _needs_the_game() -> None:
+    needs("VizDoomBasic")
 
 
 def _monster(screen: npt.NDArray[np.uint8]) -> float | None:
@@ -46,7 +51,6 @@ def _processes() -> set[str]:
 
 
 def test_the_monster_is_where_the_picture_shows_it() -> None:
-    pytest.importorskip("vizdoom")
     env = gym.make(ID, render_mode="rgb_array")
     seen = []
     for seed in range(8):
@@ -66,7 +70,6 @@ def test_the_monster_is_where_the_picture_shows_it() -> None:
 
 
 def test_the_player_is_where_the_walls_are() -> None:
-    pytest.importorskip("vizdoom")
     env = VizDoomBasic()
     seen = {}
     for action in (LEFT, RIGHT):
@@ -80,7 +83,6 @@ def test_the_player_is_where_the_walls_are() -> None:
 
 
 def test_the_weapon_is_ready_but_for_its_recoil() -> None:
-    pytest.importorskip("vizdoom")
     env = VizDoomBasic()
     env.reset(seed=0)
     ready = [env.step(action)[-1]["factors"][2] for action in (0, 0, ATTACK, ATTACK, 0, 0, 0, 0)]
@@ -91,7 +93,6 @@ def test_the_weapon_is_ready_but_for_its_recoil() -> None:
 
 
 def test_rewards_and_end_are_the_scenarios() -> None:
-    pytest.importorskip("vizdoom")
     env = VizDoomBasic()
     rewards, terminated, truncated, info = episode(env, lambda _: 0, seed=2)
     assert rewards == [-4.0] * 75
@@ -109,7 +110,6 @@ def test_rewards_and_end_are_the_scenarios() -> None:
 
 
 def test_the_factors_are_enough_to_solve_it() -> None:
-    pytest.importorskip("vizdoom")
     env = VizDoomBasic()
     played_ones = [
         episode(env, lambda factors: scripted_action("VizDoomBasic", factors), seed=seed) for seed in range(20)
@@ -120,7 +120,6 @@ def test_the_factors_are_enough_to_solve_it() -> None:
 
 
 def test_an_episode_is_that_of_its_seed() -> None:
-    pytest.importorskip("vizdoom")
     first, second = VizDoomBasic(image_size=40), VizDoomBasic(image_size=40)
     pictures = played(first, seed=3)
     assert pictures.shape == (31, 40, 40, 3)
@@ -135,7 +134,6 @@ def test_an_episode_is_that_of_its_seed() -> None:
 
 
 def test_it_is_as_gymnasium_wants_it() -> None:
-    pytest.importorskip("vizdoom")
     env = VizDoomBasic("rgb_array")
     check_env(env, skip_render_check=True)
     check_conventions(env, "VizDoomBasic", ("stay", "left", "right", "attack"))
@@ -149,7 +147,6 @@ def test_it_is_as_gymnasium_wants_it() -> None:
 def test_several_start_at_once_and_leave_neither_process_nor_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("vizdoom")
     monkeypatch.chdir(tmp_path)
     before = _processes()
     venv = make_vec_env(ID, n_envs=3, seed=0)
@@ -161,13 +158,6 @@ def test_several_start_at_once_and_leave_neither_process_nor_file(
     assert _processes() == before
     assert list(tmp_path.iterdir()) == []
     assert Path.cwd() == tmp_path
-
-
-def test_it_is_recorded(tmp_path: Path) -> None:
-    pytest.importorskip("vizdoom")
-    data = recorded(ID, tmp_path)
-    assert data.image_shape == (3, 64, 64)
-    assert data.factor_names == ("monster_x", "player_x", "weapon_ready")
 
 
 def test_without_vizdoom_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,113 @@
+"""MiniGrid's DoorKey seen from above: take the key, open the door, go to the goal.
+
+Chevalier-Boisvert et al. 2023, "Minigrid & Miniworld: modular & customizable reinforcement learning environments".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.public import PublicTask, import_game
+
+_TILES, _TILE_PIXELS = 5, 32
+# what it is called here -> in MiniGrid; it has two more, to drop and done, which are of no use here
+_ACTIONS = {"turn left": "left", "turn right": "right", "forward": "forward", "pick up": "pickup", "toggle": "toggle"}
+OPEN, CLOSED, LOCKED = range(3)
+"""Values of the factor `door`, as MiniGrid numbers them."""
+
+
+class DoorKey(PublicTask):
+    """`MiniGrid-DoorKey-5x5-v0`, the whole of it seen from above instead of the agent's view as numbers.
+
+    **Observation**: `Box(0, 255, (64, 64, 3), uint8)`: MiniGrid's rendering of 160 x 160 pixels, averaged down, in
+    colour; the agent's field of view is not lit up.
+
+    **Action**: turn left, turn right, forward, pick up, toggle.
+
+    **Reward, end**: MiniGrid's: 1 - 0.9 steps / 250 at the goal, which terminates the episode, 0 before. Truncation
+    after 250 steps.
+
+    **info**: `factors`, float32 (7,): `agent_x`, `agent_y`, `key_y` and `door_y`, middles of tiles in 0..1 of the
+    picture; `agent_direction`, 0 right, 1 down, 2 left, 3 up; `key_carried`, 0 or 1, where 1 makes `key_y` 0: the
+    picture shows no key then; `door`, 0 open, 1 closed, 2 locked. Key and door never leave their columns, the second
+    and the third of five, so these are no factors. `is_success`: the agent is at the goal.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (an instance variable in gym.Env)
+
+    def __init__(self, render_mode: str | None = None, *, image_size: int = 64) -> None:
+        """Set up the game.
+
+        Args:
+            render_mode: None or ``"rgb_array"``, which shows it at 160 x 160 pixels.
+            image_size: height and width of the observation.
+
+        Raises:
+            ValueError: an unknown size or render mode.
+            ModuleNotFoundError: minigrid is not installed.
+        """
+        side = _TILES * _TILE_PIXELS
+        super().__init__(
+            render_mode,
+            name="DoorKey",
+            image_size=image_size,
+            field=(0, 0, side, side),
+            actions=tuple(_ACTIONS),
+            factors={
+                "agent_x": None,
+                "agent_y": None,
+                "agent_direction": 4,
+                "key_y": None,
+                "key_carried": 2,
+                "door_y": None,
+                "door": 3,
+            },
+        )
+        game = import_game("minigrid.envs.doorkey", task="DoorKey", package="minigrid")
+        self._game: Any = game.DoorKeyEnv(size=_TILES)
+        self._done = False
+
+    def close(self) -> None:
+        """Close the game."""
+        self._game.close()
+
+    def _begin(self) -> None:
+        self._game.reset(seed=int(self.np_random.integers(2**31)))
+        self._done = False
+
+    def _advance(self, action: int) -> tuple[float, bool, bool]:
+        chosen = self._game.actions[_ACTIONS[self._meanings[action]]]
+        _, reward, self._done, truncated, _ = self._game.step(chosen)
+        return float(reward), self._done, bool(truncated)
+
+    def _screen(self) -> npt.NDArray[np.uint8]:
+        return self._game.get_frame(highlight=False, tile_size=_TILE_PIXELS)
+
+    def _factors(self) -> list[float]:
+        found = {thing.type: (row, thing) for row, thing in self._things()}
+        door_row, door = found["door"]
+        key_row, _ = found.get("key", (None, None))
+        state = OPEN if door.is_open else LOCKED if door.is_locked else CLOSED
+        return [
+            *(_middle(int(place)) for place in self._game.agent_pos),
+            float(self._game.agent_dir),
+            0.0 if key_row is None else _middle(key_row),
+            float(key_row is None),
+            _middle(door_row),
+            float(state),
+        ]
+
+    def _things(self) -> list[tuple[int, Any]]:
+        """Row and thing of the tiles that are not empty."""
+        tiles = [(column, row) for column in range(_TILES) for row in range(_TILES)]
+        return [(row, thing) for column, row in tiles if (thing := self._game.grid.get(column, row)) is not None]
+
+    def _succeeded(self) -> bool:
+        return self._done
+
+
+def _middle(tile: int) -> float:
+    return (tile + 0.5) / _TILES

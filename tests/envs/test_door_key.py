@@ -1,0 +1,127 @@
+"""MiniGrid's DoorKey from above: factors that lie where the picture shows them, and a task that they solve."""
+
+from __future__ import annotations
+
+import sys
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import envs  # noqa: F401 (registers the environments)
+from envs.door_key import CLOSED, LOCKED, OPEN, DoorKey
+from envs.scripted import scripted_action
+from tests.envs.public_tasks import check_conventions, episode, needs, played
+
+ID = "SparseRepr/DoorKey-v0"
+FACTORS = ("agent_x", "agent_y", "agent_direction", "key_y", "key_carried", "door_y", "door")
+TURN_RIGHT, FORWARD, TOGGLE = 1, 2, 4
+RED, YELLOW = (255, 0, 0), (255, 255, 0)
+
+
+@pytest.fixture(autouse=True)
+def _needs_the_game() -> None:
+    needs("DoorKey")
+
+
+def _middle(screen: npt.NDArray[np.uint8], color: tuple[int, int, int], columns: slice) -> tuple[float, float] | None:
+    """The middle of what has a colour, in 0..1 from the left and from above; None where nothing has."""
+    mask = np.zeros(screen.shape[:2], bool)
+    mask[:, columns] = (screen[:, columns] == color).all(-1)
+    rows, found = np.nonzero(mask)
+    if not len(rows):
+        return None
+    extent = [(axis.min() + axis.max() + 1) / 2 for axis in (found, rows)]
+    return extent[0] / screen.shape[1], extent[1] / screen.shape[0]
+
+
+def test_agent_key_and_door_are_where_the_picture_shows_them() -> None:
+    env = gym.make(ID, render_mode="rgb_array")
+    rng, seen = np.random.default_rng(0), set()
+    for seed in range(12):
+        _, info = env.reset(seed=seed)
+        for step in range(40):
+            screen = env.render()
+            assert isinstance(screen, np.ndarray)
+            told = dict(zip(FACTORS, info["factors"], strict=True))
+            agent = _middle(screen, RED, slice(None))
+            assert agent == pytest.approx((told["agent_x"], told["agent_y"]), abs=0.03)
+            # the key is in the second column of tiles, the door in the third
+            key, door = _middle(screen, YELLOW, slice(34, 62)), _middle(screen, YELLOW, slice(64, 96))
+            assert (key is None) == bool(told["key_carried"])
+            assert told["key_y"] == (0 if key is None else pytest.approx(key[1], abs=0.03))
+            assert door is not None
+            assert told["door_y"] == pytest.approx(door[1], abs=0.03)
+            seen.add((told["key_carried"], told["door"]))
+            # now as the script does, now at random
+            action = scripted_action("DoorKey", info["factors"]) if step % 3 else int(rng.integers(5))
+            _, _, terminated, _, info = env.step(action)
+            if terminated:
+                break
+    assert seen == {(0, LOCKED), (1, LOCKED), (1, OPEN), (1, CLOSED)}
+    env.close()
+
+
+def test_the_direction_is_as_named() -> None:
+    env = DoorKey()
+    _, info = env.reset(seed=0)
+    for _ in range(4):
+        before = info["factors"][2]
+        _, _, _, _, info = env.step(TURN_RIGHT)
+        assert info["factors"][2] == (before + 1) % 4
+    # down the column, to its end
+    while info["factors"][2] != 1:
+        _, _, _, _, info = env.step(TURN_RIGHT)
+    before = info["factors"][1]
+    _, _, _, _, info = env.step(FORWARD)
+    assert info["factors"][1] >= before
+    env.close()
+
+
+def test_the_factors_are_enough_to_solve_it() -> None:
+    env = DoorKey()
+    for seed in range(20):
+        rewards, terminated, truncated, info = episode(
+            env, lambda factors: scripted_action("DoorKey", factors), seed=seed
+        )
+        assert (terminated, truncated, info["is_success"]) == (True, False, True)
+        assert len(rewards) <= 25
+        assert set(rewards[:-1]) <= {0.0}
+        assert rewards[-1] == pytest.approx(1 - 0.9 * len(rewards) / 250)
+    rewards, terminated, truncated, info = episode(env, lambda _: TOGGLE, seed=0)
+    assert (len(rewards), sum(rewards), terminated, truncated) == (250, 0, False, True)
+    assert info["is_success"] is False
+    env.close()
+
+
+def test_an_episode_is_that_of_its_seed() -> None:
+    env = DoorKey(image_size=40)
+    pictures = played(env, seed=3)
+    assert pictures.shape == (31, 40, 40, 3)
+    assert not np.array_equal(pictures, played(env, seed=4))
+    assert np.array_equal(pictures, played(env, seed=3))
+
+
+def test_it_is_as_gymnasium_wants_it() -> None:
+    env = DoorKey("rgb_array")
+    check_env(env, skip_render_check=True)
+    check_conventions(env, "DoorKey", ("turn left", "turn right", "forward", "pick up", "toggle"))
+    assert env.factor_bins[2] == (0.5, 1.5, 2.5)
+    screen = env.render()
+    assert isinstance(screen, np.ndarray)
+    assert screen.shape == (160, 160, 3)
+    env.close()
+
+
+def test_a_script_without_a_way_says_so() -> None:
+    factors = np.array([0.5, 0.1, 0, 0.3, 0, 0.5, LOCKED], np.float32)
+    with pytest.raises(ValueError, match="DoorKey's factors need a way to what is next"):
+        scripted_action("DoorKey", factors)
+
+
+def test_without_minigrid_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "minigrid.envs.doorkey", None)
+    with pytest.raises(ModuleNotFoundError, match=r"DoorKey needs minigrid: pip install 'sparse-repr\[envs\]'"):
+        DoorKey()
