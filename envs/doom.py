@@ -76,7 +76,7 @@ class VizDoomBasic(PublicTask):
         told = vizdoom.GameVariable
         self._game.set_available_game_variables([told.POSITION_Y, told.ATTACK_READY])
         self._kills = told.KILLCOUNT
-        # it would write its settings into the working directory
+        # it writes its settings as it ends, where it started, or says that it cannot
         self._game.set_doom_config_path(os.devnull)
         self._last = np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)
         self._told = [0.0, 0.0, 0.0]

@@ -145,7 +145,7 @@ def test_it_is_as_gymnasium_wants_it() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are read from /proc")
 def test_several_start_at_once_and_leave_neither_process_nor_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = _processes()
@@ -157,6 +157,7 @@ def test_several_start_at_once_and_leave_neither_process_nor_file(
     venv.close()
     assert _processes() == before
     assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
     assert Path.cwd() == tmp_path
 
 

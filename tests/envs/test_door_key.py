@@ -71,12 +71,28 @@ def test_the_direction_is_as_named() -> None:
         before = info["factors"][2]
         _, _, _, _, info = env.step(TURN_RIGHT)
         assert info["factors"][2] == (before + 1) % 4
-    # down the column, to its end
-    while info["factors"][2] != 1:
-        _, _, _, _, info = env.step(TURN_RIGHT)
-    before = info["factors"][1]
-    _, _, _, _, info = env.step(FORWARD)
-    assert info["factors"][1] >= before
+    moved = {direction: set() for direction in (1, 3)}
+    for seed in range(12):
+        for direction, moves in moved.items():
+            _, info = env.reset(seed=seed)
+            while info["factors"][2] != direction:
+                _, _, _, _, info = env.step(TURN_RIGHT)
+            before = info["factors"]
+            _, _, _, _, info = env.step(FORWARD)
+            moves.add(tuple(np.round(5 * (info["factors"][:2] - before[:2])).tolist()))
+    # a tile on, or none where a wall or the key is
+    assert moved == {1: {(0, 0), (0, 1)}, 3: {(0, 0), (0, -1)}}
+    env.close()
+
+
+def test_the_observation_is_the_picture_averaged() -> None:
+    env = DoorKey("rgb_array", image_size=40)
+    picture, _ = env.reset(seed=0)
+    screen = env.render()
+    assert screen is not None
+    averaged = screen.reshape(40, 4, 40, 4, 3).mean((1, 3))
+    # rounded twice, along rows and along columns
+    assert np.abs(picture - averaged).max() <= 1
     env.close()
 
 
