@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.arms import ARMS
 from experiments.agents.budget import budget_as_markdown, measure_budget
 from experiments.agents.cells import AGENT_SCALES, agent_cells, encoder_cells
 from experiments.agents.encoders import ENCODER_CELLS, record_frames
@@ -22,6 +22,7 @@ from experiments.agents.ends import play_again
 from experiments.agents.files import publish_study
 from experiments.agents.films import draw_films
 from experiments.agents.report import publish_agent_report, write_agent_report
+from experiments.agents.tasks import TASKS
 from experiments.agents.training import AGENT_CELLS
 from experiments.study.command import check_requirements, run_study_command, split_names
 from experiments.study.procedure import check_cells
@@ -37,11 +38,12 @@ from sparse_repr.registry import lookup
 class CompareConfig:
     """What to compute, and by what."""
 
-    scale: Literal["smoke", "cpu", "gpu"]
-    """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; gpu: 10 seeds,
-    longer, every arm fine-tuned too."""
+    scale: Literal["smoke", "cpu", "public", "gpu"]
+    """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; public: the
+    same on tasks that no one here wrote, by the clock; gpu: 10 seeds, longer, every arm fine-tuned too."""
     task: str = ""
-    """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; by default those of the scale."""
+    """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; VizDoomBasic, DoorKey (MiniGrid), LunarLander
+    and Pong, with the extra envs; by default those of the scale."""
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;

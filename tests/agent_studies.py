@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from envs.domains import TARGETS
-from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.arms import ARMS
 from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.tasks import TASKS
 
 MACHINE = {"processor": "P", "cores": 2, "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"}
 Curve = Sequence[tuple[int, float, float, int]]
@@ -34,6 +35,7 @@ def agent(
         "successes": {name: [value > 0.5 for value in found] for name, found in returns.items()},
         "seconds": {"training": 20.0, "evaluation": 2.0},
         "peak_memory_mb": 500.0,
+        "curve_seconds": [20.0 * step / steps for step, *_ in curve],
         "machine": MACHINE,
         **changes,
     }

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.agents.arms import ARMS, LEARNED_NOTHING, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, LEARNED_NOTHING, UNTRAINED
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import Matrix, Scores, mean_returns, normalised_scores
+from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import improvement_interval, interquartile_half_widths
 
 MIN_SEEDS = 3

@@ -1,59 +1,11 @@
-"""What the study of agents compares: tasks, arms and encoders."""
+"""What the study of agents compares: arms and encoders."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """An environment, and what is needed to compare agents on it."""
-
-    environment: str
-    """Id; a task takes ``domain=``."""
-    code_size: int
-    """D of every encoder: more than the task has factors."""
-    one_hot: Mapping[str, int]
-    """Factors that are names and not quantities -> number of values; the agent on factors gets them one-hot."""
-    positions: Mapping[str, tuple[str, str]]
-    """Sprite -> its factors across and down: the small things that must be encoded."""
-    classes: tuple[str, ...]
-    """Factors that are names, which a code must tell apart."""
-    decided_by: tuple[str, tuple[str, ...]] | None = None
-    """The factor that says what to do, with the names of its values; None where every episode asks for the same."""
-
-
-_CHASE = ("player", "heart", "square", "ellipse_1", "ellipse_2")
-_CHASE_COLORS = tuple(f"{name}_color" for name in _CHASE[1:])
-TASKS = {
-    "SpriteReach": Task(
-        "SparseRepr/SpriteReach-v0",
-        10,
-        {"shape": 3},
-        {"sprite": ("position_x", "position_y")},
-        ("shape",),
-        ("shape", ("square", "ellipse", "heart")),
-    ),
-    "SpriteChase": Task(
-        "SparseRepr/SpriteChase-v0",
-        32,
-        dict.fromkeys(_CHASE_COLORS, 4),
-        {name: (f"{name}_x", f"{name}_y") for name in _CHASE},
-        _CHASE_COLORS,
-    ),
-    "SpritePose": Task(
-        "SparseRepr/SpritePose-v0",
-        32,
-        {"shape": 3, "color": 4},
-        {"sprite": ("position_x", "position_y")},
-        ("shape", "color"),
-    ),
-}
-"""Name -> task."""
 
 Observation = Literal["nothing", "factors", "pixels", "code"]
 

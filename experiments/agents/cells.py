@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, TASKS, UNTRAINED, Arm, Task
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED, Arm
+from experiments.agents.tasks import SPRITES, TASKS, Task
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.registry import lookup
 
@@ -34,6 +35,12 @@ class Algorithm:
     """Keys of `ARMS`."""
     tasks: tuple[str, ...]
     """Keys of `TASKS`."""
+    of_tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Task -> its environment steps, where they are others."""
+
+    def of(self, task: str) -> Algorithm:
+        """How agents learn a task."""
+        return dataclasses.replace(self, steps=self.of_tasks.get(task, self.steps), of_tasks={})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +148,7 @@ AGENT_SCALES = {
         frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
         spacing=_SPACING,
         # five sprites in colour take longer than one in white
-        pretraining_steps={"SpriteReach": 3_000, "SpriteChase": 6_000, "SpritePose": 6_000},
+        pretraining_steps={**dict.fromkeys(TASKS, 6_000), "SpriteReach": 3_000},
         # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
         pretraining={
             "batch_size": 64,
@@ -158,6 +165,35 @@ AGENT_SCALES = {
         episodes=100,
         device="cpu",
     ),
+    "public": AgentScale(
+        summary="tasks that no one here wrote, on a CPU",
+        seeds=5,
+        algorithms={
+            "ppo": Algorithm(
+                102_400,
+                16,
+                _PPO,
+                (
+                    *("random_policy", "factors", "pixels", "untrained", "autoencoder", "vae", "beta_vae", "sparse"),
+                    *("sparse_keypoints", "vae_expand", "sparse_expand"),
+                ),
+                ("VizDoomBasic", "DoorKey"),
+                of_tasks={"LunarLander": 1_024_000, "Pong": 2_048_000},
+            ),
+        },
+        frames={TRAIN_FRAMES: 20_000, TEST_FRAMES: 4_000},
+        # what a user would wait for counts: few frames, not far apart
+        spacing={TRAIN_FRAMES: 3, TEST_FRAMES: 7},
+        pretraining_steps=dict.fromkeys(TASKS, 3_000),
+        pretraining={"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he", "precision": "bf16"},
+        perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
+        predicted={"steps": 2_000, "batch_size": 32},
+        keypoints={},
+        metrics="mig,aam,linear_probe",
+        image_items=2_000,
+        episodes=100,
+        device="cpu",
+    ),
     "gpu": AgentScale(
         summary="the full study",
         seeds=10,
@@ -168,7 +204,7 @@ AGENT_SCALES = {
                 _PPO,
                 # networks of others by name: on the CPU, where agents learn, a million codes of VGG16 take three hours
                 tuple(name for name, arm in ARMS.items() if arm.encoder not in FOREIGN),
-                tuple(TASKS),
+                SPRITES,
             ),
             "sac": Algorithm(
                 100_000,
@@ -382,7 +418,9 @@ def agent_cell(
     encoder = None
     if arm.encoder is not None:
         encoder = encoder_cell(scale, task_name, arm.encoder, seed, out, threads=threads).folder
-    return AgentCell(task_name, arm_name, algorithm, seed, folder, learning, encoder, scale.episodes, threads)
+    return AgentCell(
+        task_name, arm_name, algorithm, seed, folder, learning.of(task_name), encoder, scale.episodes, threads
+    )
 
 
 def agent_cells(

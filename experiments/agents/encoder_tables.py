@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
+from experiments.agents.clock_pages import clock_table
 from experiments.agents.correlations import (
     CHANCE,
     MIN_POINTS,
@@ -17,6 +18,7 @@ from experiments.agents.correlations import (
 from experiments.agents.gains import gains_table
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.tables import agent_tables, note_of
+from experiments.agents.tasks import TASKS
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
 _TITLES = {str(arm.encoder): arm.title for arm in ARMS.values() if arm.plain} | {UNTRAINED: "untrained"}
@@ -167,6 +169,7 @@ def all_tables(study: AgentStudy) -> list[Table]:
     found: list[Table | None] = []
     for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
         found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
+        found += [clock_table(study, task, algorithm) for task in TASKS]
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]
         found += [correlations_table(study, task, algorithm) for algorithm in algorithms]

@@ -12,14 +12,16 @@ import filelock
 import numpy as np
 import torch
 
-from experiments.agents.arms import FOREIGN, TASKS
+from experiments.agents.arms import FOREIGN
 from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
 from experiments.agents.small_objects import small_object_scores
+from experiments.agents.tasks import TASKS
 from experiments.measure.foreign_networks import foreign_encoder
 from experiments.measure.machine import machine_facts
-from experiments.measure.side_by_side import steady_clock
+from experiments.measure.side_by_side import family_clock, steady_clock
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from rl.record import RecordConfig, record
+from rl.recording import partial_path
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
@@ -33,6 +35,8 @@ from sparse_repr.pretrain.trainer import pretrain_encoder
 
 RECORD = "encoder-cell.json"
 """File of an encoder's folder that is written last: what it is, its scores, seconds and machine."""
+# behind the name of a recording: how long it took
+_SECONDS = ".seconds.json"
 # how exact a score is
 _NO_SCORES = ("mutual_information_error_nats",)
 # recordings of a task have seeds of their own
@@ -56,24 +60,35 @@ def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progres
         for part, frames in scale.frames.items():
             path = recording_of(out, task, part)
             path.parent.mkdir(parents=True, exist_ok=True)
+            seconds = path.with_suffix(_SECONDS)
             with filelock.FileLock(f"{path}.lock"):
                 if path.is_file():
                     found = len(load_dataset("h5", path))
                     if found != frames:
                         raise ValueError(f"{path} holds {found} frames, expected {frames}: choose another --out")
                     continue
+                clock = family_clock(None)
+                started, whole_recording = clock(), not partial_path(path).exists()
                 record(
                     RecordConfig(
                         f"envs:{TASKS[task].environment}",
                         str(path),
                         frames=frames,
                         every=scale.spacing[part],
-                        env_kwargs=json.dumps({"domain": "source"}),
+                        env_kwargs=json.dumps(TASKS[task].arguments("source")),
                         seed=_SEEDS[part],
                         resume=True,
                         progress=progress,
                     )
                 )
+                if whole_recording:
+                    write_json(seconds, {"seconds": round(clock() - started, 2)})
+
+
+def _seconds_of_recording(path: Path) -> float | None:
+    """None where it was not measured: it was recorded in parts, or before there was this file."""
+    kept = path.with_suffix(_SECONDS)
+    return float(read_json(kept, {"seconds": number(0)})["seconds"]) if kept.is_file() else None
 
 
 def encoder_is_finished(cell: EncoderCell) -> bool:
@@ -141,6 +156,7 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
                 "scores": scores,
                 "small_objects": objects,
                 "seconds": {
+                    "recording": _seconds_of_recording(cell.frames[TRAIN_FRAMES]),
                     "training": seconds_of_all_steps(trained - started, steps=cell.steps, begun=begun),
                     "evaluation": round(clock() - trained, 2),
                 },

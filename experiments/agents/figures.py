@@ -12,13 +12,15 @@ import numpy as np
 
 from envs.domains import TARGETS
 from experiments.agents.analysis import Estimate, iqm_of_arms, performance_profiles
-from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.arms import ARMS
+from experiments.agents.clock_pages import clock_figure
 from experiments.agents.correlations import Point, correlations, points_of
 from experiments.agents.curves import SHARE, curves_of, learned_return
 from experiments.agents.encoder_tables import MAIN_SCORES, score_title
 from experiments.agents.palette import add_legend, colour_of, line_style, mark_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, episodes_of
+from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import t_interval
 from sparse_repr.figures import add_note, chart
 
@@ -254,6 +256,13 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
                 "Mean return of the episodes of each window while learning; lines are means over the seeds, bands "
                 f"their 95 % t-intervals. {_SEEDS}",
                 functools.partial(learning_figure, study, task, algorithm),
+            ),
+            (
+                f"clock-{task}",
+                f"{task} by the clock",
+                "Mean return of the episodes of each window against minutes of one core, recording and pretraining "
+                "included: a line starts when its encoder is ready. Thick lines are means over the seeds.",
+                functools.partial(clock_figure, study, task, algorithm),
             ),
             (
                 f"transfer-{task}",

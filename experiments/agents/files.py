@@ -8,13 +8,26 @@ from typing import Any
 
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
 from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.tasks import TASKS
 from experiments.pages.committed import PLACES, portable
 from sparse_repr.files import write_json
-from sparse_repr.files.json_reader import FLAG, OBJECT, Shape, each, many, number, one_of, optional, read_json, whole
+from sparse_repr.files.json_reader import (
+    FLAG,
+    OBJECT,
+    Shape,
+    each,
+    many,
+    number,
+    one_of,
+    optional,
+    read_json,
+    require,
+    whole,
+)
 
 # published folder -> folder of the runs and name of the file in each
 _KINDS = {
@@ -22,6 +35,7 @@ _KINDS = {
     "encoders": ("encoders", agent_encoders.RECORD),
     "ends": ("agents", ENDS),
 }
+_REMEDY = "remove it and compute that cell again"
 # what tables need of each file; it holds more
 _SETTINGS: Shape = {
     "task": one_of(*TASKS),
@@ -114,7 +128,11 @@ def command_of(scale_name: str, kind: str, settings: dict[str, Any]) -> str:
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
-    return dict(read_json(path, _SHAPES[kind], remedy="remove it and compute that cell again"))
+    content = dict(read_json(path, _SHAPES[kind], remedy=_REMEDY))
+    if "curve_seconds" in content:  # agents from before it was measured have none
+        windows = len(content["curve"])
+        require(content, {"curve_seconds": many(number(0), windows)}, str(path), remedy=_REMEDY)
+    return content
 
 
 def _study(
@@ -147,7 +165,9 @@ def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
         arm=settings["arm"],
         algorithm=settings["algorithm"],
         seed=settings["seed"],
-        steps=settings["steps"] or AGENT_SCALES[scale_name].algorithms[settings["algorithm"]].steps,
+        steps=settings["steps"]
+        or AGENT_SCALES[scale_name].algorithms[settings["algorithm"]].of(settings["task"]).steps,
+        curve_seconds=content.get("curve_seconds", []),
         curve=[(int(step), value, success, int(count)) for step, value, success, count in content["curve"]],
         returns={domain: part["returns"] for domain, part in evaluation.items()},
         successes={domain: part["successes"] for domain, part in evaluation.items()},

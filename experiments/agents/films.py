@@ -104,7 +104,8 @@ def _decoder(folder: Path) -> VAE | None:
 def _draw_objects(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[Path]:
     written = []
     for cell in encoder_cells(scale, agents, out):
-        vae = _decoder(cell.folder) if encoder_is_finished(cell) else None
+        placed = all(len(axes) == 2 for axes in cell.task.positions.values())
+        vae = _decoder(cell.folder) if placed and encoder_is_finished(cell) else None
         if vae is None:
             continue
         data = load_dataset("h5", cell.frames[TEST_FRAMES])

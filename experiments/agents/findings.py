@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from experiments.agents.analysis import best_frozen, compared_pairs
-from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.arms import ARMS
 from experiments.agents.correlations import CHANCE, OUTCOMES, correlations
 from experiments.agents.curves import SHARE, learned_return, mean_over_training, steps_to
 from experiments.agents.encoder_tables import score_title, shown_p
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import FACTORS, RANDOM, anchors_of
+from experiments.agents.tasks import TASKS
 from experiments.agents.transfer import mean_share_kept, mean_target_return
 from experiments.measure.intervals import CentredInterval, t_interval
 

@@ -7,8 +7,8 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.agents.arms import TASKS
 from experiments.agents.cells import AGENT_SCALES
+from experiments.agents.clock_pages import clock_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
@@ -26,6 +26,7 @@ from experiments.agents.tables import (
     summary_table,
     transfer_table,
 )
+from experiments.agents.tasks import TASKS
 from experiments.pages import committed
 from experiments.pages.tables import Table
 from sparse_repr.files.json_reader import TEXT, many, read_json
@@ -104,6 +105,8 @@ _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
     *("keypoints", "sparse_keypoints", "vae_tuned"),
 )
+# experiments/agents/public.md
+_PAGE_OF_ITS_OWN = "public"
 # fewer have no interval, and no place on the first page
 _LEAST_SEEDS = 3
 _HEADLINE_GAINS = (
@@ -118,6 +121,8 @@ def agents_summary(results: Path = RESULTS) -> str:
     """The study in the one table that the README has room for, and what was gained."""
     parts: list[str] = []
     for study in published(results):
+        if study.scale_name == _PAGE_OF_ITS_OWN:
+            continue
         runs = [study.of(task, "ppo") for task in TASKS]
         arms = [arm for arm in _HEADLINE if any(len(agents.get(arm, ())) >= _LEAST_SEEDS for agents in runs)]
         table = summary_table(study, arms=arms)
@@ -139,6 +144,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-final": lambda: shown(final_table, tasks=tuple(TASKS)),
     "agents-ends": lambda: shown(ends_table, tasks=tuple(TASKS)),
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
+    "agents-clock": lambda: shown(clock_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),
     "agents-kept": lambda: shown(kept_table, tasks=tuple(TASKS)),
     "agents-gains": lambda: shown(gains_table),

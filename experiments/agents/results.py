@@ -37,6 +37,8 @@ class AgentResult:
     """Largest resident memory of the process that trained it."""
     machine: Mapping[str, Any]
     """As `measuring.machine_facts`."""
+    curve_seconds: Sequence[float] = ()
+    """Seconds of training at the end of each window of the curve; none of agents from before it was measured."""
 
     def mean_return(self, domain: str = "source") -> float:
         """Mean return in a domain."""
@@ -60,7 +62,8 @@ class EncoderResult:
     position_r2: Mapping[str, float]
     """Sprite -> held-out R² of a probe that reads its place, mean of across and down, 0..1."""
     seconds: Mapping[str, float | None]
-    """training and evaluation; training is None where it ended before the scores were interrupted."""
+    """recording (of the frames it learned from), training and evaluation; None where it was not measured: the
+    recording of older studies, and the training where it ended before the scores were interrupted."""
     machine: Mapping[str, Any]
     """As `measuring.machine_facts`."""
     linear_position_r2: Mapping[str, float] = dataclasses.field(default_factory=dict)

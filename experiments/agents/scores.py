@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from experiments.agents.arms import TASKS
 from experiments.agents.results import AgentResult, AgentStudy
+from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import difference_interval
 
 RANDOM, FACTORS = "random_policy", "factors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import envs  # noqa: F401 (registers the environments)
-from experiments.agents.arms import Task
+from experiments.agents.tasks import Task
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
@@ -43,7 +44,7 @@ def small_object_scores(
         seed: of the probes and of which frames they get.
 
     Returns:
-        position_r2: sprite -> R² of a probe of its place (two hidden layers of 128), mean of across and down, 0..1;
+        position_r2: sprite -> R² of a probe of its place (two hidden layers of 128), mean over its axes, 0..1;
         linear_position_r2: the same of a linear one; class_accuracy: factor -> accuracy of a network as the first one.
 
     Raises:
@@ -82,9 +83,9 @@ def small_object_scores(
 
 
 def _by_sprite(predicted: npt.NDArray[Any], truth: npt.NDArray[Any], task: Task) -> dict[str, float]:
-    """Sprite -> R², mean of across and down; below 0 counts as 0."""
-    scores = np.maximum(axis_r2(predicted, truth), 0).reshape(-1, 2).mean(1)
-    return dict(zip(task.positions, scores.tolist(), strict=True))
+    """Sprite -> R², mean over its axes; below 0 counts as 0."""
+    scores = iter(np.maximum(axis_r2(predicted, truth), 0).tolist())
+    return {sprite: fmean(next(scores) for _ in axes) for sprite, axes in task.positions.items()}
 
 
 def _values_and_columns(data: FactorDataset, task: Task) -> tuple[npt.NDArray[np.float32], dict[str, int]]:

@@ -11,10 +11,11 @@ from statistics import fmean
 
 from envs.domains import DOMAINS, TARGETS
 from experiments.agents.analysis import Estimate, compared_pairs, improvement, iqm, iqm_of_arms
-from experiments.agents.arms import ARMS, TASKS
+from experiments.agents.arms import ARMS
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scores import RANDOM, anchors_of
+from experiments.agents.tasks import TASKS
 from experiments.agents.transfer import DomainScores, unseen_scores, zero_shot
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, origin, spread
 

@@ -10,20 +10,18 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 import envs  # noqa: F401 (registers the environments)
-from envs.domains import TARGETS
 from experiments.agents.cells import HIDDEN_WIDTHS, AgentCell
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
 from experiments.measure.machine import machine_facts
-from experiments.measure.side_by_side import steady_clock
+from experiments.measure.side_by_side import family_clock
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
@@ -37,8 +35,6 @@ _REMEDY = "remove it and compute that cell again"
 """File of an agent's folder that is written last: settings, curve, evaluation, seconds, memory and machine."""
 AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
-DOMAINS = ("source", *TARGETS)
-"""Domains of the evaluation; agents and encoders know the first alone."""
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 _WINDOWS = 40
 _EVALUATION_SEED = 1_000_000
@@ -96,7 +92,7 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
         keep_frames: keep every image in the infos, for films.
     """
     task, arm = cell.task, cell.arm
-    arguments: dict[str, Any] = {"domain": domain}
+    arguments = task.arguments(domain)
     kept = KeepFrames if keep_frames else None
     if arm.frozen:
         encoder = load_encoder(_encoder_folder(cell))
@@ -107,6 +103,7 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
             seed=seed,
             env_kwargs=arguments,
             wrapper_class=kept,
+            n_stack=task.n_stack,
             **shown_of(cell, encoder),
         )
     if arm.observes == "factors":
@@ -114,8 +111,10 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
         def shown(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
             return FactorObservation(env if kept is None else kept(env), one_hot=dict(task.one_hot))
 
-        return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=shown)
-    return make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=kept)
+        venv = make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=shown)
+    else:
+        venv = make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=kept)
+    return venv if task.n_stack == 1 else VecFrameStack(venv, task.n_stack)
 
 
 def _encoder_folder(cell: AgentCell) -> Path:
@@ -148,15 +147,24 @@ def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
 
 
 class LearningCurve(BaseCallback):
-    """Returns and successes of the episodes that end while an agent learns, in equal windows of steps."""
+    """Returns and successes of the episodes that end while an agent learns, in equal windows of steps.
 
-    def __init__(self, total: int, on_steps: Callable[[int], None]) -> None:
+    Args:
+        total: steps of the whole training.
+        on_steps: called with the number of steps taken since its last call.
+        clock: seconds since the training began.
+    """
+
+    def __init__(self, total: int, on_steps: Callable[[int], None], clock: Callable[[], float]) -> None:
         super().__init__()
-        self._total, self._on_steps, self._told = total, on_steps, 0
+        self._total, self._on_steps, self._told, self._clock = total, on_steps, 0, clock
         self._episodes: list[list[tuple[float, bool]]] = [[] for _ in range(_WINDOWS)]
+        self._begun = [0.0]
 
     def _on_step(self) -> bool:
         window = min((self.num_timesteps - 1) * _WINDOWS // self._total, _WINDOWS - 1)
+        while len(self._begun) <= window:
+            self._begun.append(self._clock())
         self._episodes[window] += [
             (info["episode"]["r"], bool(info["is_success"])) for info in self.locals["infos"] if "episode" in info
         ]
@@ -177,6 +185,14 @@ class LearningCurve(BaseCallback):
             for place, episodes in enumerate(self._episodes)
             if episodes
         ]
+
+    def seconds(self) -> list[float]:
+        """Seconds of training at the end of each window that `windows` gives; call it when the training has ended.
+
+        Learning from what a window's last steps showed counts for the next window, but for the last one of all.
+        """
+        ends = [*self._begun[1:], self._clock()]
+        return [round(second, 2) for second, episodes in zip(ends, self._episodes, strict=False) if episodes]
 
 
 def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None]) -> None:
@@ -201,15 +217,16 @@ def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None])
 
 def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
     _forget_peak_memory()
-    clock = steady_clock(torch.device("cpu"), cell.threads)
+    clock = family_clock(cell.threads)
     started = clock()
-    agent, curve = (None, []) if cell.arm.observes == "nothing" else _train(cell, on_steps)
+    agent, curve, times = (None, [], []) if cell.arm.observes == "nothing" else _train(cell, on_steps, clock)
     trained, memory = clock(), _peak_memory_mb()
-    evaluation = {domain: _judge(cell, agent, domain) for domain in DOMAINS}
+    evaluation = {domain: _judge(cell, agent, domain) for domain in cell.task.domains}
     record = {
         "settings": cell.settings(),
         "encoder": None if cell.encoder_folder is None else load_encoder(cell.encoder_folder).fingerprint,
         "curve": curve,
+        "curve_seconds": times,
         "evaluation": evaluation,
         "seconds": {
             "training": round(trained - started, 2),
@@ -222,16 +239,19 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
     write_json(cell.folder / RECORD, record)
 
 
-def _train(cell: AgentCell, on_steps: Callable[[int], None]) -> tuple[BaseAlgorithm, list[Any]]:
+def _train(
+    cell: AgentCell, on_steps: Callable[[int], None], clock: Callable[[], float]
+) -> tuple[BaseAlgorithm, list[Any], list[float]]:
+    started = clock()
     # seeds of the environments are far apart, so that no two agents see the same episodes
     venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
     try:
         agent = make_agent(cell, venv)
-        callback = LearningCurve(cell.steps, on_steps)
+        callback = LearningCurve(cell.steps, on_steps, lambda: clock() - started)
         agent.learn(cell.steps, callback=callback)
         cell.folder.mkdir(parents=True, exist_ok=True)
         agent.save(cell.folder / AGENT)
-        return agent, callback.windows()
+        return agent, callback.windows(), callback.seconds()
     finally:
         venv.close()
 

@@ -9,9 +9,9 @@ from statistics import fmean
 import numpy as np
 
 from envs.domains import DOMAINS, TARGETS
-from experiments.agents.arms import TASKS
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, Scores, anchors_of, clear_difference, episodes_of, normalised_scores
+from experiments.agents.tasks import TASKS
 
 
 @dataclasses.dataclass(frozen=True)

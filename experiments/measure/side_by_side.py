@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +26,33 @@ def steady_clock(device: torch.device, threads: int | None) -> Callable[[], floa
     if device.type != "cpu":
         return time.perf_counter
     return lambda: time.process_time() / (threads or 1)
+
+
+def family_clock(threads: int | None) -> Callable[[], float]:
+    """Processor seconds of this process and of those it has started, which simulators may be.
+
+    Args:
+        threads: how many share the work of this process; None counts as one.
+
+    Raises:
+        ImportError: psutil is not installed.
+    """
+    try:
+        import psutil  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise ImportError("the time of simulators needs psutil: pip install 'sparse-repr[agents]'") from error
+    own = psutil.Process()
+    children: dict[int, float] = {}
+
+    def seconds() -> float:
+        # what a process took stays counted after its end, as far as it was seen: its last reading is kept
+        for child in own.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                times = child.cpu_times()
+                children[child.pid] = times.user + times.system
+        return time.process_time() / (threads or 1) + sum(children.values())
+
+    return seconds
 
 
 def seconds_of(

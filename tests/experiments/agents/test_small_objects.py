@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.agents.arms import TASKS
 from experiments.agents.small_objects import (
     magnified,
     places_of,
     small_object_figure,
     small_object_scores,
 )
+from experiments.agents.tasks import TASKS
 from rl.record import RecordConfig, record
 from sparse_repr import untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset

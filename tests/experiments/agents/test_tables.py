@@ -294,7 +294,7 @@ def test_every_table_has_a_cell_for_every_column(whole: AgentStudy) -> None:
             assert len({line.count("|") for line in lines}) == 1
             assert "nan" not in table.as_markdown()
     titles = [table.title for table in all_tables(whole)]
-    assert len(set(titles)) == len(titles) == 4 + 5 * 2 + 3 * 2
+    assert len(set(titles)) == len(titles) == 4 + 6 * 2 + 3 * 2
 
 
 def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:
@@ -315,7 +315,7 @@ def test_figures_of_a_whole_study(whole: AgentStudy) -> None:
         *(
             f"{kind}-{task}-ppo"
             for task in ("SpriteReach", "SpriteChase")
-            for kind in ("learning", "transfer", "scores")
+            for kind in ("learning", "clock", "transfer", "scores")
         ),
     ]
     learning = next(one for one in figures if one.name == "learning-SpriteReach-ppo")
@@ -327,7 +327,8 @@ def test_figures_of_a_whole_study(whole: AgentStudy) -> None:
 
 def test_figures_of_a_study_that_has_just_begun() -> None:
     names = [one.name for one in figures_of(begun())]
-    assert names == ["normalised-ppo", "profiles-ppo", "learning-SpriteReach-ppo", "transfer-SpriteReach-ppo"]
+    assert names[:3] == ["normalised-ppo", "profiles-ppo", "learning-SpriteReach-ppo"]
+    assert names[3:] == ["clock-SpriteReach-ppo", "transfer-SpriteReach-ppo"]
 
 
 def test_an_arm_keeps_its_colour_and_stands_in_one_panel_or_in_both() -> None:

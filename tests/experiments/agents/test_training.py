@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.arms import ARMS, FOREIGN, TASKS, UNTRAINED
+from experiments.agents.arms import ARMS, FOREIGN, UNTRAINED
 from experiments.agents.cells import (
     AGENT_SCALES,
     AgentCell,
@@ -30,6 +30,7 @@ from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record
 from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.films import film_of
 from experiments.agents.results import OUTCOMES
+from experiments.agents.tasks import TASKS
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.measure.foreign_networks import FOREIGN as MADE
 from experiments.study.procedure import check_cells
@@ -103,7 +104,7 @@ def test_every_scale_knows_how_long_to_pretrain_for_every_task(scale: AgentScale
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_name_factors_of_their_environments(name: str) -> None:
     task = TASKS[name]
-    env = gym.make(task.environment, domain="source")
+    env = gym.make(task.environment, **task.arguments("source"))
     names = set(env.get_wrapper_attr("factor_names"))
     env.close()
     asked = {*task.one_hot, *task.classes, *(factor for pair in task.positions.values() for factor in pair)}
@@ -221,7 +222,8 @@ def _bare(venv: Any) -> list[Any]:
 
 def test_the_curve_counts_every_episode_in_its_window() -> None:
     taken: list[int] = []
-    curve = agent_training.LearningCurve(80, taken.append)
+    times = iter(range(1, 41))
+    curve = agent_training.LearningCurve(80, taken.append, lambda: 10.0 * next(times))
     for step in range(2, 81, 2):
         curve.num_timesteps = step
         info = {"episode": {"r": float(step)}, "is_success": step > 40}
@@ -230,6 +232,8 @@ def test_the_curve_counts_every_episode_in_its_window() -> None:
     # 40 windows of 2 steps: an episode ends in every second one
     assert curve.windows() == [(step, float(step), float(step > 40), 1) for step in range(4, 81, 4)]
     assert sum(taken) == 80
+    # the clock is read when a window begins, 10 s after the one before, and at the end
+    assert curve.seconds() == [20.0 * (k + 1) for k in range(20)]
 
 
 @pytest.mark.parametrize("name", ["keypoints", "sparse_keypoints", "sparse_keypoints_denoised"])
@@ -418,9 +422,7 @@ def test_kinds_of_episodes_are_those_of_the_environment(
         return lambda observations: np.full((len(observations), 2), -1.0, np.float32)
 
     cell = dataclasses.replace(cell_of(study, "random_policy", into=tmp_path), episodes=20)
-    with monkeypatch.context() as patch:
-        patch.setattr(agent_training, "DOMAINS", ["source"])
-        complete_agents([cell], lambda _: None)
+    complete_agents([cell], lambda _: None)
     monkeypatch.setattr("experiments.agents.ends.act_of", goes_to_the_square_s_corner)
     play_again([cell], progress=False)
     kinds = json.loads((cell.folder / ENDS).read_text())["kinds"]

@@ -1,0 +1,95 @@
+"""Who is there first by the clock: seconds until an agent has learned a task, what made its encoder included."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from experiments.agents.arms import ARMS
+from experiments.agents.curves import learned_return, steps_to
+from experiments.agents.results import AgentResult, AgentStudy
+from experiments.agents.tasks import TASKS
+from experiments.measure.intervals import difference_interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Time:
+    """Seconds of one core until one agent has learned a task."""
+
+    seed: int
+    """Of the agent and its encoder."""
+    before: float
+    """Recording the frames and pretraining the encoder; 0 without one."""
+    learning: float
+    """Until the threshold is reached; all of its training where it never is."""
+    steps: int
+    """The same in environment steps."""
+    reached: bool
+    """Whether it is."""
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.before + self.learning
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """The time of an arm over that of another one."""
+
+    value: float
+    """Of the geometric means."""
+    low: float
+    high: float
+    """95 % interval (Welch's, of the logarithms)."""
+    bounded: bool
+    """Whether some agents of the other arm never get there: the truth is then below."""
+
+
+def threshold_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> float | None:
+    """The return from which a task counts as learned: its authors', else `learned_return`; None while that is."""
+    stated = TASKS[task].threshold
+    return learned_return(study, task, algorithm) if stated is None else stated
+
+
+def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:
+    """Seconds of recording frames and of pretraining an agent's encoder; 0 without one, None where not measured.
+
+    The recording is counted whole for every agent, though all of a task share one: who trains one agent needs it too.
+    """
+    kind = ARMS[agent.arm].encoder
+    if kind is None:
+        return 0.0
+    for encoder in study.encoders:
+        if (encoder.task, encoder.encoder, encoder.seed) == (agent.task, kind, agent.seed):
+            parts = [encoder.seconds.get(name) for name in ("recording", "training")]
+            return None if None in parts else sum(part for part in parts if part is not None)
+    return None
+
+
+def times_to(study: AgentStudy, agents: Sequence[AgentResult], level: float) -> list[Time]:
+    """The times of agents of one arm; those whose time was not measured are left out."""
+    found = []
+    for agent in agents:
+        before = seconds_before(study, agent)
+        if before is None or not agent.curve_seconds:
+            continue
+        steps = steps_to(agent, level)
+        ends = [window[0] for window in agent.curve]
+        learning = agent.curve_seconds[-1 if steps is None else ends.index(steps)]
+        found.append(Time(agent.seed, before, learning, steps or agent.steps, steps is not None))
+    return found
+
+
+def ratio_of(first: Sequence[Time], second: Sequence[Time]) -> Ratio | None:
+    """How much of the second arm's time the first one takes; None with fewer than 2 of either, or one that fails.
+
+    Of the second, agents that never get there count with all of their training.
+    """
+    if len(first) < 2 or len(second) < 2 or not all(time.reached for time in first):
+        return None
+    logs = [[math.log(time.seconds) for time in times] for times in (first, second)]
+    difference, half = difference_interval(*logs)
+    value, low, high = (math.exp(difference + sign * half) for sign in (0, -1, 1))
+    return Ratio(value, low, high, bounded=not all(time.reached for time in second))

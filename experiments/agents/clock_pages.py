@@ -1,0 +1,136 @@
+"""The study of agents by the clock, as a table, a figure and a sentence."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from experiments.agents.arms import ARMS
+from experiments.agents.clock import Ratio, Time, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.palette import add_legend, line_style, new_figure, panels_of
+from experiments.agents.results import AgentResult, AgentStudy
+from experiments.agents.tables import note_of
+from experiments.pages.tables import EMPTY, Table, laid_out
+from sparse_repr.figures import add_note, chart
+
+_PIXELS = "pixels"
+_POINTS = 200
+
+
+def _times(study: AgentStudy, task: str, algorithm: str, level: float) -> dict[str, list[Time]]:
+    arms = {arm: times_to(study, agents, level) for arm, agents in study.of(task, algorithm).items()}
+    return {arm: times for arm, times in arms.items() if times}
+
+
+def _shown(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return EMPTY
+    below = "< " if ratio.bounded else ""
+    return f"{below}{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """Steps and minutes of a core until every arm has learned a task; None where no time was measured.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo or sac.
+    """
+    level = threshold_of(study, task, algorithm)
+    times = {} if level is None else _times(study, task, algorithm, level)
+    if not times:
+        return None
+    rows = []
+    for arm, found in times.items():
+        there = [time for time in found if time.reached]
+        most = len(there) > len(found) / 2
+        rows.append(
+            [
+                ARMS[arm].title,
+                f"{len(there)} of {len(found)}",
+                f"{median(time.steps for time in found):,.0f}" if most else EMPTY,
+                f"{median(time.before for time in found) / 60:.1f}",
+                f"{median(time.seconds for time in found) / 60:.1f}" if most else EMPTY,
+                EMPTY if arm == _PIXELS else _shown(ratio_of(found, times.get(_PIXELS, []))),
+            ]
+        )
+    words = (
+        f"Threshold: a return of {level:.4g} while learning, over three windows of a fortieth of the steps. Minutes "
+        "are of the processor, on one core: frames recorded, encoder pretrained, agent trained. Medians over seeds; "
+        "those that never get there count as the longest. Against pixels: ratio of geometric means with its 95 % "
+        "interval, where every seed gets there; <: some agents on pixels do not, and count with all of their training."
+    )
+    header = ["arm", "seeds that get there", "steps", "minutes before", "minutes in all", "time against pixels"]
+    entries = [agent for agents in study.of(task, algorithm).values() for agent in agents]
+    title = f"Time until {task} is learned ({algorithm.upper()})"
+    return laid_out(title, header, rows, note_of(study, entries, words))
+
+
+def _curve(agent: AgentResult, before: float, minutes: Any) -> Any:
+    """Return at every minute: NaN before the first window's end and after the training."""
+    ends = (np.array(agent.curve_seconds) + before) / 60
+    return np.interp(minutes, ends, [window[1] for window in agent.curve], left=np.nan, right=np.nan)
+
+
+@chart
+def clock_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | None:
+    """Mean return of the episodes while learning against minutes of a core; None where no time was measured.
+
+    A line is the mean over the seeds, as far as all of them are still learning; each starts where its encoder is there.
+    """
+    timed: dict[str, list[tuple[AgentResult, float]]] = {}
+    for arm, agents in study.of(task, algorithm).items():
+        for agent in agents:
+            before = seconds_before(study, agent)
+            if before is not None and agent.curve_seconds:
+                timed.setdefault(arm, []).append((agent, before))
+    if not timed:
+        return None
+    groups, level = panels_of(list(timed)), threshold_of(study, task, algorithm)
+    figure, panels = new_figure(len(groups), 1, 4.4, 3.6)
+    handles: dict[str, Any] = {}
+    for axes, (title, names) in zip(panels.flat, groups, strict=True):
+        for arm in names:
+            last = min((agent.curve_seconds[-1] + before) / 60 for agent, before in timed[arm])
+            minutes = np.linspace(0, last, _POINTS)
+            curves = np.array([_curve(agent, before, minutes) for agent, before in timed[arm]])
+            style = line_style(arm)
+            (handles[ARMS[arm].title],) = axes.plot(minutes, curves.mean(0), linewidth=1.6, **style)
+            if len(curves) > 1:
+                for curve in curves:
+                    axes.plot(minutes, curve, linewidth=0.5, alpha=0.4, **style)
+        if level is not None:
+            handles["threshold"] = axes.axhline(level, color="0.4", linewidth=0.8, linestyle="-.")
+        axes.set_title(title)
+        axes.set_xlabel("minutes of one core, recording and pretraining included")
+    panels[0, 0].set_ylabel(f"return on {task}")
+    for axes in panels.flat[1:]:
+        axes.sharey(panels[0, 0])
+    add_note(figure, "thick: mean over the seeds; thin: every seed; a line starts when its encoder is ready")
+    add_legend(figure, handles)
+    return figure
+
+
+def clock_in_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
+    """Which frozen arms get there in less time than pixels, with the interval apart; empty where nothing is known."""
+    level = threshold_of(study, task, algorithm)
+    times = {} if level is None else _times(study, task, algorithm, level)
+    pixels = times.get(_PIXELS, [])
+    sentences = []
+    if pixels:
+        there = sum(time.reached for time in pixels)
+        sentences.append(
+            f"Pixels get there in {median(time.seconds for time in pixels) / 60:.1f} minutes of a core (median; "
+            f"{there} of {len(pixels)} seeds)."
+        )
+    for arm, found in times.items():
+        ratio = ratio_of(found, pixels) if ARMS[arm].frozen else None
+        if ratio is not None:
+            verdict = (
+                "faster" if ratio.high < 1 else "slower" if ratio.low > 1 and not ratio.bounded else "not told apart"
+            )
+            sentences.append(f"{ARMS[arm].title}: {_shown(ratio)} of that time, {verdict}.")
+    return " ".join(sentences)

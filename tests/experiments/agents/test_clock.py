@@ -1,0 +1,179 @@
+"""Who is there first by the clock: recording and pretraining count, and who never gets there is not called quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.agents.clock import ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.clock_pages import clock_figure, clock_in_words, clock_table
+from experiments.agents.files import live_study
+from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
+from experiments.measure.side_by_side import family_clock
+from tests.agent_studies import agent, encoder, study, whole_study
+
+_RISE = [(1_000 * (k + 1), value, value, 10) for k, value in enumerate((0, 0, 1, 1, 1))]
+_FLAT = [(1_000 * (k + 1), 0.0, 0.0, 10) for k in range(5)]
+
+
+def _encoder(seed: int, recording: float | None = 30.0) -> EncoderResult:
+    return dataclasses.replace(encoder("vae", seed), seconds={"recording": recording, "training": 60.0})
+
+
+def _agents(arm: str, seeds: int, seconds: float, curve: list[tuple[int, float, float, int]]) -> list[AgentResult]:
+    """Agents whose training takes some seconds, a little more with every seed."""
+    found = [agent(arm, seed, source=curve[-1][1], steps=5_000, curve=curve) for seed in range(seeds)]
+    return [
+        dataclasses.replace(one, curve_seconds=[(seconds + one.seed) * step / 5_000 for step, *_ in curve])
+        for one in found
+    ]
+
+
+def _clocked(*, pixels: list[tuple[int, float, float, int]] = _RISE) -> AgentStudy:
+    return study(
+        agent("random_policy", source=0.0, steps=5_000),
+        *_agents("factors", 3, 10.0, _RISE),
+        *_agents("pixels", 3, 1_000.0, pixels),
+        *_agents("vae", 3, 100.0, _RISE),
+        *(_encoder(seed) for seed in range(3)),
+    )
+
+
+def test_the_frames_and_the_encoder_count() -> None:
+    found = _clocked()
+    arms = found.of("SpriteReach")
+    assert seconds_before(found, arms["vae"][0]) == 90.0
+    assert seconds_before(found, arms["pixels"][0]) == 0.0
+    # the mean of three windows reaches 0.8 at the last one, after 100 s of training
+    (first, *_) = times_to(found, arms["vae"], 0.8)
+    assert (first.seconds, first.steps, first.reached) == (190.0, 5_000, True)
+    (low, *_) = times_to(found, arms["vae"], 0.3)
+    assert (low.seconds, low.steps) == (90.0 + 60.0, 3_000)
+
+
+def test_a_time_that_was_not_measured_is_no_time() -> None:
+    found = study(*_agents("vae", 2, 100.0, _RISE), _encoder(0, recording=None), _encoder(1))
+    times = times_to(found, found.of("SpriteReach")["vae"], 0.8)
+    assert [one.seed for one in times] == [1]
+    old = [dataclasses.replace(one, curve_seconds=()) for one in _agents("pixels", 2, 100.0, _RISE)]
+    assert times_to(study(*old), old, 0.8) == []
+    assert clock_table(study(*old), "SpriteReach") is None
+    assert clock_figure(study(*old), "SpriteReach") is None
+
+
+def test_the_threshold_is_the_authors_where_they_state_one() -> None:
+    assert threshold_of(study(), "LunarLander") == 200.0
+    assert threshold_of(_clocked(), "SpriteReach") == pytest.approx(0.8)
+    assert threshold_of(study(), "SpriteReach") is None
+
+
+def test_a_ratio_is_that_of_geometric_means_with_an_interval() -> None:
+    found = _clocked()
+    arms = {arm: times_to(found, agents, 0.8) for arm, agents in found.of("SpriteReach").items()}
+    ratio = ratio_of(arms["vae"], arms["pixels"])
+    assert ratio is not None
+    expected = (190 * 191 * 192 / (1000 * 1001 * 1002)) ** (1 / 3)
+    assert ratio.value == pytest.approx(expected)
+    assert ratio.low < expected < ratio.high < 0.25
+    assert not ratio.bounded
+
+
+def test_pixels_that_never_get_there_bound_the_ratio_and_a_frozen_code_has_none() -> None:
+    found = _clocked(pixels=_FLAT)
+    arms = {arm: times_to(found, agents, 0.8) for arm, agents in found.of("SpriteReach").items()}
+    ratio = ratio_of(arms["vae"], arms["pixels"])
+    assert ratio is not None
+    assert ratio.bounded
+    assert ratio_of(arms["pixels"], arms["vae"]) is None
+    assert ratio_of(arms["vae"][:1], arms["pixels"]) is None
+    table = clock_table(found, "SpriteReach")
+    assert table is not None
+    rows = {row[0]: row for row in table.rows}
+    assert rows["pixels, end to end"][1] == "0 of 3"
+    assert rows["VAE"][1] == "3 of 3"
+    assert rows["VAE"][-1].startswith("< 0.19 [")
+    words = clock_in_words(found, "SpriteReach")
+    assert words.startswith("Pixels get there in")
+    assert "0 of 3 seeds" in words
+    assert "VAE: < 0.19" in words
+    assert words.endswith("faster.")
+
+
+def test_who_is_not_apart_is_not_called_quicker() -> None:
+    found = study(
+        agent("random_policy", source=0.0, steps=5_000),
+        *_agents("factors", 3, 10.0, _RISE),
+        *_agents("pixels", 3, 190.0, _RISE),
+        *_agents("vae", 3, 100.0, _RISE),
+        *(_encoder(seed) for seed in range(3)),
+    )
+    assert clock_in_words(found, "SpriteReach").endswith("not told apart.")
+
+
+def test_the_figure_starts_a_line_when_its_encoder_is_there() -> None:
+    figure = clock_figure(_clocked(), "SpriteReach")
+    assert figure is not None
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert len(lines) >= 3
+    starts = []
+    for line in figure.axes[0].get_lines():
+        x, y = line.get_xdata(), line.get_ydata()
+        if len(x) > 2:
+            starts.append(min(minute for minute, value in zip(x, y, strict=True) if value == value))
+    # of the encoder: 1.5 minutes, and the first window of training
+    assert any(1.5 < start < 2.0 for start in starts)
+    assert min(starts) < 0.1
+
+
+def test_a_whole_study_has_a_row_of_each_arm_that_was_timed() -> None:
+    found = whole_study(3, windows=10)
+    timed = dataclasses.replace(
+        found,
+        encoders=[dataclasses.replace(one, seconds={"recording": 5.0, "training": 5.0}) for one in found.encoders],
+    )
+    table = clock_table(timed, "SpriteReach")
+    assert table is not None
+    assert {"VAE", "pixels, end to end", "ground-truth factors"} <= {row[0] for row in table.rows}
+
+
+def test_seconds_of_curves_are_checked_where_they_are_given(tmp_path: Path) -> None:
+    folder = tmp_path / "agents" / "SpriteReach-vae-ppo-seed0"
+    folder.mkdir(parents=True)
+    record = {
+        "settings": {"task": "SpriteReach", "arm": "vae", "algorithm": "ppo", "seed": 0, "steps": 10},
+        "curve": [[5, 0.0, 0.0, 1], [10, 1.0, 1.0, 1]],
+        "evaluation": {"source": {"returns": [1.0], "successes": [True]}},
+        "seconds": {"training": 2.0, "evaluation": 1.0},
+        "peak_memory_mb": 1.0,
+        "machine": {},
+    }
+    path = folder / "agent-cell.json"
+    path.write_text(json.dumps(record))
+    assert live_study(tmp_path, "smoke").agents[0].curve_seconds == []
+    path.write_text(json.dumps({**record, "curve_seconds": [1.0, 2.0]}))
+    assert live_study(tmp_path, "smoke").agents[0].curve_seconds == [1.0, 2.0]
+    path.write_text(json.dumps({**record, "curve_seconds": [1.0]}))
+    with pytest.raises(ValueError, match="curve_seconds needs a list of 2"):
+        live_study(tmp_path, "smoke")
+
+
+def test_the_clock_counts_what_a_process_that_was_started_takes() -> None:
+    pytest.importorskip("psutil")
+    clock = family_clock(None)
+    before, own = clock(), time.process_time()
+    busy = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "done\n"
+        seen = clock() - before
+        child.kill()
+    assert seen >= 0.45
+    assert time.process_time() - own < seen
+    # what it took stays counted after its end
+    assert clock() - before >= seen
