@@ -29,6 +29,9 @@ class Task:
     """Where agents are evaluated; they and their encoders know the first alone."""
     n_stack: int = 1
     """How many of the last observations every arm is shown: more than one where a single picture hides speeds."""
+    scaled_rewards: bool = False
+    """Whether agents learn from rewards over the running spread of their discounted sum, as where returns are hundreds:
+    PPO's value loss would drown the rest. What is told of them is never scaled."""
     threshold: float | None = None
     """The return from which it counts as solved, as its authors say; None where they say nothing."""
 
@@ -69,9 +72,10 @@ TASKS = {
         "SparseRepr/VizDoomBasic-v0",
         10,
         {},
-        {"monster": ("monster_x",)},
-        (),
+        {"monster": ("monster_x",), "player": ("player_x",)},
+        ("weapon_ready",),
         domains=_AS_IT_IS,
+        scaled_rewards=True,
     ),
     "DoorKey": Task(
         "SparseRepr/DoorKey-v0",
@@ -89,6 +93,7 @@ TASKS = {
         (),
         domains=_AS_IT_IS,
         n_stack=4,
+        scaled_rewards=True,
         threshold=200.0,
     ),
     "Pong": Task(

@@ -14,7 +14,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agents.cells import HIDDEN_WIDTHS, AgentCell
@@ -37,6 +37,8 @@ AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 _WINDOWS = 40
+# Stable-Baselines3's default
+_GAMMA = 0.99
 _EVALUATION_SEED = 1_000_000
 JUDGED_TOGETHER = 20
 """Environments of an evaluation: a divisor of the episodes at every scale, so that each plays as many."""
@@ -245,6 +247,9 @@ def _train(
     started = clock()
     # seeds of the environments are far apart, so that no two agents see the same episodes
     venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
+    if cell.task.scaled_rewards:
+        gamma = cell.algorithm.settings.get("gamma", _GAMMA)
+        venv = VecNormalize(venv, norm_obs=False, gamma=gamma)
     try:
         agent = make_agent(cell, venv)
         callback = LearningCurve(cell.steps, on_steps, lambda: clock() - started)
