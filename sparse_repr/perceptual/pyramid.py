@@ -28,7 +28,7 @@ class PyramidDistance:
         """Compare at `levels`.
 
         Args:
-            levels: at least one of them starts at step 0.
+            levels: it is called from the step on at which the first of them starts.
             distance: resolution -> f(logits, images) -> (B,).
             step: tells how many steps were taken before the present one; the levels are a function of it alone.
         """

@@ -12,6 +12,7 @@ from sparse_repr.command_line.bounds import require_name, require_whole
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.perceptual.denoising import DenoisingFeatures
 from sparse_repr.perceptual.distance import PerceptualDistance, combine_reconstruction, with_roughness
+from sparse_repr.perceptual.fading import FadingPixels
 from sparse_repr.perceptual.features import PERCEPTUAL_FEATURES, Features, VGGFeatures, parse_layers
 from sparse_repr.perceptual.levels import Level, in_words, parse_levels
 from sparse_repr.perceptual.preparation import Preparation
@@ -51,6 +52,10 @@ class PerceptualSettings:
     """Weight of the distance of the features; 0 for the pixels alone."""
     pixel_weight: float = 1.0
     """Weight of the loss of the pixels; 0 for the features alone."""
+    pixel_start: float = 0.0
+    """That weight at first, where `pixel_steps` is not 0."""
+    pixel_steps: int = 0
+    """Steps over which it goes to `pixel_weight`, from where the features join; 0 for that weight throughout."""
     features: str = "vgg16"
     """What is compared: vgg16, or dae (a denoising autoencoder)."""
     layers: str = "relu1_2,relu2_2,relu3_3"
@@ -77,9 +82,11 @@ class PerceptualSettings:
     def __post_init__(self) -> None:
         require_whole("dae_steps", self.dae_steps)
         require_whole("perceptual_every", self.every)
+        require_whole("pixel_steps", self.pixel_steps, least=0)
         require_name("perceptual_weights_path", self.weights_path)
         weights = {
             "pixel_weight": self.pixel_weight,
+            "pixel_start": self.pixel_start,
             "perceptual_weight": self.weight,
             "style_weight": self.style_weight,
             "roughness_weight": self.roughness_weight,
@@ -103,8 +110,20 @@ class PerceptualSettings:
             raise ValueError(
                 f"roughness_weight needs perceptual_scale 'data', got {self.scale!r}: it is a share of the variance"
             )
+        self._check_fading()
         self._check_cost()
         self._check_levels()
+
+    def _check_fading(self) -> None:
+        if bool(self.pixel_start) != bool(self.pixel_steps):
+            raise ValueError(
+                "pixel_start and pixel_steps go together: the weight that pixels have first, and the steps over which "
+                f"it goes to pixel_weight; got {self.pixel_start!r} and {self.pixel_steps!r}"
+            )
+        if self.pixel_steps and not self.weight:
+            raise ValueError(
+                "pixel_start needs a positive perceptual_weight, got 0: nothing takes over from the pixels"
+            )
 
     def _check_cost(self) -> None:
         reduced = {
@@ -153,10 +172,10 @@ class PerceptualSettings:
                     f"perceptual_levels needs divisors of image_size {self.image_size} of at least {_SMALLEST}, got "
                     f"{level.resolution} in {self.levels!r}"
                 )
-        if all(level.start for level in self.joining()):
+        if self.features_from and not self.pixel_start:
             raise ValueError(
-                f"perceptual_levels needs a level up to image_size {self.image_size} that is there from step 0, got "
-                f"{self.levels!r}"
+                f"perceptual_levels needs a level up to image_size {self.image_size} that is there from step 0, or "
+                f"pixels before it (pixel_start), got {self.levels!r}"
             )
 
     def joining(self) -> tuple[Level, ...]:
@@ -168,6 +187,11 @@ class PerceptualSettings:
         if self.levels is None or self.features != "vgg16":
             return ()
         return tuple(level for level in parse_levels(self.levels, self.steps) if level.resolution <= self.image_size)
+
+    @property
+    def features_from(self) -> int:
+        """Step at which the first of the levels joins; 0 where there is one resolution."""
+        return min((level.start for level in self.joining()), default=0)
 
     @property
     def complete_from(self) -> int:
@@ -248,6 +272,18 @@ class PerceptualSettings:
         if self.every > 1 or self.images is not None:
             image_every = self.batch_size // (self.images or self.batch_size)
             perceptual = SampledDistance(perceptual, every=self.every, image_every=image_every, step=step)
+        if self.pixel_steps:
+            fading = FadingPixels(
+                pixel,
+                perceptual,
+                weight=self.weight,
+                start=self.pixel_start,
+                end=self.pixel_weight,
+                joins=self.features_from,
+                steps=self.pixel_steps,
+                step=step,
+            )
+            return fading, Preparation(denoiser, variances)
         combined = combine_reconstruction(
             pixel, perceptual, pixel_weight=self.pixel_weight, perceptual_weight=self.weight
         )
@@ -268,6 +304,7 @@ class PerceptualSettings:
             "images": self.images or self.batch_size,
             "scale": self.scale,
             **({"levels": in_words(self.joining())} if self.joining() else {}),
+            **({"pixel_start": self.pixel_start, "pixel_steps": self.pixel_steps} if self.pixel_steps else {}),
             **({"roughness_weight": self.roughness_weight} if self.roughness_weight else {}),
         }
 

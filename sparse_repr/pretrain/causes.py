@@ -57,7 +57,8 @@ def kl_weight_at(settings: Mapping[str, Any], step: int) -> float:
 
 
 def _of_perceptual_loss(settings: Mapping[str, Any]) -> Iterator[str]:
-    if not settings["perceptual_weight"] or settings["pixel_weight"]:
+    # pixels that are there at first have brought it off the mean picture, or something else keeps it there
+    if not settings["perceptual_weight"] or settings["pixel_weight"] or settings.get("pixel_steps"):
         return
     if settings["perceptual_features"] != "vgg16":
         yield (

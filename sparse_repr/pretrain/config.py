@@ -106,6 +106,12 @@ class PretrainConfig:
     none. With 50 a line reads the ball of Pong, two pixels, from a VAE's code with an R² of 0.66 instead of 0.34."""
     pixel_weight: float = PerceptualSettings.pixel_weight
     """Weight of that loss; 0 leaves it out, for a perceptual loss alone (the paper, section 3.2)."""
+    pixel_start: float = PerceptualSettings.pixel_start
+    """That weight at first, with pixel_steps and a perceptual loss: pixels draw the shapes before features take over.
+    Where the first of perceptual_levels joins later, pixels count alone until then."""
+    pixel_steps: int = PerceptualSettings.pixel_steps
+    """Steps over which the weight of the pixels goes linearly from pixel_start to pixel_weight, from where the first of
+    perceptual_levels joins. 0: it is pixel_weight throughout."""
     perceptual_weight: float = PerceptualSettings.weight
     """Weight of the perceptual loss (Johnson et al. 2016), relative to a loss of the size of the pixels' sum."""
     perceptual_features: str = PerceptualSettings.features
@@ -408,6 +414,8 @@ class PretrainConfig:
             steps=self.steps,
             weight=self.perceptual_weight,
             pixel_weight=self.pixel_weight,
+            pixel_start=self.pixel_start,
+            pixel_steps=self.pixel_steps,
             features=self.perceptual_features,
             layers=self.perceptual_layers,
             weights_path=self.perceptual_weights_path,

@@ -46,6 +46,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     dict.fromkeys(("nonzero_weight", "nonzero_warmup", "threshold_window", "matching_weight")),
     dict.fromkeys(("quantise_weight", "commit_weight", "weight_decay")),
     {"saliency_weight": 0.0},
+    {"pixel_start": 0.0, "pixel_steps": 0},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

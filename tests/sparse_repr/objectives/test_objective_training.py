@@ -272,6 +272,28 @@ def test_a_coarse_to_fine_run_in_two_parts_is_bit_identical_and_measures_once(
     assert load_encoder(whole).spec.objective["options"]["sparsity_start"] == 5
 
 
+def test_a_run_whose_pixels_fade_is_bit_identical_in_two_parts(
+    random_vgg: str, dsprites: FactorDataset, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        SMALL,
+        perceptual_weights_path=random_vgg,
+        **REDUCED,  # type: ignore[arg-type]
+        pixel_weight=0.0,
+        pixel_start=1.0,
+        pixel_steps=4,
+        perceptual_levels="8@2,16@3",
+        steps=8,
+    )
+    whole = pretrain_encoder(dataclasses.replace(config, run_dir=str(tmp_path / "whole")))
+    parts = dataclasses.replace(config, run_dir=str(tmp_path / "parts"))
+    pretrain_encoder(dataclasses.replace(parts, steps=4))
+    pretrain_encoder(dataclasses.replace(parts, resume=True))
+    assert _same(_state(tmp_path / "parts"), _state(whole))
+    described = load_encoder(whole).spec.objective["perceptual"]
+    assert (described["pixel_start"], described["pixel_steps"], described["levels"]) == (1.0, 4, "8@2,16@3")
+
+
 def test_a_perceptual_loss_at_every_third_step_is_three_times_as_strong(
     random_vgg: str, dsprites: FactorDataset
 ) -> None:

@@ -60,7 +60,15 @@ def no_step() -> int:
         ({**ON, "levels": "16", "resolution": 8}, "perceptual_levels takes the place of perceptual_resolution"),
         ({**ON, "levels": "8,24"}, "perceptual_levels needs divisors of image_size 32 of at least 8, got 24"),
         ({**ON, "levels": "4,16"}, "perceptual_levels needs divisors of image_size 32 of at least 8, got 4"),
-        ({**ON, "levels": "16@2,64"}, "needs a level up to image_size 32 that is there from step 0, got '16@2,64'"),
+        (
+            {**ON, "levels": "16@2,64"},
+            "needs a level up to image_size 32 that is there from step 0, or pixels before it",
+        ),
+        ({**ON, "pixel_start": 1.0}, "pixel_start and pixel_steps go together: .*got 1.0 and 0"),
+        ({**ON, "pixel_steps": 5}, "pixel_start and pixel_steps go together: .*got 0.0 and 5"),
+        ({"pixel_start": 1.0, "pixel_steps": 5}, "pixel_start needs a positive perceptual_weight, got 0"),
+        ({**ON, "pixel_start": -1.0, "pixel_steps": 5}, "pixel_start needs a finite number of at least 0, got -1"),
+        ({**ON, "pixel_start": 1.0, "pixel_steps": -5}, "pixel_steps needs a whole number of at least 0, got -5"),
         ({**ON, "levels": "16,32@0.5"}, "perceptual_levels needs shares of a run whose steps are known"),
         ({**ON, "levels": "sixteen", "features": "dae"}, "perceptual_levels needs resolutions separated"),
         ({"dae_steps": 0}, "dae_steps needs a whole number of at least 1, got 0"),
@@ -175,6 +183,44 @@ def test_coarse_to_fine_shares_of_the_variance(random_vgg: str) -> None:
     header = chosen.header()
     assert header is not None
     assert (header["levels"], header["scale"], header["roughness_weight"]) == ("8,16@2:1/2", "data", 0.5)
+
+
+def test_pixels_count_alone_until_features_join_and_fade_over_their_steps(random_vgg: str) -> None:
+    now = [0]
+    chosen = settings(
+        weight=2.0,
+        pixel_weight=0.0,
+        pixel_start=3.0,
+        pixel_steps=4,
+        layers="relu1_2",
+        weights_path=random_vgg,
+        levels="8@2",
+        steps=20,
+    )
+    assert chosen.features_from == 2
+    loss, _ = chosen.build(gaussian, channels=1, seed=0, step=lambda: now[0])
+    features = VGGFeatures(load_vgg16(random_vgg), ["relu1_2"])
+    distance = PerceptualDistance(features, resolution=8)(LOGITS, IMAGES)
+    pixels = gaussian(LOGITS, IMAGES)
+    for step, share, joined in ((0, 1.0, False), (1, 1.0, False), (2, 1.0, True), (3, 0.75, True), (5, 0.25, True)):
+        now[0] = step
+        torch.testing.assert_close(loss(LOGITS, IMAGES), 3 * share * pixels + 2 * joined * distance)
+    for step in (6, 19):
+        now[0] = step
+        assert torch.equal(loss(LOGITS, IMAGES), 2 * distance)
+    header = chosen.header()
+    assert header is not None
+    assert (header["pixel_start"], header["pixel_steps"], header["pixel_weight"]) == (3.0, 4, 0.0)
+    assert "pixel_start" not in (settings(**ON).header() or {})
+
+
+def test_pixels_fade_at_once_where_features_count_from_the_start(random_vgg: str) -> None:
+    now = [1]
+    chosen = settings(**ON, pixel_start=1.0, pixel_steps=2, layers="relu1_2", weights_path=random_vgg, pixel_weight=0.5)
+    loss, _ = chosen.build(gaussian, channels=1, seed=0, step=lambda: now[0])
+    features = VGGFeatures(load_vgg16(random_vgg), ["relu1_2"])
+    expected = 0.75 * gaussian(LOGITS, IMAGES) + PerceptualDistance(features)(LOGITS, IMAGES)
+    torch.testing.assert_close(loss(LOGITS, IMAGES), expected)
 
 
 def test_pictures_of_the_denoising_autoencoder_have_one_size() -> None:
