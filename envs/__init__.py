@@ -36,4 +36,7 @@ gymnasium.register(
 )
 # these two truncate their episodes themselves
 gymnasium.register(id="SparseRepr/VizDoomBasic-v0", entry_point="envs.doom:VizDoomBasic")
-gymnasium.register(id="SparseRepr/DoorKey-v0", entry_point="envs.door_key:DoorKey")
+for _suffix, _size in (("", 5), ("-6x6", 6), ("-8x8", 8)):
+    gymnasium.register(
+        id=f"SparseRepr/DoorKey{_suffix}-v0", entry_point="envs.door_key:DoorKey", kwargs={"size": _size}
+    )

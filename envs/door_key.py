@@ -5,6 +5,7 @@ Chevalier-Boisvert et al. 2023, "Minigrid & Miniworld: modular & customizable re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy.typing as npt
 
 from envs.public import PublicTask, import_game
 
-_TILES, _TILE_PIXELS = 5, 32
+SIZES = (5, 6, 8)
+"""Tiles across and down that MiniGrid has the task in, the walls around it included."""
+_TILE_PIXELS = 32
 # what it is called here -> in MiniGrid; it has two more, to drop and done, which are of no use here
 _ACTIONS = {"turn left": "left", "turn right": "right", "forward": "forward", "pick up": "pickup", "toggle": "toggle"}
 OPEN, CLOSED, LOCKED = range(3)
@@ -20,36 +23,42 @@ OPEN, CLOSED, LOCKED = range(3)
 
 
 class DoorKey(PublicTask):
-    """`MiniGrid-DoorKey-5x5-v0`, the whole of it seen from above instead of the agent's view as numbers.
+    """`MiniGrid-DoorKey-5x5-v0`, 6x6 or 8x8, the whole of it seen from above instead of the agent's view as numbers.
 
-    **Observation**: `Box(0, 255, (64, 64, 3), uint8)`: MiniGrid's rendering of 160 x 160 pixels, averaged down, in
+    **Observation**: `Box(0, 255, (64, 64, 3), uint8)`: MiniGrid's rendering, 32 pixels a tile, averaged down, in
     colour; the agent's field of view is not lit up.
 
     **Action**: turn left, turn right, forward, pick up, toggle.
 
-    **Reward, end**: MiniGrid's: 1 - 0.9 steps / 250 at the goal, which terminates the episode, 0 before. Truncation
-    after 250 steps.
+    **Reward, end**: MiniGrid's: 1 - 0.9 steps / most at the goal, which terminates the episode, 0 before. Truncation
+    after 250 steps with 5 tiles, 360 with 6 and 640 with 8.
 
-    **info**: `factors`, float32 (7,): `agent_x`, `agent_y`, `key_y` and `door_y`, middles of tiles in 0..1 of the
-    picture; `agent_direction`, 0 right, 1 down, 2 left, 3 up; `key_carried`, 0 or 1, where 1 makes `key_y` 0: the
-    picture shows no key then; `door`, 0 open, 1 closed, 2 locked. Key and door never leave their columns, the second
-    and the third of five, so these are no factors. `is_success`: the agent is at the goal.
+    **info**: `factors`, float32 (7,), or (9,) with more than 5 tiles: `agent_x`, `agent_y`, `key_y` and `door_y`,
+    middles of tiles in 0..1 of the picture; `agent_direction`, 0 right, 1 down, 2 left, 3 up; `key_carried`, 0 or 1,
+    where 1 makes the key's place 0: the picture shows no key then; `door`, 0 open, 1 closed, 2 locked. With 5 tiles key
+    and door never leave their columns, the second and the third; with more, `key_x` and `door_x` come last.
+    `is_success`: the agent is at the goal.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (an instance variable in gym.Env)
 
-    def __init__(self, render_mode: str | None = None, *, image_size: int = 64) -> None:
+    def __init__(self, render_mode: str | None = None, *, size: int = 5, image_size: int = 64) -> None:
         """Set up the game.
 
         Args:
-            render_mode: None or ``"rgb_array"``, which shows it at 160 x 160 pixels.
+            render_mode: None or ``"rgb_array"``, which shows it with 32 pixels a tile.
+            size: tiles across and down, an entry of `SIZES`.
             image_size: height and width of the observation.
 
         Raises:
             ValueError: an unknown size or render mode.
             ModuleNotFoundError: minigrid is not installed.
         """
-        side = _TILES * _TILE_PIXELS
+        if size not in SIZES:
+            raise ValueError(f"DoorKey needs a size of {', '.join(map(str, SIZES))} tiles, got {size!r}")
+        self._tiles = size
+        side = size * _TILE_PIXELS
+        columns: dict[str, int | None] = {} if size == min(SIZES) else {"key_x": None, "door_x": None}
         super().__init__(
             render_mode,
             name="DoorKey",
@@ -64,10 +73,11 @@ class DoorKey(PublicTask):
                 "key_carried": 2,
                 "door_y": None,
                 "door": 3,
+                **columns,
             },
         )
         game = import_game("minigrid.envs.doorkey", task="DoorKey", package="minigrid")
-        self._game: Any = game.DoorKeyEnv(size=_TILES)
+        self._game: Any = game.DoorKeyEnv(size=size)
         self._done = False
 
     def close(self) -> None:
@@ -87,27 +97,30 @@ class DoorKey(PublicTask):
         return self._game.get_frame(highlight=False, tile_size=_TILE_PIXELS)
 
     def _factors(self) -> list[float]:
-        found = {thing.type: (row, thing) for row, thing in self._things()}
-        door_row, door = found["door"]
-        key_row, _ = found.get("key", (None, None))
+        found = {thing.type: (place, thing) for place, thing in self._things()}
+        door_place, door = found["door"]
+        key_place, _ = found.get("key", (None, None))
+        key = (0.0, 0.0) if key_place is None else self._middle(key_place)
+        across, down = self._middle(door_place)
         state = OPEN if door.is_open else LOCKED if door.is_locked else CLOSED
         return [
-            *(_middle(int(place)) for place in self._game.agent_pos),
+            *self._middle(self._game.agent_pos),
             float(self._game.agent_dir),
-            0.0 if key_row is None else _middle(key_row),
-            float(key_row is None),
-            _middle(door_row),
+            key[1],
+            float(key_place is None),
+            down,
             float(state),
+            *((key[0], across) if self._tiles > min(SIZES) else ()),
         ]
 
-    def _things(self) -> list[tuple[int, Any]]:
-        """Row and thing of the tiles that are not empty."""
-        tiles = [(column, row) for column in range(_TILES) for row in range(_TILES)]
-        return [(row, thing) for column, row in tiles if (thing := self._game.grid.get(column, row)) is not None]
+    def _things(self) -> list[tuple[tuple[int, int], Any]]:
+        """Column, row and thing of the tiles that are not empty."""
+        tiles = [(column, row) for column in range(self._tiles) for row in range(self._tiles)]
+        return [(tile, thing) for tile in tiles if (thing := self._game.grid.get(*tile)) is not None]
 
     def _succeeded(self) -> bool:
         return self._done
 
-
-def _middle(tile: int) -> float:
-    return (tile + 0.5) / _TILES
+    def _middle(self, tile: Sequence[int]) -> tuple[float, float]:
+        across, down = ((int(place) + 0.5) / self._tiles for place in tile)
+        return across, down

@@ -85,6 +85,14 @@ TASKS = {
         ("agent_direction", "key_carried", "door"),
         domains=_AS_IT_IS,
     ),
+    "DoorKey8": Task(
+        "SparseRepr/DoorKey-8x8-v0",
+        32,
+        {"agent_direction": 4, "door": 3},
+        {"agent": ("agent_x", "agent_y"), "key": ("key_x", "key_y"), "door": ("door_x", "door_y")},
+        ("agent_direction", "key_carried", "door"),
+        domains=_AS_IT_IS,
+    ),
     "LunarLander": Task(
         "SparseRepr/LunarLander-v0",
         32,
