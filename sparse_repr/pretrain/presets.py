@@ -178,15 +178,20 @@ of the KL that none is open at first lets positions and size have a unit each; w
 and shapes are discs. So the others are opened then (`sparse_repr.pretrain.opening`); an L1 penalty, which would close
 them again, counts only behind that.
 """
-_OPENED_RECIPES = ("vae", "beta_vae", "sparse")
+_PARTS = 19
+_OPENED_STEPS_OF_FEATURES = 9_500
+_OPENED_RECIPES = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
 
 
 def opened(recipe: str, steps: int) -> dict[str, Any]:
     """Settings by which a run of `steps` steps gets sharp and disentangled, its schedules as shares of the run.
 
+    With a perceptual loss the pixels draw the first 12 of 19 parts of the run, fade over the next two, and the features
+    are alone for the last five: by themselves they find places and sizes, and take a disc for any shape.
+
     Args:
-        recipe: vae, beta_vae or sparse.
-        steps: of the run, at least 7 so that every part of the schedule has one.
+        recipe: vae, beta_vae, sparse, perceptual or sparse_perceptual.
+        steps: of the run, at least 7 so that every part of the schedule has one, with a perceptual loss 19.
 
     Raises:
         ValueError: another recipe, or fewer steps.
@@ -196,8 +201,11 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
         (2560, 9600)
     """
     lookup(dict.fromkeys(_OPENED_RECIPES), recipe, "recipe whose units can be opened")
-    if steps < 7:
-        raise ValueError(f"steps needs at least 7 for the parts of this schedule, got {steps}")
+    least = _PARTS if "perceptual" in recipe else 7
+    if steps < least:
+        raise ValueError(f"steps needs at least {least} for the parts of this schedule, got {steps}")
+    if "perceptual" in recipe:
+        return {**OPENED, **_opened_before_features(steps)}
     schedules = {
         "learning_rate_warmup": steps // 40,
         "beta_start": 64.0,
@@ -208,6 +216,26 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
     if recipe == "sparse":
         schedules["sparsity_start"] = 3 * steps // 5
     return {**OPENED, **schedules, "steps": steps}
+
+
+def _opened_before_features(steps: int) -> dict[str, Any]:
+    """The same where features take over: a longer first part, so that places are settled, in 19ths of the run."""
+    joins = 12 * steps // _PARTS
+    return {
+        "steps": steps,
+        "batch_size": 64,
+        "learning_rate_warmup": steps // 40,
+        "learning_rate_decay_steps": 17 * steps // _PARTS,
+        "beta_start": 64.0,
+        "beta_steps": 4 * steps // _PARTS,
+        "opening_step": 4 * steps // _PARTS,
+        "opening_steps": 6 * steps // _PARTS,
+        "pixel_start": 1.0,
+        "pixel_steps": 2 * steps // _PARTS,
+        "perceptual_weight": 0.5,
+        "perceptual_images": 32,
+        "perceptual_levels": f"8@{joins},16@{joins},32@{joins}:1/4,64@{joins}:1/8",
+    }
 
 
 _PUBLISHED: dict[str, dict[str, Any]] = {
@@ -225,7 +253,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     **_PUBLISHED,
     **{f"{name}/fast": _hastened(settings) for name, settings in _PUBLISHED.items()},
     **{
-        f"dsprites/{recipe}/opened": {**_PUBLISHED[f"dsprites/{recipe}"], **opened(recipe, OPENED["steps"])}
+        f"dsprites/{recipe}/opened": {
+            **_PUBLISHED[f"dsprites/{recipe}"],
+            **opened(recipe, _OPENED_STEPS_OF_FEATURES if "perceptual" in recipe else OPENED["steps"]),
+        }
         for recipe in _OPENED_RECIPES
     },
     **{f"{name}/steady": _steadied(settings) for name, settings in _PUBLISHED.items() if _is_steadied(settings)},
@@ -236,7 +267,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """``DATASET/RECIPE``, ``DATASET/RECIPE/fast``, ``DATASET/RECIPE/steady`` (recipes of the pixels without a
-discriminator), ``dsprites/RECIPE/opened`` (vae, beta_vae, sparse) or ``fast`` (the default data set and objective) ->
+discriminator), ``dsprites/RECIPE/opened`` (vae, beta_vae, sparse, perceptual, sparse_perceptual) or ``fast`` (the default data set and objective) ->
 settings of `PretrainConfig`."""
 
 

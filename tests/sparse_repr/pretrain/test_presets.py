@@ -116,10 +116,29 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
     assert options["sparsity_start"] == 2_400  # the L1 penalty would close what was opened
     short = PretrainConfig(**{**PRESETS["dsprites/sparse"], **opened("sparse", 7)})
     assert (short.objective_options()["opening_step"], short.objective_options()["opening_steps"]) == (1, 3)
+    with pytest.raises(ValueError, match="steps needs at least 19 for the parts of this schedule, got 18"):
+        opened("perceptual", 18)
     with pytest.raises(ValueError, match="steps needs at least 7 for the parts of this schedule, got 6"):
         opened("vae", 6)
-    with pytest.raises(ValueError, match="unknown recipe whose units can be opened 'perceptual'"):
-        opened("perceptual", 100)
+    with pytest.raises(ValueError, match="unknown recipe whose units can be opened 'factor_vae'"):
+        opened("factor_vae", 100)
+
+
+@pytest.mark.parametrize("recipe", ["perceptual", "sparse_perceptual"])
+def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -> None:
+    config = preset_config(f"dsprites/{recipe}/opened")
+    assert (config.steps, config.batch_size, config.perceptual_images) == (9_500, 64, 32)
+    settings = config.perceptual()
+    assert (settings.features_from, settings.complete_from) == (6_000, 6_000)
+    # from step 7,000 on there is no pixel in the loss, as the paper has it
+    assert (settings.pixel_start, settings.pixel_steps, settings.pixel_weight) == (1.0, 1_000, 0.0)
+    options = config.objective_options()
+    assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_000, 2_000, 3_000)
+    if recipe == "sparse_perceptual":
+        resolved = config.resolve()
+        assert (resolved.sparsity_start, resolved.sparsity_weight) == (6_000, 1.0)
+    brief = PretrainConfig(**{**PRESETS[f"dsprites/{recipe}"], **opened(recipe, 19)}).perceptual()
+    assert (brief.features_from, brief.pixel_steps) == (12, 2)
 
 
 def test_changes_override_a_preset() -> None:
