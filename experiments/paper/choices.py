@@ -54,7 +54,8 @@ def _perceptual_layers(scale: Any) -> str:
 
 
 def _steps(scale: Any) -> str:
-    others = {} if scale.steps == scale.perceptual_steps else {"perceptual": scale.perceptual_steps}
+    features = scale.steps_of("dsprites", "perceptual")
+    others = {} if scale.steps == features else {"perceptual": features}
     others |= {METHODS[method].title: steps for method, steps in scale.shorter.items()}
     words = ", ".join(f"{name} {steps:,}" for name, steps in others.items())
     return f"{scale.steps:,}{f' ({words})' if words else ''}"
@@ -92,6 +93,15 @@ def _kl_start(scale: Any) -> str:
                 words += f", then a tenth of β until it is whole at {until:,}, while closed units are opened"
             starts.setdefault(words, []).append(METHODS[method].title)
     return "; ".join(f"{words} ({', '.join(arms)}, dsprites)" for words, arms in starts.items()) or "β"
+
+
+def _pixels_first(scale: Any) -> str:
+    """Until when pixels count in perceptual runs on dSprites."""
+    training = _training(scale, "dsprites", "perceptual").perceptual()
+    if not training.pixel_steps:
+        return "features alone throughout"
+    joins = training.features_from
+    return f"dsprites: pixels alone until step {joins:,}, gone at {joins + training.pixel_steps:,}"
 
 
 def _batch_size(scale: Any) -> str:
@@ -151,8 +161,10 @@ def choices_table() -> Table:
             "weights of the loss",
             f"pixels {_text(perceptual.pixel_weight)}, features "
             f"{_per_dataset('perceptual', 'perceptual_weight')}, style "
-            f"{_text(perceptual.style_weight)} (perceptual methods); pixels {_text(sparse.pixel_weight)} (others)",
-            "section 3.2: the features “replace” the pixel loss; no weight of a style term is given",
+            f"{_text(perceptual.style_weight)} (perceptual methods); pixels {_text(sparse.pixel_weight)} (others). "
+            f"{_by_scale(_pixels_first)}",
+            "section 3.2: the features “replace” the pixel loss; no weight of a style term is given. By themselves "
+            "they take a disc for any shape",
         ),
         (
             "likelihood of pixels",

@@ -205,7 +205,9 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
     if steps < least:
         raise ValueError(f"steps needs at least {least} for the parts of this schedule, got {steps}")
     if "perceptual" in recipe:
-        return {**OPENED, **_opened_before_features(steps)}
+        # the L1 penalty counts from where the features do, by itself
+        warmup = {"sparsity_warmup": steps // _PARTS} if recipe == "sparse_perceptual" else {}
+        return {**OPENED, **_opened_before_features(steps), **warmup}
     schedules = {
         "learning_rate_warmup": steps // 40,
         "beta_start": 64.0,
@@ -267,8 +269,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """``DATASET/RECIPE``, ``DATASET/RECIPE/fast``, ``DATASET/RECIPE/steady`` (recipes of the pixels without a
-discriminator), ``dsprites/RECIPE/opened`` (vae, beta_vae, sparse, perceptual, sparse_perceptual) or ``fast`` (the default data set and objective) ->
-settings of `PretrainConfig`."""
+discriminator), ``dsprites/RECIPE/opened`` (vae, beta_vae, sparse, perceptual, sparse_perceptual) or ``fast`` (the
+default data set and objective) -> settings of `PretrainConfig`."""
 
 
 def preset_config(name: str, **changes: Any) -> PretrainConfig:

@@ -17,7 +17,9 @@ def test_every_data_set_has_every_recipe() -> None:
     of_pixels = ("vae", "beta_vae", "beta_vae_capacity", "beta_tcvae", "sparse")
     steady = {f"{dataset}/{recipe}/steady" for dataset in DATASETS for recipe in of_pixels}
     places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in ("keypoints", "sparse_keypoints")}
-    opened = {f"dsprites/{recipe}/opened" for recipe in ("vae", "beta_vae", "sparse")}
+    opened = {
+        f"dsprites/{recipe}/opened" for recipe in ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
+    }
     assert set(PRESETS) == {"fast", *published, *places, *(f"{name}/fast" for name in published), *steady, *opened}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
@@ -136,7 +138,7 @@ def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -
     assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_000, 2_000, 3_000)
     if recipe == "sparse_perceptual":
         resolved = config.resolve()
-        assert (resolved.sparsity_start, resolved.sparsity_weight) == (6_000, 1.0)
+        assert (resolved.sparsity_start, resolved.sparsity_warmup, resolved.sparsity_weight) == (6_000, 500, 1.0)
     brief = PretrainConfig(**{**PRESETS[f"dsprites/{recipe}"], **opened(recipe, 19)}).perceptual()
     assert (brief.features_from, brief.pixel_steps) == (12, 2)
 
