@@ -242,7 +242,8 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
         in chosen["weights of the loss"]
     )
     assert chosen["features of the perceptual loss"] == (
-        f"vgg16; cpu: relu2_2 on 16 of each 64 images; long: {joined} on 32 of each 64 images; gpu: {levels} on all 64 images"
+        f"vgg16; cpu: relu2_2 on 16 of each 64 images; long: {joined} on 32 of each 64 images; "
+        f"gpu: {levels} on all 64 images"
     )
     assert all(row[2] for row in choices_table().rows)
 
