@@ -46,7 +46,7 @@ class AgentGraph(nn.Module):
     ) -> None:
         """Take the agent apart."""
         super().__init__()
-        _require_memoryless(model.policy)
+        require_memoryless(model.policy, "export_agent")
         seen = model.observation_space
         if not isinstance(seen, gym.spaces.Box):
             raise TypeError(f"export_agent needs an agent that observes one Box, got {seen}")
@@ -147,12 +147,16 @@ class _Normalisation(nn.Module):
         return ((codes - self.mean) / self.deviation).clamp(-self._limit, self._limit).to(torch.float32)
 
 
-def _require_memoryless(policy: BasePolicy) -> None:
-    """Refuse policies whose action needs more than the observation."""
+def require_memoryless(policy: BasePolicy, name: str) -> None:
+    """Refuse policies whose action needs more than the observation.
+
+    Raises:
+        TypeError: it does; `name` is who needs it otherwise.
+    """
     needs = set(inspect.signature(policy._predict).parameters) - {"observation", "obs", "deterministic"}
     if needs:
         raise TypeError(
-            f"export_agent needs a policy that acts on the observation alone, but {type(policy).__name__} also takes "
+            f"{name} needs a policy that acts on the observation alone, but {type(policy).__name__} also takes "
             f"{', '.join(sorted(needs))}"
         )
 

@@ -11,18 +11,32 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-Policy = Callable[[Any], Any]
+
+class EpisodePolicy(Protocol):
+    """A policy that is told where episodes begin, and what to draw its actions by."""
+
+    def act(self, observations: Any, *, started: npt.NDArray[np.bool_], seed: int) -> Any:
+        """Batched observations -> batched actions; `started` (n,) says which are the first of an episode.
+
+        An interrupted recording goes on exactly if actions depend on `seed` and the observations of the episode alone;
+        its first observation may come several times before the second one.
+        """
+
+
+Policy = Callable[[Any], Any] | EpisodePolicy
 """Batched observations of all environments -> batched actions."""
 VectorEnv = gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv
 
 # Random actions are seeded anew after so many steps: so many are drawn in vain, at most, to come to a moment.
 _SEEDED_STEPS = 256
+# behind the step, so that policies draw by other seeds than random actions do
+_OF_POLICIES = (0, 1)
 
 
 class Start(NamedTuple):
@@ -126,15 +140,28 @@ class Players:
         seed: of episodes and random actions.
         moment: `step` is `moment.step` after so many calls of `advance` as it takes.
         act: observations -> actions; None draws them at random.
+        at_random: (n,), environments whose actions are drawn at random all the same: those of a recording without
+            `act`; None is none of them.
     """
 
-    def __init__(self, venv: VectorEnv, *, seed: int, moment: Moment, act: Policy | None) -> None:
+    def __init__(
+        self,
+        venv: VectorEnv,
+        *,
+        seed: int,
+        moment: Moment,
+        act: Policy | None,
+        at_random: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         self.venv = venv
         self._act = act
+        self._at_random = at_random
+        self._seed, self._stream = seed, moment.stream
         self.step = min(began for _, began in moment.episodes)
         self._episodes = np.array([number for number, _ in moment.episodes])
         self._began = np.array([began for _, began in moment.episodes])
         self._ended = np.zeros(len(self._began), dtype=bool)
+        self._started = np.ones(len(self._began), dtype=bool)
         starts = [
             Start(seed, moment.stream, place, number, began - self.step)
             for place, (number, began) in enumerate(moment.episodes)
@@ -146,16 +173,47 @@ class Players:
 
     def advance(self) -> None:
         """Take one step; where an episode has ended it is the first picture of the next one."""
-        actions = next(self._actions) if self._act is None else self._act(self.observations)
+        actions = self._chosen()
         self.observations, _, terminated, truncated, self.infos = self.venv.step(actions)
         self.step += 1
         self._episodes[self._ended] += 1
         self._began[self._ended] = self.step
+        self._started = self._ended
         self._ended = np.logical_or(terminated, truncated)
+
+    def _chosen(self) -> Any:
+        """The actions of all environments."""
+        if self._act is None:
+            return next(self._actions)
+        seed = seed_of(self._seed, self._stream, self.step, *_OF_POLICIES)
+        actions = actions_of(self._act, self.observations, started=self._started, seed=seed)
+        if self._at_random is None or not self._at_random.any():
+            return actions
+        return _mixed(actions, next(self._actions), self._at_random)
 
     def episodes(self) -> tuple[tuple[int, int], ...]:
         """Per environment the number of its episode, and the step at which it began."""
         return tuple(zip(self._episodes.tolist(), self._began.tolist(), strict=True))
+
+
+def actions_of(policy: Policy, observations: Any, *, started: npt.NDArray[np.bool_], seed: int) -> Any:
+    """What a policy of either kind does."""
+    if callable(policy):
+        return policy(observations)
+    return policy.act(observations, started=started, seed=seed)
+
+
+def _mixed(actions: Any, others: Any, rows: npt.NDArray[np.bool_]) -> Any:
+    """Batched actions, in `rows` those of `others`, which are as the space has them."""
+    if isinstance(others, dict):
+        return {name: _mixed(actions[name], part, rows) for name, part in others.items()}
+    if isinstance(others, tuple):
+        return tuple(_mixed(mine, part, rows) for mine, part in zip(actions, others, strict=True))
+    mixed, given = np.array(others), np.asarray(actions)
+    if given.shape != mixed.shape:
+        raise ValueError(f"policy needs actions of shape {mixed.shape}, one of each environment, got {given.shape}")
+    mixed[~rows] = given[~rows]
+    return mixed
 
 
 def _random_actions(space: gym.Space[Any], seed: tuple[int, ...], first: int) -> Iterator[Any]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from rl.episodes import Moment, Players, Policy, close_players, make_players
+from rl.random_share import random_environments
 from rl.record_config import RecordConfig
 from rl.record_episodes import record_episodes
 from rl.recorded_images import check_bounds, factor_values, images_of
@@ -55,7 +56,8 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
 
     Args:
         config: what to record.
-        policy: batched observations -> batched actions, in place of `config.policy`.
+        policy: batched observations -> batched actions, in place of `config.policy`; or an object with the method `act`
+            of `rl.episodes.EpisodePolicy`, which is told where episodes begin.
 
     Returns:
         The file written, or the folder of a Minari data set. With `resume` one that is finished stays as it is.
@@ -65,12 +67,15 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
             another process records it.
         RecordingInterrupted: SIGINT or SIGTERM; the frames so far are saved.
         ImportError: minari is not installed, for its format.
-        TypeError: the environment gives no uint8 images.
-        ValueError: the recording there has other settings or is damaged; the policy cannot be imported; the environment
-            cannot be made, declares pixels too dark for an image or reports no factors where it did.
+        FileNotFoundError: there is no such file of an agent.
+        TypeError: the environment gives no uint8 images, or the agent needs more than observations.
+        ValueError: the recording there has other settings or is damaged; the policy cannot be imported, or is an agent
+            of other observations or actions; a random share without a policy; the environment cannot be made, declares
+            pixels too dark for an image or reports no factors where it did.
         OSError: the folder cannot be written or has no room; the frames so far are saved.
     """
     out = Path(config.out)
+    config.require_policy(policy)
     with stop_on_signal() as signals, contextlib.ExitStack() as stack:
         if config.format == "minari":
             return record_episodes(config, policy or config.imported_policy(), signals)
@@ -87,7 +92,14 @@ def record(config: RecordConfig, policy: Policy | None = None) -> Path:
         try:
             check_bounds(config, venv)
             moment = Moment.at_start(config.envs) if recording is None else recording.moment
-            players = Players(venv, seed=config.seed, moment=moment, act=act)
+            spaces = venv.single_observation_space, venv.single_action_space
+            players = Players(
+                venv,
+                seed=config.seed,
+                moment=moment,
+                act=act or config.loaded_agent(*spaces, config.envs),
+                at_random=random_environments(config.random_share, config.envs),
+            )
             if recording is None:
                 images, factors = _first_images(config, players, out)
                 if not continued:
@@ -224,8 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _as_asked(arguments: list[str] | None) -> None:
     description = (
-        "Record frames of an image environment under a random (or your) policy into an HDF5 file, or whole episodes "
-        "into a Minari data set. Ctrl-C keeps what there is; the same command plus --resume continues."
+        "Record frames of an image environment under a random policy, yours or an agent's into an HDF5 file, or whole "
+        "episodes into a Minari data set. Ctrl-C keeps what there is; the same command plus --resume continues."
     )
     config = parse_options(RecordConfig, arguments, program="python -m rl.record", description=description)
     out = record(config)

@@ -15,7 +15,8 @@ import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
-from rl.episodes import Policy, SeededEpisodes, seed_of
+from rl.episodes import Policy, SeededEpisodes, actions_of, seed_of
+from rl.random_share import is_random_episode
 from rl.record_config import RecordConfig
 from rl.recording import RecordedFactors, RecordingInterrupted, compare_settings, recording_lock
 from sparse_repr.files import require_space
@@ -38,7 +39,7 @@ def record_episodes(config: RecordConfig, act: Policy | None, signals: list[int]
 
     Args:
         config: what to record; `out` is the name of the data set.
-        act: batched observations -> batched actions; None draws them at random.
+        act: batched observations -> batched actions, in place of an agent's file; None draws them at random.
         signals: those that came; the first one stops it.
 
     Returns:
@@ -60,6 +61,7 @@ def record_episodes(config: RecordConfig, act: Policy | None, signals: list[int]
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             storage = _begun(config, storage_class, partial, env)
+        act = act or config.loaded_agent(env.observation_space, env.action_space, 1)
         if not _play(config, env, storage, act, signals):
             raise RecordingInterrupted(partial, _frames_of(storage), signals[0], overwriting=config.overwrite)
         _name_it(config, folder, partial)
@@ -138,7 +140,7 @@ def _begun(config: RecordConfig, storage_class: Any, partial: Path, env: gym.Env
     storage.update_metadata(
         {
             "dataset_id": config.out,
-            "algorithm_name": config.policy or "random actions",
+            "algorithm_name": _name_of_policy(config),
             "description": f"Recorded by sparse-repr: python -m rl.record {config.env} --format minari",
             "minari_version": version("minari"),
             _SETTINGS: json.dumps(config.settings(), sort_keys=True),
@@ -146,6 +148,12 @@ def _begun(config: RecordConfig, storage_class: Any, partial: Path, env: gym.Env
         }
     )
     return storage
+
+
+def _name_of_policy(config: RecordConfig) -> str:
+    agent = config.agent_path()
+    name = config.policy or "random actions" if agent is None else agent.name
+    return f"{name}, random actions in {config.random_share:g} of the episodes" if config.random_share else name
 
 
 def _told(spec: Any) -> Any:
@@ -241,14 +249,21 @@ def _episode(
 ) -> _Episode | None:
     """The next episode, cut at `most` frames, of which it has two at least; None where a signal came within it."""
     seed = seed_of(config.seed, 0, 0, number)
+    policy = None if is_random_episode(config.random_share, number) else act
     observation, info = env.reset(seed=seed)
     env.action_space.seed(seed_of(config.seed, 1, 0, number))
     observations, infos = [_copied(observation)], [_numbers(info)]
-    actions, rewards, terminations, truncations = [], [], [], []
+    actions: list[Any] = []
+    rewards, terminations, truncations = [], [], []
     while True:
         if signals:
             return None
-        action = env.action_space.sample() if act is None else _first(act(_batch_of_one(observation)))
+        if policy is None:
+            action = env.action_space.sample()
+        else:
+            drawn_by = seed_of(config.seed, 2, 0, number, len(actions) + 1)
+            started = np.array([not actions])
+            action = _first(actions_of(policy, _batch_of_one(observation), started=started, seed=drawn_by))
         observation, reward, terminated, truncated, info = env.step(action)
         observations.append(_copied(observation))
         infos.append(_numbers(info))

@@ -101,5 +101,28 @@ class Dark(Drifting):
         return observation // 128, info
 
 
-for _kind in (Drifting, OneBuffer, OtherInfos, Forgetful, Miscounted, Growing, Dark):
+class Wandering(Drifting):
+    """The same at 64x64, with five actions: for agents on codes."""
+
+    observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gym.spaces.Discrete(5)  # type: ignore[assignment]
+
+    def _look(self) -> tuple[Any, dict[str, Any]]:
+        observation, info = super()._look()
+        return np.resize(observation, (64, 64, 3)), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return super().step(np.array([action / 7], np.float32))
+
+
+class Gliding(Wandering):
+    """The same with two numbers as an action."""
+
+    action_space = Drifting.action_space  # type: ignore[assignment]
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return super().step(7 * action.sum())
+
+
+for _kind in (Drifting, OneBuffer, OtherInfos, Forgetful, Miscounted, Growing, Dark, Wandering, Gliding):
     gym.register(f"Recorded/{_kind.__name__}-v0", entry_point=_kind, disable_env_checker=True)
