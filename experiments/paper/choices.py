@@ -54,8 +54,7 @@ def _perceptual_layers(scale: Any) -> str:
 
 
 def _steps(scale: Any) -> str:
-    features = scale.steps_of("dsprites", "perceptual")
-    others = {} if scale.steps == features else {"perceptual": features}
+    others = {} if scale.steps == scale.perceptual_steps else {"perceptual": scale.perceptual_steps}
     others |= {METHODS[method].title: steps for method, steps in scale.shorter.items()}
     words = ", ".join(f"{name} {steps:,}" for name, steps in others.items())
     return f"{scale.steps:,}{f' ({words})' if words else ''}"
@@ -95,13 +94,11 @@ def _kl_start(scale: Any) -> str:
     return "; ".join(f"{words} ({', '.join(arms)}, dsprites)" for words, arms in starts.items()) or "β"
 
 
-def _pixels_first(scale: Any) -> str:
-    """Until when pixels count in perceptual runs on dSprites."""
-    training = _training(scale, "dsprites", "perceptual").perceptual()
-    if not training.pixel_steps:
-        return "features alone throughout"
+def _pixels_first() -> str:
+    """Until when the pixels count in the arms that start with them."""
+    training = _training(PAPER_SCALES["long"], "dsprites", "perceptual_opened").perceptual()
     joins = training.features_from
-    return f"dsprites: pixels alone until step {joins:,}, gone at {joins + training.pixel_steps:,}"
+    return f"alone until step {joins:,} of {training.steps:,}, gone at {joins + training.pixel_steps:,}"
 
 
 def _batch_size(scale: Any) -> str:
@@ -162,9 +159,9 @@ def choices_table() -> Table:
             f"pixels {_text(perceptual.pixel_weight)}, features "
             f"{_per_dataset('perceptual', 'perceptual_weight')}, style "
             f"{_text(perceptual.style_weight)} (perceptual methods); pixels {_text(sparse.pixel_weight)} (others). "
-            f"{_by_scale(_pixels_first)}",
+            f"Pixels first: {_pixels_first()}",
             "section 3.2: the features “replace” the pixel loss; no weight of a style term is given. By themselves "
-            "they take a disc for any shape",
+            "they take a disc for any shape, so two arms of ours start with the pixels",
         ),
         (
             "likelihood of pixels",
