@@ -64,6 +64,40 @@ def test_agent_key_and_door_are_where_the_picture_shows_them() -> None:
     env.close()
 
 
+@pytest.mark.parametrize("size", [6, 8])
+def test_larger_ones_tell_the_columns_too(size: int) -> None:
+    env = gym.make(f"SparseRepr/DoorKey-{size}x{size}-v0", render_mode="rgb_array")
+    names = env.get_wrapper_attr("factor_names")
+    assert names == (*FACTORS, "key_x", "door_x")
+    columns = set()
+    for seed in range(8):
+        _, info = env.reset(seed=seed)
+        told = dict(zip(names, info["factors"], strict=True))
+        screen = env.render()
+        assert isinstance(screen, np.ndarray)
+        assert screen.shape == (32 * size, 32 * size, 3)
+        assert _middle(screen, RED, slice(None)) == pytest.approx((told["agent_x"], told["agent_y"]), abs=0.03)
+        # what is yellow lies in the tiles of key and door, and in each of them something is
+        rows, found = np.nonzero((screen == YELLOW).all(-1))
+        tiles = set(zip((found // 32).tolist(), (rows // 32).tolist(), strict=True))
+        named = {
+            (int(told[f"{name}_x"] * size), int(told[f"{name}_y"] * size)): (told[f"{name}_x"], told[f"{name}_y"])
+            for name in ("key", "door")
+        }
+        assert tiles == set(named)
+        for (across, down), place in named.items():
+            assert place == pytest.approx(((across + 0.5) / size, (down + 0.5) / size))
+        columns.add(told["door_x"])
+        assert len(info["factors"]) == len(env.get_wrapper_attr("factor_bins")) == 9
+    assert len(columns) > 1
+    env.close()
+
+
+def test_an_unknown_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="DoorKey needs a size of 5, 6, 8 tiles, got 7"):
+        DoorKey(size=7)
+
+
 def test_the_direction_is_as_named() -> None:
     env = DoorKey()
     _, info = env.reset(seed=0)
