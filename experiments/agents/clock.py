@@ -82,14 +82,19 @@ def times_to(study: AgentStudy, agents: Sequence[AgentResult], level: float) -> 
     return found
 
 
-def ratio_of(first: Sequence[Time], second: Sequence[Time]) -> Ratio | None:
+def ratio_of(first: Sequence[Time], second: Sequence[Time], *, reused: bool = False) -> Ratio | None:
     """How much of the second arm's time the first one takes; None with fewer than 2 of either, or one that fails.
 
     Of the second, agents that never get there count with all of their training.
+
+    Args:
+        first: times of an arm.
+        second: of another one.
+        reused: count the agents' learning alone, as for a second agent on an encoder that is there.
     """
     if len(first) < 2 or len(second) < 2 or not all(time.reached for time in first):
         return None
-    logs = [[math.log(time.seconds) for time in times] for times in (first, second)]
+    logs = [[math.log(time.learning if reused else time.seconds) for time in times] for times in (first, second)]
     difference, half = difference_interval(*logs)
     value, low, high = (math.exp(difference + sign * half) for sign in (0, -1, 1))
     return Ratio(value, low, high, bounded=not all(time.reached for time in second))

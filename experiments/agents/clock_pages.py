@@ -54,16 +54,21 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
                 f"{median(time.steps for time in found):,.0f}" if most else EMPTY,
                 f"{median(time.before for time in found) / 60:.1f}",
                 f"{median(time.seconds for time in found) / 60:.1f}" if most else EMPTY,
-                EMPTY if arm == _PIXELS else _shown(ratio_of(found, times.get(_PIXELS, []))),
+                *(
+                    EMPTY if arm == _PIXELS else _shown(ratio_of(found, times.get(_PIXELS, []), reused=reused))
+                    for reused in (False, True)
+                ),
             ]
         )
     words = (
         f"Threshold: a return of {level:.4g} while learning, over three windows of a fortieth of the steps. Minutes "
         "are of the processor, on one core: frames recorded, encoder pretrained, agent trained. Medians over seeds; "
         "those that never get there count as the longest. Against pixels: ratio of geometric means with its 95 % "
-        "interval, where every seed gets there; <: some agents on pixels do not, and count with all of their training."
+        "interval, where every seed gets there; <: some agents on pixels do not, and count with all of their training. "
+        "With an encoder that is there: the same of the agent's learning alone."
     )
     header = ["arm", "seeds that get there", "steps", "minutes before", "minutes in all", "time against pixels"]
+    header.append("with an encoder that is there")
     entries = [agent for agents in study.of(task, algorithm).values() for agent in agents]
     title = f"Time until {task} is learned ({algorithm.upper()})"
     return laid_out(title, header, rows, note_of(study, entries, words))
