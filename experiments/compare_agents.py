@@ -1,9 +1,10 @@
 """`python -m experiments.compare_agents --scale cpu`: do sparse codes help an agent?
 
 Frames of each task's source domain are recorded by a random policy, encoders are pretrained on them, and agents of
-every arm learn with the same algorithm, heads and steps; all are then judged in domains that neither has seen. The same
-command goes on where it stopped; started several times it shares the work. Now and then, and at the end, it writes
-`report.html` there from what is finished.
+every arm learn with the same algorithm, heads and steps; all are then judged in domains that neither has seen. For an
+arm of two rounds an agent of the first records what the encoder of the second learns from. The same command goes on
+where it stopped; started several times it shares the work. Now and then, and at the end, it writes `report.html` there
+from what is finished.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Literal
 
 from experiments.agents.arms import ARMS
 from experiments.agents.budget import budget_as_markdown, measure_budget
-from experiments.agents.cells import AGENT_SCALES, agent_cells, encoder_cells
-from experiments.agents.encoders import ENCODER_CELLS, record_frames
+from experiments.agents.cells import AGENT_SCALES, agent_cells
+from experiments.agents.encoders import ENCODER_CELLS
 from experiments.agents.ends import play_again
 from experiments.agents.files import publish_study
 from experiments.agents.films import draw_films
+from experiments.agents.frames import record_frames
 from experiments.agents.report import publish_agent_report, write_agent_report
+from experiments.agents.rounds import Round, rounds_of
 from experiments.agents.tasks import TASKS
 from experiments.agents.training import AGENT_CELLS
 from experiments.study.command import check_requirements, run_study_command, split_names
@@ -48,8 +51,9 @@ class CompareConfig:
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
     keypoints and sparse_keypoints; vgg16_features and random_vit, networks of others; vae_denoised and
-    sparse_keypoints_denoised; codes shown recoded, with _expand behind the name of an encoder, and the controls
-    vae_cosine and vae_project; by default those of the scale."""
+    sparse_keypoints_denoised; vae_two_rounds and sparse_keypoints_two_rounds, whose encoders learn from what the
+    finished agent of vae or sparse_keypoints sees, which is computed first; codes shown recoded, with _expand behind
+    the name of an encoder, and the controls vae_cosine and vae_project; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""
     seeds: str = ""
@@ -61,7 +65,7 @@ class CompareConfig:
     threads: int = 1
     """CPU threads per process. Another number gives other bits, so that a study keeps the one it began with."""
     encoders_only: bool = False
-    """Stop when the encoders are trained and scored."""
+    """Stop when the encoders are trained and scored; of the agents train those alone whose frames encoders need."""
     budget: bool = False
     """Only run every kind of cell for a moment, and write what all would take to budget-SCALE.json and .md in the
     folder of results."""
@@ -136,7 +140,8 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
         else:
             print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
         return {}
-    encoders = encoder_cells(scale, agents, out, threads=config.threads)
+    rounds = rounds_of(scale, agents, out, threads=config.threads)
+    encoders = [cell for one in rounds for cell in one.encoders]
     check_requirements(
         config.scale,
         scale.device,
@@ -151,18 +156,30 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
         print(budget_as_markdown(budget))
         return {}
     # before anything is computed, so that what is wrong with a folder is said at once
-    check_cells(agents, AGENT_CELLS)
-    training = Agenda(encoders, ENCODER_CELLS, progress=config.progress)
+    check_cells([cell for one in rounds for cell in one.agents], AGENT_CELLS)
+    check_cells(encoders, ENCODER_CELLS)
     record_frames(scale, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=config.progress)
-    run_study(training, out, processes=config.process_count())
-    if config.encoders_only:
+    failures: dict[str, str] = {}
+    for one in rounds:
+        failures |= _compute(one, config, Throttled(report))
+    if not config.encoders_only:
+        print(f"report: {report()}")
+    return failures
+
+
+def _compute(one: Round, config: CompareConfig, report: Throttled) -> dict[str, str]:
+    """Compute a round, but for what needs something that has failed; returns the messages of what fails by folder."""
+    out, processes = config.folder(), config.process_count()
+    encoders = [cell for cell in one.encoders if cell.recorded is None or AGENT_CELLS.is_finished(cell.recorded.agent)]
+    training = Agenda(encoders, ENCODER_CELLS, progress=config.progress)
+    run_study(training, out, processes=processes)
+    there = {cell.folder for cell in encoders if ENCODER_CELLS.is_finished(cell)}
+    wanted = one.recording if config.encoders_only else one.agents
+    ready = [cell for cell in wanted if cell.encoder_folder is None or cell.encoder_folder in there]
+    if not ready:
         return training.failures
-    ready = [
-        cell for cell in agents if cell.encoder_folder is None or str(cell.encoder_folder) not in training.failures
-    ]
-    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=Throttled(report))
-    run_study(learning, out, processes=config.process_count())
-    print(f"report: {report()}")
+    learning = Agenda(ready, AGENT_CELLS, progress=config.progress, on_finished=report)
+    run_study(learning, out, processes=processes)
     return {**training.failures, **learning.failures}
 
 

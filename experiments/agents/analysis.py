@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.agents.arms import ARMS, LEARNED_NOTHING, UNTRAINED
+from experiments.agents.arms import ARMS, LEARNED_NOTHING, SECOND_ROUND, UNTRAINED
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import Matrix, Scores, mean_returns, normalised_scores
 from experiments.agents.tasks import TASKS
@@ -156,15 +156,16 @@ def compared_pairs(
 
     Every pretrained encoder against the untrained one, sparse against VAE and β-VAE, with perceptual loss against
     without, stronger L1 penalties against VAE and the usual one, denoised encoders against those that saw clean frames,
-    sparse keypoints against keypoints and VAE, every recoded code against itself, expanded VAE and sparse codes and
-    sparse keypoints against pixels, every fine-tuned encoder against itself frozen and against pixels, and the frozen
-    one that is best on these tasks against pixels.
+    encoders of a second round against those of the first, sparse keypoints against keypoints and VAE, every recoded
+    code against itself, expanded VAE and sparse codes and sparse keypoints against pixels, every fine-tuned encoder
+    against itself frozen and against pixels, and the frozen one that is best on these tasks against pixels.
     """
     frozen = {str(arm.encoder): name for name, arm in ARMS.items() if arm.plain}
     pairs = [(name, frozen[UNTRAINED]) for encoder, name in frozen.items() if encoder != UNTRAINED]
     pairs += [("sparse", "vae"), ("sparse", "beta_vae"), ("sparse_perceptual", "sparse")]
     pairs += [(stronger, weaker) for stronger in ("sparse_4", "sparse_16") for weaker in ("vae", "sparse")]
     pairs += [("vae_denoised", "vae"), ("sparse_keypoints_denoised", "sparse_keypoints")]
+    pairs += list(SECOND_ROUND.items())
     pairs += [("sparse_keypoints", "keypoints"), ("sparse_keypoints", "vae"), *recoded_pairs()]
     pairs += [(arm, "pixels") for arm in ("vae_expand", "sparse_expand", "sparse_keypoints")]
     tuned = {name: frozen[str(arm.encoder)] for name, arm in ARMS.items() if arm.fine_tuned}

@@ -65,6 +65,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     **KEYPOINT_RECIPES,
     "vae_denoised": {"objective": "vae", **_DENOISING},
     "sparse_keypoints_denoised": {**KEYPOINT_RECIPES["sparse_keypoints"], **_DENOISING},
+    "vae_two_rounds": {"objective": "vae"},
+    "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
 }
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
 
@@ -74,8 +76,13 @@ Those of keypoints are whole: batch, steps, learning rate and size of the code a
 
 `sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong.
 
+`_two_rounds` ones learn from the frames of agents, `SECOND_ROUND`.
+
 `UNTRAINED` and `FOREIGN` are none of them.
 """
+SECOND_ROUND = {"vae_two_rounds": "vae", "sparse_keypoints_two_rounds": "sparse_keypoints"}
+"""Encoder -> arm whose finished agent, of the same task and seed, records what it learns from, beside a random policy;
+that agent learned by PPO."""
 
 ARMS = {
     "random_policy": Arm("random policy", "nothing"),
@@ -105,6 +112,8 @@ ARMS = {
     "vae_denoised": Arm("VAE, denoised", "code", "vae_denoised"),
     "vae_denoised_expand": Arm("VAE, denoised, expand", "code", "vae_denoised", recode="expand"),
     "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
+    "vae_two_rounds": Arm("VAE, two rounds", "code", "vae_two_rounds"),
+    "sparse_keypoints_two_rounds": Arm("sparse keypoints, two rounds", "code", "sparse_keypoints_two_rounds"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),
     "vae_tuned": Arm("VAE, fine-tuned", "code", "vae", fine_tuned=True),
     "beta_vae_tuned": Arm("β-VAE, fine-tuned", "code", "beta_vae", fine_tuned=True),

@@ -18,8 +18,10 @@ from experiments.agents.cells import (
     AgentScale,
     EncoderCell,
     encoder_cell,
-    encoder_cells,
+    recording_of,
 )
+from experiments.agents.frames import record_agent_frames, record_frames, seconds_of_recording
+from experiments.agents.rounds import rounds_of
 from experiments.measure.machine import machine_facts
 from experiments.measure.step_costs import prepared_trainer, time_steps
 from experiments.pages.committed import markdown_table
@@ -30,6 +32,7 @@ from sparse_repr.files.json_reader import read_json
 _ROLLOUTS = 2
 _SAC_STEPS = 400
 _EPISODES = 20
+_FRAMES = 400
 
 
 def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: int) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: in
 
     Args:
         scale: entry of `AGENT_SCALES`.
-        agents: the cells to be computed.
+        agents: the cells to be computed; those that must record for them first are added.
         processes: how many will run at a time; one alone is timed, so that the estimate is low where they share memory.
 
     Returns:
@@ -48,9 +51,13 @@ def measure_budget(scale: AgentScale, agents: Sequence[AgentCell], processes: in
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         tasks = list(dict.fromkeys(cell.task_name for cell in agents))
-        agent_encoders.record_frames(scale, tasks, out, progress=False)
+        record_frames(scale, tasks, out, progress=False)
         scorings = {task: _seconds_of_scoring(encoder_cell(scale, task, UNTRAINED, 0, out)) for task in tasks}
-        rows = _encoder_rows(encoder_cells(scale, agents, out), scorings) + _agent_rows(scale, agents, out)
+        rounds = rounds_of(scale, agents, out)
+        encoders = [cell for one in rounds for cell in one.encoders]
+        rows = _encoder_rows(encoders, out, scorings)
+        rows += _agent_rows(scale, [cell for one in rounds for cell in one.agents], out)
+        rows += _recording_rows(scale, encoders, out)
     seconds = sum(row["cells"] * row["seconds"] for row in rows)
     return {
         "rows": rows,
@@ -67,10 +74,11 @@ def _seconds_of_scoring(cell: EncoderCell) -> float:
     return float(read_json(cell.folder / agent_encoders.RECORD)["seconds"]["evaluation"])
 
 
-def _encoder_rows(cells: Sequence[EncoderCell], scorings: dict[str, float]) -> list[dict[str, Any]]:
+def _encoder_rows(cells: Sequence[EncoderCell], out: Path, scorings: dict[str, float]) -> list[dict[str, Any]]:
     kinds = {(cell.task_name, cell.encoder): cell for cell in reversed(cells)}
     runs = {kind: cell.training for kind, cell in kinds.items() if cell.training is not None}
-    data = {task: load_dataset("h5", kinds[task, encoder].frames[TRAIN_FRAMES]) for task, encoder in runs}
+    # a second round has as many frames of the same size
+    data = {task: load_dataset("h5", recording_of(out, task, TRAIN_FRAMES)) for task, _ in runs}
     with cpu_threads(cells[0].threads if cells else None):
         steps = time_steps({kind: prepared_trainer(run, data[kind[0]]) for kind, run in runs.items()})
     rows = []
@@ -87,26 +95,50 @@ def _agent_rows(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> li
     rows = []
     for kind, count in Counter(kinds).items():
         cell = agents[kinds.index(kind)]
-        algorithm = cell.algorithm
-        if cell.algorithm_name == "ppo":
-            steps = _ROLLOUTS * algorithm.environments * algorithm.settings["n_steps"]
-            settings = dict(algorithm.settings)
-        else:
-            steps, settings = _SAC_STEPS, {**algorithm.settings, "learning_starts": 50}
-        encoder = None
-        if cell.encoder_folder is not None:
-            encoder = encoder_cell(scale, cell.task_name, UNTRAINED, 0, out).folder
-        brief = dataclasses.replace(
-            cell,
-            folder=out / "agents" / cell.name,
-            algorithm=dataclasses.replace(algorithm, steps=steps, settings=settings),
-            encoder_folder=encoder,
-            episodes=_EPISODES,
-        )
+        brief = _brief(scale, cell, out)
         agent_training.complete_agents([brief], lambda _: None)
         seconds = read_json(brief.folder / agent_training.RECORD)["seconds"]
+        steps = brief.algorithm.steps
         total = seconds["training"] * cell.steps / steps + seconds["evaluation"] * cell.episodes / _EPISODES
         rows.append({"cell": f"{kind[2]} {cell.arm.title}, {kind[0]}", "cells": count, "seconds": total})
+    return rows
+
+
+def _brief(scale: AgentScale, cell: AgentCell, out: Path) -> AgentCell:
+    """The same cell for a moment, on the untrained encoder."""
+    algorithm = cell.algorithm
+    if cell.algorithm_name == "ppo":
+        steps = _ROLLOUTS * algorithm.environments * algorithm.settings["n_steps"]
+        settings = dict(algorithm.settings)
+    else:
+        steps, settings = _SAC_STEPS, {**algorithm.settings, "learning_starts": 50}
+    encoder = None
+    if cell.encoder_folder is not None:
+        encoder = encoder_cell(scale, cell.task_name, UNTRAINED, 0, out).folder
+    return dataclasses.replace(
+        cell,
+        folder=out / "agents" / cell.name,
+        algorithm=dataclasses.replace(algorithm, steps=steps, settings=settings),
+        encoder_folder=encoder,
+        episodes=_EPISODES,
+    )
+
+
+def _recording_rows(scale: AgentScale, cells: Sequence[EncoderCell], out: Path) -> list[dict[str, Any]]:
+    """What agents record for a second round; random policies record once for all, which is little beside it."""
+    kinds = Counter((cell.task_name, cell.encoder) for cell in cells if cell.recorded is not None)
+    rows = []
+    for (task, encoder), count in kinds.items():
+        recorded = next(cell.recorded for cell in cells if (cell.task_name, cell.encoder) == (task, encoder))
+        assert recorded is not None  # kinds are of those alone
+        brief = dataclasses.replace(
+            recorded, agent=_brief(scale, recorded.agent, out), frames=min(_FRAMES, recorded.frames)
+        )
+        agent_training.complete_agents([brief.agent], lambda _: None)
+        path = recording_of(out, f"{task}-{encoder}", "brief")
+        record_agent_frames(brief, path)
+        seconds = (seconds_of_recording(path) or 0.0) * recorded.frames / brief.frames
+        rows.append({"cell": f"frames of {encoder}, {task}", "cells": count, "seconds": seconds})
     return rows
 
 

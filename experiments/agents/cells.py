@@ -1,8 +1,9 @@
 """The cells of the study of agents: which encoder is trained on which frames, and which agent on what it shows.
 
 An encoder cell is one (task, encoder, seed), trained on frames of the task's source domain that a random policy
-recorded. An agent cell is one (task, arm, algorithm, seed); it learns in the source domain, on the codes of the encoder
-of its own seed, so that the spread over seeds is that of encoder and agent together.
+recorded, or (`SECOND_ROUND`) a random policy and an agent that is another cell. An agent cell is one (task, arm,
+algorithm, seed); it learns in the source domain, on the codes of the encoder of its own seed, so that the spread over
+seeds is that of encoder and agent together.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED, Arm
+from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, SECOND_ROUND, UNTRAINED, Arm
 from experiments.agents.tasks import SPRITES, TASKS, Task
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.registry import lookup
 
 TRAIN_FRAMES, TEST_FRAMES = "train", "test"
 """The two recordings of a task: what encoders learn from, and what they are scored on."""
+RANDOM_FRAMES = "random"
+"""What probes of an encoder of the second round learn from, `TRAIN_FRAMES` of the task, as those of all others do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +102,7 @@ _FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
 # asked for by name at scale cpu, which they would take beyond its time
 _BY_NAME = (
     *("sparse_4", "sparse_16", "feature_prediction", *FOREIGN),
-    *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised"),
+    *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised", *SECOND_ROUND),
 )
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 
@@ -204,14 +207,14 @@ AGENT_SCALES = {
                 16,
                 _PPO,
                 # networks of others by name: on the CPU, where agents learn, a million codes of VGG16 take three hours
-                tuple(name for name, arm in ARMS.items() if arm.encoder not in FOREIGN),
+                tuple(name for name, arm in ARMS.items() if arm.encoder not in (*FOREIGN, *SECOND_ROUND)),
                 SPRITES,
             ),
             "sac": Algorithm(
                 100_000,
                 8,
                 _SAC,
-                ("factors", *(name for name in _FROZEN if name not in FOREIGN)),
+                ("factors", *(name for name in _FROZEN if name not in (*FOREIGN, *SECOND_ROUND))),
                 ("SpriteReach",),
             ),
         },
@@ -253,13 +256,15 @@ class EncoderCell:
     initialisation: str
     """How the weights start, as in `PretrainConfig`."""
     frames: Mapping[str, Path]
-    """The recordings `TRAIN_FRAMES` and `TEST_FRAMES`."""
+    """The recordings `TRAIN_FRAMES` and `TEST_FRAMES`; where an agent records the first, also `RANDOM_FRAMES`."""
     metrics: str
     """Scores, as `sparse_repr.evaluate --metrics`."""
     image_items: int
     """Test frames that PSNR and SSIM are computed on."""
     threads: int
     """CPU threads."""
+    recorded: AgentFrames | None = None
+    """How `TRAIN_FRAMES` come about, where an agent records them; None: they are those of the task."""
 
     @property
     def name(self) -> str:
@@ -338,9 +343,21 @@ class AgentCell:
         }
 
 
-def recording_of(out: Path, task_name: str, part: str) -> Path:
-    """File of a task's recording in the folder of a study."""
-    return out / "frames" / f"{task_name}-{part}.h5"
+@dataclasses.dataclass(frozen=True)
+class AgentFrames:
+    """A recording that an agent makes of its task, for an encoder of the second round."""
+
+    agent: AgentCell
+    """Who records."""
+    frames: int
+    """As many as of the task's `TRAIN_FRAMES`."""
+    every: int
+    """Their spacing."""
+
+
+def recording_of(out: Path, name: str, part: str) -> Path:
+    """File of the recording of a task, or of an encoder of the second round, in the folder of a study."""
+    return out / "frames" / f"{name}-{part}.h5"
 
 
 def encoder_cell(
@@ -363,6 +380,12 @@ def encoder_cell(
     settings = lookup({**ENCODERS, **{name: {} for name in (UNTRAINED, *FOREIGN)}}, encoder, "encoder")
     folder = out / "encoders" / f"{task_name}-{encoder}-seed{seed}"
     frames = {part: recording_of(out, task_name, part) for part in (TRAIN_FRAMES, TEST_FRAMES)}
+    recorded = None
+    if encoder in SECOND_ROUND:
+        first = agent_cell(scale, task_name, SECOND_ROUND[encoder], "ppo", seed, out, threads=threads)
+        recorded = AgentFrames(first, scale.frames[TRAIN_FRAMES], scale.spacing[TRAIN_FRAMES])
+        frames[RANDOM_FRAMES] = frames[TRAIN_FRAMES]
+        frames[TRAIN_FRAMES] = recording_of(out, folder.name, TRAIN_FRAMES)
     training = None
     if encoder in ENCODERS:
         training = PretrainConfig(
@@ -380,7 +403,7 @@ def encoder_cell(
         )
     start = str(scale.pretraining.get("initialisation", "default"))
     return EncoderCell(
-        task_name, encoder, seed, folder, training, start, frames, scale.metrics, scale.image_items, threads
+        task_name, encoder, seed, folder, training, start, frames, scale.metrics, scale.image_items, threads, recorded
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from experiments.agents.arms import ARMS
+from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.curves import learned_return, steps_to
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.tasks import TASKS
@@ -20,7 +20,7 @@ class Time:
     seed: int
     """Of the agent and its encoder."""
     before: float
-    """Recording the frames and pretraining the encoder; 0 without one."""
+    """Recording the frames and pretraining the encoder; 0 without one. In a second round all of the first one too."""
     learning: float
     """Until the threshold is reached; all of its training where it never is."""
     steps: int
@@ -57,6 +57,7 @@ def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:
     """Seconds of recording frames and of pretraining an agent's encoder; 0 without one, None where not measured.
 
     The recording is counted whole for every agent, though all of a task share one: who trains one agent needs it too.
+    Before a second round there is all of the first one: its recording, pretraining and the whole training of its agent.
     """
     kind = ARMS[agent.arm].encoder
     if kind is None:
@@ -64,7 +65,18 @@ def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:
     for encoder in study.encoders:
         if (encoder.task, encoder.encoder, encoder.seed) == (agent.task, kind, agent.seed):
             parts = [encoder.seconds.get(name) for name in ("recording", "training")]
+            if kind in SECOND_ROUND:
+                parts.append(_seconds_of_first_round(study, agent.task, SECOND_ROUND[kind], agent.seed))
             return None if None in parts else sum(part for part in parts if part is not None)
+    return None
+
+
+def _seconds_of_first_round(study: AgentStudy, task: str, arm: str, seed: int) -> float | None:
+    """Until the agent that records for the second one has learned; None where not measured."""
+    for agent in study.of(task, "ppo").get(arm, []):
+        if agent.seed == seed and agent.curve_seconds:
+            before = seconds_before(study, agent)
+            return None if before is None else before + agent.seconds["training"]
     return None
 
 

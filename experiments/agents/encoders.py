@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 
 from experiments.agents.arms import FOREIGN
-from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentScale, EncoderCell, recording_of
+from experiments.agents.cells import RANDOM_FRAMES, TEST_FRAMES, TRAIN_FRAMES, EncoderCell
+from experiments.agents.frames import RANDOM_SHARE, record_agent_frames, seconds_of_recording
 from experiments.agents.small_objects import small_object_scores
-from experiments.agents.tasks import TASKS
 from experiments.measure.foreign_networks import foreign_encoder
 from experiments.measure.machine import machine_facts
-from experiments.measure.side_by_side import family_clock, steady_clock
+from experiments.measure.side_by_side import steady_clock
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
-from rl.record import RecordConfig, record
-from rl.recording import partial_path
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
@@ -35,60 +30,8 @@ from sparse_repr.pretrain.trainer import pretrain_encoder
 
 RECORD = "encoder-cell.json"
 """File of an encoder's folder that is written last: what it is, its scores, seconds and machine."""
-# behind the name of a recording: how long it took
-_SECONDS = ".seconds.json"
 # how exact a score is
 _NO_SCORES = ("mutual_information_error_nats",)
-# recordings of a task have seeds of their own
-_SEEDS = {TRAIN_FRAMES: 0, TEST_FRAMES: 1_000_000}
-
-
-def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progress: bool = True) -> None:
-    """Record what a random policy sees in the source domain of each task, where that has not been done.
-
-    Args:
-        scale: entry of `AGENT_SCALES`.
-        tasks: keys of `TASKS`.
-        out: folder of the study; several processes may call this at once, one records.
-        progress: show bars.
-
-    Raises:
-        OSError: the folder cannot be written or has no room.
-        ValueError: what is there was recorded with other settings.
-    """
-    for task in tasks:
-        for part, frames in scale.frames.items():
-            path = recording_of(out, task, part)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            seconds = path.with_suffix(_SECONDS)
-            with filelock.FileLock(f"{path}.lock"):
-                if path.is_file():
-                    found = len(load_dataset("h5", path))
-                    if found != frames:
-                        raise ValueError(f"{path} holds {found} frames, expected {frames}: choose another --out")
-                    continue
-                clock = family_clock(None)
-                started, whole_recording = clock(), not partial_path(path).exists()
-                record(
-                    RecordConfig(
-                        f"envs:{TASKS[task].environment}",
-                        str(path),
-                        frames=frames,
-                        every=scale.spacing[part],
-                        env_kwargs=json.dumps(TASKS[task].arguments("source")),
-                        seed=_SEEDS[part],
-                        resume=True,
-                        progress=progress,
-                    )
-                )
-                if whole_recording:
-                    write_json(seconds, {"seconds": round(clock() - started, 2)})
-
-
-def _seconds_of_recording(path: Path) -> float | None:
-    """None where it was not measured: it was recorded in parts, or before there was this file."""
-    kept = path.with_suffix(_SECONDS)
-    return float(read_json(kept, {"seconds": number(0)})["seconds"]) if kept.is_file() else None
 
 
 def encoder_is_finished(cell: EncoderCell) -> bool:
@@ -103,6 +46,8 @@ def _steps_taken(cell: EncoderCell) -> int:
 def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], None]) -> None:
     """Train and score encoders that are neither finished nor claimed; a run goes on from its last save.
 
+    Frames of an agent are recorded first, where they are not there.
+
     Args:
         cells: the encoders.
         on_steps: called with the number of steps taken since its last call.
@@ -110,6 +55,8 @@ def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], No
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
         TrainingInterrupted: SIGINT or SIGTERM; the state was saved.
+        FileNotFoundError: the agent that is to record is not finished.
+        RecordingInterrupted: SIGINT or SIGTERM while it recorded; the same command goes on.
         ValueError, OSError: the settings, the frames or a folder cannot be used.
     """
     with claimed([cell for cell in cells if not encoder_is_finished(cell)]) as held:
@@ -119,6 +66,9 @@ def complete_encoders(cells: Sequence[EncoderCell], on_steps: Callable[[int], No
 
 
 def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
+    if cell.recorded is not None:
+        with cpu_threads(cell.threads):
+            record_agent_frames(cell.recorded, cell.frames[TRAIN_FRAMES])
     clock = steady_clock(torch.device("cpu" if cell.training is None else cell.training.device), cell.threads)
     begun, started = _steps_taken(cell), clock()
     with cpu_threads(cell.threads):
@@ -143,6 +93,8 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
         encoder = load_encoder(cell.folder)
         test = load_dataset("h5", cell.frames[TEST_FRAMES])
         scores = _scores_of_run(cell, cell.training) if cell.training else _scores_of_codes(cell, encoder, test)
+        if RANDOM_FRAMES in cell.frames:  # probes of all encoders learn from the same frames
+            train = load_dataset("h5", cell.frames[RANDOM_FRAMES])
         objects = small_object_scores(encoder, train, test, cell.task)
         write_json(
             cell.folder / RECORD,
@@ -152,17 +104,25 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
                 "seed": cell.seed,
                 "fingerprint": encoder.fingerprint,
                 "training": None if cell.training is None else cell.training.resolve().to_json(),
+                **_told_of_recording(cell),
                 "frames": {part: len(load_dataset("h5", path)) for part, path in cell.frames.items()},
                 "scores": scores,
                 "small_objects": objects,
                 "seconds": {
-                    "recording": _seconds_of_recording(cell.frames[TRAIN_FRAMES]),
+                    "recording": seconds_of_recording(cell.frames[TRAIN_FRAMES]),
                     "training": seconds_of_all_steps(trained - started, steps=cell.steps, begun=begun),
                     "evaluation": round(clock() - trained, 2),
                 },
                 "machine": machine_facts(),
             },
         )
+
+
+def _told_of_recording(cell: EncoderCell) -> dict[str, Any]:
+    """Who recorded what it learned from, where that was an agent."""
+    if cell.recorded is None:
+        return {}
+    return {"recorded_by": {"agent": cell.recorded.agent.name, "random_share": RANDOM_SHARE}}
 
 
 def seconds_of_all_steps(seconds: float, *, steps: int, begun: int) -> float | None:

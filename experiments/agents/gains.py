@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
-from experiments.agents.arms import ARMS
+from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
 from experiments.agents.tables import NORMALISED, note_of
@@ -22,6 +22,7 @@ PAIRS = (
     ("keypoints", "vae"),
     ("vae_denoised", "vae"),
     ("sparse_keypoints_denoised", "sparse_keypoints"),
+    *SECOND_ROUND.items(),
     *((recoded, "pixels") for recoded in ("vae_expand", "sparse_expand")),
 )
 """Arms that differ in one thing: what stands in place of the code, the price on presences, or the kind of encoder."""

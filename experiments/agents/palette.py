@@ -33,6 +33,8 @@ _COLOURS = {
     "sparse_keypoints": "#8F8600",
     "vae_denoised": "#2F6B8C",
     "sparse_keypoints_denoised": "#5C5600",
+    "vae_two_rounds": "#1D4A66",
+    "sparse_keypoints_two_rounds": "#3B3700",
 }
 _MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
 _MARKS |= {
@@ -46,6 +48,7 @@ _MARKS |= {
     "random_vit": "4",
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": "1"}
+_MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 _RECODED: dict[str, tuple[Any, str]] = {
     "expand": ("-.", "left"),
     "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right"),

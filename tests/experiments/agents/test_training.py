@@ -26,9 +26,10 @@ from experiments.agents.cells import (
     encoder_cell,
     encoder_cells,
 )
-from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, record_frames, seconds_of_all_steps
+from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, seconds_of_all_steps
 from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.films import film_of
+from experiments.agents.frames import record_frames
 from experiments.agents.results import OUTCOMES
 from experiments.agents.tasks import TASKS
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
@@ -368,7 +369,7 @@ def test_an_untrained_encoder_is_where_the_others_start(study: Path, tmp_path: P
 
 
 def test_frames_that_are_there_are_kept(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_encoders, "record", lambda *_: pytest.fail("recorded again"))
+    monkeypatch.setattr("experiments.agents.frames.record", lambda *_: pytest.fail("recorded again"))
     record_frames(TINY, ["SpriteReach"], study, progress=False)
     fewer = dataclasses.replace(TINY, frames={"train": 100, "test": 80})
     with pytest.raises(ValueError, match=r"SpriteReach-train\.h5 holds 120 frames, expected 100"):
