@@ -17,7 +17,7 @@ from typing import Literal
 
 from experiments.agents.arms import ARMS
 from experiments.agents.budget import budget_as_markdown, measure_budget
-from experiments.agents.cells import AGENT_SCALES, agent_cells
+from experiments.agents.cells import agent_cells
 from experiments.agents.encoders import ENCODER_CELLS
 from experiments.agents.ends import play_again
 from experiments.agents.files import publish_study
@@ -25,6 +25,7 @@ from experiments.agents.films import draw_films
 from experiments.agents.frames import record_frames
 from experiments.agents.report import publish_agent_report, write_agent_report
 from experiments.agents.rounds import Round, rounds_of
+from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tasks import TASKS
 from experiments.agents.training import AGENT_CELLS
 from experiments.study.command import check_requirements, run_study_command, split_names

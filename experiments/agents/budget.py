@@ -12,16 +12,10 @@ from typing import Any
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import UNTRAINED
-from experiments.agents.cells import (
-    TRAIN_FRAMES,
-    AgentCell,
-    AgentScale,
-    EncoderCell,
-    encoder_cell,
-    recording_of,
-)
+from experiments.agents.cells import AgentCell, EncoderCell, encoder_cell, recording_of
 from experiments.agents.frames import record_agent_frames, record_frames, seconds_of_recording
 from experiments.agents.rounds import rounds_of
+from experiments.agents.scales import TRAIN_FRAMES, AgentScale
 from experiments.measure.machine import machine_facts
 from experiments.measure.step_costs import prepared_trainer, time_steps
 from experiments.pages.committed import markdown_table

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from experiments.agents.arms import FOREIGN
-from experiments.agents.cells import RANDOM_FRAMES, TEST_FRAMES, TRAIN_FRAMES, EncoderCell
+from experiments.agents.cells import EncoderCell
 from experiments.agents.frames import RANDOM_SHARE, record_agent_frames, seconds_of_recording
+from experiments.agents.scales import RANDOM_FRAMES, TEST_FRAMES, TRAIN_FRAMES
 from experiments.agents.small_objects import small_object_scores
 from experiments.measure.foreign_networks import foreign_encoder
 from experiments.measure.machine import machine_facts

@@ -9,9 +9,9 @@ from typing import Any
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
-from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tasks import TASKS
 from experiments.pages.committed import PLACES, portable
 from sparse_repr.files import write_json

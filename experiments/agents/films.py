@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from experiments.agents.cells import TEST_FRAMES, AgentCell, AgentScale, encoder_cells
+from experiments.agents.cells import AgentCell, encoder_cells
 from experiments.agents.encoders import encoder_is_finished
+from experiments.agents.scales import TEST_FRAMES, AgentScale
 from experiments.agents.small_objects import small_object_figure
 from experiments.agents.training import (
     act_of,

@@ -9,7 +9,8 @@ from typing import Any
 
 import filelock
 
-from experiments.agents.cells import TEST_FRAMES, TRAIN_FRAMES, AgentCell, AgentFrames, AgentScale, recording_of
+from experiments.agents.cells import AgentCell, AgentFrames, recording_of
+from experiments.agents.scales import TEST_FRAMES, TRAIN_FRAMES, AgentScale
 from experiments.agents.tasks import TASKS, Task
 from experiments.agents.training import agent_is_finished, load_trained, make_environments
 from experiments.measure.side_by_side import family_clock

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.clock_pages import clock_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
@@ -15,6 +14,7 @@ from experiments.agents.findings import findings
 from experiments.agents.gains import gains_in_words, gains_table
 from experiments.agents.report import CAPTIONS
 from experiments.agents.results import AgentStudy
+from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tables import (
     cost_table,
     efficiency_table,

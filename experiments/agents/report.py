@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.cells import AGENT_SCALES
 from experiments.agents.encoder_tables import all_tables
 from experiments.agents.figures import AgentFigure, figures_of
 from experiments.agents.files import live_study, published_study
 from experiments.agents.films import FILMS, OBJECTS, TOGETHER
 from experiments.agents.findings import findings
 from experiments.agents.results import AgentStudy
+from experiments.agents.scales import AGENT_SCALES
 from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_figure, embed_picture, write_report
 from sparse_repr.figures import save_chart

@@ -96,7 +96,7 @@ class AgentStudy:
     """All that is finished of one scale."""
 
     scale_name: str
-    """Key of `cells.AGENT_SCALES`."""
+    """Key of `scales.AGENT_SCALES`."""
     agents: Sequence[AgentResult]
     """By task, algorithm, arm (in the order of `ARMS`) and seed."""
     encoders: Sequence[EncoderResult]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.agents.arms import SECOND_ROUND
-from experiments.agents.cells import AgentCell, AgentScale, EncoderCell, encoder_cells
+from experiments.agents.cells import AgentCell, EncoderCell, encoder_cells
+from experiments.agents.scales import AgentScale
 
 
 @dataclasses.dataclass(frozen=True)

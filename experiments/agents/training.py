@@ -17,7 +17,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 import envs  # noqa: F401 (registers the environments)
-from experiments.agents.cells import HIDDEN_WIDTHS, AgentCell
+from experiments.agents.cells import AgentCell
+from experiments.agents.scales import HIDDEN_WIDTHS
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
 from experiments.measure.machine import machine_facts

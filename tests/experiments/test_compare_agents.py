@@ -11,8 +11,8 @@ import pytest
 from experiments import compare_agents
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.cells import AGENT_SCALES, Algorithm
 from experiments.agents.files import live_study, published_study
+from experiments.agents.scales import AGENT_SCALES, Algorithm
 from experiments.compare_agents import CompareConfig, main
 from experiments.study import command as study_command
 from sparse_repr.pretrain.term_sums import NonFiniteLossError

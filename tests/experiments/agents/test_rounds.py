@@ -15,13 +15,14 @@ from experiments import compare_agents
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, ENCODERS, SECOND_ROUND
-from experiments.agents.cells import AGENT_SCALES, Algorithm, agent_cell, agent_cells, encoder_cell
+from experiments.agents.cells import agent_cell, agent_cells, encoder_cell
 from experiments.agents.clock import seconds_before, times_to
 from experiments.agents.encoders import ENCODER_CELLS, complete_encoders
 from experiments.agents.files import live_study
 from experiments.agents.frames import record_frames, seconds_of_recording
 from experiments.agents.results import AgentStudy
 from experiments.agents.rounds import rounds_of
+from experiments.agents.scales import AGENT_SCALES, Algorithm
 from experiments.agents.training import AGENT_CELLS
 from experiments.compare_agents import main
 from rl import recording
