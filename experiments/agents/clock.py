@@ -48,7 +48,7 @@ class Ratio:
 
 
 def threshold_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> float | None:
-    """The return from which a task counts as learned: its authors', else `learned_return`; None while that is."""
+    """The return from which a task counts as learned: the one that was fixed for it, else `learned_return`."""
     stated = TASKS[task].threshold
     return learned_return(study, task, algorithm) if stated is None else stated
 

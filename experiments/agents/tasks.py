@@ -33,7 +33,8 @@ class Task:
     """Whether agents learn from rewards over the running spread of their discounted sum, as where returns are hundreds:
     PPO's value loss would drown the rest. What is told of them is never scaled."""
     threshold: float | None = None
-    """The return from which it counts as solved, as its authors say; None where they say nothing."""
+    """The return from which it counts as learned, fixed before the study: its authors' or, of VizDoom and DoorKey, 80 %
+    of the way from chance to the scripted policy (`envs/public.md`). None: what agents on ground truth reach decides."""
 
     def arguments(self, domain: str) -> dict[str, Any]:
         """What the environment is made with; one that has a single domain is asked for none."""
@@ -76,6 +77,7 @@ TASKS = {
         ("weapon_ready",),
         domains=_AS_IT_IS,
         scaled_rewards=True,
+        threshold=24.0,
     ),
     "DoorKey": Task(
         "SparseRepr/DoorKey-v0",
@@ -84,6 +86,7 @@ TASKS = {
         {"agent": ("agent_x", "agent_y"), "key": ("key_y",), "door": ("door_y",)},
         ("agent_direction", "key_carried", "door"),
         domains=_AS_IT_IS,
+        threshold=0.79,
     ),
     "DoorKey8": Task(
         "SparseRepr/DoorKey-8x8-v0",
