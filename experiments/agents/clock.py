@@ -10,7 +10,7 @@ from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.curves import learned_return, steps_to
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.tasks import TASKS
-from experiments.measure.intervals import difference_interval
+from experiments.measure.intervals import difference_interval, t_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Ratio:
     """Of the geometric means."""
     low: float
     high: float
-    """95 % interval (Welch's, of the logarithms)."""
+    """95 % interval, of the logarithms."""
     bounded: bool
     """Whether some agents of the other arm never get there: the truth is then below."""
 
@@ -110,3 +110,17 @@ def ratio_of(first: Sequence[Time], second: Sequence[Time], *, reused: bool = Fa
     difference, half = difference_interval(*logs)
     value, low, high = (math.exp(difference + sign * half) for sign in (0, -1, 1))
     return Ratio(value, low, high, bounded=not all(time.reached for time in second))
+
+
+def paired_steps(first: Sequence[Time], second: Sequence[Time]) -> Ratio | None:
+    """How much of the second arm's steps the first one needs, seed by seed; None with fewer than 3 in common.
+
+    None too where an agent of the first never gets there; where one of the second does not, the truth is below.
+    """
+    others = {time.seed: time for time in second}
+    pairs = [(time, others[time.seed]) for time in first if time.seed in others]
+    if len(pairs) < 3 or not all(time.reached for time, _ in pairs):
+        return None
+    centre, half = t_interval([math.log(time.steps / other.steps) for time, other in pairs])
+    value, low, high = (math.exp(centre + sign * half) for sign in (0, -1, 1))
+    return Ratio(value, low, high, bounded=not all(other.reached for _, other in pairs))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.agents.arms import ARMS
-from experiments.agents.clock import Ratio, Time, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.arms import ARMS, UNTRAINED
+from experiments.agents.clock import Ratio, Time, paired_steps, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.gains import PAIRS
 from experiments.agents.palette import add_legend, line_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.tables import note_of
@@ -72,6 +73,35 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     entries = [agent for agents in study.of(task, algorithm).values() for agent in agents]
     title = f"Time until {task} is learned ({algorithm.upper()})"
     return laid_out(title, header, rows, note_of(study, entries, words))
+
+
+def paired_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """Steps that one arm needs of those of another one, over agents of the same seed; None where no pair has three.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo or sac.
+    """
+    level = threshold_of(study, task, algorithm)
+    times = {} if level is None else _times(study, task, algorithm, level)
+    arms = study.of(task, algorithm)
+    rows, entries = [], []
+    for first, second in (*PAIRS, *((arm, UNTRAINED) for arm in times if arm != UNTRAINED)):
+        ratio = paired_steps(times.get(first, []), times.get(second, []))
+        if ratio is None:
+            continue
+        seeds = {time.seed for time in times[first]} & {time.seed for time in times[second]}
+        rows.append([ARMS[first].title, ARMS[second].title, str(len(seeds)), _shown(ratio)])
+        entries += [agent for arm in (first, second) for agent in arms[arm] if agent.seed in seeds]
+    if not rows:
+        return None
+    words = (
+        f"Steps until a return of {level:.4g}, as in the table by the clock: geometric mean of the ratios of agents of "
+        "one seed, with its 95 % interval; <: some of the other arm do not get there, and count with all of theirs."
+    )
+    title = f"Steps until {task} is learned, one arm against another ({algorithm.upper()})"
+    return laid_out(title, ["arm", "against", "pairs", "share of its steps"], rows, note_of(study, entries, words))
 
 
 def _curve(agent: AgentResult, before: float, minutes: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
-from experiments.agents.clock_pages import clock_table
+from experiments.agents.clock_pages import clock_table, paired_table
 from experiments.agents.correlations import (
     CHANCE,
     MIN_POINTS,
@@ -169,7 +169,7 @@ def all_tables(study: AgentStudy) -> list[Table]:
     found: list[Table | None] = []
     for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
         found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
-        found += [clock_table(study, task, algorithm) for task in TASKS]
+        found += [table(study, task, algorithm) for task in TASKS for table in (clock_table, paired_table)]
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]
         found += [correlations_table(study, task, algorithm) for algorithm in algorithms]

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.agents.clock_pages import clock_table
+from experiments.agents.clock_pages import clock_table, paired_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
@@ -145,6 +145,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-ends": lambda: shown(ends_table, tasks=tuple(TASKS)),
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
     "agents-clock": lambda: shown(clock_table, tasks=tuple(TASKS)),
+    "agents-clock-pairs": lambda: shown(paired_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),
     "agents-kept": lambda: shown(kept_table, tasks=tuple(TASKS)),
     "agents-gains": lambda: shown(gains_table),

@@ -34,7 +34,8 @@ class Task:
     PPO's value loss would drown the rest. What is told of them is never scaled."""
     threshold: float | None = None
     """The return from which it counts as learned, fixed before the study: its authors' or, of VizDoom and DoorKey, 80 %
-    of the way from chance to the scripted policy (`envs/public.md`). None: what agents on ground truth reach decides."""
+    of the way from chance to the scripted policy (`envs/public.md`). None: what agents on ground truth reach decides.
+    """
 
     def arguments(self, domain: str) -> dict[str, Any]:
         """What the environment is made with; one that has a single domain is asked for none."""

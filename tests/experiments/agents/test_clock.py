@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.agents.clock import ratio_of, seconds_before, threshold_of, times_to
-from experiments.agents.clock_pages import clock_figure, clock_in_words, clock_table
+from experiments.agents.clock import paired_steps, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.clock_pages import clock_figure, clock_in_words, clock_table, paired_table
 from experiments.agents.files import live_study
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
 from experiments.measure.side_by_side import family_clock
@@ -110,6 +110,27 @@ def test_pixels_that_never_get_there_bound_the_ratio_and_a_frozen_code_has_none(
     assert "0 of 3 seeds" in words
     assert "VAE: < 0.19" in words
     assert words.endswith("faster.")
+
+
+def test_steps_of_pairs_are_compared_seed_by_seed() -> None:
+    late = [(1_000 * (k + 1), value, value, 10) for k, value in enumerate((0, 1, 1, 1, 1))]
+    found = study(
+        agent("random_policy", source=0.0, steps=5_000),
+        *_agents("factors", 3, 10.0, _RISE),
+        *_agents("vae_project", 3, 100.0, _RISE),
+        *_agents("vae_expand", 3, 100.0, late),
+        *(_encoder(seed) for seed in range(3)),
+    )
+    arms = {arm: times_to(found, agents, 0.8) for arm, agents in found.of("SpriteReach").items()}
+    ratio = paired_steps(arms["vae_expand"], arms["vae_project"])
+    assert ratio is not None
+    # three windows of 1 end at step 4,000 and at step 5,000, with every seed
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.8, 0.8, 0.8))
+    assert paired_steps(arms["vae_expand"][:2], arms["vae_project"]) is None
+    table = paired_table(found, "SpriteReach")
+    assert table is not None
+    assert ["VAE, expand", "VAE, project", "3", "0.80 [0.80, 0.80]"] in [list(row) for row in table.rows]
+    assert paired_table(study(*_agents("vae", 3, 10.0, _RISE)), "SpriteReach") is None
 
 
 def test_who_is_not_apart_is_not_called_quicker() -> None:
