@@ -172,10 +172,10 @@ class PerceptualSettings:
                     f"perceptual_levels needs divisors of image_size {self.image_size} of at least {_SMALLEST}, got "
                     f"{level.resolution} in {self.levels!r}"
                 )
-        if self.features_from and not self.pixel_start:
+        if not self.joining() or (self.features_from and not self.pixel_start):
             raise ValueError(
                 f"perceptual_levels needs a level up to image_size {self.image_size} that is there from step 0, or "
-                f"pixels before it (pixel_start), got {self.levels!r}"
+                f"pixels before it (pixel_start with pixel_steps), got {self.levels!r}"
             )
 
     def joining(self) -> tuple[Level, ...]:

@@ -64,6 +64,8 @@ def no_step() -> int:
             {**ON, "levels": "16@2,64"},
             "needs a level up to image_size 32 that is there from step 0, or pixels before it",
         ),
+        ({**ON, "levels": "64"}, "needs a level up to image_size 32 that is there from step 0, or pixels"),
+        ({**ON, "levels": "64", "pixel_start": 1.0, "pixel_steps": 2}, "needs a level up to image_size 32"),
         ({**ON, "pixel_start": 1.0}, "pixel_start and pixel_steps go together: .*got 1.0 and 0"),
         ({**ON, "pixel_steps": 5}, "pixel_start and pixel_steps go together: .*got 0.0 and 5"),
         ({"pixel_start": 1.0, "pixel_steps": 5}, "pixel_start needs a positive perceptual_weight, got 0"),
