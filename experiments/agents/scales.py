@@ -96,6 +96,11 @@ _BY_NAME = (
     *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised", *SECOND_ROUND),
 )
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
+# the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
+_PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he", "precision": "bf16"}
+_SHORT_PERCEPTUAL = {"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200}
+# features of every image at each step: a third of the steps, of half of the images
+_SHORT_PREDICTED = {"steps": 2_000, "batch_size": 32}
 
 AGENT_SCALES = {
     "smoke": AgentScale(
@@ -143,16 +148,9 @@ AGENT_SCALES = {
         spacing=_SPACING,
         # five sprites in colour take longer than one in white
         pretraining_steps={**dict.fromkeys(TASKS, 6_000), "SpriteReach": 3_000},
-        # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
-        pretraining={
-            "batch_size": 64,
-            "learning_rate": 1e-3,
-            "initialisation": "he",
-            "precision": "bf16",
-        },
-        perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
-        # features of every image at each step: a third of the steps, of half of the images
-        predicted={"steps": 2_000, "batch_size": 32},
+        pretraining=_PRETRAINING,
+        perceptual=_SHORT_PERCEPTUAL,
+        predicted=_SHORT_PREDICTED,
         keypoints={},
         metrics=_SCORES,
         image_items=2_000,
@@ -180,9 +178,9 @@ AGENT_SCALES = {
         spacing={TRAIN_FRAMES: 3, TEST_FRAMES: 7},
         # of seed 100, whose agents are not reported: after 600 steps a network reads everything that DoorKey shows
         pretraining_steps={**dict.fromkeys(TASKS, 3_000), "DoorKey": 600, "DoorKey8": 1_200},
-        pretraining={"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he", "precision": "bf16"},
-        perceptual={"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
-        predicted={"steps": 2_000, "batch_size": 32},
+        pretraining=_PRETRAINING,
+        perceptual=_SHORT_PERCEPTUAL,
+        predicted=_SHORT_PREDICTED,
         keypoints={},
         metrics="mig,aam,linear_probe",
         image_items=2_000,
@@ -212,12 +210,7 @@ AGENT_SCALES = {
         frames={TRAIN_FRAMES: 100_000, TEST_FRAMES: 20_000},
         spacing=_SPACING,
         pretraining_steps=dict.fromkeys(TASKS, 50_000),
-        pretraining={
-            "batch_size": 64,
-            "learning_rate": 1e-3,
-            "initialisation": "he",
-            "precision": "bf16",
-        },
+        pretraining=_PRETRAINING,
         perceptual={},
         predicted={},
         keypoints={},
