@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 from typing import Any
 
@@ -20,9 +21,13 @@ _PIXELS = "pixels"
 _POINTS = 200
 
 
-def _times(study: AgentStudy, task: str, algorithm: str, level: float) -> dict[str, list[Time]]:
+def _times(study: AgentStudy, task: str, algorithm: str) -> tuple[float, dict[str, list[Time]]]:
+    """The threshold of a task, and the times of every arm that has any; no arm while there is no threshold."""
+    level = threshold_of(study, task, algorithm)
+    if level is None:
+        return math.nan, {}
     arms = {arm: times_to(study, agents, level) for arm, agents in study.of(task, algorithm).items()}
-    return {arm: times for arm, times in arms.items() if times}
+    return level, {arm: times for arm, times in arms.items() if times}
 
 
 def _shown(ratio: Ratio | None) -> str:
@@ -40,8 +45,7 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         task: key of `TASKS`.
         algorithm: ppo or sac.
     """
-    level = threshold_of(study, task, algorithm)
-    times = {} if level is None else _times(study, task, algorithm, level)
+    level, times = _times(study, task, algorithm)
     if not times:
         return None
     rows = []
@@ -83,8 +87,7 @@ def paired_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table 
         task: key of `TASKS`.
         algorithm: ppo or sac.
     """
-    level = threshold_of(study, task, algorithm)
-    times = {} if level is None else _times(study, task, algorithm, level)
+    level, times = _times(study, task, algorithm)
     arms = study.of(task, algorithm)
     rows, entries = [], []
     for first, second in (*PAIRS, *((arm, UNTRAINED) for arm in times if arm != UNTRAINED)):
@@ -151,8 +154,7 @@ def clock_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
 
 def clock_in_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
     """Which frozen arms get there in less time than pixels, with the interval apart; empty where nothing is known."""
-    level = threshold_of(study, task, algorithm)
-    times = {} if level is None else _times(study, task, algorithm, level)
+    _, times = _times(study, task, algorithm)
     pixels = times.get(_PIXELS, [])
     sentences = []
     if pixels:

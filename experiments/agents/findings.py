@@ -9,6 +9,7 @@ from statistics import fmean
 
 from experiments.agents.analysis import best_frozen, compared_pairs
 from experiments.agents.arms import ARMS
+from experiments.agents.clock_pages import clock_in_words
 from experiments.agents.correlations import CHANCE, OUTCOMES, correlations
 from experiments.agents.curves import SHARE, learned_return, mean_over_training, steps_to
 from experiments.agents.encoder_tables import score_title, shown_p
@@ -200,6 +201,7 @@ def findings(study: AgentStudy, algorithm: str = "ppo") -> list[Finding]:
                 )
                 if part
             ),
+            "time by the clock": clock_in_words(study, task, algorithm),
             "transfer": " ".join(
                 part
                 for part in (

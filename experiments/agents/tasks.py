@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs.domains import TARGETS
+from envs.lander import SOLVED_RETURN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,8 @@ class Task:
     """Whether agents learn from rewards over the running spread of their discounted sum, as where returns are hundreds:
     PPO's value loss would drown the rest. What is told of them is never scaled."""
     threshold: float | None = None
-    """The return from which it counts as learned, fixed before the study: its authors' or, of VizDoom and DoorKey, 80 %
-    of the way from chance to the scripted policy (`envs/public.md`). None: what agents on ground truth reach decides.
-    """
+    """The return from which it counts as learned: its authors' or, of VizDoom and DoorKey, 80 % of the way from chance
+    to the scripted policy (`envs/public.md`). None: what agents on ground truth reach decides."""
 
     def arguments(self, domain: str) -> dict[str, Any]:
         """What the environment is made with; one that has a single domain is asked for none."""
@@ -106,7 +106,7 @@ TASKS = {
         domains=_AS_IT_IS,
         n_stack=4,
         scaled_rewards=True,
-        threshold=200.0,
+        threshold=SOLVED_RETURN,
     ),
     "Pong": Task(
         "SparseRepr/Pong-v0",
@@ -116,7 +116,6 @@ TASKS = {
         (),
         domains=_AS_IT_IS,
         n_stack=4,
-        threshold=18.0,
     ),
 }
 """Name -> task."""

@@ -492,7 +492,15 @@ def test_words_claim_only_what_intervals_separate() -> None:
 def test_findings_answer_every_question_of_a_whole_study() -> None:
     found = findings(whole_study(3, tasks=("SpriteReach",)))
     answers = {one.question: one.sentence for one in found}
-    assert list(answers) == ["order", "final return", "sample efficiency", "transfer", "cost", "prediction"]
+    assert list(answers) == [
+        "order",
+        "final return",
+        "sample efficiency",
+        "time by the clock",
+        "transfer",
+        "cost",
+        "prediction",
+    ]
     assert answers["order"].startswith("ground-truth factors")
     assert "ground-truth factors 3 of 3 seeds after" in answers["sample efficiency"]
     assert "Training seconds per million steps." in answers["cost"]
