@@ -16,7 +16,7 @@ from experiments.agents.scales import RANDOM_FRAMES, TEST_FRAMES, TRAIN_FRAMES
 from experiments.agents.small_objects import small_object_scores
 from experiments.measure.foreign_networks import foreign_encoder
 from experiments.measure.machine import machine_facts
-from experiments.measure.side_by_side import steady_clock
+from experiments.measure.side_by_side import seconds_of_all_steps, steady_clock
 from experiments.study.procedure import Procedure, claimed, run_has_begun, run_steps
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder, untrained_encoder
 from sparse_repr.data import FactorDataset, load_dataset
@@ -124,20 +124,6 @@ def _told_of_recording(cell: EncoderCell) -> dict[str, Any]:
     if cell.recorded is None:
         return {}
     return {"recorded_by": {"agent": cell.recorded.agent.name, "random_share": RANDOM_SHARE}}
-
-
-def seconds_of_all_steps(seconds: float, *, steps: int, begun: int) -> float | None:
-    """Of a run that was interrupted after `begun` steps the time of all at the rate of its last part.
-
-    None where that had no step; what needs no steps takes the time that it took.
-
-    Example:
-        >>> seconds_of_all_steps(2.5, steps=4, begun=3), seconds_of_all_steps(2.5, steps=4, begun=4)
-        (10.0, None)
-    """
-    if steps == 0:
-        return round(seconds, 2)
-    return round(seconds * steps / (steps - begun), 2) if begun < steps else None
 
 
 def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, float | None]:

@@ -55,6 +55,20 @@ def family_clock(threads: int | None) -> Callable[[], float]:
     return seconds
 
 
+def seconds_of_all_steps(seconds: float, *, steps: int, begun: int) -> float | None:
+    """Of a run that was interrupted after `begun` steps the time of all at the rate of its last part.
+
+    None where that had no step; what needs no steps takes the time that it took.
+
+    Example:
+        >>> seconds_of_all_steps(2.5, steps=4, begun=3), seconds_of_all_steps(2.5, steps=4, begun=4)
+        (10.0, None)
+    """
+    if steps == 0:
+        return round(seconds, 2)
+    return round(seconds * steps / (steps - begun), 2) if begun < steps else None
+
+
 def seconds_of(
     works: Mapping[str, Callable[[], Any]], *, repeats: int = 7, inner: int = 1
 ) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.measure.side_by_side import seconds_of_all_steps
 from experiments.paper.cells import METHODS, PAPER_SCALES, Scale
 from experiments.paper.runs import Finished, finished_cells
 from experiments.paper.sweep import FIRST_FRESH_SEED, read_selection
@@ -101,7 +102,9 @@ def as_csv(results: StudyResults) -> str:
                 **{name: record[name] for name in ("cell", "dataset", "method", "seed", "steps", "last")},
                 "images": image_part(entry.report),
                 **scores_of(entry),
-                "training_s": record["seconds"]["training"],
+                "training_s": seconds_of_all_steps(
+                    record["seconds"]["training"], steps=record["steps"], begun=record["seconds"].get("from_step", 0)
+                ),
                 "evaluation_s": record["seconds"]["evaluation"],
                 **{name: record["machine"][name] for name in ("processor", "torch", "date", "git_revision")},
             }

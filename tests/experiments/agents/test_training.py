@@ -17,7 +17,7 @@ from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, FOREIGN, UNTRAINED
 from experiments.agents.cells import AgentCell, agent_cell, agent_cells, encoder_cell, encoder_cells
-from experiments.agents.encoders import ENCODER_CELLS, complete_encoders, seconds_of_all_steps
+from experiments.agents.encoders import ENCODER_CELLS, complete_encoders
 from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.films import film_of
 from experiments.agents.frames import record_frames
@@ -26,6 +26,7 @@ from experiments.agents.scales import AGENT_SCALES, AgentScale, Algorithm
 from experiments.agents.tasks import TASKS
 from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
 from experiments.measure.foreign_networks import FOREIGN as MADE
+from experiments.measure.side_by_side import seconds_of_all_steps
 from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder

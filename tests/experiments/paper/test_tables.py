@@ -227,6 +227,14 @@ def test_the_csv_has_a_row_per_evaluation() -> None:
     assert as_csv(study()) == "cell\n"
 
 
+def test_the_csv_tells_the_time_of_all_steps_of_a_run_that_was_interrupted() -> None:
+    whole, quarter, none = finished(), finished(seed=1), finished(seed=2)
+    quarter.record["seconds"]["from_step"] = quarter.record["steps"] * 3 // 4
+    none.record["seconds"]["from_step"] = none.record["steps"]  # trained before, only evaluated in this one
+    header, *rows = (line.split(",") for line in as_csv(study(whole, quarter, none)).splitlines())
+    assert [row[header.index("training_s")] for row in rows] == ["12.5", "50.0", ""]
+
+
 def test_our_choices_are_those_of_the_presets_and_scales() -> None:
     chosen = {row[0]: row[1] for row in choices_table().rows}
     assert chosen["β of β-VAE"] == "4 on dsprites, 10 on celeba, 4 on chairs"
