@@ -156,6 +156,9 @@ class PretrainConfig:
     units first, by a beta_start far above, and shape and detail in the others afterwards. 0: none."""
     opening_steps: Annotated[int | None, behind_setting("opening_steps")] = None
     """Steps over which the KL term counts less from there on: a tenth for half of them, then back to all of it."""
+    opening_ica: bool = False
+    """At opening_step, first turn the units that are open into independent components of what they say (FastICA), so
+    that two units that hold a place are its axes and not two directions that the seed chose."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
     sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None
@@ -313,6 +316,7 @@ class PretrainConfig:
         is_likelihood = self.perceptual().is_likelihood and not self.saliency_weight
         self.objective_weights()
         self.objective_options()
+        self._check_opening()
         self._fit_network()
         require_code_size(self.objective, self.code_size, self.objective_options())
         self.feature_targets()
@@ -351,6 +355,13 @@ class PretrainConfig:
     def denoising(self) -> Denoising:
         """How images are corrupted before the encoder sees them."""
         return Denoising(self.denoising_noise, self.denoising_color, self.denoising_background)
+
+    def _check_opening(self) -> None:
+        if self.opening_ica and not self.objective_options().get("opening_step"):
+            raise ValueError(
+                "opening_ica turns units at opening_step, and there is none: set opening_step and opening_steps too "
+                "(--opening-step, --opening-steps), with an objective that takes them, or leave opening_ica out"
+            )
 
     def _check_denoising(self) -> None:
         if self.denoising() and choose_objective(self.objective).discriminates:

@@ -10,10 +10,11 @@ not tell*. Not from a paper. What it brings: `experiments/results/time_to_qualit
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparse_repr.encoder.statistics import ACTIVE_VARIANCE
 from sparse_repr.models import VAE
+from sparse_repr.pretrain.code_layers import first_layer, posterior_layer, posterior_means
 
 OPENING_IMAGES = 4_096
 """Training images that the directions are found on."""
@@ -22,7 +23,6 @@ _WAVES = 256
 _LOG_VARIANCE = -3.0
 # a direction that varies less, of all that the features vary by, is rounding
 _LEAST = 1e-4
-_SLAB = 256
 
 
 @torch.no_grad()
@@ -45,10 +45,8 @@ def open_closed_units(vae: VAE, images: Tensor, *, seed: int) -> list[int]:
     Raises:
         ValueError: a network of another kind.
     """
-    heads, listeners = _posterior_layer(vae), _first_layer(vae)
-    features = torch.cat([vae.encoder.features(slab).float() for slab in images.split(_SLAB)]).double().cpu()  # (n, F)
-    weight, bias = (values.detach().double().cpu() for values in (heads.weight, heads.bias))
-    means = features @ weight[: vae.code_size].T + bias[: vae.code_size]  # (n, D)
+    heads, listeners = posterior_layer(vae), first_layer(vae)
+    features, means = posterior_means(vae, images)  # (n, F) and (n, D)
     varies = means.var(0, correction=0) > ACTIVE_VARIANCE
     closed = (~varies).nonzero().flatten().tolist()
     if not closed:
@@ -88,23 +86,3 @@ def restart(optimiser: torch.optim.Optimizer) -> None:
         for value in state.values():
             if isinstance(value, Tensor):
                 value.zero_()
-
-
-def _posterior_layer(vae: VAE) -> nn.Linear:
-    layer = getattr(vae.encoder, "posterior", None)
-    if not isinstance(layer, nn.Linear) or not hasattr(vae.encoder, "features"):
-        raise ValueError(
-            f"opening_step needs an encoder with features and a linear posterior, got {type(vae.encoder).__name__}: "
-            "leave opening_step and opening_steps out, or take architecture burgess (--architecture)"
-        )
-    return layer
-
-
-def _first_layer(vae: VAE) -> nn.Linear:
-    layers = getattr(vae.decoder, "layers", None)
-    if not isinstance(layers, nn.Sequential) or not isinstance(layers[0], nn.Linear):
-        raise ValueError(
-            f"opening_step needs a decoder that begins with a linear layer, got {type(vae.decoder).__name__}: "
-            "leave opening_step and opening_steps out, or take architecture burgess (--architecture)"
-        )
-    return layers[0]

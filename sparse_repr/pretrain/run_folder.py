@@ -47,6 +47,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     dict.fromkeys(("quantise_weight", "commit_weight", "weight_decay")),
     {"saliency_weight": 0.0},
     {"pixel_start": 0.0, "pixel_steps": 0},
+    {"opening_ica": False},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

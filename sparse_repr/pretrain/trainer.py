@@ -35,6 +35,7 @@ from sparse_repr.pretrain.denoising import median_image
 from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
 from sparse_repr.pretrain.health import HealthCheck
+from sparse_repr.pretrain.independent_units import make_units_independent
 from sparse_repr.pretrain.initialisation import initialise, start
 from sparse_repr.pretrain.loggers import Logger, open_logger
 from sparse_repr.pretrain.opening import OPENING_IMAGES, open_closed_units, restart
@@ -365,6 +366,8 @@ class Trainer:
 
     def _open_units(self) -> None:
         images = some_training_images(self.data, self.preprocessing, self.device, count=OPENING_IMAGES)
+        if self.config.opening_ica:
+            make_units_independent(self.objective.vae, images, seed=self.config.seed)
         open_closed_units(self.objective.vae, images, seed=self.config.seed)
         for optimiser in self.objective.optimisers:
             restart(optimiser)

@@ -15,11 +15,13 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.models import VAE, Posterior, build_vae
 from sparse_repr.objectives.weighted_kl import WeightedKL
+from sparse_repr.pretrain import trainer as trainer_module
 from sparse_repr.pretrain.opening import open_closed_units, restart
 from sparse_repr.pretrain.together.stacked import why_not_stacked
 from sparse_repr.pretrain.trainer import Trainer
 
 _OPENING = {"objective": "vae", "opening_step": 7, "opening_steps": 4}
+_TURNED = {**_OPENING, "opening_ica": True}
 
 
 class _Encoder(nn.Module):
@@ -127,11 +129,27 @@ def test_an_optimiser_forgets_in_place() -> None:
 
 @pytest.mark.parametrize("stopped", [6, 7, 8])
 def test_a_run_that_opens_units_resumes_bit_identically(small_study: PretrainConfig, stopped: int) -> None:
-    config = dataclasses.replace(small_study, **_OPENING, weight_averaging=0.9)
+    config = dataclasses.replace(small_study, **_TURNED, weight_averaging=0.9)
     whole = pretrain_encoder(dataclasses.replace(config, run_dir=f"{config.run_dir}-whole"))
     pretrain_encoder(dataclasses.replace(config, steps=stopped))
     parts = pretrain_encoder(dataclasses.replace(config, resume=True))
     assert (parts / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+
+
+def test_open_units_are_turned_before_the_others_are_opened(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(trainer_module, "make_units_independent", lambda *_, seed: called.append(("turned", seed)))
+    monkeypatch.setattr(trainer_module, "open_closed_units", lambda *_, seed: called.append(("opened", seed)))
+    for ica, wanted in ((False, [("opened", 3)]), (True, [("turned", 3), ("opened", 3)])):
+        called.clear()
+        config = dataclasses.replace(small_study, **{**_OPENING, "opening_step": 1}, opening_ica=ica, seed=3).resolve()
+        trainer = Trainer(config, load_dataset(config.dataset, config.data_path))
+        trainer.train_step()
+        assert called == []
+        trainer.train_step()
+        assert called == wanted
 
 
 def test_units_are_opened_before_the_step_of_that_number(small_study: PretrainConfig) -> None:
@@ -162,6 +180,8 @@ def test_runs_that_open_units_are_not_stacked(small_study: PretrainConfig) -> No
         ({"opening_step": 5}, "opening_step 5 needs opening_steps, got 0: units that nothing keeps open close again"),
         ({"opening_steps": 5}, "opening_steps 5 needs opening_step, the step at which units are opened, got 0"),
         ({"opening_step": -1}, "opening_step needs a whole number of at least 0, got -1"),
+        ({"opening_ica": True}, "opening_ica turns units at opening_step, and there is none: set opening_step and"),
+        ({"objective": "factor_vae", "opening_ica": True}, "opening_ica turns units at opening_step, and there is non"),
         ({"objective": "factor_vae", "opening_step": 5}, "'factor_vae' has no opening_step; objectives that take it"),
     ],
 )
