@@ -157,7 +157,7 @@ class PretrainConfig:
     opening_steps: Annotated[int | None, behind_setting("opening_steps")] = None
     """Steps over which the KL term counts less from there on: a tenth for half of them, then back to all of it."""
     opening_ica: bool = False
-    """At opening_step, first turn the units that are open into independent components of what they say (FastICA), so
+    """At opening_step, first turn the units that are open into independent components of what they say (RADICAL), so
     that two units that hold a place are its axes and not two directions that the seed chose."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""

@@ -169,14 +169,17 @@ OPENED: dict[str, Any] = {
     "learning_rate_decay": "cosine",
     "final_learning_rate": 1e-5,
     "initialisation": "he",
+    "beta_start": 128.0,
+    "opening_ica": True,
     "steps": 4_000,
 }
-"""What ``opened`` changes beside the schedules, chosen on dSprites with seed 100 and measured there alone.
+"""What ``opened`` changes beside the schedules, chosen on dSprites with seeds from 100 on.
 
 `he` by itself opens all units at once, and positions are spread over all of them (MIG 0.02 to 0.04). So large a weight
-of the KL that none is open at first lets positions and size have a unit each; with that alone all else stays closed,
-and shapes are discs. So the others are opened then (`sparse_repr.pretrain.opening`); an L1 penalty, which would close
-them again, counts only behind that.
+of the KL that none is open at first lets positions and size have a unit each (from 64 on a place took three, mixed).
+Two units hold a place in any direction, so they are turned to the axes (`sparse_repr.pretrain.independent_units`). With
+that alone all else stays closed, and shapes are discs. So the others are opened then (`sparse_repr.pretrain.opening`);
+an L1 penalty, which would close them again, counts only behind that.
 """
 _PARTS = 19
 _OPENED_STEPS_OF_FEATURES = 9_500
@@ -210,7 +213,6 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
         return {**OPENED, **_opened_before_features(steps), **warmup}
     schedules = {
         "learning_rate_warmup": steps // 40,
-        "beta_start": 64.0,
         "beta_steps": 4 * steps // 25,
         "opening_step": 4 * steps // 25,
         "opening_steps": 11 * steps // 25,
@@ -228,9 +230,8 @@ def _opened_before_features(steps: int) -> dict[str, Any]:
         "batch_size": 64,
         "learning_rate_warmup": steps // 40,
         "learning_rate_decay_steps": 17 * steps // _PARTS,
-        "beta_start": 64.0,
-        "beta_steps": 4 * steps // _PARTS,
-        "opening_step": 4 * steps // _PARTS,
+        "beta_steps": 5 * steps // _PARTS,
+        "opening_step": 5 * steps // _PARTS,
         "opening_steps": 6 * steps // _PARTS,
         "pixel_start": 1.0,
         "pixel_steps": 2 * steps // _PARTS,
