@@ -76,9 +76,19 @@ WAYS: dict[str, Way] = {
         opening_share=0.44,
         warmup_share=0.2,
     ),
+    "he-turned": Way(
+        {**_HE, "learning_rate": 2e-3, "opening_ica": True},
+        rate_warmup_share=0.025,
+        beta_start=128.0,
+        beta_share=0.16,
+        opening_at=0.16,
+        opening_share=0.44,
+        warmup_share=0.2,
+    ),
 }
-"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened: 2e-3) by a cosine to 1e-5; `above` starts
-with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that."""
+"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened, turned: 2e-3) by a cosine to 1e-5; `above`
+starts with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that, and
+`turned` turns the open ones to independent axes before."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:

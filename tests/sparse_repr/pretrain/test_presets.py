@@ -112,7 +112,7 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
     for recipe in ("vae", "beta_vae", "sparse"):
         published, config = preset_config(f"dsprites/{recipe}"), preset_config(f"dsprites/{recipe}/opened")
         assert config.objective_weights() == published.objective_weights()
-        assert (config.initialisation, config.steps) == ("he", 4_000)
+        assert (config.initialisation, config.steps, config.opening_ica) == ("he", 4_000, True)
         options = config.objective_options()
         assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (640, 640, 1_760)
     assert options["sparsity_start"] == 2_400  # the L1 penalty would close what was opened
@@ -135,7 +135,7 @@ def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -
     # from step 7,000 on there is no pixel in the loss, as the paper has it
     assert (settings.pixel_start, settings.pixel_steps, settings.pixel_weight) == (1.0, 1_000, 0.0)
     options = config.objective_options()
-    assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_000, 2_000, 3_000)
+    assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_500, 2_500, 3_000)
     if recipe == "sparse_perceptual":
         resolved = config.resolve()
         assert (resolved.sparsity_start, resolved.sparsity_warmup, resolved.sparsity_weight) == (6_000, 500, 1.0)
