@@ -20,9 +20,11 @@ from sparse_repr.pretrain.code_layers import first_layer, posterior_layer, poste
 
 CLEAR_VARIANCE = 0.25
 """Variance of the posterior mean from which a unit is turned; one that says little is left as it is."""
+MOST_TURNED = 16
+"""Units that are turned at most, those that vary most: each pair costs a second."""
 _SMOOTHING = 0.175
 _COPIES = 4
-_ANGLES = 90
+_COARSE_DEGREES = 6
 _SWEEPS = 10
 # units that say all but the same are told apart by rounding
 _LEAST = 1e-6
@@ -51,7 +53,9 @@ def make_units_independent(vae: VAE, images: Tensor, *, seed: int) -> list[int]:
     """
     heads, listeners = posterior_layer(vae), first_layer(vae)
     means = posterior_means(vae, images)[1]  # (n, D)
-    units = (means.var(0, correction=0) > CLEAR_VARIANCE).nonzero().flatten().tolist()
+    variances = means.var(0, correction=0)
+    clear = int((variances > CLEAR_VARIANCE).sum())
+    units = sorted(variances.argsort(descending=True)[: min(clear, MOST_TURNED)].tolist())
     if len(units) < 2:
         return []
     said = means[:, units]
@@ -98,13 +102,25 @@ def _unmixing(centred: Tensor, noise: Tensor) -> Tensor:
 def _rotation_of_least_entropy(points: Tensor) -> Tensor:
     """Rotation (2, 2) between -45 and 45 degrees after which the entropies of both columns of (n, 2) sum to the least.
 
-    Every angle is looked at: half way between two directions there is often a second, shallower dip.
+    Angles all around are looked at first: half way between two directions there is often a second, shallower dip.
     """
-    angles = torch.arange(_ANGLES, dtype=torch.float64) * (torch.pi / 2 / _ANGLES)
-    angles = torch.cat([angles[: _ANGLES // 2 + 1], angles[_ANGLES // 2 + 1 :] - torch.pi / 2])
-    rotations = torch.stack([angles.cos(), angles.sin(), -angles.sin(), angles.cos()], 1).view(-1, 2, 2)
-    entropies = torch.stack([_entropy(points @ rotation.T).sum() for rotation in rotations])
-    return rotations[int(entropies.argmin())]
+    around = torch.arange(-45, 45, _COARSE_DEGREES)
+    best = around[_entropies_turned(points, around).argmin()]
+    near = best + torch.arange(1 - _COARSE_DEGREES, _COARSE_DEGREES)
+    # the smaller one of two that are as good
+    near = near[near.abs().argsort(stable=True)]
+    return _rotations(near[_entropies_turned(points, near).argmin()])
+
+
+def _entropies_turned(points: Tensor, degrees: Tensor) -> Tensor:
+    """Sums of the entropies of both columns of (n, 2) after every turn (angles,)."""
+    return torch.stack([_entropy(points @ rotation.T).sum() for rotation in _rotations(degrees)])
+
+
+def _rotations(degrees: Tensor) -> Tensor:
+    """Angles (...) -> (..., 2, 2)."""
+    angle = degrees.double().deg2rad()
+    return torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()], -1).unflatten(-1, (2, 2))
 
 
 def _entropy(values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_repr.models import VAE, Posterior, build_vae
+from sparse_repr.pretrain import independent_units
 from sparse_repr.pretrain.independent_units import make_units_independent
 
 
@@ -96,6 +97,16 @@ def test_fewer_than_two_units_are_left_as_they_are(matrix: Tensor) -> None:
     before = {name: value.clone() for name, value in vae.state_dict().items()}
     assert make_units_independent(vae, _images(), seed=0) == []
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
+def test_only_so_many_units_are_turned_those_that_vary_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(independent_units, "MOST_TURNED", 2)
+    vae = _vae(45)
+    with torch.no_grad():
+        vae.encoder.posterior.weight[3] *= 0.9  # unit 3 varies less than units 0 and 2
+    untouched = vae.encoder.posterior.weight[3].clone()
+    assert make_units_independent(vae, _images(), seed=0) == [0, 2]
+    assert torch.equal(vae.encoder.posterior.weight[3], untouched)
 
 
 def test_components_that_have_no_direction_are_turned_without_a_warning() -> None:
