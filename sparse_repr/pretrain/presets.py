@@ -1,4 +1,4 @@
-"""Presets: published hyper-parameters by name, as ``dsprites/sparse_perceptual``; ``fast``, ``steady``, ``opened``."""
+"""Presets: published hyper-parameters by name, as ``dsprites/sparse``; ``fast``, ``steady``, ``opened``, ``turned``."""
 
 from __future__ import annotations
 
@@ -169,18 +169,19 @@ OPENED: dict[str, Any] = {
     "learning_rate_decay": "cosine",
     "final_learning_rate": 1e-5,
     "initialisation": "he",
-    "beta_start": 128.0,
-    "opening_ica": True,
     "steps": 4_000,
 }
 """What ``opened`` changes beside the schedules, chosen on dSprites with seeds from 100 on.
 
 `he` by itself opens all units at once, and positions are spread over all of them (MIG 0.02 to 0.04). So large a weight
-of the KL that none is open at first lets positions and size have a unit each (from 64 on a place took three, mixed).
-Two units hold a place in any direction, so they are turned to the axes (`sparse_repr.pretrain.independent_units`). With
-that alone all else stays closed, and shapes are discs. So the others are opened then (`sparse_repr.pretrain.opening`);
-an L1 penalty, which would close them again, counts only behind that.
+of the KL that none is open at first lets positions and size have units of their own; with that alone all else stays
+closed, and shapes are discs. So the others are opened then (`sparse_repr.pretrain.opening`); an L1 penalty, which would
+close them again, counts only behind that.
 """
+_STEPS_TO_TURN = 2_000
+_TURNED: dict[str, Any] = {"beta_start": 128.0, "opening_ica": True}
+_HURRIED: dict[str, Any] = {"beta_start": 64.0}
+_TURNED_STEPS = 16_000
 _PARTS = 19
 _OPENED_STEPS_OF_FEATURES = 9_500
 _OPENED_RECIPES = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
@@ -191,6 +192,10 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
 
     With a perceptual loss the pixels draw the first 12 of 19 parts of the run, fade over the next two, and the features
     are alone for the last five: by themselves they find places and sizes, and take a disc for any shape.
+
+    Where the first part has 2,000 steps, the weight of the KL comes down from 128 so slowly that a place has two units,
+    which are turned to its coordinates (`sparse_repr.pretrain.independent_units`). In fewer steps three units share a
+    place, none of them a coordinate, from 128 on as from 64; such runs are opened and not turned.
 
     Args:
         recipe: vae, beta_vae, sparse, perceptual or sparse_perceptual.
@@ -211,10 +216,12 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
         # the L1 penalty counts from where the features do, by itself
         warmup = {"sparsity_warmup": steps // _PARTS} if recipe == "sparse_perceptual" else {}
         return {**OPENED, **_opened_before_features(steps), **warmup}
+    first = 4 * steps // 25
     schedules = {
+        **_first_units(first),
         "learning_rate_warmup": steps // 40,
-        "beta_steps": 4 * steps // 25,
-        "opening_step": 4 * steps // 25,
+        "beta_steps": first,
+        "opening_step": first,
         "opening_steps": 11 * steps // 25,
     }
     if recipe == "sparse":
@@ -222,16 +229,22 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
     return {**OPENED, **schedules, "steps": steps}
 
 
+def _first_units(steps: int) -> dict[str, Any]:
+    """How the first units open, in as many steps."""
+    return _TURNED if steps >= _STEPS_TO_TURN else _HURRIED
+
+
 def _opened_before_features(steps: int) -> dict[str, Any]:
     """The same where features take over: a longer first part, so that places are settled, in 19ths of the run."""
-    joins = 12 * steps // _PARTS
+    first, joins = 5 * steps // _PARTS, 12 * steps // _PARTS
     return {
+        **_first_units(first),
         "steps": steps,
         "batch_size": 64,
         "learning_rate_warmup": steps // 40,
         "learning_rate_decay_steps": 17 * steps // _PARTS,
-        "beta_steps": 5 * steps // _PARTS,
-        "opening_step": 5 * steps // _PARTS,
+        "beta_steps": first,
+        "opening_step": first,
         "opening_steps": 6 * steps // _PARTS,
         "pixel_start": 1.0,
         "pixel_steps": 2 * steps // _PARTS,
@@ -262,6 +275,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         }
         for recipe in _OPENED_RECIPES
     },
+    **{
+        f"dsprites/{recipe}/turned": {**_PUBLISHED[f"dsprites/{recipe}"], **opened(recipe, _TURNED_STEPS)}
+        for recipe in ("vae", "beta_vae", "sparse")
+    },
     **{f"{name}/steady": _steadied(settings) for name, settings in _PUBLISHED.items() if _is_steadied(settings)},
     **{
         f"{dataset}/{recipe}": {"dataset": dataset, **settings}
@@ -270,8 +287,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """``DATASET/RECIPE``, ``DATASET/RECIPE/fast``, ``DATASET/RECIPE/steady`` (recipes of the pixels without a
-discriminator), ``dsprites/RECIPE/opened`` (vae, beta_vae, sparse, perceptual, sparse_perceptual) or ``fast`` (the
-default data set and objective) -> settings of `PretrainConfig`."""
+discriminator), ``dsprites/RECIPE/opened`` (vae, beta_vae, sparse, perceptual, sparse_perceptual),
+``dsprites/RECIPE/turned`` (vae, beta_vae, sparse) or ``fast`` (the default data set and objective) -> settings of
+`PretrainConfig`."""
 
 
 def preset_config(name: str, **changes: Any) -> PretrainConfig:

@@ -20,7 +20,9 @@ def test_every_data_set_has_every_recipe() -> None:
     opened = {
         f"dsprites/{recipe}/opened" for recipe in ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
     }
-    assert set(PRESETS) == {"fast", *published, *places, *(f"{name}/fast" for name in published), *steady, *opened}
+    turned = {f"dsprites/{recipe}/turned" for recipe in ("vae", "beta_vae", "sparse")}
+    fast = {"fast", *(f"{name}/fast" for name in published)}
+    assert set(PRESETS) == {*published, *places, *fast, *steady, *opened, *turned}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
@@ -112,7 +114,8 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
     for recipe in ("vae", "beta_vae", "sparse"):
         published, config = preset_config(f"dsprites/{recipe}"), preset_config(f"dsprites/{recipe}/opened")
         assert config.objective_weights() == published.objective_weights()
-        assert (config.initialisation, config.steps, config.opening_ica) == ("he", 4_000, True)
+        assert (config.initialisation, config.steps) == ("he", 4_000)
+        assert (config.beta_start, config.opening_ica) == (64.0, False)
         options = config.objective_options()
         assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (640, 640, 1_760)
     assert options["sparsity_start"] == 2_400  # the L1 penalty would close what was opened
@@ -126,6 +129,21 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
         opened("factor_vae", 100)
 
 
+@pytest.mark.parametrize("recipe", ["vae", "beta_vae", "sparse"])
+def test_turned_is_opened_with_time_for_the_first_units(recipe: str) -> None:
+    published, config = preset_config(f"dsprites/{recipe}"), preset_config(f"dsprites/{recipe}/turned")
+    assert config.objective_weights() == published.objective_weights()
+    assert (config.steps, config.beta_start, config.opening_ica) == (16_000, 128.0, True)
+    assert (config.beta_steps, config.opening_step, config.opening_steps) == (2_560, 2_560, 7_040)
+
+
+def test_units_are_turned_where_the_first_part_has_2_000_steps() -> None:
+    assert [opened("vae", steps)["opening_ica"] for steps in (12_500, 76_000)] == [True, True]
+    assert "opening_ica" not in opened("vae", 12_499)
+    assert opened("perceptual", 7_600)["opening_ica"]
+    assert "opening_ica" not in opened("perceptual", 7_599)
+
+
 @pytest.mark.parametrize("recipe", ["perceptual", "sparse_perceptual"])
 def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -> None:
     config = preset_config(f"dsprites/{recipe}/opened")
@@ -136,6 +154,7 @@ def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -
     assert (settings.pixel_start, settings.pixel_steps, settings.pixel_weight) == (1.0, 1_000, 0.0)
     options = config.objective_options()
     assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_500, 2_500, 3_000)
+    assert (config.beta_start, config.opening_ica) == (128.0, True)
     if recipe == "sparse_perceptual":
         resolved = config.resolve()
         assert (resolved.sparsity_start, resolved.sparsity_warmup, resolved.sparsity_weight) == (6_000, 500, 1.0)
