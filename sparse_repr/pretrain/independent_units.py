@@ -73,7 +73,7 @@ def make_units_independent(vae: VAE, images: Tensor, *, seed: int) -> list[int]:
     heads.bias[rows] = (shares @ bias[rows] + turn.square().sum(1).log()).to(heads.bias)
 
     heard = listeners.weight[:, units].double().cpu()
-    listeners.bias += (heard @ centre).to(listeners.bias)
+    listeners.bias.add_((heard @ centre).to(listeners.bias))
     listeners.weight[:, units] = (heard @ torch.linalg.inv(turn)).to(listeners.weight)
     return units
 
