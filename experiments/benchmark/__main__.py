@@ -21,6 +21,7 @@ import tyro
 import envs  # noqa: F401 (registers the environments)
 from experiments.benchmark.agents import measure_agents
 from experiments.benchmark.encoding import measure_encoding
+from experiments.benchmark.first_units import measure_first_units
 from experiments.benchmark.foreign import measure_foreign
 from experiments.benchmark.pong import measure_pong, measure_pong_of_others
 from experiments.benchmark.recoding import measure_recoding
@@ -67,7 +68,8 @@ class BenchmarkConfig:
     in and outside a policy), streaming (memory and throughput from ten thousand to a million images), training (images
     per second of the loop against the usual pattern and pythae), seeds (several models at a time against one),
     recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
-    pong (whether codes hold the ball and the paddles) or pong_of_others (the same of networks of others)."""
+    pong (whether codes hold the ball and the paddles), pong_of_others (the same of networks of others) or first_units
+    (which units open first from a large weight of the KL, and what turning them does)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
@@ -294,6 +296,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "foreign": lambda config: measure_foreign(config.frames, config.run),
     "pong": lambda _: measure_pong(),
     "pong_of_others": lambda _: measure_pong_of_others(),
+    "first_units": lambda config: measure_first_units(Path(config.out)),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 
