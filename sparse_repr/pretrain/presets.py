@@ -276,7 +276,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         for recipe in _OPENED_RECIPES
     },
     **{
-        f"dsprites/{recipe}/turned": {**_PUBLISHED[f"dsprites/{recipe}"], **opened(recipe, _TURNED_STEPS)}
+        f"dsprites/{recipe}/turned": {
+            **_PUBLISHED[f"dsprites/{recipe}"],
+            **opened(recipe, _TURNED_STEPS),
+            **({"sparsity_warmup": _TURNED_STEPS // 8} if recipe == "sparse" else {}),
+        }
         for recipe in ("vae", "beta_vae", "sparse")
     },
     **{f"{name}/steady": _steadied(settings) for name, settings in _PUBLISHED.items() if _is_steadied(settings)},

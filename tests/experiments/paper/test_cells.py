@@ -35,6 +35,7 @@ from experiments.paper.sweep import (
 )
 from experiments.reproduce_paper import StudyConfig, cells_of, main
 from sparse_repr.files import write_json
+from sparse_repr.pretrain.presets import preset_config
 from sparse_repr.pretrain.run_folder import differing_settings
 from tests.finished_cells import finished
 
@@ -108,6 +109,26 @@ def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_obje
     }
     assert {trained[name].training.initialisation for name in ("factor_vae", "beta_tcvae")} == {"output_bias"}
     assert all(cell.training.objective_options().get("beta_steps", 0) <= 8_000 for cell in trained.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "preset"),
+    [
+        ("vae", "vae/turned"),
+        ("beta_vae", "beta_vae/turned"),
+        ("sparse", "sparse/turned"),
+        ("perceptual_opened", "perceptual/opened"),
+        ("sparse_perceptual_opened", "sparse_perceptual/opened"),
+    ],
+)
+def test_presets_that_pages_name_are_the_arms_whose_numbers_they_quote(
+    method: str, preset: str, tmp_path: Path
+) -> None:
+    arm = dataclasses.asdict(make_cell(PAPER_SCALES["long"], "dsprites", method, 0, tmp_path).training)
+    named = dataclasses.asdict(preset_config(f"dsprites/{preset}"))
+    assert {name for name in arm if arm[name] != named[name]} == {
+        *("run_dir", "device", "precision", "threads", "progress")
+    }
 
 
 def test_perceptual_runs_that_are_long_lower_the_kl_on_dsprites_and_end_all_schedules_in_time(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from experiments.time_to_quality.training_curves.__main__ import CurvesConfig, main
 from experiments.time_to_quality.training_curves.curve import mean_picture_nats
 from experiments.time_to_quality.training_curves.settings import settings_of
-from tests import ROOT
+from sparse_repr.pretrain.presets import preset_config
 
 _QUICK = ("--arms", "vae", "--batch-size", "8", "--items", "200", "--shown", "20")
 
@@ -41,21 +40,12 @@ def test_schedules_are_shares_of_the_run_and_go_to_whom_they_concern() -> None:
     opened = settings_of("sparse", "he-opened", 4_000)
     assert (opened["beta_steps"], opened["opening_step"], opened["opening_steps"]) == (640, 640, 1_760)
     assert opened["sparsity_start"] == 2_400
+    turned = settings_of("vae", "he-turned", 16_000)
+    preset = preset_config("dsprites/vae/turned")
+    assert all(getattr(preset, name) == value for name, value in turned.items())
     quick = settings_of("vae", "he-quick", 4_000)
     assert (quick["learning_rate"], quick["learning_rate_warmup"]) == (2e-3, 100)
     assert "learning_rate_warmup" not in settings_of("vae", "he", 4_000)
-
-
-def test_the_command_on_the_page_is_the_way_whose_curve_it_shows() -> None:
-    page = (ROOT / "sparse_repr/objectives/README.md").read_text(encoding="utf-8")
-    command = page.partition("## Sharp and disentangled: opening")[2].partition("```")[2].partition("```")[0]
-    words = shlex.split(command.replace("\\\n", " "))[3:]
-    asked = {name[2:].replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)}
-    assert (asked.pop("steps"), asked.pop("run_dir")) == ("16000", "runs/opened")
-    wanted = settings_of("vae", "he-opened", 16_000)
-    assert asked.keys() == wanted.keys()
-    for name, value in wanted.items():
-        assert asked[name] == value if isinstance(value, str) else float(asked[name]) == value
 
 
 def test_runs_end_where_they_leave_the_mean_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
