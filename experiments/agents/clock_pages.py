@@ -13,7 +13,7 @@ from experiments.agents.clock import Ratio, Time, paired_steps, ratio_of, second
 from experiments.agents.gains import PAIRS
 from experiments.agents.palette import add_legend, line_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
-from experiments.agents.tables import note_of
+from experiments.agents.table_parts import note_of
 from experiments.pages.tables import EMPTY, Table, laid_out
 from sparse_repr.figures import add_note, chart
 

@@ -17,7 +17,8 @@ from experiments.agents.correlations import (
 )
 from experiments.agents.gains import gains_table
 from experiments.agents.results import AgentStudy, EncoderResult
-from experiments.agents.tables import agent_tables, note_of
+from experiments.agents.table_parts import note_of
+from experiments.agents.tables import agent_tables
 from experiments.agents.tasks import TASKS
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 

@@ -9,7 +9,7 @@ from experiments.agents.analysis import recoded_pairs
 from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
-from experiments.agents.tables import NORMALISED, note_of
+from experiments.agents.table_parts import NORMALISED, note_of
 from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import CentredInterval, t_interval
 from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread

@@ -18,15 +18,13 @@ from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tables import (
     cost_table,
     efficiency_table,
-    ends_table,
     final_table,
     improvement_table,
-    kept_table,
     overall_table,
     summary_table,
-    transfer_table,
 )
 from experiments.agents.tasks import TASKS
+from experiments.agents.transfer_tables import ends_table, kept_table, transfer_table
 from experiments.pages import committed
 from experiments.pages.tables import Table
 from sparse_repr.files.json_reader import TEXT, many, read_json

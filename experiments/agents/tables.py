@@ -1,4 +1,4 @@
-"""The tables of the study of agents, from what is finished: scores, sample efficiency, transfer and cost of the arms.
+"""The tables of the study of agents, from what is finished: scores, sample efficiency and cost of the arms.
 
 Returns are means over the seeds with their 95 % t-interval, every value beside it with fewer than 5 seeds; aggregates
 over tasks are interquartile means with an interval of the same kind, from 3 seeds on.
@@ -6,64 +6,20 @@ over tasks are interquartile means with an interval of the same kind, from 3 see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from envs.domains import DOMAINS, TARGETS
-from experiments.agents.analysis import Estimate, compared_pairs, improvement, iqm, iqm_of_arms
+from envs.domains import TARGETS
+from experiments.agents.analysis import compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
-from experiments.agents.results import OUTCOMES, AgentResult, AgentStudy, EncoderResult, EpisodeEnds
+from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, anchors_of
+from experiments.agents.table_parts import IQM, NORMALISED, note_of_arms, shown, titled
 from experiments.agents.tasks import TASKS
-from experiments.agents.transfer import DomainScores, unseen_scores, zero_shot
-from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, origin, spread
-
-NORMALISED = (
-    "Normalised: 0 is the random policy in the same domain, 1 as far above it as the agents on ground-truth factors "
-    "are in the source."
-)
-_IQM = (
-    "IQM: interquartile mean over seeds and tasks, with its 95 % interval (t over the seeds within tasks, the wider of "
-    "that of the mean and that of what lies between the quartiles); fewer than 3 seeds have none."
-)
-
-
-def note_of(
-    study: AgentStudy,
-    entries: Sequence[AgentResult] | Sequence[EncoderResult] | Sequence[EpisodeEnds],
-    *sentences: str,
-    steps: str = "",
-) -> str:
-    """What stands below every table: the scale, what its numbers are, and where they were computed."""
-    seeds = sorted({entry.seed for entry in entries})
-    return " ".join(
-        [
-            f"Scale `{study.scale_name}`{steps}; seeds {', '.join(map(str, seeds))}.",
-            *(sentence for sentence in sentences if sentence),
-            origin([entry.machine for entry in entries]),
-        ]
-    )
-
-
-def _note(study: AgentStudy, arms: Mapping[str, Sequence[AgentResult]], *sentences: str) -> str:
-    entries = [agent for agents in arms.values() for agent in agents]
-    steps = sorted({agent.steps for agent in entries if agent.arm != RANDOM})
-    words = f"; {', '.join(f'{count:,}' for count in steps)} steps of learning" if steps else ""
-    return note_of(study, entries, *sentences, steps=words)
-
-
-def shown(estimate: Estimate | None) -> str:
-    """An aggregate and its interval as the text of a cell."""
-    if estimate is None:
-        return EMPTY
-    if estimate.low is None:
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
-
-
-def _titled(words: str, algorithm: str) -> str:
-    return f"{words} ({algorithm.upper()})"
+from experiments.agents.transfer import unseen_scores
+from experiments.agents.transfer_tables import ends_table, kept_table, transfer_table
+from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
 
 def _every_arm(study: AgentStudy, algorithm: str) -> dict[str, list[AgentResult]]:
@@ -102,7 +58,10 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
     )
     arms = _every_arm(study, algorithm)
     return laid_out(
-        _titled("Normalised return over tasks", algorithm), header, rows, _note(study, arms, NORMALISED, _IQM, words)
+        titled("Normalised return over tasks", algorithm),
+        header,
+        rows,
+        note_of_arms(study, arms, NORMALISED, IQM, words),
     )
 
 
@@ -142,8 +101,8 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo", *, arms: Sequence[s
         "training, mean over the tasks, for arms that have all of them."
     )
     entries = {arm: agents for arm, agents in _every_arm(study, algorithm).items() if arm in arms}
-    note = _note(study, entries, NORMALISED, _IQM, words)
-    return laid_out(_titled("Normalised return in brief", algorithm), header, rows, note)
+    note = note_of_arms(study, entries, NORMALISED, IQM, words)
+    return laid_out(titled("Normalised return in brief", algorithm), header, rows, note)
 
 
 def final_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
@@ -169,8 +128,8 @@ def final_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     header = ["arm", "steps", "seeds", "return", "success (%)", "normalised, IQM"]
     episodes = sorted({len(agent.returns["source"]) for agents in arms.values() for agent in agents})
     words = f"{' or '.join(map(str, episodes))} episodes per seed in the source, the policy deterministic."
-    title = _titled(f"Return after training on {task}", algorithm)
-    return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words, NORMALISED, _IQM))
+    title = titled(f"Return after training on {task}", algorithm)
+    return laid_out(title, header, rows, note_of_arms(study, arms, SPREAD_NOTE, words, NORMALISED, IQM))
 
 
 def _thousands(found: Sequence[int], count: int, steps: int) -> str:
@@ -209,87 +168,8 @@ def efficiency_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Ta
     windows = {len(curve.steps) for agents in arms.values() if (curve := curves_of(agents)) is not None}
     if windows:
         words += f" Curves have {max(windows)} windows; mean return while training is the mean over them."
-    title = _titled(f"Sample efficiency on {task}", algorithm)
-    return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words, NORMALISED if anchors else ""))
-
-
-def _domains_table(
-    study: AgentStudy,
-    task: str,
-    algorithm: str,
-    title: str,
-    listed: Sequence[str],
-    cell: Callable[[DomainScores], str],
-    *sentences: str,
-) -> Table | None:
-    found = zero_shot(study, task, algorithm)
-    domains = [name for name in listed if any(name in scores for scores in found.values())]
-    rows = []
-    for arm, scores in found.items():
-        cells = [cell(scores[name]) if name in scores else EMPTY for name in domains]
-        if any(text != EMPTY for text in cells):
-            rows.append([ARMS[arm].title, str(max(len(one.returns) for one in scores.values())), *cells])
-    if not rows:
-        return None
-    header = ["arm", "seeds", *(name.replace("_", " ") for name in domains)]
-    note = _note(study, study.of(task, algorithm), SPREAD_NOTE, *sentences)
-    return laid_out(_titled(f"{title} {task}", algorithm), header, rows, note)
-
-
-def transfer_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
-    """Return in every domain; None where no agent is finished."""
-    words = "All domains but the source are new to encoder and agent."
-    return _domains_table(
-        study, task, algorithm, "Zero-shot return on", list(DOMAINS), lambda scores: spread(scores.returns, 3), words
-    )
-
-
-def kept_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
-    """Share of what was learned that is left in every target; None where nothing was clearly learned."""
-    words = (
-        "Percent of the source's return above the random policy's that is left: 100 keeps everything, 0 is as good as "
-        "acting at random. Seeds that are not clearly better than random in the source are left out."
-    )
-    return _domains_table(
-        study,
-        task,
-        algorithm,
-        "Share of the return kept in unseen domains of",
-        TARGETS,
-        lambda scores: spread([100 * share for share in scores.kept], 0),
-        words,
-    )
-
-
-def ends_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
-    """How episodes end in the source, and how often each kind succeeds; None where no agent was played again."""
-    arms = study.ends_of(task, algorithm)
-    if not arms:
-        return None
-    decided_by = TASKS[task].decided_by
-    kinds = decided_by[1] if decided_by else ()
-    rows = []
-    for arm, agents in arms.items():
-        shares = [[_percent(one, [kind], "success") for one in agents] for kind in kinds]
-        shares += [[_percent(one, list(one.kinds), outcome) for one in agents] for outcome in OUTCOMES]
-        cells = [spread([value for value in values if value is not None], 0) for values in shares]
-        rows.append([ARMS[arm].title, str(len(agents)), *cells])
-    header = ["arm", "seeds", *(f"{kind}: success (%)" for kind in kinds), *(f"{outcome} (%)" for outcome in OUTCOMES)]
-    found = [one for agents in arms.values() for one in agents]
-    episodes = sorted({sum(sum(counts.values()) for counts in one.kinds.values()) for one in found})
-    words = (
-        f"{' or '.join(map(str, episodes))} new episodes per seed in the source, the policy deterministic. Failure: "
-        "an end that is none of success, such as a wrong corner or being caught; time limit: no end at all."
-    )
-    return laid_out(
-        _titled(f"How episodes of {task} end", algorithm), header, rows, note_of(study, found, SPREAD_NOTE, words)
-    )
-
-
-def _percent(one: EpisodeEnds, kinds: Sequence[str], outcome: str) -> float | None:
-    """Share of some kinds of episodes with an outcome; None where there were none."""
-    count = sum(sum(one.kinds[kind].values()) for kind in kinds)
-    return 100 * sum(one.kinds[kind][outcome] for kind in kinds) / count if count else None
+    title = titled(f"Sample efficiency on {task}", algorithm)
+    return laid_out(title, header, rows, note_of_arms(study, arms, SPREAD_NOTE, words, NORMALISED if anchors else ""))
 
 
 def _time_against_pixels(arms: Mapping[str, Sequence[AgentResult]]) -> dict[str, float]:
@@ -328,8 +208,8 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     header = ["arm", "seeds", "training (s)", "steps per s", "time against pixels", "evaluation (s)", "memory (MB)"]
     header.append("encoder's training (s)")
     words = "Time against pixels is per step. Memory is the largest resident memory of the process that trained."
-    title = _titled(f"Cost of training on {task}", algorithm)
-    return laid_out(title, header, rows, _note(study, arms, SPREAD_NOTE, words))
+    title = titled(f"Cost of training on {task}", algorithm)
+    return laid_out(title, header, rows, note_of_arms(study, arms, SPREAD_NOTE, words))
 
 
 def improvement_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
@@ -356,8 +236,8 @@ def improvement_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None
         "does best against pixels: chosen by the same numbers, which favours it."
     )
     header = ["arm", "against", "all tasks", *TASKS]
-    note = _note(study, _every_arm(study, algorithm), words)
-    return laid_out(_titled("Probability of improvement", algorithm), header, rows, note)
+    note = note_of_arms(study, _every_arm(study, algorithm), words)
+    return laid_out(titled("Probability of improvement", algorithm), header, rows, note)
 
 
 def agent_tables(study: AgentStudy, algorithm: str = "ppo") -> list[Table]:

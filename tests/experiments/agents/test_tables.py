@@ -18,14 +18,12 @@ from experiments.agents.tables import (
     agent_tables,
     cost_table,
     efficiency_table,
-    ends_table,
     final_table,
     improvement_table,
-    kept_table,
     overall_table,
     summary_table,
-    transfer_table,
 )
+from experiments.agents.transfer_tables import ends_table, kept_table, transfer_table
 from experiments.pages.tables import Table
 from tests.agent_studies import MACHINE, agent, encoder, ends, study, whole_study
 
