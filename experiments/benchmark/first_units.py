@@ -27,7 +27,7 @@ STARTS = (64.0, 128.0)
 """Weights of the KL at step 0."""
 _IMAGES = 4_096
 _PLACE = ("position_x", "position_y")
-TELLS_A_PLACE = 0.25
+TELLS_A_PLACE = 0.5
 """Share of a unit's variance that both coordinates together explain from which it counts as one of the place's."""
 
 
