@@ -45,10 +45,14 @@ def measure_first_units(
     Returns:
         For every start and seed the open units before and after turning: variance of the mean, and the share of it that
         the horizontal and the vertical coordinate explain (correlation ratios).
+
+    Raises:
+        ValueError: a data set without places.
     """
     preset = PRESETS["dsprites/vae/turned"]
     first = steps or preset["opening_step"]
     data = load_dataset(dataset)
+    _places_of(data)
     items = np.sort(np.random.default_rng(0).choice(len(data), min(_IMAGES, len(data)), replace=False))
     runs: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
@@ -88,8 +92,7 @@ def _pictures(data: FactorDataset, items: npt.NDArray[np.int64]) -> torch.Tensor
 
 def _open_units(vae: VAE, data: FactorDataset, items: npt.NDArray[np.int64]) -> list[dict[str, float]]:
     means = posterior_means(vae, _pictures(data, items))[1].numpy()
-    columns = [data.factor_names.index(name) for name in _PLACE]
-    x, y = data.factors[items][:, columns].T
+    x, y = _places_of(data)[items].T
     variances = means.var(0)
     return [
         {
@@ -100,6 +103,15 @@ def _open_units(vae: VAE, data: FactorDataset, items: npt.NDArray[np.int64]) -> 
         }
         for unit in np.flatnonzero(variances > CLEAR_VARIANCE)
     ]
+
+
+def _places_of(data: FactorDataset) -> npt.NDArray[np.int64]:
+    """(n, 2)."""
+    if data.factors is None or not set(_PLACE) <= set(data.factor_names):
+        raise ValueError(
+            f"dataset needs the factors {' and '.join(_PLACE)}, got {', '.join(data.factor_names) or 'none'}"
+        )
+    return data.factors[:, [data.factor_names.index(name) for name in _PLACE]].astype(np.int64)
 
 
 def correlation_ratio(values: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) -> float:

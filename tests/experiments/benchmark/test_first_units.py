@@ -36,3 +36,8 @@ def test_both_starts_are_measured_before_and_after_turning(tmp_path: Path, monke
     assert len(found["summary"]["64"]["units_of_the_place"]) == 1
     assert (tmp_path / "first_units.png").is_file()
     assert (tmp_path / "first_units.svg").is_file()
+
+
+def test_a_data_set_without_places_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="dataset needs the factors position_x and position_y, got "):
+        measure_first_units(tmp_path, (3,), steps=2, dataset="faces")
