@@ -124,7 +124,7 @@ def _rotations(degrees: Tensor) -> Tensor:
 
 
 def _entropy(values: Tensor) -> Tensor:
-    """Vasicek's estimate by m-spacings, in nats, of every column of (n, k): equation 8 of Learned-Miller and Fisher."""
+    """Vasicek's estimate by m-spacings, in nats, of every column of (n, k), with m the root of n as RADICAL has it."""
     count = len(values)
     apart = round(count**0.5)
     ordered = values.sort(0).values
