@@ -49,6 +49,15 @@ class Way:
 _COSINE = {"learning_rate": 1e-3, "learning_rate_decay": "cosine", "final_learning_rate": 1e-5}
 _HE = {**_COSINE, "initialisation": "he"}
 _BIAS = {**_COSINE, "initialisation": "output_bias"}
+_OPENED = Way(
+    {**_HE, "learning_rate": 2e-3},
+    rate_warmup_share=0.025,
+    beta_start=64.0,
+    beta_share=0.16,
+    opening_at=0.16,
+    opening_share=0.44,
+    warmup_share=0.2,
+)
 WAYS: dict[str, Way] = {
     "published": Way({"learning_rate": 5e-4}),
     "cosine": Way(_COSINE),
@@ -67,24 +76,8 @@ WAYS: dict[str, Way] = {
     "he-above": Way(_HE, beta_start=10.0, beta_share=0.25, warmup_share=0.25),
     "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
     "he-farthest-above": Way(_HE, beta_start=64.0, beta_share=0.5, warmup_share=0.5),
-    "he-opened": Way(
-        {**_HE, "learning_rate": 2e-3},
-        rate_warmup_share=0.025,
-        beta_start=64.0,
-        beta_share=0.16,
-        opening_at=0.16,
-        opening_share=0.44,
-        warmup_share=0.2,
-    ),
-    "he-turned": Way(
-        {**_HE, "learning_rate": 2e-3, "opening_ica": True},
-        rate_warmup_share=0.025,
-        beta_start=128.0,
-        beta_share=0.16,
-        opening_at=0.16,
-        opening_share=0.44,
-        warmup_share=0.2,
-    ),
+    "he-opened": _OPENED,
+    "he-turned": dataclasses.replace(_OPENED, settings={**_OPENED.settings, "opening_ica": True}, beta_start=128.0),
 }
 """Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened, turned: 2e-3) by a cosine to 1e-5; `above`
 starts with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that, and
