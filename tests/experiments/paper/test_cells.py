@@ -37,6 +37,7 @@ from experiments.reproduce_paper import StudyConfig, cells_of, main
 from sparse_repr.files import write_json
 from sparse_repr.pretrain.presets import preset_config
 from sparse_repr.pretrain.run_folder import differing_settings
+from tests import ROOT
 from tests.finished_cells import finished
 
 STAND_INS = ("dsprites", "faces", "chairs3d")
@@ -129,6 +130,15 @@ def test_presets_that_pages_name_are_the_arms_whose_numbers_they_quote(
     assert {name for name in arm if arm[name] != named[name]} == {
         *("run_dir", "device", "precision", "threads", "progress")
     }
+
+
+def test_the_command_on_the_page_is_the_preset_whose_numbers_follow() -> None:
+    page = (ROOT / "sparse_repr/objectives/README.md").read_text(encoding="utf-8")
+    command = page.partition("## Sharp and disentangled: opening")[2].partition("```")[2].partition("```")[0]
+    assert command.split() == [
+        *("python", "-m", "sparse_repr.pretrain"),
+        *("--preset", "dsprites/vae/turned", "--run-dir", "runs/turned"),
+    ]
 
 
 def test_perceptual_runs_that_are_long_lower_the_kl_on_dsprites_and_end_all_schedules_in_time(tmp_path: Path) -> None:
