@@ -5,7 +5,7 @@ sum of two coordinates, is even nearer to the normal distribution that the KL as
 the units are the axes. Coordinates that vary independently are found by independent component analysis, which needs
 no label, and both layers next to the code are linear: turned there, the network draws the same pictures. Not from a
 paper of VAEs; the analysis is RADICAL (Learned-Miller and Fisher, JMLR 2003), which looks at every angle. FastICA was
-tried: it stays at the diagonal where that is a local optimum.
+tried on one network: it stayed at the diagonal, a local optimum there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def make_units_independent(vae: VAE, images: Tensor, *, seed: int) -> list[int]:
     variance. The encoder's last layer gives s, the decoder's first one takes inverse(W) s, so that
     decoding the mean gives the same picture. The log-variances become those of W's weighted mean of the units'
     variances: what the noise of two units has in common after turning is left out, which is what a diagonal posterior
-    cannot say.
+    cannot say. Where a head shrinks the means, those before it are turned, and pictures change.
 
     Args:
         vae: of networks with a layer of features and one of the posterior, such as `burgess`.
