@@ -34,11 +34,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with contextlib.ExitStack() as stack:
-        # a file system without locks: nothing can be told about the leftovers there, so they stay
-        with contextlib.suppress(NotImplementedError):
-            stack.enter_context(held_lock(_lock_of(temporary)))
+        temporary = _own_name(path, stack)
         # a file of our own: it must not exist, so that no link that lies there is followed
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
@@ -46,6 +43,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             replace_synced(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _own_name(path: Path, stack: contextlib.ExitStack) -> Path:
+    """A name beside `path` for a temporary file, whose lock is held by `stack`."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        # a file system without locks: nothing can be told about the leftovers there, so they stay
+        with contextlib.suppress(NotImplementedError):
+            try:
+                stack.enter_context(held_lock(_lock_of(temporary)))
+            except filelock.Timeout:
+                # another writer looks for leftovers, and took our lock file for one before it was locked
+                continue
+        return temporary
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ import shutil
 import signal
 from pathlib import Path
 
+import filelock
 import pytest
 
+from sparse_repr.files import writing
 from sparse_repr.files import atomic_path, cache_folder, require_space, write_bytes, write_json
 
 
@@ -19,6 +21,30 @@ def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> No
         raise OSError("disk full")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_lock_file_that_another_writer_took_for_a_leftover_costs_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = iter(["taken", "free"])
+    monkeypatch.setattr(writing.secrets, "token_hex", lambda _: next(tokens))
+    acquire, taken = filelock.FileLock.acquire, []
+
+    def behind_another_writer(lock: filelock.FileLock, *args: object, **kwargs: object) -> object:
+        # between the lock file's birth and its lock
+        if "taken" in lock.lock_file and not taken:
+            taken.append(filelock.FileLock(lock.lock_file))
+            acquire(taken[0])
+        return acquire(lock, *args, **kwargs)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", behind_another_writer)
+    target = tmp_path / "file.bin"
+    with atomic_path(target) as temporary:
+        assert temporary.name == ".file.bin.free.partial"
+        temporary.write_bytes(b"new")
+    taken[0].release()
+    assert target.read_bytes() == b"new"
+    assert next(tokens, None) is None
 
 
 def _half_written(target: Path) -> tuple[int, Path]:
