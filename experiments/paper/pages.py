@@ -10,6 +10,7 @@ from experiments.pages import committed
 from experiments.pages.tables import Table
 from experiments.paper.choices import choices_table
 from experiments.paper.figures import figures_of
+from experiments.paper.pairs import pairs_table
 from experiments.paper.published import all_published
 from experiments.paper.report import SWEEP_CAPTION, SWEEP_FIGURE
 from experiments.paper.sweep_tables import fresh_table, sweep_table
@@ -86,6 +87,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-table3": lambda: shown(disentanglement_table, "dsprites"),
     "paper-chairs": lambda: shown(reconstruction_table, "chairs", "chairs3d"),
     "paper-factors": lambda: shown(disentanglement_table, "celeba", "faces", "chairs", "chairs3d"),
+    "paper-pairs": lambda: shown(pairs_table, "dsprites"),
     "paper-equal-steps": lambda: shown(equal_steps_table, "dsprites"),
     "paper-further": lambda: shown(further_table, "dsprites"),
     "paper-other-scores": lambda: shown(other_scores_table, "dsprites"),

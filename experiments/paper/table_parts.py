@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
 from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
+from sparse_repr.encoder.code_use import LEAST_SPREAD
 
 NOTHING = "No cell of this table is finished yet."
 """What stands in the place of a table without rows."""
@@ -71,3 +73,26 @@ def earlier_extrapolation(entries: Sequence[Finished]) -> str:
         if sampled
         else ""
     )
+
+
+def collapsed_sentence(arms: Mapping[str, Sequence[Finished]]) -> str:
+    """Which runs have no active unit, in words: their means say how often a method fails, not what it does."""
+    found, ignored = [], False
+    for method, entries in arms.items():
+        dead = [entry.report for entry in entries if _carries_nothing(entry.report)]
+        if dead:
+            found.append(f"{METHODS[method].title} {len(dead)} of {len(entries)}")
+            ignored = ignored or any(report["codes"]["active_units"] for report in dead)
+    if not found:
+        return ""
+    sign = "no active unit, or a decoder that ignores them" if ignored else "no active unit"
+    return (
+        f"Runs whose code carries nothing, with {sign}: {', '.join(found)}. They draw one picture whatever "
+        "they see, have a MIG of 0, and pull the mean of their row down."
+    )
+
+
+def _carries_nothing(report: Mapping[str, Any]) -> bool:
+    """Whether no unit is active, or the decoder uses none; reports of version 0.1 tell of the units alone."""
+    spread = report.get("health", {}).get("spread")
+    return report["codes"]["active_units"] == 0 or (spread is not None and spread < LEAST_SPREAD)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from experiments.measure.intervals import difference_interval
 from experiments.pages.tables import EMPTY, Table, laid_out
 from experiments.paper.cells import METHODS, PAPER_NAMES, STAND_INS
+from experiments.paper.pairs import pairs_table
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
 from experiments.paper.table_parts import (
     Score,
     cells_of,
+    collapsed_sentence,
     earlier_extrapolation,
     every_one,
     method_row,
@@ -25,7 +26,6 @@ from experiments.paper.table_parts import (
     values_of,
 )
 from experiments.paper.values import PUBLIC_MIG, RANGE_255_DB, TABLES, true_psnr_db
-from sparse_repr.encoder.code_use import LEAST_SPREAD
 
 _BASELINES = {"black": "all black", "mean_image": "mean image"}
 
@@ -169,29 +169,6 @@ def order_sentence(arms: Mapping[str, Sequence[Finished]], first: str, second: s
     return f"{titles}: {difference:+.3f} ± {half:.3f}, {'higher' if difference > 0 else 'lower'}."
 
 
-def collapsed_sentence(arms: Mapping[str, Sequence[Finished]]) -> str:
-    """Which runs have no active unit, in words: their means say how often a method fails, not what it does."""
-    found, ignored = [], False
-    for method, entries in arms.items():
-        dead = [entry.report for entry in entries if _carries_nothing(entry.report)]
-        if dead:
-            found.append(f"{METHODS[method].title} {len(dead)} of {len(entries)}")
-            ignored = ignored or any(report["codes"]["active_units"] for report in dead)
-    if not found:
-        return ""
-    sign = "no active unit, or a decoder that ignores them" if ignored else "no active unit"
-    return (
-        f"Runs whose code carries nothing, with {sign}: {', '.join(found)}. They draw one picture whatever "
-        "they see, have a MIG of 0, and pull the mean of their row down."
-    )
-
-
-def _carries_nothing(report: Mapping[str, Any]) -> bool:
-    """Whether no unit is active, or the decoder uses none; reports of version 0.1 tell of the units alone."""
-    spread = report.get("health", {}).get("spread")
-    return report["codes"]["active_units"] == 0 or (spread is not None and spread < LEAST_SPREAD)
-
-
 FURTHER = (
     Score("Higgins 2017", "beta_vae"),
     Score("Kim 2018", "factor_vae"),
@@ -307,6 +284,7 @@ def all_tables(results: StudyResults) -> list[Table]:
     found += [disentanglement_table(results, dataset) for dataset in datasets]
     for dataset in datasets:
         found += [
-            table(results, dataset) for table in (equal_steps_table, further_table, other_scores_table, sparsity_table)
+            table(results, dataset)
+            for table in (pairs_table, equal_steps_table, further_table, other_scores_table, sparsity_table)
         ]
     return [table for table in found if table is not None]

@@ -9,8 +9,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from sparse_repr.files import writing
-from sparse_repr.files import atomic_path, cache_folder, require_space, write_bytes, write_json
+from sparse_repr.files import atomic_path, cache_folder, require_space, write_bytes, write_json, writing
 
 
 def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
