@@ -73,6 +73,7 @@ def measure_first_units(
                         "opening_step": 0,
                         "opening_steps": 0,
                         "opening_ica": False,
+                        "opening_recycle": False,
                         "device": "cpu",
                         "threads": 1,
                         "health_check": 0,

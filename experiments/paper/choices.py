@@ -89,6 +89,8 @@ def _kl_start(scale: Any) -> str:
             words = f"{_text(training.beta_start)} over {training.beta_steps:,} steps"
             if training.opening_ica:
                 words += ", then the open units are turned to independent axes"
+            if training.opening_recycle:
+                words += " and dead neurons get new weights"
             if training.opening_step:
                 until = training.opening_step + (training.opening_steps or 0)
                 words += f", then a tenth of β until it is whole at {until:,}, while closed units are opened"

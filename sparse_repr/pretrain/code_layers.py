@@ -20,7 +20,8 @@ def posterior_layer(vae: VAE) -> nn.Linear:
     if not isinstance(layer, nn.Linear) or not hasattr(vae.encoder, "features"):
         raise ValueError(
             f"opening_step needs an encoder with features and a linear posterior, got {type(vae.encoder).__name__}: "
-            "leave opening_step, opening_steps and opening_ica out, or take architecture burgess (--architecture)"
+            "leave opening_step, opening_steps, opening_ica and opening_recycle out, or take architecture burgess "
+            "(--architecture)"
         )
     return layer
 
@@ -35,7 +36,8 @@ def first_layer(vae: VAE) -> nn.Linear:
     if not isinstance(layers, nn.Sequential) or not isinstance(layers[0], nn.Linear):
         raise ValueError(
             f"opening_step needs a decoder that begins with a linear layer, got {type(vae.decoder).__name__}: "
-            "leave opening_step, opening_steps and opening_ica out, or take architecture burgess (--architecture)"
+            "leave opening_step, opening_steps, opening_ica and opening_recycle out, or take architecture burgess "
+            "(--architecture)"
         )
     return layers[0]
 

@@ -159,6 +159,9 @@ class PretrainConfig:
     opening_ica: bool = False
     """At opening_step, first turn the units that are open into independent components of what they say (RADICAL), so
     that two units that hold a place are its axes and not two directions that the seed chose."""
+    opening_recycle: bool = False
+    """At opening_step, give the neurons that no image switches on new weights (ReDo): few are left when units open one
+    after another, too few for shapes."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
     sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None
@@ -357,11 +360,14 @@ class PretrainConfig:
         return Denoising(self.denoising_noise, self.denoising_color, self.denoising_background)
 
     def _check_opening(self) -> None:
-        if self.opening_ica and not self.objective_options().get("opening_step"):
-            raise ValueError(
-                "opening_ica turns units at opening_step, and there is none: set opening_step and opening_steps too "
-                "(--opening-step, --opening-steps), with an objective that takes them, or leave opening_ica out"
-            )
+        if self.objective_options().get("opening_step"):
+            return
+        for name, does in (("opening_ica", "turns units"), ("opening_recycle", "gives dead neurons new weights")):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name} {does} at opening_step, and there is none: set opening_step and opening_steps too "
+                    f"(--opening-step, --opening-steps), with an objective that takes them, or leave {name} out"
+                )
 
     def _check_denoising(self) -> None:
         if self.denoising() and choose_objective(self.objective).discriminates:

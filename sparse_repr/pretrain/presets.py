@@ -178,10 +178,11 @@ For the 128 from which the KL comes down where units are turned, the first steps
 `he` by itself opens all units at once, and positions are spread over all of them (MIG 0.02 to 0.04). So large a weight
 of the KL that none is open at first lets positions and size have units of their own; with that alone all else stays
 closed, and shapes are discs. So the others are opened then (`sparse_repr.pretrain.opening`); an L1 penalty, which would
-close them again, counts only behind that.
+close them again, counts only behind that. Most neurons die while few units are open, and where units are turned these
+get new weights (`sparse_repr.pretrain.dead_neurons`).
 """
 _STEPS_TO_TURN = 2_000
-_TURNED: dict[str, Any] = {"beta_start": 128.0, "opening_ica": True}
+_TURNED: dict[str, Any] = {"beta_start": 128.0, "opening_ica": True, "opening_recycle": True}
 _HURRIED: dict[str, Any] = {"beta_start": 64.0}
 _TURNED_STEPS = 16_000
 _PARTS = 19

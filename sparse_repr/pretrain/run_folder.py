@@ -48,6 +48,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"saliency_weight": 0.0},
     {"pixel_start": 0.0, "pixel_steps": 0},
     {"opening_ica": False},
+    {"opening_recycle": False},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

@@ -31,6 +31,7 @@ from sparse_repr.perceptual.variances import VARIANCE_IMAGES
 from sparse_repr.pretrain.averaging import WeightAverage
 from sparse_repr.pretrain.batches import BatchOrder, choose_batches
 from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.dead_neurons import recycle_dead_neurons
 from sparse_repr.pretrain.denoising import median_image
 from sparse_repr.pretrain.export import export_run
 from sparse_repr.pretrain.freed_memory import keep_freed_memory
@@ -368,6 +369,8 @@ class Trainer:
         images = some_training_images(self.data, self.preprocessing, self.device, count=OPENING_IMAGES)
         if self.config.opening_ica:
             make_units_independent(self.objective.vae, images, seed=self.config.seed)
+        if self.config.opening_recycle:
+            recycle_dead_neurons(self.objective.vae, images, seed=self.config.seed)
         open_closed_units(self.objective.vae, images, seed=self.config.seed)
         for optimiser in self.objective.optimisers:
             restart(optimiser)

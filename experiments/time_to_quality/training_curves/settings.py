@@ -77,11 +77,13 @@ WAYS: dict[str, Way] = {
     "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
     "he-farthest-above": Way(_HE, beta_start=64.0, beta_share=0.5, warmup_share=0.5),
     "he-opened": _OPENED,
-    "he-turned": dataclasses.replace(_OPENED, settings={**_OPENED.settings, "opening_ica": True}, beta_start=128.0),
+    "he-turned": dataclasses.replace(
+        _OPENED, settings={**_OPENED.settings, "opening_ica": True, "opening_recycle": True}, beta_start=128.0
+    ),
 }
 """Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened, turned: 2e-3) by a cosine to 1e-5; `above`
 starts with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that, and
-`turned` turns the open ones to independent axes before."""
+`turned` turns the open ones to independent axes and recycles dead neurons before."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:

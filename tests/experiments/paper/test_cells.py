@@ -105,9 +105,9 @@ def test_runs_that_are_long_take_a_cosine_and_only_the_schedules_that_their_obje
     assert sparse.sparsity_start == sparse.opening_step + sparse.opening_steps == 9_600
     # from so far above that no unit is open at first; where the objective has no such weight, from a start of its own
     assert {trained[name].training.beta_start for name in ("vae", "beta_vae", "sparse", "beta_sparse")} == {128.0}
-    assert {name for name, cell in trained.items() if cell.training.opening_ica} == {
-        *("vae", "beta_vae", "sparse", "beta_sparse", "perceptual_opened", "sparse_perceptual_opened")
-    }
+    opened = {"vae", "beta_vae", "sparse", "beta_sparse", "perceptual_opened", "sparse_perceptual_opened"}
+    assert {name for name, cell in trained.items() if cell.training.opening_ica} == opened
+    assert {name for name, cell in trained.items() if cell.training.opening_recycle} == opened
     assert {trained[name].training.initialisation for name in ("factor_vae", "beta_tcvae")} == {"output_bias"}
     assert all(cell.training.objective_options().get("beta_steps", 0) <= 8_000 for cell in trained.values())
 

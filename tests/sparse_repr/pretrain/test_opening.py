@@ -21,7 +21,7 @@ from sparse_repr.pretrain.together.stacked import why_not_stacked
 from sparse_repr.pretrain.trainer import Trainer
 
 _OPENING = {"objective": "vae", "opening_step": 7, "opening_steps": 4}
-_TURNED = {**_OPENING, "opening_ica": True}
+_TURNED = {**_OPENING, "opening_ica": True, "opening_recycle": True}
 
 
 class _Encoder(nn.Module):
@@ -136,15 +136,18 @@ def test_a_run_that_opens_units_resumes_bit_identically(small_study: PretrainCon
     assert (parts / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
 
 
-def test_open_units_are_turned_before_the_others_are_opened(
+def test_open_units_are_turned_and_dead_neurons_recycled_before_the_others_are_opened(
     small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = []
     monkeypatch.setattr(trainer_module, "make_units_independent", lambda *_, seed: called.append(("turned", seed)))
+    monkeypatch.setattr(trainer_module, "recycle_dead_neurons", lambda *_, seed: called.append(("recycled", seed)))
     monkeypatch.setattr(trainer_module, "open_closed_units", lambda *_, seed: called.append(("opened", seed)))
-    for ica, wanted in ((False, [("opened", 3)]), (True, [("turned", 3), ("opened", 3)])):
+    whole = [("turned", 3), ("recycled", 3), ("opened", 3)]
+    for added, wanted in ((False, whole[2:]), (True, whole)):
         called.clear()
-        config = dataclasses.replace(small_study, **{**_OPENING, "opening_step": 1}, opening_ica=ica, seed=3).resolve()
+        settings = {**_OPENING, "opening_step": 1, "opening_ica": added, "opening_recycle": added, "seed": 3}
+        config = dataclasses.replace(small_study, **settings).resolve()
         trainer = Trainer(config, load_dataset(config.dataset, config.data_path))
         trainer.train_step()
         assert called == []
@@ -181,6 +184,10 @@ def test_runs_that_open_units_are_not_stacked(small_study: PretrainConfig) -> No
         ({"opening_steps": 5}, "opening_steps 5 needs opening_step, the step at which units are opened, got 0"),
         ({"opening_step": -1}, "opening_step needs a whole number of at least 0, got -1"),
         ({"opening_ica": True}, "opening_ica turns units at opening_step, and there is none: set opening_step and"),
+        (
+            {"opening_recycle": True},
+            "opening_recycle gives dead neurons new weights at opening_step, and there is none",
+        ),
         ({"objective": "factor_vae", "opening_ica": True}, "opening_ica turns units at opening_step, and there is non"),
         ({"objective": "factor_vae", "opening_step": 5}, "'factor_vae' has no opening_step; objectives that take it"),
     ],

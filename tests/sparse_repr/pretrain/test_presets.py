@@ -115,7 +115,7 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
         published, config = preset_config(f"dsprites/{recipe}"), preset_config(f"dsprites/{recipe}/opened")
         assert config.objective_weights() == published.objective_weights()
         assert (config.initialisation, config.steps) == ("he", 4_000)
-        assert (config.beta_start, config.opening_ica) == (64.0, False)
+        assert (config.beta_start, config.opening_ica, config.opening_recycle) == (64.0, False, False)
         options = config.objective_options()
         assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (640, 640, 1_760)
     assert options["sparsity_start"] == 2_400  # the L1 penalty would close what was opened
@@ -133,7 +133,7 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
 def test_turned_is_opened_with_time_for_the_first_units(recipe: str) -> None:
     published, config = preset_config(f"dsprites/{recipe}"), preset_config(f"dsprites/{recipe}/turned")
     assert config.objective_weights() == published.objective_weights()
-    assert (config.steps, config.beta_start, config.opening_ica) == (16_000, 128.0, True)
+    assert (config.steps, config.beta_start, config.opening_ica, config.opening_recycle) == (16_000, 128.0, True, True)
     assert (config.beta_steps, config.opening_step, config.opening_steps) == (2_560, 2_560, 7_040)
 
 
@@ -154,7 +154,7 @@ def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -
     assert (settings.pixel_start, settings.pixel_steps, settings.pixel_weight) == (1.0, 1_000, 0.0)
     options = config.objective_options()
     assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_500, 2_500, 3_000)
-    assert (config.beta_start, config.opening_ica) == (128.0, True)
+    assert (config.beta_start, config.opening_ica, config.opening_recycle) == (128.0, True, True)
     if recipe == "sparse_perceptual":
         resolved = config.resolve()
         assert (resolved.sparsity_start, resolved.sparsity_warmup, resolved.sparsity_weight) == (6_000, 500, 1.0)
