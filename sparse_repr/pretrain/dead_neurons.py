@@ -68,6 +68,36 @@ def recycle_dead_neurons(vae: VAE, images: Tensor, *, seed: int) -> tuple[int, i
     )
 
 
+@torch.no_grad()
+def dead_share(vae: VAE, images: Tensor) -> float | None:
+    """Share of the neurons behind ReLUs, of encoder and decoder, that are off on all images; the model stays as it is.
+
+    Args:
+        vae: of any network.
+        images: (n, C, S, S) in 0..1, whose posterior means the decoder is shown.
+
+    Returns:
+        0..1, or None for a network without ReLUs.
+    """
+    on: dict[nn.Module, Tensor] = {}
+
+    def look(relu: nn.Module, _: object, outputs: Tensor) -> None:
+        now = (outputs > 0).transpose(0, 1).flatten(1).any(1)
+        on[relu] = now | on[relu] if relu in on else now
+
+    handles = [module.register_forward_hook(look) for module in vae.modules() if isinstance(module, nn.ReLU)]
+    training = vae.training
+    vae.eval()
+    for slab in images.split(_SLAB):
+        mean = vae.encoder(slab).mean
+        if vae.decoder is not None:
+            vae.decoder(mean)
+    vae.train(training)
+    for handle in handles:
+        handle.remove()
+    return 1 - float(torch.cat(list(on.values())).double().mean()) if on else None
+
+
 def _recycle(stack: nn.Sequential, behind: nn.Linear | None, inputs: Tensor, generator: torch.Generator) -> int:
     """Recycle the neurons of a stack, from its front to its end, and count them."""
     found = _neurons_of(stack, behind)

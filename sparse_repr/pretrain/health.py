@@ -15,6 +15,7 @@ from sparse_repr.encoder.collapse import IgnoredCodeWarning, PresenceWarning
 from sparse_repr.models import VAE, KeypointEncoder, Presences, presences_of
 from sparse_repr.objectives import choose_objective
 from sparse_repr.pretrain.causes import LEAST_ROOM_NATS, capacity_at, kl_weight_at, likely_causes
+from sparse_repr.pretrain.dead_neurons import dead_share
 from sparse_repr.pretrain.loggers import Logger
 
 
@@ -119,6 +120,9 @@ class HealthCheck:
             presences = presences_of(vae.encoder, images)
             measures["present"] = presences.mean
             self._tell(PresenceWarning, presence_message(self._settings, presences, step))
+        dead = dead_share(vae, images)
+        if dead is not None:
+            measures["dead_neurons"] = dead
         for name, value in measures.items():
             writer.add_scalar(f"health/{name}", value, step)
 

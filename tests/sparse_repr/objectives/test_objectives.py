@@ -257,7 +257,7 @@ def test_every_objective_builds_and_steps(name: str) -> None:
 def test_a_page_explains_every_scalar_that_is_logged() -> None:
     page = (ROOT / "docs" / "scalars.md").read_text(encoding="utf-8")
     explained = {name for row in page.splitlines() if row.startswith("| `") for name in re.findall(r"`(\w+/\w+)`", row)}
-    health = {field.name for field in dataclasses.fields(CodeUse)} | {"present"}
+    health = {field.name for field in dataclasses.fields(CodeUse)} | {"present", "dead_neurons"}
     others = {"images_per_s", "beta", "weight_zeros", *(f"l1_{place}" for place in ("output", "sample", "weights"))}
     logged = {f"train/{name}" for name in set().union(*TERMS.values(), others)} | {f"health/{name}" for name in health}
     assert explained == logged

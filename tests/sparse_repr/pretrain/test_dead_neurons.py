@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_repr.models import VAE, build_vae
-from sparse_repr.pretrain.dead_neurons import recycle_dead_neurons
+from sparse_repr.pretrain.dead_neurons import dead_share, recycle_dead_neurons
 
 _CHANNELS = 32
 
@@ -73,6 +73,23 @@ def test_dead_neurons_live_afterwards_and_nothing_that_is_drawn_changes(architec
         assert all(living.all() for living in _relus(vae.encoder.features, images))
         assert all(living.all() for living in _relus(vae.decoder.layers[:-1], codes))
         assert recycle_dead_neurons(vae, images, seed=0) == (0, 0)
+
+
+def test_the_share_of_dead_neurons_is_counted_in_any_network() -> None:
+    vae, images = _vae(), _images()
+    with torch.no_grad():
+        dead = [(~living).sum() for living in _relus(vae.encoder.features, images)]
+        dead += [(~living).sum() for living in _relus(vae.decoder.layers[:-1], vae.encoder(images).mean)]
+    neurons = 3 * 32 + 2 * 256 + 2 * 256 + 512 + 2 * 32
+    before = copy.deepcopy(vae.state_dict())
+    assert dead_share(vae, images) == pytest.approx(float(sum(dead)) / neurons)
+    assert sum(dead) >= 24
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+    assert vae.training
+    assert dead_share(VAE(vae.encoder, None), images) == pytest.approx(5 / (3 * 32 + 2 * 256))
+    keypoints = build_vae("keypoints", {"channels": 1, "size": 64, "code_size": 6}, seed=0)
+    share = dead_share(keypoints, torch.rand(4, 1, 64, 64))
+    assert share is None or 0 <= share < 1
 
 
 def test_new_neurons_hear_each_other_and_living_ones_hear_none() -> None:
