@@ -185,16 +185,16 @@ _STEPS_TO_TURN = 2_000
 _TURNED: dict[str, Any] = {"beta_start": 128.0, "opening_ica": True, "opening_recycle": True}
 _HURRIED: dict[str, Any] = {"beta_start": 64.0}
 _TURNED_STEPS = 16_000
-_PARTS = 19
-_OPENED_STEPS_OF_FEATURES = 9_500
+_PARTS = 28
+_OPENED_STEPS_OF_FEATURES = 14_000
 _OPENED_RECIPES = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
 
 
 def opened(recipe: str, steps: int) -> dict[str, Any]:
     """Settings by which a run of `steps` steps gets sharp and disentangled, its schedules as shares of the run.
 
-    With a perceptual loss the pixels draw the first 12 of 19 parts of the run, fade over the next two, and the features
-    are alone for the last five: by themselves they find places and sizes, and take a disc for any shape.
+    With a perceptual loss the pixels draw the first 19 of 28 parts of the run, fade over the next two, and the features
+    are alone for the last seven: by themselves they find places and sizes, and take a disc for any shape.
 
     Where the first part has 2,000 steps, the weight of the KL comes down from 128 so slowly that a place has two units,
     which are turned to its coordinates (`sparse_repr.pretrain.independent_units`). In fewer steps (640 and 1,000 were
@@ -202,7 +202,7 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
 
     Args:
         recipe: vae, beta_vae, sparse, perceptual or sparse_perceptual.
-        steps: of the run, at least 7 so that every part of the schedule has one, with a perceptual loss 19.
+        steps: of the run, at least 7 so that every part of the schedule has one, with a perceptual loss 28.
 
     Raises:
         ValueError: another recipe, or fewer steps.
@@ -238,17 +238,17 @@ def _first_units(steps: int) -> dict[str, Any]:
 
 
 def _opened_before_features(steps: int) -> dict[str, Any]:
-    """The same where features take over: a longer first part, so that places are settled, in 19ths of the run."""
-    first, joins = 5 * steps // _PARTS, 12 * steps // _PARTS
+    """The same where features take over, in 28ths of the run: shapes are there once the KL is whole again, and stay."""
+    first, joins = 5 * steps // _PARTS, 19 * steps // _PARTS
     return {
         **_first_units(first),
         "steps": steps,
         "batch_size": 64,
         "learning_rate_warmup": steps // 40,
-        "learning_rate_decay_steps": 17 * steps // _PARTS,
+        "learning_rate_decay_steps": 26 * steps // _PARTS,
         "beta_steps": first,
         "opening_step": first,
-        "opening_steps": 6 * steps // _PARTS,
+        "opening_steps": 13 * steps // _PARTS,
         "pixel_start": 1.0,
         "pixel_steps": 2 * steps // _PARTS,
         "perceptual_weight": 0.5,

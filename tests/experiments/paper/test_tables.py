@@ -242,13 +242,13 @@ def test_our_choices_are_those_of_the_presets_and_scales() -> None:
     assert chosen["what L1 is on"] == "mean (sweep: mean, output, sample)"
     assert chosen["steps"] == (
         "cpu: 8,000 (perceptual 2,000); long: 16,000 (perceptual 6,000, FactorVAE 10,000, perceptual, pixels first "
-        "9,500, sparse + perceptual, pixels first 9,500); gpu: 346,000"
+        "14,000, sparse + perceptual, pixels first 14,000); gpu: 346,000"
     )
     levels = "relu1_2,relu2_2 at 8,16,32@0.12:1/4,64@0.35:1/8"
     assert chosen["features of the perceptual loss"] == (
         f"vgg16; cpu: relu2_2 on 16 of each 64 images; long: {levels} on all 32 images; gpu: {levels} on all 64 images"
     )
-    assert chosen["weights of the loss"].endswith("Pixels first: alone until step 6,000 of 9,500, gone at 7,000")
+    assert chosen["weights of the loss"].endswith("Pixels first: alone until step 9,500 of 14,000, gone at 10,500")
     assert all(row[2] for row in choices_table().rows)
 
 

@@ -121,8 +121,8 @@ def test_opened_has_its_schedule_in_every_length_and_changes_no_weight() -> None
     assert options["sparsity_start"] == 2_400  # the L1 penalty would close what was opened
     short = PretrainConfig(**{**PRESETS["dsprites/sparse"], **opened("sparse", 7)})
     assert (short.objective_options()["opening_step"], short.objective_options()["opening_steps"]) == (1, 3)
-    with pytest.raises(ValueError, match="steps needs at least 19 for the parts of this schedule, got 18"):
-        opened("perceptual", 18)
+    with pytest.raises(ValueError, match="steps needs at least 28 for the parts of this schedule, got 27"):
+        opened("perceptual", 27)
     with pytest.raises(ValueError, match="steps needs at least 7 for the parts of this schedule, got 6"):
         opened("vae", 6)
     with pytest.raises(ValueError, match="unknown recipe whose units can be opened 'factor_vae'"):
@@ -140,26 +140,26 @@ def test_turned_is_opened_with_time_for_the_first_units(recipe: str) -> None:
 def test_units_are_turned_where_the_first_part_has_2_000_steps() -> None:
     assert [opened("vae", steps)["opening_ica"] for steps in (12_500, 76_000)] == [True, True]
     assert "opening_ica" not in opened("vae", 12_499)
-    assert opened("perceptual", 7_600)["opening_ica"]
-    assert "opening_ica" not in opened("perceptual", 7_599)
+    assert opened("perceptual", 11_200)["opening_ica"]
+    assert "opening_ica" not in opened("perceptual", 11_199)
 
 
 @pytest.mark.parametrize("recipe", ["perceptual", "sparse_perceptual"])
 def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -> None:
     config = preset_config(f"dsprites/{recipe}/opened")
-    assert (config.steps, config.batch_size, config.perceptual_images) == (9_500, 64, 32)
+    assert (config.steps, config.batch_size, config.perceptual_images) == (14_000, 64, 32)
     settings = config.perceptual()
-    assert (settings.features_from, settings.complete_from) == (6_000, 6_000)
-    # from step 7,000 on there is no pixel in the loss, as the paper has it
+    assert (settings.features_from, settings.complete_from) == (9_500, 9_500)
+    # from step 10,500 on there is no pixel in the loss, as the paper has it
     assert (settings.pixel_start, settings.pixel_steps, settings.pixel_weight) == (1.0, 1_000, 0.0)
     options = config.objective_options()
-    assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_500, 2_500, 3_000)
+    assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_500, 2_500, 6_500)
     assert (config.beta_start, config.opening_ica, config.opening_recycle) == (128.0, True, True)
     if recipe == "sparse_perceptual":
         resolved = config.resolve()
-        assert (resolved.sparsity_start, resolved.sparsity_warmup, resolved.sparsity_weight) == (6_000, 500, 1.0)
-    brief = PretrainConfig(**{**PRESETS[f"dsprites/{recipe}"], **opened(recipe, 19)}).perceptual()
-    assert (brief.features_from, brief.pixel_steps) == (12, 2)
+        assert (resolved.sparsity_start, resolved.sparsity_warmup, resolved.sparsity_weight) == (9_500, 500, 1.0)
+    brief = PretrainConfig(**{**PRESETS[f"dsprites/{recipe}"], **opened(recipe, 28)}).perceptual()
+    assert (brief.features_from, brief.pixel_steps) == (19, 2)
 
 
 def test_changes_override_a_preset() -> None:
