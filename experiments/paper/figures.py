@@ -21,8 +21,6 @@ from sparse_repr.figures import decode_traversals, save_figure, show_picture, ti
 
 PHOTOGRAPHS = "celeba"
 """Data set whose pictures, and reconstructions of them, must not be published; traversals from the prior may be."""
-SEED = 0
-"""Seed of the cells that are drawn."""
 RECONSTRUCTIONS = {"dsprites": 1, "celeba": 2}
 """Data set of the paper -> number of its figure of reconstructions."""
 TRAVERSALS = {"dsprites": 3, "celeba": 4, "chairs": 5}
@@ -93,17 +91,15 @@ def used_units(report: Mapping[str, Any]) -> list[int]:
 
 
 def figures_of(results: StudyResults) -> list[PaperFigure]:
-    """The figures that can be drawn from what is finished, in the paper's order; one of traversals per method."""
+    """The figures of what is finished, in the paper's order, of every arm's least seed; traversals one per method."""
     found: list[PaperFigure] = []
     by_paper: dict[str, list[str]] = {name: [] for name in TRAVERSALS}
     for dataset in results.datasets():
         by_paper[PAPER_NAMES[dataset]].append(dataset)
     chosen = {
         dataset: {
-            method: entry
+            method: min(entries, key=lambda entry: int(entry.record["seed"]))
             for method, entries in results.arms(dataset).items()
-            for entry in entries
-            if entry.record["seed"] == SEED
         }
         for dataset in results.datasets()
     }
@@ -120,7 +116,9 @@ def _stands_in(dataset: str) -> str:
 
 def _reconstructions(number: int, dataset: str, entries: Mapping[str, Finished]) -> PaperFigure:
     secret = dataset == PHOTOGRAPHS
-    caption = f"Originals of {dataset}{_stands_in(dataset)}, and what each method makes of their codes; seed {SEED}."
+    seeds = sorted({entry.record["seed"] for entry in entries.values()})
+    of_seeds = f"seed{'s' if len(seeds) > 1 else ''} {' and '.join(map(str, seeds))}"
+    caption = f"Originals of {dataset}{_stands_in(dataset)}, and what each method makes of their codes; {of_seeds}."
     if secret:
         caption += " These are photographs of people: the picture stays in the folder of the study."
     return PaperFigure(
@@ -158,7 +156,7 @@ def _traversals(number: int, entry: Finished) -> PaperFigure:
     named = {unit: informed for unit in units if (informed := informed_about(report, unit)) is not None}
     start = "samples of the prior" if dataset == PHOTOGRAPHS else "codes of images"
     words = [
-        f"{_short(method)} on {dataset}{_stands_in(dataset)}, seed {SEED}, {record['steps']:,} steps.",
+        f"{_short(method)} on {dataset}{_stands_in(dataset)}, seed {record['seed']}, {record['steps']:,} steps.",
         f"One block per unit, those that carry most first: one row per example ({start}), the unit moved from two "
         "standard deviations below its mean over the data to two above.",
         f"{len(units)} of {len(report['codes']['kl_nats_per_unit'])} units carry at least {USED_NATS} nats.",
@@ -191,7 +189,7 @@ def _draw_traversals(entry: Finished) -> Any:
     values = mean[:, None] + std[:, None] * np.linspace(-_DEVIATIONS, _DEVIATIONS, _VALUES, dtype=np.float32)
     vae, spec = load_vae(entry.folder)
     if dataset == PHOTOGRAPHS:
-        codes = torch.randn(_EXAMPLES, len(mean), generator=torch.Generator().manual_seed(SEED))
+        codes = torch.randn(_EXAMPLES, len(mean), generator=torch.Generator().manual_seed(0))
     else:
         with torch.no_grad():
             codes = vae.encoder(spec.preprocessing(_images(entry, _EXAMPLES))).mean

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_picture, write_report
 from experiments.paper.choices import choices_table
-from experiments.paper.figures import SEED, draw_into, figures_of
+from experiments.paper.figures import draw_into, figures_of
 from experiments.paper.published import published_results
 from experiments.paper.results import CSV, as_csv, live_results
 from experiments.paper.sweep_tables import fresh_table, sweep_figure, sweep_table
@@ -100,12 +100,7 @@ def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 
             kept[figure.name] = "shows photographs, or reconstructions of them, and stays in the folder of the study"
             continue
         dataset = figure.cells[0].record["dataset"]
-        elsewhere = {
-            method
-            for method, entries in published.arms(dataset).items()
-            if any(entry.record["seed"] == SEED for entry in entries)
-        }
-        missing = elsewhere - {entry.record["method"] for entry in figure.cells}
+        missing = published.arms(dataset).keys() - {entry.record["method"] for entry in figure.cells}
         if figure.of_all_methods and missing and (folder / f"{figure.name}.png").is_file():
             kept[figure.name] = f"stays as it is: {', '.join(sorted(missing))} was computed elsewhere"
             continue
