@@ -10,9 +10,9 @@ from sparse_repr.registry import lookup
 
 SCHEME = "shipped:"
 SHIPPED = {
-    "dsprites/sparse": "234ced0ca9e077879bbeafdffc6a5fd87ef18e0aa298c14f036a6b3808adcf5b",
-    "dsprites/beta_vae": "f9cc8db38ef667bd8a152e8263fc17872fd20b84f050ac9e592a2877f138e68e",
-    "dsprites/sparse_perceptual": "8b8c674fdc4e42b7dbe66c8e87cebc1eb275d3c6f2afbd612e8bff7fb34d7b65",
+    "dsprites/sparse": "c05285afc7adf534d14d7250b2611d58be66c895ecacef760c216740a779fd86",
+    "dsprites/beta_vae": "c16d49bfbdcee9948902cec3849fc99db1ecf89ec926747a72968b0b1926cb47",
+    "dsprites/sparse_perceptual": "2842451dac4237bd59935b8152c39e06c8e3608bf7197d776c248dc70f3bb13a",
     "faces/sparse": "bdb9cbb7f9ffef3f9532fc9e12565d48b4a0799f3d9e7540515987e41b5735b0",
     "chairs3d/sparse": "88a3f8f8309f40c28d3c8ad65307e9329d4c091031240c25353fa615c9406247",
     "sprite_reach/vae": "4b65d137a620ef74e52f2b9e996c5d829522df1d0ff68248a78ba14be355c83a",
@@ -57,13 +57,11 @@ def in_words(name: str) -> str:
     spec = encoder.spec
     told = spec.objective
     scores = "  ".join(f"{score} {value:.4f}" for score, value in told["scores"].items())
-    made = {"cell": told.get("cell"), "seed": told["seed"]}
-    how = ", ".join(f"{what} {value}" for what, value in made.items() if value is not None)
     return (
         f"{SCHEME}{name}  D={encoder.code_size}, {sum(spec.units.active)} active, {encoder.preprocessing.describe()}, "
         f"licence {told['licence']}\n"
         f"  {scores}\n"
-        f"  {told['command']} ({how}, {told['steps']} steps), fingerprint {encoder.fingerprint[:16]}"
+        f"  {told['command']} (seed {told['seed']}, {told['steps']} steps), fingerprint {encoder.fingerprint[:16]}"
     )
 
 
@@ -72,8 +70,7 @@ def copy_picture(name: str, folder: Path) -> Path:
 
     Its first two rows are images of the data and what the decoder made of their codes. Of a code of units each further
     row is one unit, the strongest first, from its 2.5 % to its 97.5 % quantile with the others as they are in the first
-    image; keypoints are circles on the images. ``dsprites/sparse_perceptual`` has its three units alone, from three
-    images each.
+    image; keypoints are circles on the images.
 
     Returns:
         The file.
