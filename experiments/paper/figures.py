@@ -116,9 +116,7 @@ def _stands_in(dataset: str) -> str:
 
 def _reconstructions(number: int, dataset: str, entries: Mapping[str, Finished]) -> PaperFigure:
     secret = dataset == PHOTOGRAPHS
-    seeds = sorted({entry.record["seed"] for entry in entries.values()})
-    of_seeds = f"seed{'s' if len(seeds) > 1 else ''} {' and '.join(map(str, seeds))}"
-    caption = f"Originals of {dataset}{_stands_in(dataset)}, and what each method makes of their codes; {of_seeds}."
+    caption = f"Originals of {dataset}{_stands_in(dataset)}, and what each method's least seed makes of their codes."
     if secret:
         caption += " These are photographs of people: the picture stays in the folder of the study."
     return PaperFigure(
