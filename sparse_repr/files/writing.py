@@ -16,6 +16,8 @@ from typing import Any
 
 import filelock
 
+_MOST_NAMES = 100
+
 
 def cache_folder() -> Path:
     """Folder for derived files that can be rebuilt: ``SPARSE_REPR_CACHE``, else the user's cache folder."""
@@ -47,15 +49,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _own_name(path: Path, stack: contextlib.ExitStack) -> Path:
     """A name beside `path` for a temporary file, whose lock is held by `stack`."""
+    tried = 0
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        # a file system without locks: nothing can be told about the leftovers there, so they stay
-        with contextlib.suppress(NotImplementedError):
-            try:
-                stack.enter_context(held_lock(_lock_of(temporary)))
-            except filelock.Timeout:
-                # another writer looks for leftovers, and took our lock file for one before it was locked
-                continue
+        try:
+            stack.enter_context(held_lock(_lock_of(temporary)))
+        except NotImplementedError:
+            pass  # a file system without locks: nothing can be told about the leftovers there, so they stay
+        except filelock.Timeout:
+            # another writer looks for leftovers, and took our lock file for one before it was locked
+            tried += 1
+            if tried == _MOST_NAMES:
+                raise
+            continue
         return temporary
 
 

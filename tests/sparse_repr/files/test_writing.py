@@ -46,6 +46,16 @@ def test_a_lock_file_that_another_writer_took_for_a_leftover_costs_a_name(
     assert next(tokens, None) is None
 
 
+def test_locks_that_no_name_gets_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(lock: filelock.FileLock) -> None:
+        raise filelock.Timeout(lock.lock_file)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", never)
+    with pytest.raises(filelock.Timeout), atomic_path(tmp_path / "file.bin"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def _half_written(target: Path) -> tuple[int, Path]:
     """A process that never ends while it writes to `target`, and its temporary file."""
     receive, send = os.pipe()
