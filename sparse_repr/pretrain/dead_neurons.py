@@ -9,8 +9,9 @@ weights, so that a random network begins beside the living one, which goes on un
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,8 @@ _LEAST = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class _Neurons:
-    """One ReLU with the weights before and behind it."""
+    """The weights before and behind one ReLU."""
 
-    place: int
-    """Of the ReLU in its stack."""
     own: _Weighted
     listener: _Weighted
 
@@ -79,31 +78,41 @@ def dead_share(vae: VAE, images: Tensor) -> float | None:
     Returns:
         0..1, or None for a network without ReLUs.
     """
+    training = vae.training
+    vae.eval()
+    with _watched(vae) as on:
+        for slab in images.split(_SLAB):
+            mean = vae.encoder(slab).mean
+            if vae.decoder is not None:
+                vae.decoder(mean)
+    vae.train(training)
+    return 1 - float(torch.cat(list(on.values())).double().mean()) if on else None
+
+
+@contextlib.contextmanager
+def _watched(network: nn.Module) -> Iterator[dict[nn.Module, Tensor]]:
+    """Yield what is filled within the block: ReLU -> which of its neurons (k,) were on, in the order of computation."""
     on: dict[nn.Module, Tensor] = {}
 
     def look(relu: nn.Module, _: object, outputs: Tensor) -> None:
         now = (outputs > 0).transpose(0, 1).flatten(1).any(1)
         on[relu] = now | on[relu] if relu in on else now
 
-    handles = [module.register_forward_hook(look) for module in vae.modules() if isinstance(module, nn.ReLU)]
-    training = vae.training
-    vae.eval()
-    for slab in images.split(_SLAB):
-        mean = vae.encoder(slab).mean
-        if vae.decoder is not None:
-            vae.decoder(mean)
-    vae.train(training)
-    for handle in handles:
-        handle.remove()
-    return 1 - float(torch.cat(list(on.values())).double().mean()) if on else None
+    handles = [module.register_forward_hook(look) for module in network.modules() if isinstance(module, nn.ReLU)]
+    try:
+        yield on
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _recycle(stack: nn.Sequential, behind: nn.Linear | None, inputs: Tensor, generator: torch.Generator) -> int:
     """Recycle the neurons of a stack, from its front to its end, and count them."""
-    found = _neurons_of(stack, behind)
-    living = _living(stack, [neurons.place for neurons in found], inputs)
+    with _watched(stack) as living:
+        for slab in inputs.split(_SLAB):
+            stack(slab)
     shown, begin, count = inputs[:_SCALED_ON], 0, 0
-    for neurons, alive in zip(found, living, strict=True):
+    for neurons, alive in zip(_neurons_of(stack, behind), living.values(), strict=True):
         own = list(stack).index(neurons.own)
         for module in stack[begin:own]:
             shown = module(shown)
@@ -149,20 +158,7 @@ def _neurons_of(stack: nn.Sequential, behind: nn.Linear | None) -> list[_Neurons
         own = next(module for place, module in reversed(weighted) if place < relu)
         listener = next((module for place, module in weighted if place > relu), behind)
         assert listener is not None
-        found.append(_Neurons(relu, own, listener))
-    return found
-
-
-def _living(stack: nn.Sequential, places: list[int], inputs: Tensor) -> list[Tensor]:
-    """Of the ReLUs at `places`, which neurons (k,) any of the inputs switches on."""
-    found: list[Tensor] = []
-    for slab in inputs.split(_SLAB):
-        present = []
-        for begin, end in itertools.pairwise([0, *(place + 1 for place in places)]):
-            for module in stack[begin:end]:
-                slab = module(slab)
-            present.append((slab > 0).transpose(0, 1).flatten(1).any(1))
-        found = [before | now for before, now in zip(found, present, strict=True)] if found else present
+        found.append(_Neurons(own, listener))
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.models import VAE, build_vae
+from sparse_repr.models import VAE, Posterior, build_vae
 from sparse_repr.pretrain.dead_neurons import dead_share, recycle_dead_neurons
 
 _CHANNELS = 32
@@ -89,7 +89,11 @@ def test_the_share_of_dead_neurons_is_counted_in_any_network() -> None:
     assert dead_share(VAE(vae.encoder, None), images) == pytest.approx(5 / (3 * 32 + 2 * 256))
     keypoints = build_vae("keypoints", {"channels": 1, "size": 64, "code_size": 6}, seed=0)
     share = dead_share(keypoints, torch.rand(4, 1, 64, 64))
-    assert share is None or 0 <= share < 1
+    assert share is not None
+    assert 0 <= share < 1
+    smooth = nn.Module()
+    smooth.forward = lambda pixels: Posterior(pixels.flatten(1), pixels.flatten(1))
+    assert dead_share(VAE(smooth, None), images) is None
 
 
 def test_new_neurons_hear_each_other_and_living_ones_hear_none() -> None:
