@@ -10,7 +10,7 @@ from experiments.pages.tables import Table, laid_out, spread
 from experiments.paper.cells import METHODS
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
-from experiments.paper.table_parts import Score, collapsed_sentence, note_of
+from experiments.paper.table_parts import EQUAL_STEPS, FURTHER, OTHERS, collapsed_sentence, note_of
 
 PAIRS = (
     ("L1 penalty", "sparse", "vae"),
@@ -20,18 +20,11 @@ PAIRS = (
     ("weight of the KL", "beta_vae", "vae"),
 )
 """What differs, the method that has it and the one that has not (of the KL's weight, less of it)."""
-_SCORES = (
-    Score("PSNR (dB)", "psnr_db", 2),
-    Score("LPIPS", "lpips"),
-    Score("MIG", "mig"),
-    Score("AAM", "aam"),
-    Score("DCI disentanglement, histogram boosting", "dci_histogram_disentanglement"),
-    Score("SAP", "sap"),
-    Score("modularity", "modularity"),
-    Score("InfoM", "infomec_modularity"),
-    Score("InfoC", "infomec_compactness"),
-    Score("InfoE", "infomec_explicitness"),
-)
+_COMPARED = {
+    *("psnr_db", "lpips", "mig", "aam", "dci_histogram_disentanglement", "sap", "modularity"),
+    *("infomec_modularity", "infomec_compactness", "infomec_explicitness"),
+}
+_SCORES = tuple(score for score in (*EQUAL_STEPS, *FURTHER, *OTHERS) if score.key in _COMPARED)
 
 
 def pairs_table(results: StudyResults, dataset: str) -> Table | None:
@@ -69,9 +62,8 @@ def pairs_table(results: StudyResults, dataset: str) -> Table | None:
 
 
 def _pairs(first: Sequence[Finished], second: Sequence[Finished]) -> list[tuple[Finished, Finished]]:
-    others = {(entry.record["seed"], entry.record["steps"]): entry for entry in second}
-    found = ((entry, others.get((entry.record["seed"], entry.record["steps"]))) for entry in first)
-    return [(entry, other) for entry, other in found if other is not None]
+    one, other = ({(entry.record["seed"], entry.record["steps"]): entry for entry in arm} for arm in (first, second))
+    return [(one[key], other[key]) for key in one if key in other]
 
 
 def _differences(pairs: Sequence[tuple[Finished, Finished]], key: str) -> list[float]:

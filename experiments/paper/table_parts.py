@@ -28,6 +28,39 @@ class Score:
     """What the values are multiplied by to be shown."""
 
 
+EQUAL_STEPS = (
+    Score("PSNR (dB)", "psnr_db", 2),
+    Score("SSIM", "ssim"),
+    Score("LPIPS", "lpips"),
+    Score("MIG", "mig"),
+    Score("AAM", "aam"),
+    Score("active units", "active_units", 1),
+)
+"""What methods are compared by after equal steps."""
+FURTHER = (
+    Score("Higgins 2017", "beta_vae"),
+    Score("Kim 2018", "factor_vae"),
+    Score("DCI disentanglement", "dci_disentanglement"),
+    Score("DCI completeness", "dci_completeness"),
+    Score("DCI informativeness", "dci_informativeness"),
+    Score("DCI disentanglement, histogram boosting", "dci_histogram_disentanglement"),
+    Score("DCI completeness, histogram boosting", "dci_histogram_completeness"),
+    Score("DCI informativeness, histogram boosting", "dci_histogram_informativeness"),
+    Score("SAP", "sap"),
+)
+"""The scores that the paper's conclusion asks for, DCI and SAP."""
+OTHERS = (
+    Score("MIG of histograms", "mig_histogram"),
+    Score("modularity", "modularity"),
+    Score("explicitness", "explicitness"),
+    Score("IRS", "irs"),
+    Score("InfoM", "infomec_modularity"),
+    Score("InfoC", "infomec_compactness"),
+    Score("InfoE", "infomec_explicitness"),
+)
+"""All other scores of disentanglement."""
+
+
 def values_of(entries: Sequence[Finished], key: str) -> list[float]:
     """A score of some evaluations, those that have it."""
     found = (scores_of(entry).get(key) for entry in entries)

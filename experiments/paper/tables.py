@@ -16,6 +16,9 @@ from experiments.paper.pairs import pairs_table
 from experiments.paper.results import StudyResults, scores_of
 from experiments.paper.runs import Finished
 from experiments.paper.table_parts import (
+    EQUAL_STEPS,
+    FURTHER,
+    OTHERS,
     Score,
     cells_of,
     collapsed_sentence,
@@ -169,26 +172,6 @@ def order_sentence(arms: Mapping[str, Sequence[Finished]], first: str, second: s
     return f"{titles}: {difference:+.3f} ± {half:.3f}, {'higher' if difference > 0 else 'lower'}."
 
 
-FURTHER = (
-    Score("Higgins 2017", "beta_vae"),
-    Score("Kim 2018", "factor_vae"),
-    Score("DCI disentanglement", "dci_disentanglement"),
-    Score("DCI completeness", "dci_completeness"),
-    Score("DCI informativeness", "dci_informativeness"),
-    Score("DCI disentanglement, histogram boosting", "dci_histogram_disentanglement"),
-    Score("DCI completeness, histogram boosting", "dci_histogram_completeness"),
-    Score("DCI informativeness, histogram boosting", "dci_histogram_informativeness"),
-    Score("SAP", "sap"),
-)
-OTHERS = (
-    Score("MIG of histograms", "mig_histogram"),
-    Score("modularity", "modularity"),
-    Score("explicitness", "explicitness"),
-    Score("IRS", "irs"),
-    Score("InfoM", "infomec_modularity"),
-    Score("InfoC", "infomec_compactness"),
-    Score("InfoE", "infomec_explicitness"),
-)
 SPARSITY = (
     Score("active units", "active_units", 1),
     Score("exact zeros (%)", "exact_zero_fraction", 1, 100),
@@ -197,14 +180,6 @@ SPARSITY = (
     Score("population sparseness", "population_sparseness"),
     Score("L1 per image", "l1_per_image", 2),
     Score("KL (nats)", "kl_nats", 2),
-)
-_EQUAL_STEPS = (
-    Score("PSNR (dB)", "psnr_db", 2),
-    Score("SSIM", "ssim"),
-    Score("LPIPS", "lpips"),
-    Score("MIG", "mig"),
-    Score("AAM", "aam"),
-    Score("active units", "active_units", 1),
 )
 
 
@@ -251,7 +226,7 @@ def equal_steps_table(results: StudyResults, dataset: str) -> Table | None:
         return None
     title = f"All methods on {dataset} after {scale.perceptual_steps:,} steps"
     words = "The perceptual methods are trained no longer than this."
-    return scores_table(results, dataset, title, _EQUAL_STEPS, words, steps=scale.perceptual_steps)
+    return scores_table(results, dataset, title, EQUAL_STEPS, words, steps=scale.perceptual_steps)
 
 
 def compact_table(results: StudyResults, dataset: str = "dsprites") -> Table | None:
