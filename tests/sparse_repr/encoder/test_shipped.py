@@ -92,6 +92,7 @@ def test_the_command_lists_them_and_copies_their_pictures(tmp_path: Path, capsys
     assert main([]) == 0
     listed = capsys.readouterr().out
     assert all(f"shipped:{name}  D=" in listed for name in SHIPPED)
+    assert "mig 0.2600" in listed
     assert "--method sparse_perceptual_opened --seeds 3 (seed 3, 14000 steps)" in listed
     assert main(["sprite_reach/vae", "--pictures", str(tmp_path / "new")]) == 0
     said = capsys.readouterr().out
