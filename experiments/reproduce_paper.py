@@ -35,9 +35,10 @@ _SWEEP = ("sweep", "fresh")
 class StudyConfig:
     """What to compute, and by what."""
 
-    scale: Literal["smoke", "cpu", "long", "gpu"]
+    scale: Literal["smoke", "cpu", "long", "full", "gpu"]
     """smoke: a minute, its numbers mean nothing; cpu: a short run, far from converged; long: up to an hour of
-    one core a run; gpu: the full protocol, 346,000 steps and 10 seeds."""
+    one core a run; full: 346,000 steps of one VAE, three and a half hours of one core; gpu: the full protocol, 346,000
+    steps and 10 seeds."""
     only: str = ""
     """Tables and figures to compute the cells of, separated by commas: table1 to table3, fig1 to fig5; by default all.
     Beside them: sweep (does sparsity bring disentanglement?) and fresh (new seeds of what it chooses of every
@@ -87,7 +88,7 @@ class StudyConfig:
         """Cells at a time."""
         if self.processes is not None:
             return self.processes
-        return max(1, available_cores() // self.threads) if self.scale in ("cpu", "long") else 1
+        return max(1, available_cores() // self.threads) if self.scale in ("cpu", "long", "full") else 1
 
 
 def cells_of(config: StudyConfig) -> list[Cell]:

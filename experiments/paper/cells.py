@@ -83,6 +83,8 @@ _LONG_STARTS: dict[str, dict[str, Any]] = {
         for method in ("perceptual", "sparse_perceptual")
     },
 }
+# of 64 images: the 30 epochs of dSprites of the public comparisons, whose learning rates the presets have
+_FULL_STEPS = 346_000
 _PIXEL_ARMS = ("vae", "beta_vae", "sparse", "beta_sparse", "capacity")
 
 _EXACT = "mig,aam,mig_histogram"
@@ -263,12 +265,27 @@ PAPER_SCALES = {
         early_stop=False,
         elsewhere=1 / 3,
     ),
-    # 346k steps of 64 are the 30 epochs of dSprites of the public comparisons; learning rates are the presets'
+    # the one row that meets the public figures, for a machine without a card
+    "full": Scale(
+        summary="the full protocol for one VAE, three and a half hours of one core",
+        arms=_arms({"vae": 1}, {}),
+        steps=_FULL_STEPS,
+        perceptual_steps=_FULL_STEPS,
+        device="cpu",
+        precision="bf16",
+        settings={"batch_size": 64, "log_every": 1_000, "picture_every": 100_000},
+        perceptual={},
+        metrics=_SUITE,
+        sample=100_000,
+        image_items=10_000,
+        sweep_seeds=2,
+        fresh_seeds=3,
+    ),
     "gpu": Scale(
         summary="the full protocol",
         arms=_arms(dict.fromkeys(METHODS, 10), dict.fromkeys(_OF_THE_PAPER, 10)),
-        steps=346_000,
-        perceptual_steps=346_000,
+        steps=_FULL_STEPS,
+        perceptual_steps=_FULL_STEPS,
         device="cuda",
         precision="bf16",
         # a save of ten models may take as long as a thousand of their steps, and each line of a log waits for the card

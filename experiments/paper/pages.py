@@ -27,6 +27,7 @@ from experiments.paper.tables import (
 
 RESULTS = committed.RESULTS / "paper"
 """Published cells, one folder per scale."""
+_ENOUGH = 3
 
 
 def shown(table: Callable[..., Table | None], *datasets: str, results: Path = RESULTS) -> str:
@@ -67,7 +68,9 @@ def choices_in_words() -> str:
 
 
 def paper_table(results: Path = RESULTS) -> str:
-    """The paper's study in the few columns that the README has room for, every method from its longest runs alone.
+    """The paper's study in the few columns that the README has room for, every method from its longest runs.
+
+    Fewer than three seeds do not take the place of shorter runs: one seed proves nothing.
 
     Args:
         results: folder of the published cells.
@@ -77,7 +80,7 @@ def paper_table(results: Path = RESULTS) -> str:
         new = [entry for entry in study.evaluations if entry.record["method"] not in done]
         table = compact_table(dataclasses.replace(study, evaluations=new))
         found += [] if table is None else [f"**{table.title}**\n\n{table.as_markdown()}"]
-        done |= study.arms("dsprites").keys()
+        done |= {method for method, entries in study.arms("dsprites").items() if len(entries) >= _ENOUGH}
     return "\n\n".join(found) or NOTHING
 
 

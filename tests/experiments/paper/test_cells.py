@@ -64,6 +64,7 @@ def counts(cells: list[Cell]) -> dict[tuple[str, int], int]:
                 for steps, seeds in ((5_333, 9), (3_333, 1), (2_000, 4))
             },
         ),
+        ("full", {("dsprites", 346_000): 1}),
         # nine methods on dSprites and the paper's five on the others, ten seeds each
         ("gpu", {("dsprites", 346_000): 110, ("faces", 346_000): 50, ("chairs3d", 346_000): 50}),
     ],
