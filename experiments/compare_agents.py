@@ -42,9 +42,10 @@ from sparse_repr.registry import lookup
 class CompareConfig:
     """What to compute, and by what."""
 
-    scale: Literal["smoke", "cpu", "public", "gpu"]
-    """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; public: the
-    same on tasks that no one here wrote, by the clock; gpu: 10 seeds, longer, every arm fine-tuned too."""
+    scale: Literal["smoke", "cpu", "kinds", "public", "gpu"]
+    """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; kinds: what
+    each kind of sparsity buys, in codes of 64 units; public: the same on tasks that no one here wrote, by the clock;
+    gpu: 10 seeds, longer, every arm fine-tuned too."""
     task: str = ""
     """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; VizDoomBasic, DoorKey (MiniGrid), LunarLander
     and Pong, with the extra envs; by default those of the scale."""
@@ -54,7 +55,9 @@ class CompareConfig:
     keypoints and sparse_keypoints; vgg16_features and random_vit, networks of others; vae_denoised and
     sparse_keypoints_denoised; vae_two_rounds and sparse_keypoints_two_rounds, whose encoders learn from what the
     finished agent of vae or sparse_keypoints sees, which is computed first; codes shown recoded, with _expand behind
-    the name of an encoder, and the controls vae_cosine and vae_project; by default those of the scale."""
+    the name of an encoder, the controls vae_cosine and vae_project, and vae_dictionary, a learned expansion; the kinds of
+    sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
+    jump_relu, rectified_gaussian and latent_quantisation; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""
     seeds: str = ""

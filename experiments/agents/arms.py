@@ -23,7 +23,7 @@ class Arm:
     fine_tuned: bool = False
     """Whether the encoder is trained with the policy, from the pretrained weights."""
     recode: str | None = None
-    """Key of `rl.recodings.RECODINGS`: what is shown in place of each code, with its default settings."""
+    """What is shown in place of each code, with its default settings: key of `rl.recodings.RECODINGS`, `DICTIONARY`."""
 
     @property
     def frozen(self) -> bool:
@@ -43,6 +43,21 @@ FOREIGN = ("vgg16_features", "random_vit")
 LEARNED_NOTHING = (UNTRAINED, "random_vit")
 """Encoders with random weights: what the others are to be better than."""
 _DENOISING = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
+KINDS: dict[str, dict[str, Any]] = {
+    "wide_autoencoder": {"objective": "beta_vae", "beta": 0.0},
+    "wide_vae": {"objective": "vae"},
+    "wide_sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
+    "sparse_shrinkage": {"objective": "sparse_shrinkage", "beta": 1.0, "sparsity_weight": 1.0},
+    "spike_and_slab": {"objective": "spike_and_slab"},
+    "vaease": {"objective": "vaease", "reconstruction": "gaussian"},
+    "top_k": {"objective": "top_k", "units_per_image": 8},
+    "batch_top_k": {"objective": "batch_top_k", "units_per_image": 8},
+    "jump_relu": {"objective": "jump_relu"},
+    "rectified_gaussian": {"objective": "rectified_gaussian", "units_per_image": 8},
+    "latent_quantisation": {"objective": "latent_quantisation"},
+}
+"""Kind of sparsity -> settings of `PretrainConfig`, and the dense codes that are as wide: all of `KIND_UNITS` units."""
+KIND_UNITS = 64
 ENCODERS: dict[str, dict[str, Any]] = {
     # without its KL term a VAE has nothing that keeps its noise up: an autoencoder
     "autoencoder": {"objective": "beta_vae", "beta": 0.0},
@@ -67,6 +82,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "sparse_keypoints_denoised": {**KEYPOINT_RECIPES["sparse_keypoints"], **_DENOISING},
     "vae_two_rounds": {"objective": "vae"},
     "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
+    **{name: {**settings, "code_size": KIND_UNITS} for name, settings in KINDS.items()},
 }
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
 
@@ -78,12 +94,29 @@ Those of keypoints are whole: batch, steps, learning rate and size of the code a
 
 `_two_rounds` ones learn from the frames of agents, `SECOND_ROUND`.
 
+Those of `KINDS` differ in what makes their codes sparse.
+
 `UNTRAINED` and `FOREIGN` are none of them.
 """
 SECOND_ROUND = {"vae_two_rounds": "vae", "sparse_keypoints_two_rounds": "sparse_keypoints"}
 """Encoder -> arm whose finished agent, of the same task and seed, records what it learns from, beside a random policy;
 that agent learned by PPO."""
 
+DICTIONARY = "dictionary"
+"""The recoding that is fitted to the codes of an encoder's own frames, by `rl.dictionary` with its default settings."""
+_KIND_TITLES = {
+    "wide_autoencoder": "wide autoencoder",
+    "wide_vae": "wide VAE",
+    "wide_sparse": "wide sparse (L1)",
+    "sparse_shrinkage": "L1 and shrinkage",
+    "spike_and_slab": "spike and slab",
+    "vaease": "VAEase",
+    "top_k": "top-k",
+    "batch_top_k": "batch top-k",
+    "jump_relu": "JumpReLU",
+    "rectified_gaussian": "rectified Gaussian",
+    "latent_quantisation": "latent quantisation",
+}
 ARMS = {
     "random_policy": Arm("random policy", "nothing"),
     "factors": Arm("ground-truth factors", "factors"),
@@ -105,6 +138,7 @@ ARMS = {
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),
     "vae_project": Arm("VAE, project", "code", "vae", recode="project"),
+    "vae_dictionary": Arm("VAE, dictionary", "code", "vae", recode=DICTIONARY),
     "beta_vae_expand": Arm("β-VAE, expand", "code", "beta_vae", recode="expand"),
     "sparse_expand": Arm("sparse, expand", "code", "sparse", recode="expand"),
     "keypoints_expand": Arm("keypoints, expand", "code", "keypoints", recode="expand"),
@@ -112,6 +146,10 @@ ARMS = {
     "vae_denoised": Arm("VAE, denoised", "code", "vae_denoised"),
     "vae_denoised_expand": Arm("VAE, denoised, expand", "code", "vae_denoised", recode="expand"),
     "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
+    **{name: Arm(title, "code", name) for name, title in _KIND_TITLES.items()},
+    **{
+        f"{name}_expand": Arm(f"{title}, expand", "code", name, recode="expand") for name, title in _KIND_TITLES.items()
+    },
     "vae_two_rounds": Arm("VAE, two rounds", "code", "vae_two_rounds"),
     "sparse_keypoints_two_rounds": Arm("sparse keypoints, two rounds", "code", "sparse_keypoints_two_rounds"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),

@@ -196,7 +196,7 @@ def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]
         **scale.pretraining,
         **(scale.perceptual if "perceptual_weight" in ENCODERS[encoder] else {}),
         "steps": scale.pretraining_steps[task_name],
-        "code_size": TASKS[task_name].code_size,
+        "code_size": ENCODERS[encoder].get("code_size", TASKS[task_name].code_size),
         **(scale.predicted if encoder == "feature_prediction" else {}),
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
-from experiments.agents.clock_pages import clock_table, paired_table
 from experiments.agents.correlations import (
     CHANCE,
     MIN_POINTS,
@@ -15,10 +14,8 @@ from experiments.agents.correlations import (
     points_of,
     score_names,
 )
-from experiments.agents.gains import gains_table
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.table_parts import note_of
-from experiments.agents.tables import agent_tables
 from experiments.agents.tasks import TASKS
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 
@@ -55,7 +52,8 @@ def score_title(score: str) -> str:
     return " ".join(word.upper() if word in _ACRONYMS else word for word in words)
 
 
-def _by_encoder(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
+def by_encoder(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
+    """The encoders of a task by their kind, untrained and foreign ones first."""
     of_task = [entry for entry in study.encoders if entry.task == task]
     found = {name: [entry for entry in of_task if entry.encoder == name] for name in (UNTRAINED, *FOREIGN, *ENCODERS)}
     return {name: entries for name, entries in found.items() if entries}
@@ -69,7 +67,7 @@ def _encoders_table(
     values_of: Callable[[EncoderResult], Mapping[str, float | None]],
     *sentences: str,
 ) -> Table | None:
-    found = _by_encoder(study, task)
+    found = by_encoder(study, task)
     rows = []
     for name, entries in found.items():
         cells = []
@@ -158,20 +156,3 @@ def correlations_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> 
     header = ["score", *(text for outcome in OUTCOMES.values() for text in (outcome, "means per kind, p"))]
     note = note_of(study, [point.encoder for point in points_of(study, task, algorithm)], words)
     return laid_out(f"Which score foretells return on {task} ({algorithm.upper()})", header, rows, note)
-
-
-def all_tables(study: AgentStudy) -> list[Table]:
-    """Every table of the study that has a row: the arms per algorithm, the encoders, and how they go together.
-
-    Args:
-        study: what is finished.
-    """
-    algorithms = dict.fromkeys(agent.algorithm for agent in study.agents if agent.arm != "random_policy")
-    found: list[Table | None] = []
-    for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
-        found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
-        found += [table(study, task, algorithm) for task in TASKS for table in (clock_table, paired_table)]
-    for task in TASKS:
-        found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]
-        found += [correlations_table(study, task, algorithm) for algorithm in algorithms]
-    return [table for table in found if table is not None]

@@ -143,7 +143,7 @@ def _scores_of_run(cell: EncoderCell, training: PretrainConfig) -> dict[str, flo
     # one that predicts features reconstructs no images
     images = [part["model"] for name, part in report["images"].items() if name != "protocol"]
     return {
-        **{name: model[name] for model in images[:1] for name in ("psnr_db", "ssim")},
+        **{name: model[name] for model in images[:1] for name in ("psnr_db", "ssim", "contrast_slope")},
         **_scalars(report["codes"]),
         **_scalars(report.get("disentanglement", {})),
     }

@@ -17,6 +17,7 @@ from experiments.agents.clock_pages import clock_figure
 from experiments.agents.correlations import Point, correlations, points_of
 from experiments.agents.curves import SHARE, curves_of, learned_return
 from experiments.agents.encoder_tables import MAIN_SCORES, score_title
+from experiments.agents.kinds import kinds_figure
 from experiments.agents.palette import add_legend, colour_of, line_style, mark_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, episodes_of
@@ -269,6 +270,13 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
                 f"Zero-shot return on {task}",
                 f"Return after training in the source alone; means over the seeds, bars are 95 % t-intervals. {_SEEDS}",
                 functools.partial(transfer_figure, study, task, algorithm),
+            ),
+            (
+                f"kinds-{task}",
+                f"What each kind of sparsity buys on {task}",
+                "How many units are not exactly 0, how well the picture is redrawn, how well a line reads the places, "
+                "and the return of agents on the code and on its expansion.",
+                functools.partial(kinds_figure, study, task, algorithm),
             ),
             (
                 f"scores-{task}",

@@ -198,6 +198,7 @@ def _encoder(content: dict[str, Any]) -> EncoderResult:
         },
         position_r2=objects["position_r2"],
         linear_position_r2=objects["linear_position_r2"],
+        units=(content.get("training") or {}).get("code_size"),
         seconds=content["seconds"],
         machine=content["machine"],
     )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
-from experiments.agents.arms import ARMS, SECOND_ROUND
+from experiments.agents.arms import ARMS, KINDS, SECOND_ROUND
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
 from experiments.agents.table_parts import NORMALISED, note_of
@@ -24,6 +24,9 @@ PAIRS = (
     ("sparse_keypoints_denoised", "sparse_keypoints"),
     *SECOND_ROUND.items(),
     *((recoded, "pixels") for recoded in ("vae_expand", "sparse_expand")),
+    ("vae_dictionary", "vae_expand"),
+    ("wide_vae", "vae"),
+    *((kind, "wide_vae") for kind in KINDS if kind != "wide_vae"),
 )
 """Arms that differ in one thing: what stands in place of the code, the price on presences, or the kind of encoder."""
 

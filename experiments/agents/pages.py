@@ -12,6 +12,7 @@ from experiments.agents.encoder_tables import correlations_table, encoders_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
 from experiments.agents.gains import gains_in_words, gains_table
+from experiments.agents.kinds import kinds_table
 from experiments.agents.report import CAPTIONS
 from experiments.agents.results import AgentStudy
 from experiments.agents.scales import AGENT_SCALES
@@ -103,8 +104,8 @@ _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
     *("keypoints", "sparse_keypoints", "vae_tuned"),
 )
-# experiments/agents/public.md
-_PAGE_OF_ITS_OWN = "public"
+# experiments/agents/public.md and kinds.md
+_PAGES_OF_THEIR_OWN = ("public", "kinds")
 # fewer have no interval, and no place on the first page
 _LEAST_SEEDS = 3
 _HEADLINE_GAINS = (
@@ -119,7 +120,7 @@ def agents_summary(results: Path = RESULTS) -> str:
     """The study in the one table that the README has room for, and what was gained."""
     parts: list[str] = []
     for study in published(results):
-        if study.scale_name == _PAGE_OF_ITS_OWN:
+        if study.scale_name in _PAGES_OF_THEIR_OWN:
             continue
         runs = [study.of(task, "ppo") for task in TASKS]
         arms = [arm for arm in _HEADLINE if any(len(agents.get(arm, ())) >= _LEAST_SEEDS for agents in runs)]
@@ -142,6 +143,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-final": lambda: shown(final_table, tasks=tuple(TASKS)),
     "agents-ends": lambda: shown(ends_table, tasks=tuple(TASKS)),
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
+    "agents-kinds": lambda: shown(kinds_table, tasks=tuple(TASKS)),
     "agents-clock": lambda: shown(clock_table, tasks=tuple(TASKS)),
     "agents-clock-pairs": lambda: shown(paired_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),

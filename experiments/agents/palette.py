@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.agents.arms import ARMS, UNTRAINED
+from experiments.agents.arms import ARMS, DICTIONARY, KINDS, UNTRAINED
 from experiments.agents.scores import FACTORS, RANDOM
 from sparse_repr.figures import panels_figure
 
@@ -49,10 +49,27 @@ _MARKS |= {
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": "1"}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
+# a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from
+_OF_KINDS = (
+    "#006B4E",
+    "#2F86B5",
+    "#E08A4A",
+    "#B34700",
+    "#8A3F0A",
+    "#1B5E8A",
+    "#4FB08F",
+    "#2E8C6D",
+    "#7FC8AE",
+    "#B8860B",
+    "#7A5195",
+)
+_COLOURS |= dict(zip(KINDS, _OF_KINDS, strict=True))
+_MARKS |= {name: f"${letter}$" for name, letter in zip(KINDS, "ABCDEFGHIJK", strict=True)}
 _RECODED: dict[str, tuple[Any, str]] = {
     "expand": ("-.", "left"),
     "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right"),
     "project": ((0, (1, 1)), "bottom"),
+    DICTIONARY: ((0, (6, 2)), "top"),
 }
 """Recoding -> line, and half of the marks that is filled."""
 

@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.encoder_tables import all_tables
+from experiments.agents.clock_pages import clock_table, paired_table
+from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.figures import AgentFigure, figures_of
 from experiments.agents.files import live_study, published_study
 from experiments.agents.films import FILMS, OBJECTS, TOGETHER
 from experiments.agents.findings import findings
+from experiments.agents.gains import gains_table
+from experiments.agents.kinds import kinds_table
 from experiments.agents.results import AgentStudy
 from experiments.agents.scales import AGENT_SCALES
+from experiments.agents.tables import agent_tables
+from experiments.agents.tasks import TASKS
 from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_figure, embed_picture, write_report
+from experiments.pages.tables import Table
 from sparse_repr.figures import save_chart
 from sparse_repr.files import write_bytes, write_json
 
@@ -82,6 +88,23 @@ def _caption(film: Path) -> str:
     if film.stem.endswith(OBJECTS):
         return "Frames of the second recording above their reconstructions, and around each sprite four times larger."
     return "The same first episode of every arm, from its start to its end, above what the decoder makes of the codes."
+
+
+def all_tables(study: AgentStudy) -> list[Table]:
+    """Every table of the study that has a row: the arms per algorithm, the encoders, and how they go together.
+
+    Args:
+        study: what is finished.
+    """
+    algorithms = dict.fromkeys(agent.algorithm for agent in study.agents if agent.arm != "random_policy")
+    found: list[Table | None] = []
+    for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
+        found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
+        found += [table(study, task, algorithm) for task in TASKS for table in (clock_table, paired_table, kinds_table)]
+    for task in TASKS:
+        found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]
+        found += [correlations_table(study, task, algorithm) for algorithm in algorithms]
+    return [table for table in found if table is not None]
 
 
 def all_figures(study: AgentStudy) -> list[AgentFigure]:

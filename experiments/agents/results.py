@@ -68,6 +68,8 @@ class EncoderResult:
     """As `measuring.machine_facts`."""
     linear_position_r2: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """The same of a linear probe."""
+    units: int | None = None
+    """Size of its code; None of one that was not trained."""
 
 
 @dataclasses.dataclass(frozen=True)

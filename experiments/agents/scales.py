@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.agents.arms import ARMS, FOREIGN, SECOND_ROUND
+from experiments.agents.arms import ARMS, FOREIGN, KINDS, SECOND_ROUND
 from experiments.agents.tasks import SPRITES, TASKS
 
 TRAIN_FRAMES, TEST_FRAMES = "train", "test"
@@ -94,10 +94,15 @@ _FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
 _BY_NAME = (
     *("sparse_4", "sparse_16", "feature_prediction", *FOREIGN),
     *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised", *SECOND_ROUND),
+    *KINDS,
 )
+# what has a study of its own, or codes that take hours where agents learn: by name at scale gpu
+_NOT_AT_FULL = (*FOREIGN, *SECOND_ROUND, *KINDS)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
 _PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he", "precision": "bf16"}
+# five sprites in colour take longer than one in white
+_STEPS_OF_SPRITES = {**dict.fromkeys(TASKS, 6_000), "SpriteReach": 3_000}
 _SHORT_PERCEPTUAL = {"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200}
 # features of every image at each step: a third of the steps, of half of the images
 _SHORT_PREDICTED = {"steps": 2_000, "batch_size": 32}
@@ -146,13 +151,44 @@ AGENT_SCALES = {
         },
         frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
         spacing=_SPACING,
-        # five sprites in colour take longer than one in white
-        pretraining_steps={**dict.fromkeys(TASKS, 6_000), "SpriteReach": 3_000},
+        pretraining_steps=_STEPS_OF_SPRITES,
         pretraining=_PRETRAINING,
         perceptual=_SHORT_PERCEPTUAL,
         predicted=_SHORT_PREDICTED,
         keypoints={},
         metrics=_SCORES,
+        image_items=2_000,
+        episodes=100,
+        device="cpu",
+    ),
+    "kinds": AgentScale(
+        summary="what each kind of sparsity buys, on a CPU",
+        seeds=5,
+        algorithms={
+            "ppo": Algorithm(
+                102_400,
+                16,
+                _PPO,
+                (
+                    *("random_policy", "factors", "vae"),
+                    *(name for name in _FROZEN if name in KINDS),
+                    *("vae_expand", "vae_cosine", "vae_project", "vae_dictionary"),
+                    *(f"{name}_expand" for name in KINDS),
+                ),
+                ("SpriteReach",),
+            ),
+            "sac": Algorithm(
+                10_000, 8, _SAC, ("factors", "vae", *(name for name in _FROZEN if name in KINDS)), ("SpriteReach",)
+            ),
+        },
+        frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
+        spacing=_SPACING,
+        pretraining_steps=_STEPS_OF_SPRITES,
+        pretraining=_PRETRAINING,
+        perceptual=_SHORT_PERCEPTUAL,
+        predicted=_SHORT_PREDICTED,
+        keypoints={},
+        metrics="linear_probe",
         image_items=2_000,
         episodes=100,
         device="cpu",
@@ -195,15 +231,15 @@ AGENT_SCALES = {
                 1_024_000,
                 16,
                 _PPO,
-                # networks of others by name: on the CPU, where agents learn, a million codes of VGG16 take three hours
-                tuple(name for name, arm in ARMS.items() if arm.encoder not in (*FOREIGN, *SECOND_ROUND)),
+                # on the CPU, where agents learn, a million codes of VGG16 take three hours
+                tuple(name for name, arm in ARMS.items() if arm.encoder not in _NOT_AT_FULL),
                 SPRITES,
             ),
             "sac": Algorithm(
                 100_000,
                 8,
                 _SAC,
-                ("factors", *(name for name in _FROZEN if name not in (*FOREIGN, *SECOND_ROUND))),
+                ("factors", *(name for name in _FROZEN if name not in _NOT_AT_FULL)),
                 ("SpriteReach",),
             ),
         },

@@ -17,6 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 import envs  # noqa: F401 (registers the environments)
+from experiments.agents.arms import DICTIONARY
 from experiments.agents.cells import AgentCell
 from experiments.agents.scales import HIDDEN_WIDTHS
 from experiments.film.recording import KeepFrames
@@ -26,6 +27,7 @@ from experiments.measure.side_by_side import family_clock
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
+from rl.dictionary import DictionaryConfig, fit_to_run
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
@@ -81,7 +83,17 @@ def shown_of(cell: AgentCell, encoder: FrozenEncoder) -> dict[str, Any]:
     scaling = scaling_of(encoder)
     if cell.arm.recode is None or scaling == "none":
         return {"code_scaling": scaling}
+    if cell.arm.recode == DICTIONARY:
+        return {"recode": str(_dictionary_of(_encoder_folder(cell), cell))}
     return {"recode": cell.arm.recode}
+
+
+def _dictionary_of(run: Path, cell: AgentCell) -> Path:
+    """The file of a dictionary of an encoder's codes, fitted by the first that asks."""
+    file = run / "dictionary.safetensors"
+    if not file.is_file():
+        fit_to_run(DictionaryConfig(run=str(run), seed=cell.seed, threads=cell.threads))
+    return file
 
 
 def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, keep_frames: bool = False) -> VecEnv:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from experiments.measure.foreign_networks import FOREIGN as MADE
 from experiments.measure.side_by_side import seconds_of_all_steps
 from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
+from rl.dictionaries import load_dictionary
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
 from tests.conftest import SHORT
 
@@ -139,6 +141,23 @@ def test_every_arm_has_the_same_heads_on_what_it_observes(study: Path, tmp_path:
     if isinstance(extractor, LatentExtractor):
         assert extractor.trainable_encoder is not None
     venv.close()
+
+
+def test_a_dictionary_is_fitted_once_to_the_codes_of_the_arm_s_own_encoder(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study / "frames", tmp_path / "frames")
+    # `he`, so that units are active from the start: a dictionary needs some
+    scale = dataclasses.replace(TINY, pretraining={**TINY.pretraining, "initialisation": "he"})
+    cell = agent_cell(scale, "SpriteReach", "vae_dictionary", "ppo", 0, tmp_path)
+    complete_encoders(encoder_cells(scale, [cell], tmp_path), lambda _: None)
+    folder = tmp_path / "encoders" / "SpriteReach-vae-seed0"
+    make_environments(cell, "source", 1, 0).close()
+    file = folder / "dictionary.safetensors"
+    fitted = file.read_bytes()
+    venv = make_environments(cell, "noise", 1, 0)
+    assert venv.observation_space.shape == (20 * TASKS["SpriteReach"].code_size,)
+    venv.close()
+    assert file.read_bytes() == fitted
+    assert load_dictionary(file).header["encoder"] == load_encoder(folder).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -370,8 +389,8 @@ def test_frames_that_are_there_are_kept(study: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown arm 'vea'\. Did you mean 'vae'"):
-        agent_cell(TINY, "SpriteReach", "vea", "ppo", 0, tmp_path)
+    with pytest.raises(ValueError, match=r"unknown arm 'beta_vea'\. Did you mean 'beta_vae'"):
+        agent_cell(TINY, "SpriteReach", "beta_vea", "ppo", 0, tmp_path)
     with pytest.raises(ValueError, match="unknown task 'SpriteReech'"):
         encoder_cell(TINY, "SpriteReech", "vae", 0, tmp_path)
     with pytest.raises(ValueError, match="unknown algorithm of this scale 'dqn'"):
