@@ -55,8 +55,8 @@ class CompareConfig:
     keypoints and sparse_keypoints; vgg16_features and random_vit, networks of others; vae_denoised and
     sparse_keypoints_denoised; vae_two_rounds and sparse_keypoints_two_rounds, whose encoders learn from what the
     finished agent of vae or sparse_keypoints sees, which is computed first; codes shown recoded, with _expand behind
-    the name of an encoder, the controls vae_cosine and vae_project, and vae_dictionary, a learned expansion; the kinds of
-    sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
+    the name of an encoder, the controls vae_cosine and vae_project, and vae_dictionary, a learned expansion; the kinds
+    of sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
     jump_relu, rectified_gaussian and latent_quantisation; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""

@@ -1,0 +1,124 @@
+"""What each kind of sparsity does to codes of dSprites: zeros, pictures and factors, at equal steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.agents.arms import ENCODERS, KINDS
+from experiments.agents.encoder_tables import encoder_title
+from experiments.measure.intervals import t_interval
+from experiments.pages.committed import markdown_table, read_results
+from experiments.pages.tables import origin
+from experiments.study.procedure import run_has_begun
+from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.evaluate.report import read_report
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+
+SEEDS = (5, 6, 7)
+"""Of the encoders: those of the study of agents on the same kinds, on which nothing was chosen."""
+CODES = ("vae", *KINDS)
+"""Keys of `ENCODERS`: the VAE of 10 units, and all of 64."""
+SCORES = {
+    "nonzero_units_per_image": ("not 0 per image", ".1f"),
+    "units_ever_nonzero": ("ever not 0", ".0f"),
+    "exact_zero_fraction": ("exact zeros", ".2f"),
+    "psnr_db": ("PSNR (dB)", ".1f"),
+    "ssim": ("SSIM", ".3f"),
+    "contrast_slope": ("contrast", ".2f"),
+    "mig_histogram": ("MIG (histogram)", ".3f"),
+    "dci_histogram_disentanglement": ("DCI", ".2f"),
+    "infomec_modularity": ("InfoM", ".2f"),
+    "infomec_compactness": ("InfoC", ".2f"),
+    "infomec_explicitness": ("InfoE", ".2f"),
+}
+"""Score -> its column, and how it is written."""
+_STEPS = 3_000
+_ITEMS = 10_000
+
+
+def measure_kinds(
+    out: Path, *, codes: Sequence[str] = CODES, seeds: Sequence[int] = SEEDS, steps: int = _STEPS, items: int = _ITEMS
+) -> dict[str, Any]:
+    """Pretrain every code with every seed on one thread, and score it; finished runs in `out` are not done again.
+
+    Args:
+        out: folder of the runs.
+        codes: keys of `ENCODERS`.
+        seeds: of the encoders.
+        steps: of pretraining, in batches of 64.
+        items: images that codes and pictures are scored on.
+    """
+    results: dict[str, Any] = {"steps": steps, "items": items, "codes": {name: {} for name in codes}}
+    for seed in seeds:
+        for name in codes:
+            results["codes"][name][str(seed)] = _scores_of(out / f"{name}-seed{seed}", name, seed, steps, items)
+    return results
+
+
+def _scores_of(run: Path, name: str, seed: int, steps: int, items: int) -> dict[str, Any]:
+    if not (run / "metrics.json").is_file():
+        config = PretrainConfig(
+            **{
+                **ENCODERS[name],
+                "dataset": "dsprites",
+                "seed": seed,
+                "steps": steps,
+                "batch_size": 64,
+                "learning_rate": 1e-3,
+                "initialisation": "he",
+                "precision": "bf16",
+                "device": "cpu",
+                "threads": 1,
+                "run_dir": str(run),
+                "progress": False,
+            }
+        )
+        pretrain_encoder(dataclasses.replace(config, resume=run_has_begun(run)))
+        evaluate_run(
+            EvaluateConfig(
+                run=str(run),
+                metrics="mig_histogram,dci_histogram,infomec",
+                sample=items,
+                image_items=items,
+                lpips_items=0,
+                device="cpu",
+                threads=1,
+                progress=False,
+            )
+        )
+    report = read_report(run)
+    (pictures,) = (part["model"] for part_name, part in report["images"].items() if part_name != "protocol")
+    known = {**report["codes"], **report["disentanglement"], **pictures}
+    return {score: known[score] for score in SCORES}
+
+
+def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:
+    """The scores of every code as a table in Markdown.
+
+    Args:
+        results: of `measure_kinds`, with command and machine; by default what is committed.
+    """
+    found = read_results("benchmark/kinds.json") if results is None else results
+    rows = []
+    for name, scored in found["codes"].items():
+        cells = (_cell([scores[key] for scores in scored.values()], form) for key, (_, form) in SCORES.items())
+        rows.append((encoder_title(name), *cells))
+    seeds = sorted({seed for each in found["codes"].values() for seed in each}, key=int)
+    return (
+        f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\n"
+        f"dSprites, {found['steps']:,} steps of 64 images, seeds {', '.join(seeds)}: mean ± half of the 95 % "
+        f"t-interval, on {found['items']:,} images. VAE: 10 units, all others 64. {origin([found['machine']])}"
+    )
+
+
+def _cell(values: Sequence[float | None], form: str) -> str:
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return "–"
+    if len(known) < 2:
+        return format(known[0], form)
+    interval = t_interval(known)
+    return f"{interval.centre:{form}} ± {interval.half:{form}}"

@@ -1,0 +1,41 @@
+"""Kinds of sparsity on dSprites: every code is scored, a stopped measurement goes on, and the table says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.agents.arms import ENCODERS
+from experiments.benchmark.kinds import CODES, SCORES, kinds_on_dsprites, measure_kinds
+
+
+def test_codes_are_scored_once_and_tabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "top_k", {**ENCODERS["top_k"], "image_size": 32, "code_size": 9})
+    settings = {"codes": ("top_k",), "seeds": (0, 1), "steps": 2, "items": 150}
+    found = measure_kinds(tmp_path, **settings)  # type: ignore[arg-type]
+    assert set(found["codes"]["top_k"]["1"]) == set(SCORES)
+    assert found["codes"]["top_k"]["0"]["units_ever_nonzero"] <= 9
+    with monkeypatch.context() as patched:
+        patched.setattr("experiments.benchmark.kinds.pretrain_encoder", lambda _: pytest.fail("trained again"))
+        assert measure_kinds(tmp_path, **settings) == found  # type: ignore[arg-type]
+
+
+def test_the_table_has_means_and_intervals_and_says_where_nothing_is_defined() -> None:
+    scores = dict.fromkeys(SCORES, 0.5)
+    one, other = (
+        {**scores, "psnr_db": 20.0, "infomec_modularity": None},
+        {**scores, "psnr_db": 22.0, "infomec_modularity": None},
+    )
+    machine = {"processor": "P", "torch": "2.9", "date": "2026-01-02", "git_revision": "abc"}
+    results = {"steps": 3_000, "items": 10, "codes": {"jump_relu": {"5": one, "6": other}}, "machine": machine}
+    table = kinds_on_dsprites(results)
+    row = next(line for line in table.splitlines() if line.startswith("| JumpReLU"))
+    assert "| 21.0 ± 12.7 |" in row
+    assert "| – |" in row
+    assert "3,000 steps of 64 images, seeds 5, 6" in table
+    assert kinds_on_dsprites({**results, "codes": {"vae": {"5": one}}}).count("| 20.0 |") == 1
+
+
+def test_every_kind_is_measured() -> None:
+    assert set(CODES) <= set(ENCODERS)
