@@ -78,6 +78,23 @@ KEYPOINT_RECIPES: dict[str, dict[str, Any]] = {
     "sparse_keypoints": {**_KEYPOINTS, "objective": "sparse_keypoints"},
 }
 """Recipe -> settings of `PretrainConfig` for every data set, quick ones already: places of small things, for agents."""
+_SPARSE_CODES: dict[str, Any] = {
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    # a unit that is 0 in all images hears nothing: all must speak at first
+    "initialisation": "he",
+    "steps": 3_000,
+    "reconstruction": "bernoulli",
+    "code_size": 64,
+}
+SPARSE_CODE_RECIPES: dict[str, dict[str, Any]] = {
+    "top_k": {**_SPARSE_CODES, "objective": "top_k", "units_per_image": 8},
+    "batch_top_k": {**_SPARSE_CODES, "objective": "batch_top_k", "units_per_image": 8},
+    "jump_relu": {**_SPARSE_CODES, "objective": "jump_relu"},
+    "rectified_gaussian": {**_SPARSE_CODES, "objective": "rectified_gaussian", "units_per_image": 8},
+    "vaease": {**_SPARSE_CODES, "objective": "vaease", "reconstruction": "gaussian"},
+}
+"""Recipe -> settings of `PretrainConfig` for every data set, quick ones already: 64 units of which few are not 0."""
 # One half: the scale of the features is that of the squared error, half of which is the loss of a Gaussian with unit
 # variance. The weight of the KL comes down to beta from four times as much, so that positions get a unit each before
 # other units open: with `he`, or with beta early, all open at once (MIG 0.01 to 0.02 in one run each).
@@ -290,7 +307,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     **{
         f"{dataset}/{recipe}": {"dataset": dataset, **settings}
         for dataset in DATASETS
-        for recipe, settings in KEYPOINT_RECIPES.items()
+        for recipe, settings in {**KEYPOINT_RECIPES, **SPARSE_CODE_RECIPES}.items()
     },
 }
 """``DATASET/RECIPE``, ``DATASET/RECIPE/fast``, ``DATASET/RECIPE/steady`` (recipes of the pixels without a

@@ -4,12 +4,23 @@ from pathlib import Path
 
 import pytest
 
+from experiments.agents.cells import encoder_cell
+from experiments.agents.scales import AGENT_SCALES
 from sparse_repr import PretrainConfig
 from sparse_repr.data import DATASETS
 from sparse_repr.pretrain import __main__ as pretrain
 from sparse_repr.pretrain.__main__ import main, take_preset
 from sparse_repr.pretrain.config import PretrainConfig as Config
-from sparse_repr.pretrain.presets import FAST, ONE_RESOLUTION, PRESETS, RECIPES, opened, preset_config
+from sparse_repr.pretrain.presets import (
+    FAST,
+    KEYPOINT_RECIPES,
+    ONE_RESOLUTION,
+    PRESETS,
+    RECIPES,
+    SPARSE_CODE_RECIPES,
+    opened,
+    preset_config,
+)
 
 
 def test_every_data_set_has_every_recipe() -> None:
@@ -17,12 +28,14 @@ def test_every_data_set_has_every_recipe() -> None:
     of_pixels = ("vae", "beta_vae", "beta_vae_capacity", "beta_tcvae", "sparse")
     steady = {f"{dataset}/{recipe}/steady" for dataset in DATASETS for recipe in of_pixels}
     places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in ("keypoints", "sparse_keypoints")}
+    of_zeros = ("top_k", "batch_top_k", "jump_relu", "rectified_gaussian", "vaease")
+    sparse = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in of_zeros}
     opened = {
         f"dsprites/{recipe}/opened" for recipe in ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
     }
     turned = {f"dsprites/{recipe}/turned" for recipe in ("vae", "beta_vae", "sparse")}
     fast = {"fast", *(f"{name}/fast" for name in published)}
-    assert set(PRESETS) == {*published, *places, *fast, *steady, *opened, *turned}
+    assert set(PRESETS) == {*published, *places, *sparse, *fast, *steady, *opened, *turned}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
@@ -33,8 +46,19 @@ def test_every_data_set_has_every_recipe() -> None:
 def test_every_preset_is_a_configuration(name: str) -> None:
     config = preset_config(name)
     assert config.dataset == (name.split("/")[0] if name != "fast" else "dsprites")
-    keypoints = name.endswith("keypoints")
-    assert (config.batch_size, config.code_size) == ((32, 96) if keypoints else (64, 10))
+    sizes = {**dict.fromkeys(KEYPOINT_RECIPES, (32, 96)), **dict.fromkeys(SPARSE_CODE_RECIPES, (64, 64))}
+    assert (config.batch_size, config.code_size) == sizes.get(name.split("/")[-1], (64, 10))
+
+
+@pytest.mark.parametrize("recipe", SPARSE_CODE_RECIPES)
+def test_sparse_codes_of_presets_are_those_of_the_study_that_compares_them(recipe: str) -> None:
+    config = preset_config(f"h5/{recipe}")
+    studied = encoder_cell(AGENT_SCALES["kinds"], "SpriteReach", recipe, 0, Path("nowhere")).training
+    assert studied is not None
+    same = ("objective", "code_size", "steps", "batch_size", "learning_rate", "initialisation", "reconstruction")
+    assert [getattr(config, name) for name in same] == [getattr(studied, name) for name in same]
+    assert config.objective_options() == studied.objective_options()
+    assert config.objective_weights() == studied.objective_weights()
 
 
 def test_published_settings() -> None:
