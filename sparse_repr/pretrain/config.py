@@ -162,6 +162,9 @@ class PretrainConfig:
     opening_recycle: bool = False
     """At opening_step, give the neurons that no image switches on new weights (ReDo): few are left when units open one
     after another, too few for shapes."""
+    opening_warmup: int = 0
+    """Steps over which the learning rate grows from 0 again behind opening_step, where Adam begins anew: at the full
+    rate at once its first steps, whose sizes it does not know yet, switch neurons off for good."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
     sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None
@@ -362,10 +365,14 @@ class PretrainConfig:
     def _check_opening(self) -> None:
         if self.objective_options().get("opening_step"):
             return
-        for name, does in (("opening_ica", "turns units"), ("opening_recycle", "gives dead neurons new weights")):
+        for name, does in (
+            ("opening_ica", "turns units at"),
+            ("opening_recycle", "gives dead neurons new weights at"),
+            ("opening_warmup", "warms the learning rate up behind"),
+        ):
             if getattr(self, name):
                 raise ValueError(
-                    f"{name} {does} at opening_step, and there is none: set opening_step and opening_steps too "
+                    f"{name} {does} opening_step, and there is none: set opening_step and opening_steps too "
                     f"(--opening-step, --opening-steps), with an objective that takes them, or leave {name} out"
                 )
 
@@ -421,7 +428,15 @@ class PretrainConfig:
         decay, decay_steps = self.learning_rate_decay, self.learning_rate_decay_steps
         if decay == "cosine":
             decay_steps = decay_steps or self.steps
-        return LearningRate(self.learning_rate, self.learning_rate_warmup, decay, decay_steps, self.final_learning_rate)
+        return LearningRate(
+            self.learning_rate,
+            self.learning_rate_warmup,
+            decay,
+            decay_steps,
+            self.final_learning_rate,
+            restart=int(self.objective_options().get("opening_step") or 0),
+            restart_warmup=self.opening_warmup,
+        )
 
     def perceptual(self) -> PerceptualSettings:
         """How reconstructions are compared with their images."""

@@ -26,6 +26,7 @@ _CURES = frozenset(
     {
         "learning_rate",
         "learning_rate_warmup",
+        "opening_warmup",
         "learning_rate_decay",
         "learning_rate_decay_steps",
         "final_learning_rate",
@@ -49,6 +50,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"pixel_start": 0.0, "pixel_steps": 0},
     {"opening_ica": False},
     {"opening_recycle": False},
+    {"opening_warmup": 0},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

@@ -32,8 +32,13 @@ class LearningRate:
     """Step at which the cosine ends; None for a constant rate."""
     final: float = 0.0
     """Where the cosine ends."""
+    restart: int = 0
+    """Step at which optimisers begin anew."""
+    restart_warmup: int = 0
+    """Steps from there on until the rate is whole again: the k-th of them takes (k + 1) / restart_warmup of it."""
 
     def __post_init__(self) -> None:
+        require_whole("opening_warmup", self.restart_warmup, least=0)
         if not 0 < self.peak < float("inf"):
             raise ValueError(f"learning_rate needs a positive number, got {self.peak!r}")
         require_whole("learning_rate_warmup", self.warmup, least=0)
@@ -54,6 +59,11 @@ class LearningRate:
 
     def __call__(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""
+        again = step - self.restart
+        share = (again + 1) / self.restart_warmup if 0 <= again < self.restart_warmup else 1.0
+        return share * self._without_restart(step)
+
+    def _without_restart(self, step: int) -> float:
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
         if self.decay_steps is None:
@@ -63,7 +73,7 @@ class LearningRate:
 
     def set_on(self, optimiser: torch.optim.Optimizer, step: int) -> None:
         """Give every parameter group the learning rate of a step; one that never changes is left as it is."""
-        if not self.warmup and self.decay_steps is None:
+        if not self.warmup and not self.restart_warmup and self.decay_steps is None:
             return
         rate = self(step)
         for group in optimiser.param_groups:

@@ -36,6 +36,8 @@ class Way:
     """Share of the run over which the KL counts less from there on."""
     rate_warmup_share: float = 0.0
     """Share of the run until the learning rate is whole."""
+    opening_warmup_share: float = 0.0
+    """Share of the run until it is so again, from where closed units are opened."""
     warmup_share: float = 0.0
     """Share of the run until the weight of an L1 penalty is that of the arm."""
     capacity_share: float = 1.0
@@ -58,6 +60,9 @@ _OPENED = Way(
     opening_share=0.44,
     warmup_share=0.2,
 )
+_TURNED = dataclasses.replace(
+    _OPENED, settings={**_OPENED.settings, "opening_ica": True, "opening_recycle": True}, beta_start=128.0
+)
 WAYS: dict[str, Way] = {
     "published": Way({"learning_rate": 5e-4}),
     "cosine": Way(_COSINE),
@@ -77,13 +82,13 @@ WAYS: dict[str, Way] = {
     "he-far-above": Way(_HE, beta_start=20.0, beta_share=0.5, warmup_share=0.5),
     "he-farthest-above": Way(_HE, beta_start=64.0, beta_share=0.5, warmup_share=0.5),
     "he-opened": _OPENED,
-    "he-turned": dataclasses.replace(
-        _OPENED, settings={**_OPENED.settings, "opening_ica": True, "opening_recycle": True}, beta_start=128.0
-    ),
+    "he-turned": _TURNED,
+    "he-warmed": dataclasses.replace(_TURNED, opening_warmup_share=0.05),
 }
-"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened, turned: 2e-3) by a cosine to 1e-5; `above`
-starts with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind that, and
-`turned` turns the open ones to independent axes and recycles dead neurons before."""
+"""Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened and on: 2e-3) by a cosine to 1e-5;
+`above` starts with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind
+that, `turned` turns the open ones to independent axes and recycles dead neurons before, and `warmed` lets the rate grow
+from 0 again behind that."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
@@ -118,5 +123,6 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
         ),
     }
     taken = default_settings(loss["objective"])
-    rates = {"learning_rate_warmup": round(chosen.rate_warmup_share * steps)} if chosen.rate_warmup_share else {}
+    shares = {"learning_rate_warmup": chosen.rate_warmup_share, "opening_warmup": chosen.opening_warmup_share}
+    rates = {name: round(share * steps) for name, share in shares.items() if share}
     return {**loss, **chosen.settings, **rates, **{name: value for name, value in schedules.items() if name in taken}}

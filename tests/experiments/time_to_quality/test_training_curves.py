@@ -43,6 +43,7 @@ def test_schedules_are_shares_of_the_run_and_go_to_whom_they_concern() -> None:
     turned = settings_of("vae", "he-turned", 16_000)
     preset = preset_config("dsprites/vae/turned")
     assert all(getattr(preset, name) == value for name, value in turned.items())
+    assert settings_of("vae", "he-warmed", 16_000) == {**turned, "opening_warmup": 800}
     quick = settings_of("vae", "he-quick", 4_000)
     assert (quick["learning_rate"], quick["learning_rate_warmup"]) == (2e-3, 100)
     assert "learning_rate_warmup" not in settings_of("vae", "he", 4_000)

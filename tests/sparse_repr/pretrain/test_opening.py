@@ -188,6 +188,11 @@ def test_runs_that_open_units_are_not_stacked(small_study: PretrainConfig) -> No
             {"opening_recycle": True},
             "opening_recycle gives dead neurons new weights at opening_step, and there is none",
         ),
+        (
+            {"opening_warmup": 5},
+            "opening_warmup warms the learning rate up behind opening_step, and there is none: set opening_step and",
+        ),
+        ({"opening_warmup": -1}, "opening_warmup needs a whole number of at least 0, got -1"),
         ({"objective": "factor_vae", "opening_ica": True}, "opening_ica turns units at opening_step, and there is non"),
         ({"objective": "factor_vae", "opening_step": 5}, "'factor_vae' has no opening_step; objectives that take it"),
     ],

@@ -25,6 +25,19 @@ def test_warm_up_and_cosine_by_hand() -> None:
     assert [constant(step) for step in (0, 1, 2, 10**6)] == [1.5, 3.0, 3.0, 3.0]
 
 
+def test_the_rate_grows_again_where_optimisers_begin_anew() -> None:
+    rate = LearningRate(1.0, warmup=2, restart=5, restart_warmup=4)
+    assert [rate(step) for step in range(11)] == [0.5, 1.0, 1.0, 1.0, 1.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    falling, again = (
+        LearningRate(1.0, decay="cosine", decay_steps=12, restart=4, restart_warmup=warmup) for warmup in (0, 4)
+    )
+    assert again(5) == pytest.approx(0.5 * falling(5))
+    assert [again(step) for step in (0, 3, 8, 12)] == [falling(step) for step in (0, 3, 8, 12)]
+    optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    LearningRate(1.0, restart=5, restart_warmup=4).set_on(optimiser, 5)
+    assert optimiser.param_groups[0]["lr"] == 0.25
+
+
 def test_the_rate_reaches_every_group_and_a_captured_tensor() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimiser = torch.optim.Adam([{"params": [parameter]} for parameter in parameters], lr=0.5)
@@ -95,6 +108,7 @@ def test_schedules_that_do_not_fit_are_refused(settings: dict[str, Any], message
         ({"peak": 0.0}, r"learning_rate needs a positive number, got 0\.0"),
         ({"peak": math.nan}, "learning_rate needs a positive number, got nan"),
         ({"warmup": -1}, "learning_rate_warmup needs a whole number of at least 0, got -1"),
+        ({"restart_warmup": -1}, "opening_warmup needs a whole number of at least 0, got -1"),
         ({"decay": "cosin"}, "unknown learning-rate decay 'cosin'. Did you mean 'cosine'"),
         ({"decay_steps": 9}, "need learning_rate_decay 'cosine', got 'constant'"),
         ({"final": 0.1}, "need learning_rate_decay 'cosine', got 'constant'"),
