@@ -25,6 +25,7 @@ from experiments.benchmark.first_units import measure_first_units
 from experiments.benchmark.foreign import measure_foreign
 from experiments.benchmark.kinds import measure_kinds
 from experiments.benchmark.pong import measure_pong, measure_pong_of_others
+from experiments.benchmark.pose import measure_pose
 from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
@@ -71,7 +72,8 @@ class BenchmarkConfig:
     recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
     pong (whether codes hold the ball and the paddles), pong_of_others (the same of networks of others), first_units
     (which units open first from a large weight of the KL, and what turning them does) or kinds (what each kind of
-    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped)."""
+    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped), pose (whether codes hold size,
+    angle and colour)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
@@ -299,6 +301,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "pong": lambda _: measure_pong(),
     "pong_of_others": lambda _: measure_pong_of_others(),
     "first_units": lambda config: measure_first_units(Path(config.out)),
+    "pose": lambda _: measure_pose(),
     "kinds": lambda _: measure_kinds(Path("runs/kinds")),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }

@@ -137,7 +137,7 @@ def _picture(run: Path, encoder: FrozenEncoder, data: FactorDataset, report: dic
         codes = vae.encoder(images).mean
         reconstructed = torch.sigmoid(vae.decoder(codes))
     if isinstance(vae.encoder, KeypointEncoder):
-        marked = mark_keypoints(images, *split_code(codes), enlarge=2)
+        marked = mark_keypoints(images, *split_code(codes, vae.encoder.looks), enlarge=2)
         rows = [marked, *(_enlarged(part) for part in (images, reconstructed))]
     else:
         rows = [images, reconstructed]

@@ -69,7 +69,7 @@ def _draw_pictures(
     figures.save_figure(figures.reconstructions_figure(images, reconstructed, title), folder / "reconstructions.png")
     if isinstance(vae.encoder, KeypointEncoder):
         # a number of a keypoint alone, without the two others, means nothing: there is no traversal
-        marked = figures.mark_keypoints(images, *split_code(codes), enlarge=_ENLARGED)
+        marked = figures.mark_keypoints(images, *split_code(codes, vae.encoder.looks), enlarge=_ENLARGED)
         figures.save_figure(figures.keypoints_figure(marked, reconstructed, title), folder / "keypoints.png")
     else:
         # a code that is a point has no KL, and no prior that would make its units' sizes comparable with others'

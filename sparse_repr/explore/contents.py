@@ -79,7 +79,7 @@ def show_run(run: Path, name: str, *, data_path: str | None = None, examples: in
     encoded = encode_dataset(encoder, data, items)
     shown = np.random.default_rng(_EXAMPLES_SEED).permutation(held_out if len(held_out) else train)[:examples]
     images = data.images(np.sort(shown))
-    keypoints = encoder.code_size // 3 if isinstance(vae.encoder, KeypointEncoder) else None
+    keypoints = vae.encoder.keypoint_count if isinstance(vae.encoder, KeypointEncoder) else None
     information = information_of(run, encoder, data, encoded)
     groups = _groups(encoder, keypoints, information)
     if not any(group["active"] for group in groups):
@@ -151,24 +151,32 @@ def _resizing(size: int, target: int, mode: str) -> torch.Tensor:
 
 def _units(encoder: FrozenEncoder, codes: npt.NDArray[np.float32], keypoints: int | None) -> list[dict[str, float]]:
     """What each slider holds: the range of a unit over training images, or the field that a keypoint moves in."""
-    low, high = codes.min(0).astype(float), codes.max(0).astype(float)
+    values = codes if keypoints is None else _ungated(codes, keypoints)
+    low, high = values.min(0).astype(float), values.max(0).astype(float)
     low, high = low - (low == high) * 0.5, high + (low == high) * 0.5
     if keypoints is not None:
-        low = np.repeat([-1.0, -1.0, 0.0], keypoints)
-        high = np.ones(3 * keypoints)
+        low[: 3 * keypoints] = np.repeat([-1.0, -1.0, 0.0], keypoints)
+        high[: 3 * keypoints] = 1
     mean = encoder.spec.units.mean
     return [{"low": float(a), "high": float(b), "mean": float(m)} for a, b, m in zip(low, high, mean, strict=True)]
 
 
+def _ungated(codes: npt.NDArray[np.float32], keypoints: int) -> npt.NDArray[np.float32]:
+    """What is left of a code of keypoints where presences are taken out of the rest: none where one is below 1/2."""
+    presence = np.tile(codes[:, 2 * keypoints : 3 * keypoints], codes.shape[1] // keypoints)
+    return np.where(presence > 0.5, codes / np.maximum(presence, ABSENT), 0).astype(np.float32)
+
+
 def _traversals(codes: npt.NDArray[np.float32], keypoints: int | None) -> list[list[float]]:
     if keypoints is not None:
-        return [[-_FIELD, _FIELD]] * (2 * keypoints) + [[0.0, 1.0]] * keypoints
+        looks = quantile_values(_ungated(codes, keypoints)[:, 3 * keypoints :], 2).astype(float).tolist()
+        return [[-_FIELD, _FIELD]] * (2 * keypoints) + [[0.0, 1.0]] * keypoints + looks
     ends: list[list[float]] = quantile_values(codes, 2).astype(float).tolist()
     return ends
 
 
 def _groups(encoder: FrozenEncoder, keypoints: int | None, information: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """What belongs together, a unit or the three of a keypoint, the strongest first."""
+    """What belongs together, a unit or those of a keypoint, the strongest first."""
     units = encoder.spec.units
     # a code that is a point has no KL
     by_spread = encoder.spec.posterior == "point"
@@ -176,7 +184,7 @@ def _groups(encoder: FrozenEncoder, keypoints: int | None, information: dict[str
     if keypoints is None:
         parts = [(f"unit {unit}", [unit]) for unit in range(encoder.code_size)]
     else:
-        parts = [(f"keypoint {k}", [k, keypoints + k, 2 * keypoints + k]) for k in range(keypoints)]
+        parts = [(f"keypoint {k}", list(range(k, encoder.code_size, keypoints))) for k in range(keypoints)]
     groups: list[dict[str, Any]] = [
         {
             "name": name,

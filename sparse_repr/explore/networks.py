@@ -158,7 +158,7 @@ def _keypoint_encoder(encoder: KeypointEncoder) -> list[Layer]:
 
 def _keypoint_decoder(decoder: KeypointDecoder) -> list[Layer]:
     return [
-        {"op": "blobs", "centres": decoder.centres, "absent": ABSENT},
+        {"op": "blobs", "centres": decoder.centres, "absent": ABSENT, "looks": decoder.looks},
         *layers_of_modules(decoder.layers),
         {"op": "add", "values": decoder.background_logit},
     ]

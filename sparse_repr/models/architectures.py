@@ -13,7 +13,7 @@ from sparse_repr.models.burgess import BurgessDecoder, BurgessEncoder
 from sparse_repr.models.burgess_resize import ResizeDecoder
 from sparse_repr.models.exported import EXPORTED, ExportedNetwork
 from sparse_repr.models.heads import FAMILIES, HEADS
-from sparse_repr.models.keypoints import KEYPOINT_SIZES, KeypointDecoder, KeypointEncoder, start_keypoints
+from sparse_repr.models.keypoints import KEYPOINT_SIZES, LOOKS, KeypointDecoder, KeypointEncoder, start_keypoints
 from sparse_repr.models.vae import VAE
 from sparse_repr.registry import lookup
 
@@ -29,6 +29,8 @@ class Architecture(NamedTuple):
     """Heights and widths that it takes."""
     start: Callable[[VAE, Tensor, torch.Generator], None] | None = None
     """start(vae, training images, generator) sets initial weights and statistics, where it has its own way."""
+    units_each: int = 1
+    """Units of a keypoint, where a code is made of keypoints."""
 
     @property
     def posterior(self) -> str:
@@ -46,9 +48,9 @@ def with_heads(
     }
 
 
-def _keypoints(stride: int) -> Architecture:
-    encoder, decoder = partial(KeypointEncoder, stride=stride), partial(KeypointDecoder, stride=stride)
-    return Architecture(encoder, decoder, "keypoints", KEYPOINT_SIZES, start_keypoints)
+def _keypoints(stride: int, looks: int = 0) -> Architecture:
+    encoder, decoder = (partial(half, stride=stride, looks=looks) for half in (KeypointEncoder, KeypointDecoder))
+    return Architecture(encoder, decoder, "keypoints", KEYPOINT_SIZES, start_keypoints, 3 + looks)
 
 
 DEFAULT_ARCHITECTURE = "burgess"
@@ -57,6 +59,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     **with_heads("burgess_resize", BurgessEncoder, ResizeDecoder),
     "keypoints": _keypoints(4),  # a grid of 16 x 16 for 64 x 64 pixels
     "keypoints_fine": _keypoints(2),
+    "keypoints_looks": _keypoints(4, LOOKS),
 }
 
 

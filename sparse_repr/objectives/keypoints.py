@@ -77,10 +77,10 @@ class KeypointObjective(SingleOptimiserObjective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss (scalar, with gradient) and its terms (scalars, detached), averaged over the batch."""
         with autocast:
-            x, y, logit = self.vae.encoder.keypoints(self.vae.seen(images))
+            (x, y, logit), looks = self.vae.encoder.keypoints_and_looks(self.vae.seen(images))
             presence = torch.sigmoid(logit)
             # the places as they are: those in the code, divided by a presence near 0 again, would lose their digits
-            drawn = self.vae.decoder.draw(x, y, presence)
+            drawn = self.vae.decoder.draw(x, y, presence, looks)
         reconstruction = self.reconstruction(drawn, images).mean()
         terms = {"reconstruction": reconstruction, "present": (presence > _HALF).float().sum(1).mean()}
         loss = reconstruction

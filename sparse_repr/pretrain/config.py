@@ -91,8 +91,8 @@ class PretrainConfig:
     code_size: int = 10
     """D, the number of units of the code."""
     keypoints: int | None = None
-    """K, the number of keypoints of the architectures keypoints and keypoints_fine. It makes code_size 3 K, whatever
-    that was set to; 32 unless set."""
+    """K, the number of keypoints of the architectures keypoints, keypoints_fine and keypoints_looks. It makes code_size
+    3 K, for keypoints_looks 7 K, whatever that was set to; 32 unless set."""
     architecture: Annotated[str, tyro.conf.arg(help=architectures_in_words())] = DEFAULT_ARCHITECTURE
     """Network, an entry of `models.ARCHITECTURES`; --help describes each."""
     image_size: int = 64
@@ -344,8 +344,9 @@ class PretrainConfig:
         if network.head != "keypoints":
             if self.keypoints is not None:
                 raise ValueError(
-                    f"keypoints needs architecture keypoints or keypoints_fine, got {self.network_name()!r}: set "
-                    "objective (--objective) sparse_keypoints and leave architecture (--architecture) out"
+                    "keypoints needs architecture keypoints, keypoints_fine or keypoints_looks, got "
+                    f"{self.network_name()!r}: set objective (--objective) sparse_keypoints and leave architecture "
+                    "(--architecture) out"
                 )
             return
         if self.initialisation != "default":
@@ -356,7 +357,7 @@ class PretrainConfig:
         count = _KEYPOINTS if self.keypoints is None else self.keypoints
         require_whole("keypoints", count, most=_MOST_UNITS)
         object.__setattr__(self, "keypoints", count)
-        object.__setattr__(self, "code_size", 3 * count)
+        object.__setattr__(self, "code_size", network.units_each * count)
 
     def denoising(self) -> Denoising:
         """How images are corrupted before the encoder sees them."""

@@ -7,6 +7,7 @@ from typing import Any
 import tyro
 
 from sparse_repr.models import ARCHITECTURES
+from sparse_repr.models.keypoints import LOOKS
 from sparse_repr.objectives import OBJECTIVES, default_settings
 
 
@@ -20,9 +21,11 @@ def architectures_in_words() -> str:
     ends = ", ".join(name for name, network in ARCHITECTURES.items() if name.endswith(f"_{network.head}"))
     return (
         "Network: burgess (4 convolutions of 32 channels, two dense layers of 256) or burgess_resize (the same "
-        "encoder; its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016); keypoints "
-        "(places and presences on a grid of a quarter of the height) or keypoints_fine (of half of it), for the "
-        "objectives keypoints and sparse_keypoints. Objectives whose encoder ends otherwise take their network by "
+        "encoder; its decoder enlarges and convolves, which draws no checkerboards: Odena et al. 2016); for the "
+        "objectives keypoints and sparse_keypoints: keypoints (places and presences on a grid of a quarter of the "
+        "height), keypoints_fine (of half of it) or keypoints_looks (of a quarter, and "
+        f"{LOOKS} numbers by which each says what it looks like). Objectives whose encoder ends otherwise take their "
+        "network by "
         f"themselves: {ends}."
     )
 

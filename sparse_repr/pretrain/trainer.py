@@ -493,7 +493,7 @@ class Trainer:
             writer.add_image("denoising", figures.tile([images, seen]), self.step)
         if isinstance(vae.encoder, KeypointEncoder):
             # a number of a keypoint alone, without the two others, means nothing: there is no traversal
-            marked = figures.mark_keypoints(images, *split_code(posterior.mean))
+            marked = figures.mark_keypoints(images, *split_code(posterior.mean, vae.encoder.looks))
             writer.add_image("keypoints", figures.tile([marked]).nan_to_num(), self.step)
             return
         codes = posterior.mean.cpu().numpy()

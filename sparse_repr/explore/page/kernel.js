@@ -155,9 +155,10 @@ const Kernel = (() => {
       });
     },
 
-    // heat maps (K, G, G) -> (m x, m y, m) of K keypoints
-    keypoints(layer, {data, shape: [count, grid]}) {
-      const out = room(layer, "out", 3 * count), cells = grid * grid, centres = layer.centres.data;
+    // K heat maps and F further ones (K + F, G, G) -> (m x, m y, m, m looks) of K keypoints
+    keypoints(layer, {data, shape: [maps, grid]}) {
+      const count = layer.bias.data.length, looks = maps - count, cells = grid * grid, centres = layer.centres.data;
+      const out = room(layer, "out", (3 + looks) * count);
       for (let k = 0; k < count; k++) {
         let largest = -Infinity, total = 0, x = 0, y = 0, heat = 0;
         for (let i = k * cells; i < (k + 1) * cells; i++) largest = Math.max(largest, data[i]);
@@ -169,13 +170,18 @@ const Kernel = (() => {
         }
         const presence = sigmoid(heat / total + layer.bias.data[k]);
         out[k] = presence * x / total; out[count + k] = presence * y / total; out[2 * count + k] = presence;
+        for (let f = 0; f < looks; f++) {
+          let seen = 0;
+          for (let i = 0; i < cells; i++) seen += Math.exp(data[k * cells + i] - largest) * data[(count + f) * cells + i];
+          out[(3 + f) * count + k] = presence * seen / total;
+        }
       }
-      return {data: out, shape: [3 * count]};
+      return {data: out, shape: [(3 + looks) * count]};
     },
-    // (m x, m y, m) -> blobs (K, G, G)
+    // (m x, m y, m, m looks) -> blobs (K, G, G), and how all of them look (F, G, G)
     blobs(layer, {data}) {
-      const centres = layer.centres.data, grid = centres.length, count = data.length / 3;
-      const sharpness = (grid / 2) ** 2 / 2, out = room(layer, "out", count * grid * grid);
+      const centres = layer.centres.data, grid = centres.length, looks = layer.looks, count = data.length / (3 + looks);
+      const cells = grid * grid, sharpness = (grid / 2) ** 2 / 2, out = room(layer, "out", (count + looks) * cells);
       for (let k = 0, at = 0; k < count; k++) {
         const presence = data[2 * count + k], divisor = Math.max(presence, layer.absent);
         const x = data[k] / divisor, y = data[count + k] / divisor;
@@ -186,7 +192,14 @@ const Kernel = (() => {
           }
         }
       }
-      return {data: out, shape: [count, grid, grid]};
+      out.fill(0, count * cells);
+      for (let f = 0; f < looks; f++) {
+        for (let k = 0; k < count; k++) {
+          const seen = data[(3 + f) * count + k] / Math.max(data[2 * count + k], layer.absent);
+          for (let i = 0; i < cells; i++) out[(count + f) * cells + i] += seen * out[k * cells + i];
+        }
+      }
+      return {data: out, shape: [count + looks, grid, grid]};
     },
   };
 

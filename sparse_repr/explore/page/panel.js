@@ -40,12 +40,13 @@ function drawDots(svg, keypoints, onMove) {
 
 function makePanel(run, onChange) {
   const D = run.units.length, K = run.keypoints;
-  // what sliders hold: the code itself, or (x, y, presence) of every keypoint, all x first as in the code
+  // what sliders hold: the code itself, or (x, y, presence) of every keypoint and how it looks, all x first as in the code
   let values = new Float32Array(D), own = new Float32Array(D), ownCode = new Float32Array(D), prepared = null;
   let zeroed = new Set(), made = null;
 
-  const split = (code) => (K ? code.map((value, i) => (i < 2 * K ? value / Math.max(code[2 * K + i % K], run.absent) : value)) : code.slice());
-  const join = () => (K ? values.map((value, i) => (i < 2 * K ? value * values[2 * K + i % K] : value)) : values.slice());
+  const gated = (i) => i < 2 * K || i >= 3 * K;
+  const split = (code) => (K ? code.map((value, i) => (gated(i) ? value / Math.max(code[2 * K + i % K], run.absent) : value)) : code.slice());
+  const join = () => (K ? values.map((value, i) => (gated(i) ? value * values[2 * K + i % K] : value)) : values.slice());
 
   function code() {
     const found = values.every((value, i) => value === own[i]) ? ownCode.slice() : join();
@@ -95,7 +96,7 @@ function makePanel(run, onChange) {
     const dot = make("span", {class: "dot"});
     dot.style.background = colour(group.units[0]);
     const block = make("div", {class: "group"}, make("div", {class: "name"}, dot, make("b", {}, group.name), group.tells ? make("span", {class: "tells"}, group.tells) : null),
-      make("div", {class: "triple"}, ...group.units.map((unit, i) => row(group, unit, axes[i]))));
+      make("div", {class: "triple"}, ...group.units.map((unit, i) => row(group, unit, axes[i] ?? `look ${i - 2}`))));
     blocks.set(group, block);
     return block;
   }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparse_repr.models import ARCHITECTURES, KeypointEncoder, build_encoder, build_vae, presences_of
-from sparse_repr.models.keypoints import KeypointDecoder, start_keypoints
+from sparse_repr.models.keypoints import LOOKS, KeypointDecoder, looks_in_code, split_code, start_keypoints
 
 
 def _encoder_of_peaks(*, bias: float) -> KeypointEncoder:
@@ -66,22 +66,66 @@ def test_the_decoder_draws_a_blob_of_one_cell_on_its_background() -> None:
     assert torch.equal(decoder(torch.zeros(1, 3)), torch.full((1, 1, 32, 32), -2.0))
 
 
+def test_a_keypoint_looks_like_the_maps_at_its_place_and_an_absent_one_like_nothing() -> None:
+    encoder = KeypointEncoder(channels=1, size=32, code_size=10, looks=2)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        encoder.features[0].weight[0, 0, 2:6, 2:6] = 1.0
+        encoder.features[2].weight[0, 0, 1, 1] = 1.0
+        encoder.features[4].weight[0, 0, 1, 1] = 1.0
+        encoder.features[6].weight[:2, 0] = 50.0  # two heat maps, and two that say a 1 and a sum of pixels
+        encoder.features[6].bias[2] = 1.0
+        encoder.features[6].weight[3, 0] = 0.25
+        encoder.presence_bias[:] = torch.tensor([0.0, -900.0])
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 24:28, 8:12] = 1.0
+    _, looks = encoder.keypoints_and_looks(image)
+    assert looks is not None
+    assert looks[0].tolist() == [pytest.approx([1.0, 1.0]), pytest.approx([4.0, 4.0])]
+    code = encoder(image).mean
+    assert code[0].tolist() == pytest.approx([-0.375, 0.0, 0.625, 0.0, 1.0, 0.0, 1.0, 0.0, 4.0, 0.0])
+    assert [part[0, 0].item() for part in split_code(code, 2)] == pytest.approx([-0.375, 0.625, 1.0])
+    found = looks_in_code(code, 2)
+    assert found is not None
+    assert found[0, :, 0].tolist() == pytest.approx([1.0, 4.0])
+    assert looks_in_code(code[:, :6], 0) is None
+
+
+def test_the_decoder_draws_looks_as_maps_of_their_own() -> None:
+    decoder = KeypointDecoder(channels=1, size=32, code_size=4, looks=1)
+    with torch.no_grad():
+        for layer in (decoder.layers[0], decoder.layers[2], decoder.layers[4]):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        decoder.layers[0].weight[0, 1, 1, 1] = 1.0  # the map of looks, and not that of places
+        decoder.layers[2].weight[0, 0, 1, 1] = 1.0
+        decoder.layers[4].weight[:, 0, 1, 1] = 1.0
+    code = torch.tensor([[0.5 * 0.125, 0.5 * -0.375, 0.5, 0.5 * 3.0]])  # half there, and looks like a 3
+    drawn = decoder(code).detach()[0, 0]
+    assert drawn[8:12, 16:20].flatten().tolist() == pytest.approx([1.5] * 16, rel=1e-5)
+    assert torch.equal(decoder(torch.zeros(1, 4)), torch.zeros(1, 1, 32, 32))
+
+
 def test_the_networks_are_as_large_as_published_here() -> None:
     vae = build_vae("keypoints", {"channels": 3, "size": 64, "code_size": 96}, seed=0)
     assert sum(parameter.numel() for parameter in vae.encoder.parameters()) == 25_760
     assert sum(parameter.numel() for parameter in vae.decoder.parameters()) == 44_656
 
 
-@pytest.mark.parametrize("name", ["keypoints", "keypoints_fine"])
+@pytest.mark.parametrize("name", ["keypoints", "keypoints_fine", "keypoints_looks"])
 @pytest.mark.parametrize(("channels", "size"), [(1, 64), (3, 84), (3, 96)])
 def test_what_the_code_redraws_is_what_its_places_draw(name: str, channels: int, size: int) -> None:
-    vae = build_vae(name, {"channels": channels, "size": size, "code_size": 12}, seed=1)
+    units = 4 * ARCHITECTURES[name].units_each
+    vae = build_vae(name, {"channels": channels, "size": size, "code_size": units}, seed=1)
     images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
-    posterior, z, logits = vae(images, torch.randn(2, 12, generator=torch.Generator().manual_seed(2)))
+    posterior, z, logits = vae(images, torch.randn(2, units, generator=torch.Generator().manual_seed(2)))
     assert logits.shape == images.shape
     assert torch.allclose(z, posterior.mean, atol=1e-6)  # no noise to speak of
-    x, y, logit = vae.encoder.keypoints(images)
-    torch.testing.assert_close(vae.decoder(posterior.mean), vae.decoder.draw(x, y, torch.sigmoid(logit)))
+    (x, y, logit), looks = vae.encoder.keypoints_and_looks(images)
+    assert (looks is None) == (name != "keypoints_looks")
+    assert looks is None or looks.shape == (2, LOOKS, 4)
+    torch.testing.assert_close(vae.decoder(posterior.mean), vae.decoder.draw(x, y, torch.sigmoid(logit), looks))
 
 
 def test_weights_and_statistics_start_from_the_images() -> None:

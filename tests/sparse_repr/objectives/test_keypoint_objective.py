@@ -89,7 +89,7 @@ def test_resume_gives_the_same_bits(small_study: PretrainConfig, tmp_path: Path)
     [
         (
             {"objective": "vae", "keypoints": 4},
-            "keypoints needs architecture keypoints or .*, got 'burgess'",
+            "keypoints needs architecture keypoints, .*, got 'burgess'",
         ),
         (
             {"objective": "vae", "architecture": "keypoints"},

@@ -1,0 +1,147 @@
+"""Do codes hold size, angle and colour? Those of a sprite of SpritePose, read from codes of another recording."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.agents.arms import ENCODERS
+from experiments.agents.tasks import TASKS
+from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
+from rl.record import RecordConfig, record
+from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.devices import cpu_threads
+from sparse_repr.encoder.statistics import encode_dataset
+
+_QUICK = {"learning_rate": 1e-3, "initialisation": "he", "batch_size": 64}
+ARMS: dict[str, dict[str, Any]] = {
+    "VAE": {**ENCODERS["vae"], **_QUICK, "code_size": TASKS["SpritePose"].code_size},
+    "sparse keypoints": ENCODERS["sparse_keypoints"],
+    "sparse keypoints with looks": {**ENCODERS["sparse_keypoints"], "architecture": "keypoints_looks"},
+    "8 sparse keypoints with looks": {
+        **ENCODERS["sparse_keypoints"],
+        "architecture": "keypoints_looks",
+        "keypoints": 8,
+    },
+}
+"""Name -> settings of `PretrainConfig`: codes of 32, 96, 224 and 56 numbers."""
+SEEDS = (1, 2, 3)
+"""Of the encoders; how many numbers a keypoint looks by was set while looking at seed 100."""
+_STEPS = 3_000
+_FRAMES = {"train": (20_000, 0), "test": (4_000, 1_000_000)}
+_EVERY = 11
+# the turn after which a shape looks the same again: square, ellipse, heart
+_PERIODS = np.array([math.pi / 2, math.pi, 2 * math.pi])
+_CLASSES = ("shape", "color")
+
+
+def measure_pose(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: float = 1.0) -> dict[str, Any]:
+    """Record SpritePose under random actions, pretrain each arm with each seed on one thread, and probe its codes.
+
+    Args:
+        seeds: of the encoders.
+        steps: of pretraining.
+        scale: share of the frames that is recorded.
+    """
+    results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
+    with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
+        data: dict[str, FactorDataset] = {}
+        for part, (frames, seed) in _FRAMES.items():
+            path = Path(folder) / f"{part}.h5"
+            options: dict[str, Any] = {"every": _EVERY, "envs": 4, "seed": seed, "progress": False}
+            record(RecordConfig("envs:SparseRepr/SpritePose-v0", str(path), frames=round(scale * frames), **options))
+            data[part] = load_dataset("h5", path)
+        results["frames"] = {part: len(frames) for part, frames in data.items()}
+        for seed in seeds:
+            for name, settings in ARMS.items():
+                run = Path(folder) / f"{name}-{seed}"
+                config = PretrainConfig(
+                    **{
+                        **settings,
+                        "dataset": "h5",
+                        "data_path": str(Path(folder) / "train.h5"),
+                        "run_dir": str(run),
+                        "seed": seed,
+                        "steps": steps,
+                        "precision": "bf16",
+                        "device": "cpu",
+                        "threads": 1,
+                        "health_check": 0,
+                        "progress": False,
+                    }
+                )
+                started = time.process_time()
+                encoder = load_encoder(pretrain_encoder(config))
+                seconds = time.process_time() - started
+                codes = {
+                    part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()
+                }
+                found = {"units": encoder.code_size, "seconds": seconds, **pose_scores(codes, data)}
+                results["arms"][name][str(seed)] = found
+    return results
+
+
+def pose_scores(
+    codes: Mapping[str, npt.NDArray[np.float32]], data: Mapping[str, FactorDataset], *, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """What is read of the test frames by a probe that learned from the others: ``line`` and ``network``.
+
+    R², below 0 as 0, of place, size, angle, and what is left to grow and to turn; of the angles as sine and cosine of
+    the share of the turn after which the shape looks the same. Shape and colour: the share that is told.
+    """
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    inputs = dict(zip(("train", "test"), standardised(codes["train"], codes["test"]), strict=True))
+    wanted = {part: _wanted(frames) for part, frames in data.items()}
+    scores: dict[str, dict[str, float]] = {}
+    for name in wanted["train"]:
+        learned, truth = wanted["train"][name], wanted["test"][name]
+        centre, size = learned.mean(0), learned.std(0)
+        scores[name] = {}
+        regressors = {"line": LinearRegression(), "network": MLPRegressor(**NETWORK, random_state=seed)}
+        for probe, regressor in regressors.items():
+            fit(regressor, inputs["train"], ((learned - centre) / size).squeeze())
+            told = regressor.predict(inputs["test"]).reshape(truth.shape) * size + centre
+            scores[name][probe] = float(max(0.0, axis_r2(told, truth).mean()))
+    for name in _CLASSES:
+        learned, truth = (_column(data[part], name).astype(int) for part in ("train", "test"))
+        classifiers = {
+            "line": LogisticRegression(max_iter=200),
+            "network": MLPClassifier(**NETWORK, random_state=seed),
+        }
+        scores[name] = {
+            probe: float((fit(classifier, inputs["train"], learned).predict(inputs["test"]) == truth).mean())
+            for probe, classifier in classifiers.items()
+        }
+    return scores
+
+
+def _column(data: FactorDataset, name: str) -> npt.NDArray[np.float32]:
+    assert data.factor_values is not None
+    return np.asarray(data.factor_values[:, data.factor_names.index(name)])
+
+
+def _wanted(data: FactorDataset) -> dict[str, npt.NDArray[np.float64]]:
+    """Thing -> what is to be read of it, (N, K)."""
+    periods = _PERIODS[_column(data, "shape").astype(int)]
+
+    def turned(name: str) -> npt.NDArray[np.float64]:
+        share = 2 * np.pi * _column(data, name) / periods
+        return np.stack([np.sin(share), np.cos(share)], axis=1)
+
+    return {
+        "place": np.stack([_column(data, f"position_{axis}") for axis in "xy"], axis=1).astype(np.float64),
+        "size": _column(data, "scale")[:, None].astype(np.float64),
+        "angle": turned("orientation"),
+        "left to grow": _column(data, "scale_difference")[:, None].astype(np.float64),
+        "left to turn": turned("orientation_difference"),
+    }
