@@ -102,7 +102,7 @@ def pictures(results: Path = RESULTS) -> str:
 
 _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
-    *("keypoints", "sparse_keypoints", "vae_tuned"),
+    *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "vae_tuned"),
 )
 # experiments/agents/public.md and kinds.md
 _PAGES_OF_THEIR_OWN = ("public", "kinds")
