@@ -76,6 +76,8 @@ class CompareConfig:
     films: bool = False
     """Compute nothing, only film the finished agents of the first seed, and draw what their encoders show of the small
     objects."""
+    film_domain: str = "source"
+    """What they are filmed in: source, or a domain that they have not seen, such as noise."""
     ends: bool = False
     """Train nothing, only play every finished agent again, and count how its episodes end by what they ask for."""
     report: bool = False
@@ -140,7 +142,7 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     if config.films or config.ends:
         check_cells(agents, AGENT_CELLS)
         if config.films:
-            print(*draw_films(scale, agents, out), sep="\n")
+            print(*draw_films(scale, agents, out, domain=config.film_domain), sep="\n")
         else:
             print(f"{play_again(agents, progress=config.progress)} agents know how their episodes end")
         return {}

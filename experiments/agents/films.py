@@ -27,6 +27,7 @@ from sparse_repr import load_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.models import VAE
+from sparse_repr.registry import lookup
 
 FILMS = "films"
 """Folder of the pictures, in that of a study and in that of its published files."""
@@ -40,31 +41,39 @@ _SEED = 2_000_000
 _SHOWN_FRAMES = 4
 
 
-def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> list[Path]:
+def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path, *, domain: str = "source") -> list[Path]:
     """Film the finished agents of the first seed, and show the small objects as their encoders do.
 
-    All arms of a task play the same first episode, in the source domain.
+    All arms of a task play the same first episode.
 
     Args:
         scale: entry of `AGENT_SCALES`.
         agents: cells; those of other seeds and unfinished ones are passed over.
         out: folder of the study.
+        domain: of every task, where they play.
 
     Returns:
         The files in `films`: TASK-ARM-ALGORITHM.gif, TASK-together-ALGORITHM.gif of the arms that the README shows,
-        TASK-ALGORITHM.png and TASK-ENCODER-objects.png.
+        TASK-ALGORITHM.png and TASK-ENCODER-objects.png; in a domain that they have not seen, only
+        TASK-ARM-ALGORITHM-DOMAIN.gif.
+
+    Raises:
+        ValueError: a task has no such domain, with the close matches.
     """
+    for played in {cell.task_name: cell.task for cell in agents}.values():
+        lookup(dict.fromkeys(played.domains), domain, f"domain of {played.environment}")
     folder = out / FILMS
     folder.mkdir(parents=True, exist_ok=True)
     first = min((cell.seed for cell in agents), default=0)
     finished = [cell for cell in agents if cell.seed == first and agent_is_finished(cell)]
     written: list[Path] = []
     strips: dict[tuple[str, str], dict[str, Film]] = {}
+    if domain != "source":
+        return [write_film(film_of(cell, domain), folder / f"{_name(cell)}-{domain}.gif", fps=10) for cell in finished]
     for cell in finished:
         film = film_of(cell)
         strips.setdefault((cell.task_name, cell.algorithm_name), {})[cell.arm_name] = film
-        name = f"{cell.task_name}-{cell.arm_name}-{cell.algorithm_name}.gif"
-        written.append(write_film(film, folder / name, fps=10))
+        written.append(write_film(film, folder / f"{_name(cell)}.gif", fps=10))
     for (task, algorithm), films in strips.items():
         written.append(write_strip(list(films.values()), folder / f"{task}-{algorithm}.png"))
         together = [films[arm] for arm in _TOGETHER if arm in films]
@@ -73,9 +82,13 @@ def draw_films(scale: AgentScale, agents: Sequence[AgentCell], out: Path) -> lis
     return written + _draw_objects(scale, finished, out)
 
 
-def film_of(cell: AgentCell) -> Film:
-    """Let the agent of a finished cell play."""
-    venv = make_environments(cell, "source", 1, _SEED, keep_frames=True)
+def _name(cell: AgentCell) -> str:
+    return f"{cell.task_name}-{cell.arm_name}-{cell.algorithm_name}"
+
+
+def film_of(cell: AgentCell, domain: str = "source") -> Film:
+    """Let the agent of a finished cell play in a domain."""
+    venv = make_environments(cell, domain, 1, _SEED, keep_frames=True)
     try:
         agent = None if cell.arm.observes == "nothing" else load_trained(cell)
         extractor = None if agent is None else agent.policy.features_extractor

@@ -78,6 +78,10 @@ def test_a_study_is_computed_once_reported_and_published(
         "SpriteReach-ppo.png",
         "SpriteReach-vae-objects.png",
     }
+    assert main([*words, "--films", "--film-domain", "nois"]) == 2
+    assert "unknown domain of SparseRepr/SpriteReach-v0 'nois'. Did you mean 'noise'" in capsys.readouterr().err
+    assert main([*words, "--films", "--film-domain", "noise"]) == 0
+    assert (tmp_path / "study" / "films" / "SpriteReach-vae-ppo-noise.gif").is_file()
     assert main([*words, "--ends"]) == 0
     assert "8 agents know how their episodes end" in capsys.readouterr().out
     assert main([*words, "--report"]) == 0
