@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
+from sparse_repr.pretrain.presets import CORRUPTED, KEYPOINT_RECIPES
 
 Observation = Literal["nothing", "factors", "pixels", "code"]
 
@@ -42,7 +42,6 @@ FOREIGN = ("vgg16_features", "random_vit")
 """Keys of `experiments.measure.foreign_networks.FOREIGN`: networks of others, which nothing is trained for."""
 LEARNED_NOTHING = (UNTRAINED, "random_vit")
 """Encoders with random weights: what the others are to be better than."""
-_DENOISING = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
 KINDS: dict[str, dict[str, Any]] = {
     "wide_autoencoder": {"objective": "beta_vae", "beta": 0.0},
     "wide_vae": {"objective": "vae"},
@@ -78,8 +77,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
     "feature_prediction": {"objective": "feature_prediction"},
     **KEYPOINT_RECIPES,
-    "vae_denoised": {"objective": "vae", **_DENOISING},
-    "sparse_keypoints_denoised": {**KEYPOINT_RECIPES["sparse_keypoints"], **_DENOISING},
+    "vae_denoised": {"objective": "vae", **CORRUPTED},
     "vae_two_rounds": {"objective": "vae"},
     "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
     **{name: {**settings, "code_size": KIND_UNITS} for name, settings in KINDS.items()},

@@ -36,7 +36,7 @@ _COLOURS = {
     "vae_two_rounds": "#1D4A66",
     "sparse_keypoints_two_rounds": "#3B3700",
 }
-_MARKS = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
+_MARKS: dict[str, Any] = {RANDOM: "x", FACTORS: "*", "pixels": "s", UNTRAINED: "X", "autoencoder": "v", "vae": "D"}
 _MARKS |= {
     "beta_vae": "P",
     "sparse": "o",
@@ -47,7 +47,7 @@ _MARKS |= {
     "vgg16_features": "3",
     "random_vit": "4",
 }
-_MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": "1"}
+_MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": 7}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 # a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from
 _OF_KINDS = (

@@ -73,9 +73,12 @@ _KEYPOINTS: dict[str, Any] = {
     "reconstruction": "bernoulli",
     "keypoints": 32,
 }
+CORRUPTED: dict[str, Any] = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
+"""Noise, other colours and other backgrounds that an encoder sees while it redraws the clean image; not tuned."""
 KEYPOINT_RECIPES: dict[str, dict[str, Any]] = {
     "keypoints": {**_KEYPOINTS, "objective": "keypoints"},
     "sparse_keypoints": {**_KEYPOINTS, "objective": "sparse_keypoints"},
+    "sparse_keypoints_denoised": {**_KEYPOINTS, "objective": "sparse_keypoints", **CORRUPTED},
 }
 """Recipe -> settings of `PretrainConfig` for every data set, quick ones already: places of small things, for agents."""
 _SPARSE_CODES: dict[str, Any] = {

@@ -27,7 +27,7 @@ def test_every_data_set_has_every_recipe() -> None:
     published = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in RECIPES}
     of_pixels = ("vae", "beta_vae", "beta_vae_capacity", "beta_tcvae", "sparse")
     steady = {f"{dataset}/{recipe}/steady" for dataset in DATASETS for recipe in of_pixels}
-    places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in ("keypoints", "sparse_keypoints")}
+    places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in KEYPOINT_RECIPES}
     of_zeros = ("top_k", "batch_top_k", "jump_relu", "rectified_gaussian", "vaease")
     sparse = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in of_zeros}
     opened = {
@@ -36,6 +36,7 @@ def test_every_data_set_has_every_recipe() -> None:
     turned = {f"dsprites/{recipe}/turned" for recipe in ("vae", "beta_vae", "sparse")}
     fast = {"fast", *(f"{name}/fast" for name in published)}
     assert set(PRESETS) == {*published, *places, *sparse, *fast, *steady, *opened, *turned}
+    assert set(KEYPOINT_RECIPES) == {"keypoints", "sparse_keypoints", "sparse_keypoints_denoised"}
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
