@@ -18,7 +18,7 @@ from rl.recoding import MOST_VALUES
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_whole
 from sparse_repr.command_line.running import parse_options, run_command
-from sparse_repr.data import load_dataset
+from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.pretrain.export import package_version
@@ -27,6 +27,7 @@ from sparse_repr.pretrain.run_folder import read_settings
 _LEARNING_RATE = 3e-3
 _AUXILIARY = 1 / 32
 _SILENT_STEPS = 20
+_ITEMS = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,7 @@ class DictionaryConfig(DictionarySettings):
     """Run folder of python -m sparse_repr.pretrain."""
     out: str | None = None
     """File to write, ending in .safetensors; dictionary.safetensors in the run folder unless set."""
-    items: int = 20_000
+    items: int = _ITEMS
     """Codes of this many random training images (seed 0) are fitted."""
     data_path: str | None = None
     """Your own copy of the data; by default the path the run was trained with."""
@@ -192,10 +193,27 @@ def fit_to_run(config: DictionaryConfig) -> tuple[Dictionary, Path]:
     )
     encoder.preprocessing.layout_of(data.image_shape)
     with cpu_threads(config.threads):
-        chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[: config.items])
-        dictionary = fit_dictionary(encoder, encode_dataset(encoder, data, chosen).mean, config)
+        dictionary = fit_to_images(encoder, data, config, items=config.items)
     dictionary.save(out)
     return dictionary, out
+
+
+def fit_to_images(
+    encoder: FrozenEncoder, data: FactorDataset, settings: DictionarySettings | None = None, *, items: int = _ITEMS
+) -> Dictionary:
+    """Fit a dictionary to the codes of random training images (seed 0).
+
+    Args:
+        encoder: of the codes.
+        data: what it learned from.
+        settings: as for `fit_dictionary`.
+        items: how many images.
+
+    Raises:
+        ValueError: as `fit_dictionary`.
+    """
+    chosen = np.sort(np.random.default_rng(0).permutation(data.split[0])[:items])
+    return fit_dictionary(encoder, encode_dataset(encoder, data, chosen).mean, settings)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,8 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import DICTIONARY
-from experiments.agents.cells import AgentCell
-from experiments.agents.scales import HIDDEN_WIDTHS
+from experiments.agents.cells import AgentCell, recording_of
+from experiments.agents.scales import HIDDEN_WIDTHS, TRAIN_FRAMES
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
 from experiments.measure.machine import machine_facts
@@ -27,8 +27,9 @@ from experiments.measure.side_by_side import family_clock
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
-from rl.dictionary import DictionaryConfig, fit_to_run
+from rl.dictionary import DictionarySettings, fit_to_images
 from sparse_repr import FrozenEncoder, load_encoder
+from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import FLAG, OBJECT, Shape, many, number, read_json
@@ -88,11 +89,13 @@ def shown_of(cell: AgentCell, encoder: FrozenEncoder) -> dict[str, Any]:
     return {"recode": cell.arm.recode}
 
 
-def _dictionary_of(run: Path, cell: AgentCell) -> Path:
-    """The file of a dictionary of an encoder's codes, fitted by the first that asks."""
-    file = run / "dictionary.safetensors"
+def _dictionary_of(folder: Path, cell: AgentCell) -> Path:
+    """The file of a dictionary of the codes of an encoder's frames, fitted by the first that asks."""
+    file = folder / "dictionary.safetensors"
     if not file.is_file():
-        fit_to_run(DictionaryConfig(run=str(run), seed=cell.seed, threads=cell.threads))
+        frames = load_dataset("h5", recording_of(folder.parents[1], cell.task_name, TRAIN_FRAMES))
+        with cpu_threads(cell.threads):
+            fit_to_images(load_encoder(folder), frames, DictionarySettings(seed=cell.seed)).save(file)
     return file
 
 

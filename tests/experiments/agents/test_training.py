@@ -158,6 +158,11 @@ def test_a_dictionary_is_fitted_once_to_the_codes_of_the_arm_s_own_encoder(study
     venv.close()
     assert file.read_bytes() == fitted
     assert load_dictionary(file).header["encoder"] == load_encoder(folder).fingerprint
+    # an encoder that is no run has one too, as where a budget is measured
+    untrained = encoder_cell(scale, "SpriteReach", UNTRAINED, 0, tmp_path)
+    complete_encoders([untrained], lambda _: None)
+    make_environments(dataclasses.replace(cell, encoder_folder=untrained.folder), "source", 1, 0).close()
+    assert (untrained.folder / "dictionary.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
