@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from experiments.measure.kinds import KIND_TITLES, KIND_UNITS, KINDS
 from sparse_repr.pretrain.presets import CORRUPTED, KEYPOINT_RECIPES
 
 Observation = Literal["nothing", "factors", "pixels", "code"]
@@ -42,21 +43,6 @@ FOREIGN = ("vgg16_features", "random_vit")
 """Keys of `experiments.measure.foreign_networks.FOREIGN`: networks of others, which nothing is trained for."""
 LEARNED_NOTHING = (UNTRAINED, "random_vit")
 """Encoders with random weights: what the others are to be better than."""
-KINDS: dict[str, dict[str, Any]] = {
-    "wide_autoencoder": {"objective": "beta_vae", "beta": 0.0},
-    "wide_vae": {"objective": "vae"},
-    "wide_sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
-    "sparse_shrinkage": {"objective": "sparse_shrinkage", "beta": 1.0, "sparsity_weight": 1.0},
-    "spike_and_slab": {"objective": "spike_and_slab"},
-    "vaease": {"objective": "vaease", "reconstruction": "gaussian"},
-    "top_k": {"objective": "top_k", "units_per_image": 8},
-    "batch_top_k": {"objective": "batch_top_k", "units_per_image": 8},
-    "jump_relu": {"objective": "jump_relu"},
-    "rectified_gaussian": {"objective": "rectified_gaussian", "units_per_image": 8},
-    "latent_quantisation": {"objective": "latent_quantisation"},
-}
-"""Kind of sparsity -> settings of `PretrainConfig`, and the dense codes that are as wide: all of `KIND_UNITS` units."""
-KIND_UNITS = 64
 ENCODERS: dict[str, dict[str, Any]] = {
     # without its KL term a VAE has nothing that keeps its noise up: an autoencoder
     "autoencoder": {"objective": "beta_vae", "beta": 0.0},
@@ -102,19 +88,6 @@ that agent learned by PPO."""
 
 DICTIONARY = "dictionary"
 """The recoding that is fitted to the codes of an encoder's own frames, by `rl.dictionary` with its default settings."""
-_KIND_TITLES = {
-    "wide_autoencoder": "wide autoencoder",
-    "wide_vae": "wide VAE",
-    "wide_sparse": "wide sparse (L1)",
-    "sparse_shrinkage": "L1 and shrinkage",
-    "spike_and_slab": "spike and slab",
-    "vaease": "VAEase",
-    "top_k": "top-k",
-    "batch_top_k": "batch top-k",
-    "jump_relu": "JumpReLU",
-    "rectified_gaussian": "rectified Gaussian",
-    "latent_quantisation": "latent quantisation",
-}
 ARMS = {
     "random_policy": Arm("random policy", "nothing"),
     "factors": Arm("ground-truth factors", "factors"),
@@ -144,10 +117,8 @@ ARMS = {
     "vae_denoised": Arm("VAE, denoised", "code", "vae_denoised"),
     "vae_denoised_expand": Arm("VAE, denoised, expand", "code", "vae_denoised", recode="expand"),
     "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
-    **{name: Arm(title, "code", name) for name, title in _KIND_TITLES.items()},
-    **{
-        f"{name}_expand": Arm(f"{title}, expand", "code", name, recode="expand") for name, title in _KIND_TITLES.items()
-    },
+    **{name: Arm(title, "code", name) for name, title in KIND_TITLES.items()},
+    **{f"{name}_expand": Arm(f"{title}, expand", "code", name, recode="expand") for name, title in KIND_TITLES.items()},
     "vae_two_rounds": Arm("VAE, two rounds", "code", "vae_two_rounds"),
     "sparse_keypoints_two_rounds": Arm("sparse keypoints, two rounds", "code", "sparse_keypoints_two_rounds"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),

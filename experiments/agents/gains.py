@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
-from experiments.agents.arms import ARMS, KINDS, SECOND_ROUND
+from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
 from experiments.agents.table_parts import NORMALISED, note_of
 from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import CentredInterval, t_interval
+from experiments.measure.kinds import KINDS
 from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread
 
 PAIRS = (

@@ -7,13 +7,14 @@ from statistics import fmean
 from typing import Any
 
 from experiments.agents.analysis import iqm_of_arms
-from experiments.agents.arms import ARMS, KINDS
+from experiments.agents.arms import ARMS
 from experiments.agents.encoder_tables import by_encoder, encoder_title
 from experiments.agents.palette import colour_of, mark_style, new_figure
 from experiments.agents.results import AgentStudy, EncoderResult
 from experiments.agents.scores import Scores, normalised_scores
 from experiments.agents.table_parts import IQM, NORMALISED, note_of, shown
 from experiments.measure.intervals import t_interval
+from experiments.measure.kinds import KINDS
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 from sparse_repr.figures import add_note, chart
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.agents.arms import ARMS, DICTIONARY, KINDS, UNTRAINED
+from experiments.agents.arms import ARMS, DICTIONARY, UNTRAINED
 from experiments.agents.scores import FACTORS, RANDOM
+from experiments.measure.kinds import KINDS
 from sparse_repr.figures import panels_figure
 
 _COLOURS = {

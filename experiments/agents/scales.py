@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.agents.arms import ARMS, FOREIGN, KINDS, SECOND_ROUND
+from experiments.agents.arms import ARMS, FOREIGN, SECOND_ROUND
 from experiments.agents.tasks import SPRITES, TASKS
+from experiments.measure.kinds import KINDS
 
 TRAIN_FRAMES, TEST_FRAMES = "train", "test"
 """The two recordings of a task: what encoders learn from, and what they are scored on."""

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.arms import ENCODERS, KINDS
-from experiments.agents.encoder_tables import encoder_title
 from experiments.measure.intervals import t_interval
+from experiments.measure.kinds import KIND_TITLES, KIND_UNITS, KINDS
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import origin
-from experiments.study.procedure import run_has_begun
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.evaluate.report import read_report
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 
 SEEDS = (5, 6, 7)
 """Of the encoders: those of the study of agents on the same kinds, on which nothing was chosen."""
-CODES = ("vae", *KINDS)
-"""Keys of `ENCODERS`: the VAE of 10 units, and all of 64."""
+CODES: dict[str, dict[str, Any]] = {
+    "vae": {"objective": "vae"},
+    **{name: {**settings, "code_size": KIND_UNITS} for name, settings in KINDS.items()},
+}
+"""Name -> settings of `PretrainConfig`: the VAE of 10 units, and all kinds of sparsity."""
 SCORES = {
     "nonzero_units_per_image": ("not 0 per image", ".1f"),
     "units_ever_nonzero": ("ever not 0", ".0f"),
@@ -40,13 +41,18 @@ _ITEMS = 10_000
 
 
 def measure_kinds(
-    out: Path, *, codes: Sequence[str] = CODES, seeds: Sequence[int] = SEEDS, steps: int = _STEPS, items: int = _ITEMS
+    out: Path,
+    *,
+    codes: Sequence[str] = tuple(CODES),
+    seeds: Sequence[int] = SEEDS,
+    steps: int = _STEPS,
+    items: int = _ITEMS,
 ) -> dict[str, Any]:
     """Pretrain every code with every seed on one thread, and score it; finished runs in `out` are not done again.
 
     Args:
         out: folder of the runs.
-        codes: keys of `ENCODERS`.
+        codes: keys of `CODES`.
         seeds: of the encoders.
         steps: of pretraining, in batches of 64.
         items: images that codes and pictures are scored on.
@@ -62,7 +68,7 @@ def _scores_of(run: Path, name: str, seed: int, steps: int, items: int) -> dict[
     if not (run / "metrics.json").is_file():
         config = PretrainConfig(
             **{
-                **ENCODERS[name],
+                **CODES[name],
                 "dataset": "dsprites",
                 "seed": seed,
                 "steps": steps,
@@ -76,7 +82,7 @@ def _scores_of(run: Path, name: str, seed: int, steps: int, items: int) -> dict[
                 "progress": False,
             }
         )
-        pretrain_encoder(dataclasses.replace(config, resume=run_has_begun(run)))
+        pretrain_encoder(dataclasses.replace(config, resume=(run / "config.json").is_file()))
         evaluate_run(
             EvaluateConfig(
                 run=str(run),
@@ -105,7 +111,7 @@ def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:
     rows = []
     for name, scored in found["codes"].items():
         cells = (_cell([scores[key] for scores in scored.values()], form) for key, (_, form) in SCORES.items())
-        rows.append((encoder_title(name), *cells))
+        rows.append((KIND_TITLES.get(name, "VAE"), *cells))
     seeds = sorted({seed for each in found["codes"].values() for seed in each}, key=int)
     return (
         f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\n"

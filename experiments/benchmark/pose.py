@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.agents.arms import ENCODERS
-from experiments.agents.tasks import TASKS
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
+from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 
+_KEYPOINTS = KEYPOINT_RECIPES["sparse_keypoints"]
 _QUICK = {"learning_rate": 1e-3, "initialisation": "he", "batch_size": 64}
 ARMS: dict[str, dict[str, Any]] = {
-    "VAE": {**ENCODERS["vae"], **_QUICK, "code_size": TASKS["SpritePose"].code_size},
-    "sparse keypoints": ENCODERS["sparse_keypoints"],
-    "sparse keypoints with looks": {**ENCODERS["sparse_keypoints"], "architecture": "keypoints_looks"},
+    "VAE": {"objective": "vae", **_QUICK, "code_size": 32},
+    "sparse keypoints": _KEYPOINTS,
+    "sparse keypoints with looks": {**_KEYPOINTS, "architecture": "keypoints_looks"},
     "8 sparse keypoints with looks": {
-        **ENCODERS["sparse_keypoints"],
+        **_KEYPOINTS,
         "architecture": "keypoints_looks",
         "keypoints": 8,
     },

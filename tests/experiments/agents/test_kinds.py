@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.agents.arms import ARMS, KIND_UNITS, KINDS
+from experiments.agents.arms import ARMS
 from experiments.agents.cells import agent_cells, encoder_cells
 from experiments.agents.kinds import kinds_figure, kinds_table
 from experiments.agents.scales import AGENT_SCALES
+from experiments.measure.kinds import KIND_UNITS, KINDS
 from tests.agent_studies import agent, encoder, study
 
 
