@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.benchmark.recorded import pretrained, recordings
 from experiments.measure.foreign_networks import FOREIGN, foreign_encoder
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
-from rl.record import RecordConfig, record
-from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr import FrozenEncoder
+from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
@@ -58,25 +58,8 @@ def measure_pong(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
         results["frames"] = {part: len(frames) for part, frames in data.items()}
         for seed in seeds:
             for name, settings in ARMS.items():
-                run = Path(folder) / f"{name}-{seed}"
-                config = PretrainConfig(
-                    **{
-                        **settings,
-                        "dataset": "h5",
-                        "data_path": str(Path(folder) / "train.h5"),
-                        "run_dir": str(run),
-                        "seed": seed,
-                        "steps": steps,
-                        "learning_rate_warmup": steps // 10,
-                        "device": "cpu",
-                        "threads": 1,
-                        "health_check": 0,
-                        "progress": False,
-                    }
-                )
-                started = time.process_time()
-                encoder = load_encoder(pretrain_encoder(config))
-                seconds = time.process_time() - started
+                chosen = {**settings, "steps": steps, "learning_rate_warmup": steps // 10}
+                encoder, seconds = pretrained(Path(folder), name, seed, chosen)
                 results["arms"][name][str(seed)] = {"seconds": seconds, **place_scores(_codes(encoder, data), data)}
     return results
 
@@ -102,13 +85,7 @@ def measure_pong_of_others(*, scale: float = 1.0) -> dict[str, Any]:
 
 def _recorded(folder: Path, scale: float) -> dict[str, FactorDataset]:
     """Pong under random actions: ``train`` and ``test``."""
-    data = {}
-    for part, (frames, seed) in _FRAMES.items():
-        path = folder / f"{part}.h5"
-        settings: dict[str, Any] = {"every": _EVERY, "envs": 4, "seed": seed, "progress": False}
-        record(RecordConfig("envs:SparseRepr/Pong-v0", str(path), frames=round(scale * frames), **settings))
-        data[part] = load_dataset("h5", path)
-    return data
+    return recordings("envs:SparseRepr/Pong-v0", folder, _FRAMES, every=_EVERY, scale=scale)
 
 
 def _codes(encoder: FrozenEncoder, data: dict[str, FactorDataset]) -> dict[str, npt.NDArray[np.float32]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.benchmark.recorded import pretrained, recordings
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
-from rl.record import RecordConfig, record
-from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
-from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
@@ -34,7 +32,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """Name -> settings of `PretrainConfig`: codes of 32, 96, 224 and 56 numbers."""
 SEEDS = (1, 2, 3)
-"""Of the encoders; how many numbers a keypoint looks by was set while looking at seed 100."""
+"""Of the encoders; seed 100 was looked at before, on the same recording, and nothing was changed by it."""
 _STEPS = 3_000
 _FRAMES = {"train": (20_000, 0), "test": (4_000, 1_000_000)}
 _EVERY = 11
@@ -53,34 +51,12 @@ def measure_pose(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
     """
     results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
-        data: dict[str, FactorDataset] = {}
-        for part, (frames, seed) in _FRAMES.items():
-            path = Path(folder) / f"{part}.h5"
-            options: dict[str, Any] = {"every": _EVERY, "envs": 4, "seed": seed, "progress": False}
-            record(RecordConfig("envs:SparseRepr/SpritePose-v0", str(path), frames=round(scale * frames), **options))
-            data[part] = load_dataset("h5", path)
+        data = recordings("envs:SparseRepr/SpritePose-v0", Path(folder), _FRAMES, every=_EVERY, scale=scale)
         results["frames"] = {part: len(frames) for part, frames in data.items()}
         for seed in seeds:
             for name, settings in ARMS.items():
-                run = Path(folder) / f"{name}-{seed}"
-                config = PretrainConfig(
-                    **{
-                        **settings,
-                        "dataset": "h5",
-                        "data_path": str(Path(folder) / "train.h5"),
-                        "run_dir": str(run),
-                        "seed": seed,
-                        "steps": steps,
-                        "precision": "bf16",
-                        "device": "cpu",
-                        "threads": 1,
-                        "health_check": 0,
-                        "progress": False,
-                    }
-                )
-                started = time.process_time()
-                encoder = load_encoder(pretrain_encoder(config))
-                seconds = time.process_time() - started
+                chosen = {**settings, "steps": steps, "precision": "bf16"}
+                encoder, seconds = pretrained(Path(folder), name, seed, chosen)
                 codes = {
                     part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()
                 }

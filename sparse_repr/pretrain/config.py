@@ -163,8 +163,8 @@ class PretrainConfig:
     """At opening_step, give the neurons that no image switches on new weights (ReDo): few are left when units open one
     after another, too few for shapes."""
     opening_warmup: int = 0
-    """Steps over which the learning rate grows from 0 again behind opening_step, where Adam begins anew: at the full
-    rate at once its first steps, whose sizes it does not know yet, switch neurons off for good."""
+    """Steps over which the learning rate grows from 0 again behind opening_step, where Adam begins anew and
+    does not know the sizes of its first steps."""
     sparsity_weight: Annotated[float | None, behind_setting("sparsity_weight")] = None
     """Weight of the L1 penalty on the posterior mean."""
     sparsity_target: Annotated[str | None, behind_setting("sparsity_target")] = None

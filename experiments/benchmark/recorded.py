@@ -1,0 +1,60 @@
+"""Recordings of an environment under random actions, and encoders that are pretrained on them, for probes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rl.record import RecordConfig, record
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.data import FactorDataset, load_dataset
+
+
+def recordings(
+    environment: str, folder: Path, frames: Mapping[str, tuple[int, int]], *, every: int, scale: float
+) -> dict[str, FactorDataset]:
+    """Record an environment under random actions, one file a part.
+
+    Args:
+        environment: id, ``envs:...``.
+        folder: of the files, PART.h5.
+        frames: part -> how many frames, and the seed.
+        every: of how many steps one is recorded.
+        scale: share of the frames that is recorded.
+    """
+    data = {}
+    for part, (count, seed) in frames.items():
+        path = folder / f"{part}.h5"
+        settings: dict[str, Any] = {"every": every, "envs": 4, "seed": seed, "progress": False}
+        record(RecordConfig(environment, str(path), frames=round(scale * count), **settings))
+        data[part] = load_dataset("h5", path)
+    return data
+
+
+def pretrained(folder: Path, name: str, seed: int, settings: Mapping[str, Any]) -> tuple[FrozenEncoder, float]:
+    """An encoder that learned from the recording ``train`` of a folder on one thread, and the seconds it took.
+
+    Args:
+        folder: of the recordings; the run is kept there.
+        name: of the run.
+        seed: of the run.
+        settings: of `PretrainConfig`.
+    """
+    config = PretrainConfig(
+        **{
+            **settings,
+            "dataset": "h5",
+            "data_path": str(folder / "train.h5"),
+            "run_dir": str(folder / f"{name}-{seed}"),
+            "seed": seed,
+            "device": "cpu",
+            "threads": 1,
+            "health_check": 0,
+            "progress": False,
+        }
+    )
+    started = time.process_time()
+    encoder = load_encoder(pretrain_encoder(config))
+    return encoder, time.process_time() - started
