@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from experiments.measure.kinds import KIND_TITLES, KIND_UNITS, KINDS
+from experiments.measure.kinds import KIND_TITLES, KINDS
 from sparse_repr.pretrain.presets import CORRUPTED, KEYPOINT_RECIPES
 
 Observation = Literal["nothing", "factors", "pixels", "code"]
@@ -66,7 +66,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "vae_denoised": {"objective": "vae", **CORRUPTED},
     "vae_two_rounds": {"objective": "vae"},
     "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
-    **{name: {**settings, "code_size": KIND_UNITS} for name, settings in KINDS.items()},
+    **KINDS,
 }
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
 

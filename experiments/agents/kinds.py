@@ -19,7 +19,6 @@ from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 from sparse_repr.figures import add_note, chart
 
 _COLUMNS = {
-    "units": ("units", 0),
     "nonzero_units_per_image": ("not 0 per image", 1),
     "units_ever_nonzero": ("ever not 0", 1),
     "psnr_db": ("PSNR (dB)", 1),
@@ -74,12 +73,10 @@ def kinds_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         cells = [
             spread([float(value) for one in scored if (value := one.get(name)) is not None], digits)
             for name, (_, digits) in _COLUMNS.items()
-            if name != "units"
         ]
         returns = [EMPTY if arm is None else shown(reached.get(arm)) for arm in _arms_on(encoder)]
         rows.append([encoder_title(encoder), str(entries[0].units or EMPTY), str(len(entries)), *cells, *returns])
-    titles = [words for words, _ in _COLUMNS.values()]
-    header = ["code", titles[0], "seeds", *titles[1:], "return", "return, expand"]
+    header = ["code", "units", "seeds", *(words for words, _ in _COLUMNS.values()), "return", "return, expand"]
     words = (
         "Not 0 per image: exact zeros are not counted. Contrast: slope of the reconstructed contrast against the true "
         "one, 1 without shrinkage. Place: R² of the sprites' places on held-out frames, by a linear probe and by a "

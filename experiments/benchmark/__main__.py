@@ -71,8 +71,8 @@ class BenchmarkConfig:
     per second of the loop against the usual pattern and pythae), seeds (several models at a time against one),
     recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
     pong (whether codes hold the ball and the paddles), pong_of_others (the same of networks of others), first_units
-    (which units open first from a large weight of the KL, and what turning them does) or kinds (what each kind of
-    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped), pose (whether codes hold size,
+    (which units open first from a large weight of the KL, and what turning them does), kinds (what each kind of
+    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped) or pose (whether codes hold size,
     angle and colour)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.measure.intervals import t_interval
-from experiments.measure.kinds import KIND_TITLES, KIND_UNITS, KINDS
+from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import origin
 from sparse_repr import PretrainConfig, pretrain_encoder
@@ -17,10 +17,7 @@ from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 
 SEEDS = (5, 6, 7)
 """Of the encoders: those of the study of agents on the same kinds, on which nothing was chosen."""
-CODES: dict[str, dict[str, Any]] = {
-    "vae": {"objective": "vae"},
-    **{name: {**settings, "code_size": KIND_UNITS} for name, settings in KINDS.items()},
-}
+CODES: dict[str, dict[str, Any]] = {"vae": {"objective": "vae"}, **KINDS}
 """Name -> settings of `PretrainConfig`: the VAE of 10 units, and all kinds of sparsity."""
 SCORES = {
     "nonzero_units_per_image": ("not 0 per image", ".1f"),

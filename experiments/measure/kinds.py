@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-KINDS: dict[str, dict[str, Any]] = {
+KIND_UNITS = 64
+"""Size of all their codes."""
+_OWN: dict[str, dict[str, Any]] = {
     "wide_autoencoder": {"objective": "beta_vae", "beta": 0.0},
     "wide_vae": {"objective": "vae"},
     "wide_sparse": {"objective": "sparse", "beta": 1.0, "sparsity_weight": 1.0},
@@ -17,9 +19,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "rectified_gaussian": {"objective": "rectified_gaussian", "units_per_image": 8},
     "latent_quantisation": {"objective": "latent_quantisation"},
 }
+KINDS = {name: {**settings, "code_size": KIND_UNITS} for name, settings in _OWN.items()}
 """Kind of sparsity -> settings of `PretrainConfig`, and the dense codes that are as wide: all of `KIND_UNITS` units."""
-KIND_UNITS = 64
-"""Size of all their codes."""
 KIND_TITLES = {
     "wide_autoencoder": "wide autoencoder",
     "wide_vae": "wide VAE",
