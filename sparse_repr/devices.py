@@ -89,10 +89,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
         raise ValueError(f"precision needs one of {', '.join(PRECISIONS)}, got {name!r}")
     if name != "auto":
         return name
-    return "bf16" if _multiplies_bf16(device) else "float32"
+    return "bf16" if multiplies_bf16(device) else "float32"
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16; a CPU that does not emulates it, and takes ten times as long as float32."""
     if device.type == "cuda":
         with torch.cuda.device(device):  # it asks the current device
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))

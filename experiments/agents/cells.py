@@ -191,7 +191,7 @@ def encoder_cell(
 def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]:
     """What a scale says of the training of an encoder."""
     if "keypoints" in ENCODERS[encoder]:
-        return {"precision": scale.pretraining["precision"], **scale.keypoints}
+        return {"precision": scale.pretraining.get("precision", "auto"), **scale.keypoints}
     return {
         **scale.pretraining,
         **(scale.perceptual if "perceptual_weight" in ENCODERS[encoder] else {}),

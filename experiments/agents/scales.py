@@ -101,7 +101,7 @@ _BY_NAME = (
 _NOT_AT_FULL = (*FOREIGN, *SECOND_ROUND, *KINDS)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
-_PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he", "precision": "bf16"}
+_PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he"}
 # five sprites in colour take longer than one in white
 _STEPS_OF_SPRITES = {**dict.fromkeys(TASKS, 6_000), "SpriteReach": 3_000}
 _SHORT_PERCEPTUAL = {"perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200}

@@ -72,7 +72,6 @@ def _scores_of(run: Path, name: str, seed: int, steps: int, items: int) -> dict[
                 "batch_size": 64,
                 "learning_rate": 1e-3,
                 "initialisation": "he",
-                "precision": "bf16",
                 "device": "cpu",
                 "threads": 1,
                 "run_dir": str(run),

@@ -23,7 +23,7 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
-from sparse_repr.devices import cpu_threads
+from sparse_repr.devices import cpu_threads, resolve_precision
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.figures import PALETTE, chart, panels_figure, save_chart
 from sparse_repr.files import write_bytes, write_json
@@ -103,8 +103,8 @@ class CostsConfig:
     """D."""
     learning_rate: float = 1e-3
     """Of Adam."""
-    precision: str = "bf16"
-    """float32 or bf16."""
+    precision: str = "auto"
+    """auto (bf16 where the processor multiplies it), float32 or bf16."""
     baseline: str | None = None
     """Folder of an earlier version of this package, whose plain step is measured too."""
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -148,7 +148,7 @@ def variant_settings(
             "batch_size": size,
             "seed": seed,
             "device": "cpu",
-            "precision": config.precision,
+            "precision": resolve_precision(config.precision, torch.device("cpu")),
             "threads": 1,
             "run_dir": str(Path(config.runs) / f"{config.dataset}-{name}-seed{seed}"),
             "progress": False,

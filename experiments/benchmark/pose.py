@@ -55,7 +55,7 @@ def measure_pose(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
         results["frames"] = {part: len(frames) for part, frames in data.items()}
         for seed in seeds:
             for name, settings in ARMS.items():
-                chosen = {**settings, "steps": steps, "precision": "bf16"}
+                chosen = {**settings, "steps": steps}
                 encoder, seconds = pretrained(Path(folder), name, seed, chosen)
                 codes = {
                     part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()

@@ -81,7 +81,7 @@ def measure_budget(cells: Sequence[Cell], processes: int) -> dict[str, Any]:
         "load_before": load,
         "clock": "CPU time of a thread" if cells[0].training.device == "cpu" else "wall clock",
         "processes": processes,
-        "precision": cells[0].training.precision,
+        "precision": cells[0].training.resolve().precision,
         "threads_per_process": cells[0].training.threads,
         "rows": rows,
         "process_hours": hours,

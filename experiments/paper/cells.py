@@ -225,7 +225,7 @@ PAPER_SCALES = {
         steps=8_000,
         perceptual_steps=2_000,
         device="cpu",
-        precision="bf16",
+        precision="auto",
         settings={"batch_size": 64, "learning_rate": 1e-3},
         # a quarter of the images: `experiments.benchmark.perceptual` found it the best use of the same time
         perceptual={**ONE_RESOLUTION, "perceptual_layers": "relu2_2", "perceptual_images": 16, "save_every": 200},
@@ -246,7 +246,7 @@ PAPER_SCALES = {
         # features of half of the images, and of none at first: 14,000 steps take half as long again as 16,000 without
         shorter={"factor_vae": _LONG_STEPS * 5 // 8, **dict.fromkeys(_PIXELS_FIRST, 14_000)},
         device="cpu",
-        precision="bf16",
+        precision="auto",
         settings={
             "batch_size": 64,
             "learning_rate": 1e-3,
@@ -272,7 +272,7 @@ PAPER_SCALES = {
         steps=_FULL_STEPS,
         perceptual_steps=_FULL_STEPS,
         device="cpu",
-        precision="bf16",
+        precision="auto",
         settings={"batch_size": 64, "log_every": 1_000, "picture_every": 100_000},
         perceptual={},
         metrics=_SUITE,

@@ -15,6 +15,7 @@ import tyro
 
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import DATASETS
+from sparse_repr.devices import multiplies_bf16, resolve_device
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES, RECIPES, SPARSE_CODE_RECIPES, preset_config
 from sparse_repr.pretrain.run_folder import has_state
@@ -125,7 +126,13 @@ def _pretrain(arguments: list[str]) -> list[Path]:
 
 
 def _announce(configs: Sequence[PretrainConfig]) -> None:
-    """Say where --resume finds nothing saved, so that a wrong folder does not go unnoticed."""
+    """Say where --resume finds nothing saved, so that a wrong folder does not go unnoticed, and what will take long."""
+    if configs[0].precision == "bf16" and not multiplies_bf16(resolve_device(configs[0].device)):
+        print(
+            "this processor does not multiply bf16: every step takes many times as long as with --precision auto, "
+            "which takes float32 here",
+            file=sys.stderr,
+        )
     begun = [has_state(config.run_folder()) for config in configs]
     if not configs[0].resume or all(begun):
         return

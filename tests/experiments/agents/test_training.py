@@ -261,7 +261,7 @@ def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name
         assert training is not None
         assert (training.steps, training.batch_size, training.keypoints, training.code_size) == (3_000, 32, 32, 96)
         assert (training.learning_rate, training.learning_rate_decay) == (2e-3, "cosine")
-        assert (training.initialisation, training.precision) == ("default", "bf16")
+        assert (training.initialisation, training.precision) == ("default", "auto")
         assert (training.objective, training.seed) == (name.removesuffix("_denoised"), 3)
         assert bool(training.denoising()) == name.endswith("_denoised")
     smoke = encoder_cell(AGENT_SCALES["smoke"], "SpriteChase", name, 0, tmp_path).training

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tensorboard.summary.writer import record_writer
 
-from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder, pretrain_encoders
+from sparse_repr import PretrainConfig, devices, load_encoder, pretrain_encoder, pretrain_encoders
 from sparse_repr.data.__main__ import main as show_data
 from sparse_repr.evaluate.__main__ import main as evaluate
 from sparse_repr.pretrain import trainer as training
@@ -51,6 +51,23 @@ def straight(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("straight") / "run"
     assert main(_words(PretrainConfig(data_path=str(rectangles), run_dir=str(folder)))) == 0
     return folder
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "bf16"), (False, "auto")])
+def test_bf16_that_is_emulated_is_told_before_it_takes_its_time(
+    native: bool,
+    precision: str,
+    small_study: PretrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(devices, "_processor_multiplies_bf16", lambda: native)
+    words = [precision if word == "float32" else word for word in _words(small_study)]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert ("does not multiply bf16" in said) == (precision == "bf16" and not native)
+    described = json.loads((small_study.run_folder() / "config.json").read_text())
+    assert described["precision"] == ("bf16" if precision == "bf16" else "float32")
 
 
 def test_a_full_disk_at_the_first_save_is_one_line_and_resume_works(
