@@ -42,9 +42,10 @@ from sparse_repr.registry import lookup
 class CompareConfig:
     """What to compute, and by what."""
 
-    scale: Literal["smoke", "cpu", "kinds", "public", "gpu"]
+    scale: Literal["smoke", "cpu", "kinds", "doses", "public", "gpu"]
     """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; kinds: what
-    each kind of sparsity buys, in codes of 64 units; public: the same on tasks that no one here wrote, by the clock;
+    each kind of sparsity buys, in codes of 64 units; doses: how wide to expand, how much of it is 1, and which price
+    on presences; public: the same on tasks that no one here wrote, by the clock;
     gpu: 10 seeds, longer, every arm fine-tuned too."""
     task: str = ""
     """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; VizDoomBasic, DoorKey (MiniGrid), LunarLander
@@ -52,12 +53,14 @@ class CompareConfig:
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
-    keypoints and sparse_keypoints; vgg16_features and random_vit, networks of others; vae_denoised and
-    sparse_keypoints_denoised; vae_two_rounds and sparse_keypoints_two_rounds, whose encoders learn from what the
-    finished agent of vae or sparse_keypoints sees, which is computed first; codes shown recoded, with _expand behind
-    the name of an encoder, the controls vae_cosine and vae_project, and vae_dictionary, a learned expansion; the kinds
-    of sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
-    jump_relu, rectified_gaussian and latent_quantisation; by default those of the scale."""
+    keypoints and sparse_keypoints, which at other prices are sparse_keypoints_01, _03 and _3; vgg16_features and
+    random_vit, networks of others; vae_denoised and sparse_keypoints_denoised; vae_two_rounds and
+    sparse_keypoints_two_rounds, whose encoders learn from what the finished agent of vae or sparse_keypoints sees,
+    which is computed first; codes shown recoded, with _expand behind the name of an encoder; with other settings
+    vae_expand_2d to _50d (sizes of the code) and vae_expand_0pc to _50pc (percent that are 1, 0 for one unit); the
+    controls vae_cosine and vae_project, and vae_dictionary, a learned expansion; the kinds of sparsity
+    wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k, jump_relu,
+    rectified_gaussian and latent_quantisation; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or both, separated by a comma; by default those of the scale."""
     seeds: str = ""

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from experiments.measure.kinds import KIND_TITLES, KINDS
+from sparse_repr.objectives.choices import default_settings
 from sparse_repr.pretrain.presets import CORRUPTED, KEYPOINT_RECIPES
 
 Observation = Literal["nothing", "factors", "pixels", "code"]
@@ -24,7 +25,11 @@ class Arm:
     fine_tuned: bool = False
     """Whether the encoder is trained with the policy, from the pretrained weights."""
     recode: str | None = None
-    """What is shown in place of each code, with its default settings: key of `rl.recodings.RECODINGS`, `DICTIONARY`."""
+    """What is shown in place of each code: key of `rl.recodings.RECODINGS`, `DICTIONARY`."""
+    times: int | None = None
+    """How many times as wide as the code the expansion is; None: as it is by default, 20."""
+    share: float | None = None
+    """Which share of the expansion is 1, one unit at least; None: as it is by default, a tenth."""
 
     @property
     def frozen(self) -> bool:
@@ -36,6 +41,11 @@ class Arm:
         """Whether it observes the codes of such an encoder themselves; one arm of each encoder does."""
         return self.frozen and self.recode is None
 
+    @property
+    def dosed(self) -> bool:
+        """Whether it is there for the curve of a setting alone: it expands with other settings than the default."""
+        return self.times is not None or self.share is not None
+
 
 UNTRAINED = "untrained"
 """The encoder with the weights it starts from."""
@@ -43,6 +53,13 @@ FOREIGN = ("vgg16_features", "random_vit")
 """Keys of `experiments.measure.foreign_networks.FOREIGN`: networks of others, which nothing is trained for."""
 LEARNED_NOTHING = (UNTRAINED, "random_vit")
 """Encoders with random weights: what the others are to be better than."""
+TIMES = (2, 5, 10, 50)
+"""Widths of the expansion, in sizes of the code, whose curve is drawn; the default of 20 is among it."""
+SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
+"""Shares of the expansion that are 1, of the curve of these; 0 is one unit alone, the default of 0.1 is among it."""
+PRICES = {"01": 0.1, "03": 0.3, "3": 3.0}
+"""Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
+_PRICE = float(default_settings("sparse_keypoints")["presence_weight"] or 0)
 ENCODERS: dict[str, dict[str, Any]] = {
     # without its KL term a VAE has nothing that keeps its noise up: an autoencoder
     "autoencoder": {"objective": "beta_vae", "beta": 0.0},
@@ -63,6 +80,10 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
     "feature_prediction": {"objective": "feature_prediction"},
     **KEYPOINT_RECIPES,
+    **{
+        f"sparse_keypoints_{name}": {**KEYPOINT_RECIPES["sparse_keypoints"], "presence_weight": times * _PRICE}
+        for name, times in PRICES.items()
+    },
     "vae_denoised": {"objective": "vae", **CORRUPTED},
     "vae_two_rounds": {"objective": "vae"},
     "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
@@ -74,7 +95,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
 
 Those of keypoints are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
 
-`sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong.
+`sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong; `sparse_keypoints_01`,
+`_03` and `_3` that of the price on presences.
 
 `_two_rounds` ones learn from the frames of agents, `SECOND_ROUND`.
 
@@ -119,6 +141,24 @@ ARMS = {
     "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
     **{name: Arm(title, "code", name) for name, title in KIND_TITLES.items()},
     **{f"{name}_expand": Arm(f"{title}, expand", "code", name, recode="expand") for name, title in KIND_TITLES.items()},
+    **{
+        f"vae_expand_{times}d": Arm(f"VAE, expand to {times} D", "code", "vae", recode="expand", times=times)
+        for times in TIMES
+    },
+    **{
+        f"vae_expand_{100 * share:.0f}pc": Arm(
+            f"VAE, expand, {share:.0%} on" if share else "VAE, expand, one on",
+            "code",
+            "vae",
+            recode="expand",
+            share=share,
+        )
+        for share in SHARES
+    },
+    **{
+        f"sparse_keypoints_{name}": Arm(f"sparse keypoints, price times {times:g}", "code", f"sparse_keypoints_{name}")
+        for name, times in PRICES.items()
+    },
     "vae_two_rounds": Arm("VAE, two rounds", "code", "vae_two_rounds"),
     "sparse_keypoints_two_rounds": Arm("sparse keypoints, two rounds", "code", "sparse_keypoints_two_rounds"),
     "autoencoder_tuned": Arm("autoencoder, fine-tuned", "code", "autoencoder", fine_tuned=True),

@@ -16,6 +16,7 @@ from experiments.agents.arms import ARMS
 from experiments.agents.clock_pages import clock_figure
 from experiments.agents.correlations import Point, correlations, points_of
 from experiments.agents.curves import SHARE, curves_of, learned_return
+from experiments.agents.doses import doses_figure
 from experiments.agents.encoder_tables import MAIN_SCORES, score_title
 from experiments.agents.kinds import kinds_figure
 from experiments.agents.palette import add_legend, colour_of, line_style, mark_style, new_figure, panels_of
@@ -277,6 +278,13 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
                 "How many units are not exactly 0, how well the picture is redrawn, how well a line reads the places, "
                 "and the return of agents on the code and on its expansion.",
                 functools.partial(kinds_figure, study, task, algorithm),
+            ),
+            (
+                f"doses-{task}",
+                f"How much of it, on {task}",
+                "Return of agents by the width of the expansion, by how much of it is 1, and by the price of a "
+                "presence of keypoints. Small dots are seeds, large ones their means, bars 95 % t-intervals.",
+                functools.partial(doses_figure, study, task, algorithm),
             ),
             (
                 f"scores-{task}",

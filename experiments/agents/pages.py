@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.agents.clock_pages import clock_table, paired_table
+from experiments.agents.doses import doses_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
 from experiments.agents.findings import findings
@@ -104,8 +105,8 @@ _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
     *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "vae_tuned"),
 )
-# experiments/agents/public.md and kinds.md
-_PAGES_OF_THEIR_OWN = ("public", "kinds")
+# experiments/agents/public.md, kinds.md, and the curves of `doses`
+_PAGES_OF_THEIR_OWN = ("public", "kinds", "doses")
 # fewer have no interval, and no place on the first page
 _LEAST_SEEDS = 3
 _HEADLINE_GAINS = (
@@ -144,6 +145,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-ends": lambda: shown(ends_table, tasks=tuple(TASKS)),
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
     "agents-kinds": lambda: shown(kinds_table, tasks=tuple(TASKS)),
+    "agents-doses": lambda: shown(doses_table, tasks=tuple(TASKS)),
     "agents-clock": lambda: shown(clock_table, tasks=tuple(TASKS)),
     "agents-clock-pairs": lambda: shown(paired_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),

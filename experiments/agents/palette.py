@@ -32,6 +32,9 @@ _COLOURS = {
     "random_vit": "#B2A1C7",
     "keypoints": "#F0E442",
     "sparse_keypoints": "#8F8600",
+    "sparse_keypoints_01": "#D6CC3A",
+    "sparse_keypoints_03": "#B5AB1E",
+    "sparse_keypoints_3": "#6B6500",
     "vae_denoised": "#2F6B8C",
     "sparse_keypoints_denoised": "#5C5600",
     "vae_two_rounds": "#1D4A66",
@@ -49,6 +52,7 @@ _MARKS |= {
     "random_vit": "4",
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": 7}
+_MARKS |= {"sparse_keypoints_01": 4, "sparse_keypoints_03": 5, "sparse_keypoints_3": 6}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 # a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from
 _OF_KINDS = (
@@ -107,7 +111,11 @@ def mark_style(arm: str) -> dict[str, Any]:
 
 
 def panels_of(arms: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Title and arms of up to three panels, the references in all: too many arms to be told apart in one."""
+    """Title and arms of up to three panels, the references in all: too many arms to be told apart in one.
+
+    Arms of other doses of an expansion have a figure of their own.
+    """
+    arms = [arm for arm in arms if not ARMS[arm].dosed]
     references = [arm for arm in arms if ARMS[arm].encoder in (None, UNTRAINED)]
     frozen = [arm for arm in arms if ARMS[arm].plain and arm not in references]
     recoded = [arm for arm in arms if ARMS[arm].recode]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.agents.clock_pages import clock_table, paired_table
+from experiments.agents.doses import doses_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.figures import AgentFigure, figures_of
 from experiments.agents.files import live_study, published_study
@@ -100,7 +101,11 @@ def all_tables(study: AgentStudy) -> list[Table]:
     found: list[Table | None] = []
     for algorithm in algorithms or dict.fromkeys(agent.algorithm for agent in study.agents):
         found += [*agent_tables(study, algorithm), gains_table(study, algorithm)]
-        found += [table(study, task, algorithm) for task in TASKS for table in (clock_table, paired_table, kinds_table)]
+        found += [
+            table(study, task, algorithm)
+            for task in TASKS
+            for table in (clock_table, paired_table, kinds_table, doses_table)
+        ]
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]
         found += [correlations_table(study, task, algorithm) for algorithm in algorithms]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.agents.arms import ARMS, FOREIGN, SECOND_ROUND
+from experiments.agents.arms import ARMS, FOREIGN, PRICES, SECOND_ROUND
 from experiments.agents.tasks import SPRITES, TASKS
 from experiments.measure.kinds import KINDS
 
@@ -91,14 +91,15 @@ HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
 # episodes have at most 100 steps: about one test frame of each; primes, so that no phase of an episode is left out
 _SPACING = {TRAIN_FRAMES: 11, TEST_FRAMES: 53}
 _FROZEN = tuple(name for name, arm in ARMS.items() if arm.plain)
+_PRICED = tuple(f"sparse_keypoints_{name}" for name in PRICES)
 # asked for by name at scale cpu, which they would take beyond its time
 _BY_NAME = (
     *("sparse_4", "sparse_16", "feature_prediction", *FOREIGN),
-    *("keypoints", "sparse_keypoints", "vae_denoised", "sparse_keypoints_denoised", *SECOND_ROUND),
+    *("keypoints", "sparse_keypoints", *_PRICED, "vae_denoised", "sparse_keypoints_denoised", *SECOND_ROUND),
     *KINDS,
 )
 # what has a study of its own, or codes that take hours where agents learn: by name at scale gpu
-_NOT_AT_FULL = (*FOREIGN, *SECOND_ROUND, *KINDS)
+_NOT_AT_FULL = (*FOREIGN, *SECOND_ROUND, *KINDS, *_PRICED)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
 _PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he"}
@@ -194,6 +195,34 @@ AGENT_SCALES = {
         episodes=100,
         device="cpu",
     ),
+    "doses": AgentScale(
+        summary="how much expansion, and which price, on a CPU",
+        seeds=3,
+        algorithms={
+            "ppo": Algorithm(
+                102_400,
+                16,
+                _PPO,
+                (
+                    *("random_policy", "factors", "vae", "vae_expand"),
+                    *(name for name, arm in ARMS.items() if arm.dosed),
+                    *("keypoints", "sparse_keypoints", *_PRICED),
+                ),
+                ("SpriteReach", "SpriteChase"),
+            ),
+        },
+        frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
+        spacing=_SPACING,
+        pretraining_steps=_STEPS_OF_SPRITES,
+        pretraining=_PRETRAINING,
+        perceptual=_SHORT_PERCEPTUAL,
+        predicted=_SHORT_PREDICTED,
+        keypoints={},
+        metrics=_SCORES,
+        image_items=2_000,
+        episodes=100,
+        device="cpu",
+    ),
     "public": AgentScale(
         summary="tasks that no one here wrote, on a CPU",
         seeds=5,
@@ -233,7 +262,7 @@ AGENT_SCALES = {
                 16,
                 _PPO,
                 # on the CPU, where agents learn, a million codes of VGG16 take three hours
-                tuple(name for name, arm in ARMS.items() if arm.encoder not in _NOT_AT_FULL),
+                tuple(name for name, arm in ARMS.items() if arm.encoder not in _NOT_AT_FULL and not arm.dosed),
                 SPRITES,
             ),
             "sac": Algorithm(

@@ -17,7 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 import envs  # noqa: F401 (registers the environments)
-from experiments.agents.arms import DICTIONARY
+from experiments.agents.arms import DICTIONARY, Arm
 from experiments.agents.cells import AgentCell, recording_of
 from experiments.agents.scales import HIDDEN_WIDTHS, TRAIN_FRAMES
 from experiments.film.recording import KeepFrames
@@ -28,6 +28,7 @@ from experiments.study.procedure import Procedure, claimed, refuse_other_setting
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from rl.code_scaling import Scaling
 from rl.dictionary import DictionarySettings, fit_to_images
+from rl.recodings import Expand
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads
@@ -86,7 +87,17 @@ def shown_of(cell: AgentCell, encoder: FrozenEncoder) -> dict[str, Any]:
         return {"code_scaling": scaling}
     if cell.arm.recode == DICTIONARY:
         return {"recode": str(_dictionary_of(_encoder_folder(cell), cell))}
+    if cell.arm.dosed:
+        return {"recode": _dose_of(cell.arm, encoder.code_size)}
     return {"recode": cell.arm.recode}
+
+
+def _dose_of(arm: Arm, code_size: int) -> Expand:
+    """The expansion of an arm that is there for the curve of its settings."""
+    width = Expand().size(code_size) if arm.times is None else arm.times * code_size
+    if arm.share is None:
+        return Expand(width)
+    return Expand(width, k=max(1, round(arm.share * width)))
 
 
 def _dictionary_of(folder: Path, cell: AgentCell) -> Path:

@@ -228,7 +228,7 @@ def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
     assert table is not None
     assert table.header == ("arm", "against", "all tasks", "SpriteReach", "SpriteChase")
     assert table.rows[-1][1] == "pixels, end to end"
-    assert len(table.rows) == 52 + 11 + 12
+    assert len(table.rows) == 52 + 11 + 12 + 3 + 9
 
 
 def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
@@ -267,9 +267,9 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
 
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
     table = correlations_table(whole, "SpriteReach")
-    assert column(table, "return in the source")["PSNR (dB)"].endswith("(84)")
-    # of the orders of 28 kinds hardly any is as strong
-    assert column(table, "means per kind, p")["position R²"] == "+1.00 (28), p < 0.001, < 0.001"
+    assert column(table, "return in the source")["PSNR (dB)"].endswith("(93)")
+    # of the orders of 31 kinds hardly any is as strong
+    assert column(table, "means per kind, p")["position R²"] == "+1.00 (31), p < 0.001, < 0.001"
     assert table is not None
     names = [row[0] for row in table.rows]
     assert "class accuracy" not in names  # never computed
@@ -293,7 +293,7 @@ def test_every_table_has_a_cell_for_every_column(whole: AgentStudy) -> None:
             assert len({line.count("|") for line in lines}) == 1
             assert "nan" not in table.as_markdown()
     titles = [table.title for table in all_tables(whole)]
-    assert len(set(titles)) == len(titles) == 4 + 6 * 2 + 4 * 2
+    assert len(set(titles)) == len(titles) == 4 + 7 * 2 + 4 * 2
 
 
 def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:
@@ -314,13 +314,13 @@ def test_figures_of_a_whole_study(whole: AgentStudy) -> None:
         *(
             f"{kind}-{task}-ppo"
             for task in ("SpriteReach", "SpriteChase")
-            for kind in ("learning", "clock", "transfer", "kinds", "scores")
+            for kind in ("learning", "clock", "transfer", "kinds", "doses", "scores")
         ),
     ]
     learning = next(one for one in figures if one.name == "learning-SpriteReach-ppo")
     (legend,) = learning.figure.legends
     titles = [text.get_text() for text in legend.get_texts()]
-    assert titles == [*(arm.title for arm in ARMS.values()), "80 % of ground truth"]
+    assert titles == [*(arm.title for arm in ARMS.values() if not arm.dosed), "80 % of ground truth"]
     assert all(one.caption and one.title for one in figures)
 
 
@@ -334,7 +334,7 @@ def test_an_arm_keeps_its_colour_and_stands_in_one_panel_or_in_both() -> None:
     assert colour_of("sparse") == colour_of("sparse_tuned") != colour_of("vae")
     assert panels_of(list(ARMS))[1][1][:4] == ["random_policy", "factors", "pixels", "untrained"]
     assert panels_of(["factors"]) == [("", ["factors"])]
-    assert [len(names) for _, names in panels_of(list(ARMS))] == [20 + 11, 13 + 12, 9]
+    assert [len(names) for _, names in panels_of(list(ARMS))] == [23 + 11, 13 + 12, 9]
 
 
 def test_a_recoded_code_has_the_colour_and_the_mark_of_the_code_and_another_line() -> None:

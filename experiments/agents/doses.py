@@ -1,0 +1,209 @@
+"""How much of it: returns by the width of an expansion, by how much of it is 1, and by the price of a presence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from experiments.agents.arms import ARMS, PRICES, SHARES, TIMES
+from experiments.agents.encoder_tables import by_encoder
+from experiments.agents.palette import colour_of, new_figure
+from experiments.agents.results import AgentStudy
+from experiments.agents.scores import anchors_of
+from experiments.agents.table_parts import NORMALISED, note_of, titled
+from experiments.measure.intervals import t_interval
+from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
+from rl.recodings import Expand
+from sparse_repr.figures import add_note, chart
+
+_LEAST = 3
+"""Seeds from which an interval is drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dose:
+    """One value of a setting."""
+
+    value: float
+    """What the setting is."""
+    arm: str
+    """Key of `ARMS`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A setting, and the arms that differ in it alone."""
+
+    title: str
+    """What tables call it."""
+    axis: str
+    """What figures call it."""
+    doses: tuple[Dose, ...]
+    """From the least."""
+    default: str
+    """The arm with the default."""
+    without: str
+    """The arm that has nothing of what is dosed."""
+    nothing: str
+    """What that is called."""
+
+
+_WIDTH = Expand().size(1)
+CURVES = (
+    Curve(
+        "width of the expansion, in D",
+        "width of the expansion, in D",
+        tuple(
+            Dose(float(times), "vae_expand" if times == _WIDTH else f"vae_expand_{times}d")
+            for times in sorted((*TIMES, _WIDTH))
+        ),
+        "vae_expand",
+        "vae",
+        "the code itself",
+    ),
+    Curve(
+        "share of the expansion that is 1",
+        "share that is 1, %",
+        tuple(
+            Dose(100 * share, "vae_expand" if share == 0.1 else f"vae_expand_{100 * share:.0f}pc")
+            for share in sorted((*SHARES, 0.1))
+        ),
+        "vae_expand",
+        "vae",
+        "the code itself",
+    ),
+    Curve(
+        "price of a presence, times the default",
+        "price of a presence, times the default",
+        tuple(
+            Dose(times, f"sparse_keypoints_{name}" if name else "sparse_keypoints")
+            for times, name in sorted([(1.0, ""), *((times, name) for name, times in PRICES.items())])
+        ),
+        "sparse_keypoints",
+        "keypoints",
+        "no price",
+    ),
+)
+"""What is dosed."""
+
+
+def _returns(study: AgentStudy, task: str, algorithm: str) -> dict[str, dict[int, float]]:
+    """Arm -> seed -> normalised return in the source; empty where it cannot be normalised."""
+    anchors = anchors_of(study, task, algorithm)
+    if anchors is None:
+        return {}
+    return {
+        arm: {agent.seed: anchors.normalised(agent.mean_return()) for agent in agents if agent.returns.get("source")}
+        for arm, agents in study.of(task, algorithm).items()
+    }
+
+
+def _dosed(study: AgentStudy, task: str, algorithm: str) -> list[tuple[Curve, dict[str, dict[int, float]]]]:
+    """The curves of which more than the default and what has nothing is there, with the returns on the task."""
+    returns = _returns(study, task, algorithm)
+    return [
+        (curve, returns)
+        for curve in CURVES
+        if any(returns.get(dose.arm) for dose in curve.doses if dose.arm != curve.default)
+    ]
+
+
+def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """What agents reach by every dose, and by how much that differs from the default.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo or sac.
+
+    Returns:
+        None where no dose is finished.
+    """
+    encoders = by_encoder(study, task)
+    rows = []
+    for curve, returns in _dosed(study, task, algorithm):
+        for dose in (Dose(0.0, curve.without), *curve.doses):
+            found, default = returns.get(dose.arm, {}), returns.get(curve.default, {})
+            if not found:
+                continue
+            differences = [found[seed] - default[seed] for seed in found if seed in default]
+            places = [
+                fmean(entry.position_r2.values())
+                for entry in encoders.get(str(ARMS[dose.arm].encoder), [])
+                if entry.position_r2
+            ]
+            rows.append(
+                [
+                    curve.title,
+                    curve.nothing if dose.arm == curve.without else _told(dose, curve),
+                    str(len(found)),
+                    spread(list(found.values()), 2),
+                    EMPTY if dose.arm == curve.default or not differences else spread(differences, 2),
+                    spread(places, 2),
+                ]
+            )
+    if not rows:
+        return None
+    arms = study.of(task, algorithm)
+    entries = [
+        agent
+        for curve, _ in _dosed(study, task, algorithm)
+        for arm in (curve.without, *(dose.arm for dose in curve.doses))
+        for agent in arms.get(arm, ())
+    ]
+    words = (
+        "Against the default: difference of agents of the same seed. Places: R² of a small network that reads the "
+        "sprites' places from the code on held-out frames."
+    )
+    header = ["setting", "value", "seeds", "return", "against the default", "places"]
+    note = note_of(study, entries, SPREAD_NOTE, words, NORMALISED)
+    return laid_out(titled(f"How much of it, on {task}", algorithm), header, rows, note)
+
+
+def _told(dose: Dose, curve: Curve) -> str:
+    one = ARMS[dose.arm].share == 0
+    return ("one unit" if one else f"{dose.value:g}") + (" (default)" if dose.arm == curve.default else "")
+
+
+@chart
+def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | None:
+    """Return against every dose, a panel for each setting; None where no dose is finished.
+
+    Small dots are seeds, large ones their means, bars 95 % t-intervals from 3 seeds on; the dashed line is without it.
+    """
+    found = _dosed(study, task, algorithm)
+    if not found:
+        return None
+    figure, panels = new_figure(len(found), 1, 3.6, 3.2)
+    for axes, (curve, returns) in zip(panels.flat, found, strict=True):
+        shown = [dose for dose in curve.doses if returns.get(dose.arm)]
+        for place, dose in enumerate(shown):
+            _draw(axes, place, list(returns[dose.arm].values()), dose.arm, default=dose.arm == curve.default)
+        axes.plot([fmean(returns[dose.arm].values()) for dose in shown], color="0.6", linewidth=1, zorder=1)
+        axes.set_xticks(range(len(shown)), ["one unit" if ARMS[d.arm].share == 0 else f"{d.value:g}" for d in shown])
+        axes.set_xlabel(curve.axis)
+        axes.axhline(1, color="0.4", linewidth=0.8, linestyle="-.")
+        if returns.get(curve.without):
+            level = fmean(returns[curve.without].values())
+            axes.axhline(level, color=colour_of(curve.without), linewidth=1.4, linestyle="--")
+            axes.annotate(curve.nothing, (0, level), (2, 3), textcoords="offset points", fontsize="small")
+    panels[0, 0].set_ylabel(f"normalised return on {task}")
+    add_note(
+        figure,
+        f"small dots: seeds; large ones: their means, the default ringed; bars: 95 % t-intervals, from {_LEAST} seeds "
+        "on; 1: the agents on ground truth",
+    )
+    return figure
+
+
+def _draw(axes: Any, place: int, values: Sequence[float], arm: str, *, default: bool) -> None:
+    colour = colour_of(arm)
+    axes.plot([place] * len(values), values, ".", color=colour, markersize=5, alpha=0.6)
+    if len(values) >= _LEAST:
+        half = t_interval(values).half
+        axes.plot([place, place], [fmean(values) - half, fmean(values) + half], color=colour, linewidth=2)
+    axes.plot(place, fmean(values), "o", color=colour, markersize=7)
+    if default:
+        axes.plot(place, fmean(values), "o", color="black", markersize=11, fillstyle="none")

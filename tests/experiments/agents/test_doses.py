@@ -1,0 +1,111 @@
+"""The study of doses: which settings its arms have, its table and its figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.agents.arms import ARMS, ENCODERS
+from experiments.agents.cells import agent_cell, agent_cells, encoder_cells
+from experiments.agents.doses import CURVES, doses_figure, doses_table
+from experiments.agents.results import AgentResult, EncoderResult
+from experiments.agents.scales import AGENT_SCALES
+from experiments.agents.training import shown_of
+from rl.recodings import recoding_of
+from sparse_repr.data import FactorDataset
+from sparse_repr.pretrain.untrained import untrained_encoder
+from tests.agent_studies import agent, encoder, study
+
+WIDTH, SHARE, PRICE = CURVES
+
+
+@pytest.mark.parametrize("code_size", [10, 32])
+def test_arms_of_a_curve_differ_in_its_setting_alone(code_size: int, dsprites: FactorDataset, tmp_path: Path) -> None:
+    code = untrained_encoder(channels=1, code_size=code_size, data=dsprites, initialisation="he")
+
+    def settings(arm: str) -> dict[str, object]:
+        cell = agent_cell(AGENT_SCALES["doses"], "SpriteReach", arm, "ppo", 3, tmp_path)
+        return recoding_of(shown_of(cell, code)["recode"]).resolved(code_size).settings()
+
+    default = settings("vae_expand")
+    for dose in WIDTH.doses:
+        width = round(dose.value) * code_size
+        assert settings(dose.arm) == {**default, "width": width, "k": max(1, width // 10)}
+    width = 20 * code_size
+    for dose in SHARE.doses:
+        assert settings(dose.arm) == {**default, "width": width, "k": max(1, round(dose.value * width / 100))}
+
+
+def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
+    assert [dose.value for dose in WIDTH.doses] == [2, 5, 10, 20, 50]
+    assert [dose.value for dose in SHARE.doses] == pytest.approx([0, 2, 5, 10, 30, 50])
+    assert [dose.value for dose in PRICE.doses] == [0.1, 0.3, 1, 3]
+    for curve in CURVES:
+        assert curve.default in {dose.arm for dose in curve.doses}
+        assert {dose.arm for dose in curve.doses} <= ARMS.keys()
+
+
+def test_prices_are_parts_of_the_default() -> None:
+    plain = ENCODERS["sparse_keypoints"]
+    for dose in PRICE.doses:
+        settings = ENCODERS[dose.arm]
+        price = settings.get("presence_weight", 0.07)
+        assert price == pytest.approx(0.07 * dose.value)
+        assert {name: value for name, value in settings.items() if name != "presence_weight"} == plain
+
+
+def test_one_encoder_serves_all_arms_that_expand_it(tmp_path: Path) -> None:
+    scale = AGENT_SCALES["doses"]
+    cells = agent_cells(scale, tmp_path, tasks=["SpriteReach"], seeds=[10])
+    expanded = {cell.encoder_folder for cell in cells if cell.arm.encoder == "vae"}
+    assert len(expanded) == 1
+    assert {cell.encoder for cell in encoder_cells(scale, cells, tmp_path)} == {
+        *("vae", "keypoints", "sparse_keypoints", "sparse_keypoints_01", "sparse_keypoints_03", "sparse_keypoints_3")
+    }
+    # an agent of another dose is another agent
+    settings = {cell.arm_name: cell.settings() for cell in cells}
+    assert settings["vae_expand_2d"]["times"] == 2
+    assert settings["vae_expand_0pc"]["share"] == 0
+    assert not {"times", "share"} & settings["vae_expand"].keys()
+
+
+def _found() -> list[AgentResult | EncoderResult]:
+    references = [agent("random_policy", source=0.0), agent("factors", source=2.0)]
+    returns = {"vae": 1.0, "vae_expand_2d": 1.2, "vae_expand_50d": 2.0, "vae_expand_0pc": 0.5}
+    arms = [agent(name, seed, value + 0.2 * seed) for name, value in returns.items() for seed in (0, 1)]
+    return [*references, *arms, agent("vae_expand", 0, 1.8), agent("vae_expand", 1, 2.0), encoder("vae", sprites=0.9)]
+
+
+def test_the_table_sets_every_dose_beside_the_default() -> None:
+    table = doses_table(study(*_found()), "SpriteReach")
+    assert table is not None
+    rows = [(row[0], row[1], row[2], row[3][:4], row[4][:5].strip(), row[5][:4]) for row in table.rows]
+    width, share = WIDTH.title, SHARE.title
+    assert rows == [
+        (width, "the code itself", "2", "0.55", "-0.40", "0.90"),
+        (width, "2", "2", "0.65", "-0.30", "0.90"),
+        (width, "20 (default)", "2", "0.95", "–", "0.90"),
+        (width, "50", "2", "1.05", "0.10", "0.90"),
+        (share, "the code itself", "2", "0.55", "-0.40", "0.90"),
+        (share, "one unit", "2", "0.30", "-0.65", "0.90"),
+        (share, "10 (default)", "2", "0.95", "–", "0.90"),
+    ]
+
+
+def test_the_figure_has_a_panel_for_every_setting_that_was_dosed() -> None:
+    figure = doses_figure(study(*_found()), "SpriteReach")
+    assert figure is not None
+    assert [axes.get_xlabel() for axes in figure.axes] == [WIDTH.axis, SHARE.axis]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["2", "20", "50"]
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["one unit", "10"]
+
+
+def test_without_a_dose_there_is_neither_table_nor_figure() -> None:
+    plain = study(agent("random_policy", source=0.0), agent("factors", source=2.0), agent("vae"), agent("vae_expand"))
+    assert doses_table(plain, "SpriteReach") is doses_figure(plain, "SpriteReach") is None
+    # the ends of a curve alone are arms of the other study
+    ends = study(
+        agent("random_policy", source=0.0), agent("factors", source=2.0), agent("keypoints"), agent("sparse_keypoints")
+    )
+    assert doses_table(ends, "SpriteReach") is doses_figure(ends, "SpriteReach") is None
