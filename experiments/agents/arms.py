@@ -30,6 +30,8 @@ class Arm:
     """How many times as wide as the code the expansion is; None: as it is by default, 20."""
     share: float | None = None
     """Which share of the expansion is 1, one unit at least; None: as it is by default, a tenth."""
+    rate: float | None = None
+    """Learning rate of the agent, times the algorithm's default; None: the default."""
 
     @property
     def frozen(self) -> bool:
@@ -39,12 +41,12 @@ class Arm:
     @property
     def plain(self) -> bool:
         """Whether it observes the codes of such an encoder themselves; one arm of each encoder does."""
-        return self.frozen and self.recode is None
+        return self.frozen and self.recode is None and not self.dosed
 
     @property
     def dosed(self) -> bool:
-        """Whether it is there for the curve of a setting alone: it expands with other settings than the default."""
-        return self.times is not None or self.share is not None
+        """Whether it is there for the curve of a setting alone: it expands or learns with another than the default."""
+        return (self.times, self.share, self.rate) != (None, None, None)
 
 
 UNTRAINED = "untrained"
@@ -57,6 +59,8 @@ TIMES = (2, 5, 10, 50)
 """Widths of the expansion, in sizes of the code, whose curve is drawn; the default of 20 is among it."""
 SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
 """Shares of the expansion that are 1, of the curve of these; 0 is one unit alone, the default of 0.1 is among it."""
+RATES = (3.0, 10.0)
+"""Learning rates of agents on the code itself, times the default: what a wide input might do for Adam."""
 PRICES = {"01": 0.1, "03": 0.3, "3": 3.0}
 """Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
 _PRICE = float(default_settings("sparse_keypoints")["presence_weight"] or 0)
@@ -155,6 +159,7 @@ ARMS = {
         )
         for share in SHARES
     },
+    **{f"vae_rate_{rate:g}": Arm(f"VAE, learning rate times {rate:g}", "code", "vae", rate=rate) for rate in RATES},
     **{
         f"sparse_keypoints_{name}": Arm(f"sparse keypoints, price times {times:g}", "code", f"sparse_keypoints_{name}")
         for name, times in PRICES.items()

@@ -118,7 +118,7 @@ class AgentCell:
             "heads": HIDDEN_WIDTHS[self.algorithm_name],
             "episodes": self.episodes,
             **({} if self.arm.recode is None else {"recode": self.arm.recode}),
-            **{name: value for name in ("times", "share") if (value := getattr(self.arm, name)) is not None},
+            **{name: value for name in ("times", "share", "rate") if (value := getattr(self.arm, name)) is not None},
             **({"n_stack": self.task.n_stack} if self.task.n_stack > 1 else {}),
             **({"scaled_rewards": True} if self.task.scaled_rewards else {}),
             **self.algorithm.settings,

@@ -1,4 +1,4 @@
-"""How much of it: returns by the width of an expansion, by how much of it is 1, and by the price of a presence."""
+"""How much of it: returns by width and ones of an expansion, by the learning rate, and by the price of a presence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from experiments.agents.arms import ARMS, PRICES, SHARES, TIMES
+from experiments.agents.arms import ARMS, PRICES, RATES, SHARES, TIMES
 from experiments.agents.encoder_tables import by_encoder
 from experiments.agents.palette import colour_of, new_figure
 from experiments.agents.results import AgentStudy
@@ -44,9 +44,9 @@ class Curve:
     """From the least."""
     default: str
     """The arm with the default."""
-    without: str
-    """The arm that has nothing of what is dosed."""
-    nothing: str
+    beside: str
+    """The arm whose return is drawn beside them: without any of what is dosed, or the other way."""
+    words: str
     """What that is called."""
 
 
@@ -73,6 +73,14 @@ CURVES = (
         "vae_expand",
         "vae",
         "the code itself",
+    ),
+    Curve(
+        "learning rate on the code itself, times the default",
+        "learning rate, times the default",
+        (Dose(1.0, "vae"), *(Dose(rate, f"vae_rate_{rate:g}") for rate in RATES)),
+        "vae",
+        "vae_expand",
+        "the expanded code",
     ),
     Curve(
         "price of a presence, times the default",
@@ -124,7 +132,7 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     encoders = by_encoder(study, task)
     rows = []
     for curve, returns in _dosed(study, task, algorithm):
-        for dose in (Dose(0.0, curve.without), *curve.doses):
+        for dose in (Dose(0.0, curve.beside), *curve.doses):
             found, default = returns.get(dose.arm, {}), returns.get(curve.default, {})
             if not found:
                 continue
@@ -137,7 +145,7 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
             rows.append(
                 [
                     curve.title,
-                    curve.nothing if dose.arm == curve.without else _told(dose, curve),
+                    curve.words if dose.arm == curve.beside else _told(dose, curve),
                     str(len(found)),
                     spread(list(found.values()), 2),
                     EMPTY if dose.arm == curve.default or not differences else spread(differences, 2),
@@ -150,7 +158,7 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     entries = [
         agent
         for curve, _ in _dosed(study, task, algorithm)
-        for arm in (curve.without, *(dose.arm for dose in curve.doses))
+        for arm in (curve.beside, *(dose.arm for dose in curve.doses))
         for agent in arms.get(arm, ())
     ]
     words = (
@@ -171,7 +179,7 @@ def _told(dose: Dose, curve: Curve) -> str:
 def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | None:
     """Return against every dose, a panel for each setting; None where no dose is finished.
 
-    Small dots are seeds, large ones their means, bars 95 % t-intervals from 3 seeds on; the dashed line is without it.
+    Small dots are seeds, large ones their means, bars 95 % t-intervals from 3 seeds on; dashed: what stands beside it.
     """
     found = _dosed(study, task, algorithm)
     if not found:
@@ -185,10 +193,10 @@ def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
         axes.set_xticks(range(len(shown)), ["one unit" if ARMS[d.arm].share == 0 else f"{d.value:g}" for d in shown])
         axes.set_xlabel(curve.axis)
         axes.axhline(1, color="0.4", linewidth=0.8, linestyle="-.")
-        if returns.get(curve.without):
-            level = fmean(returns[curve.without].values())
-            axes.axhline(level, color=colour_of(curve.without), linewidth=1.4, linestyle="--")
-            axes.annotate(curve.nothing, (0, level), (2, 3), textcoords="offset points", fontsize="small")
+        if returns.get(curve.beside):
+            level = fmean(returns[curve.beside].values())
+            axes.axhline(level, color=colour_of(curve.beside), linewidth=1.4, linestyle="--")
+            axes.annotate(curve.words, (0, level), (2, 3), textcoords="offset points", fontsize="small")
     panels[0, 0].set_ylabel(f"normalised return on {task}")
     add_note(
         figure,

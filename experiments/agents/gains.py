@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
-from experiments.agents.arms import ARMS, SECOND_ROUND
+from experiments.agents.arms import ARMS, RATES, SECOND_ROUND
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
 from experiments.agents.table_parts import NORMALISED, note_of
@@ -18,6 +18,7 @@ from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread
 PAIRS = (
     *recoded_pairs(),
     *(("vae_expand", control) for control in ("vae_cosine", "vae_project")),
+    *((f"vae_rate_{rate:g}", other) for other in ("vae", "vae_expand") for rate in RATES),
     ("sparse_keypoints", "keypoints"),
     *(("sparse_keypoints", other) for other in ("vae", "sparse", "pixels")),
     ("keypoints", "vae"),

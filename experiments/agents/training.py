@@ -42,8 +42,8 @@ AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 _WINDOWS = 40
-# Stable-Baselines3's default
-_GAMMA = 0.99
+# Stable-Baselines3's defaults, of PPO and of SAC
+_GAMMA, _LEARNING_RATE = 0.99, 3e-4
 _EVALUATION_SEED = 1_000_000
 JUDGED_TOGETHER = 20
 """Environments of an evaluation: a divisor of the episodes at every scale, so that each plays as many."""
@@ -87,7 +87,7 @@ def shown_of(cell: AgentCell, encoder: FrozenEncoder) -> dict[str, Any]:
         return {"code_scaling": scaling}
     if cell.arm.recode == DICTIONARY:
         return {"recode": str(_dictionary_of(_encoder_folder(cell), cell))}
-    if cell.arm.dosed:
+    if (cell.arm.times, cell.arm.share) != (None, None):
         return {"recode": _dose_of(cell.arm, encoder.code_size)}
     return {"recode": cell.arm.recode}
 
@@ -172,6 +172,8 @@ def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
         }
     algorithm: Any = _ALGORITHMS[cell.algorithm_name]
     settings = dict(cell.algorithm.settings)
+    if cell.arm.rate is not None:
+        settings["learning_rate"] = cell.arm.rate * _LEARNING_RATE
     return algorithm(policy, venv, seed=cell.seed, device="cpu", policy_kwargs=policy_kwargs, **settings)
 
 

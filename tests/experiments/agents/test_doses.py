@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from experiments.agents.arms import ARMS, ENCODERS
 from experiments.agents.cells import agent_cell, agent_cells, encoder_cells
 from experiments.agents.doses import CURVES, doses_figure, doses_table
 from experiments.agents.results import AgentResult, EncoderResult
 from experiments.agents.scales import AGENT_SCALES
-from experiments.agents.training import shown_of
+from experiments.agents.training import make_agent, shown_of
 from rl.recodings import recoding_of
 from sparse_repr.data import FactorDataset
 from sparse_repr.pretrain.untrained import untrained_encoder
 from tests.agent_studies import agent, encoder, study
 
-WIDTH, SHARE, PRICE = CURVES
+WIDTH, SHARE, RATE, PRICE = CURVES
 
 
 @pytest.mark.parametrize("code_size", [10, 32])
@@ -40,10 +42,21 @@ def test_arms_of_a_curve_differ_in_its_setting_alone(code_size: int, dsprites: F
 def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
     assert [dose.value for dose in WIDTH.doses] == [2, 5, 10, 20, 50]
     assert [dose.value for dose in SHARE.doses] == pytest.approx([0, 2, 5, 10, 30, 50])
+    assert [dose.value for dose in RATE.doses] == [1, 3, 10]
     assert [dose.value for dose in PRICE.doses] == [0.1, 0.3, 1, 3]
     for curve in CURVES:
         assert curve.default in {dose.arm for dose in curve.doses}
         assert {dose.arm for dose in curve.doses} <= ARMS.keys()
+
+
+def test_agents_of_another_rate_learn_from_the_code_itself_with_that_rate(tmp_path: Path) -> None:
+    venv = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 2)
+    rates = {}
+    for dose in RATE.doses:
+        cell = agent_cell(AGENT_SCALES["doses"], "SpriteReach", dose.arm, "ppo", 0, tmp_path)
+        rates[dose.value] = make_agent(cell, venv).learning_rate
+        assert cell.arm.recode is None
+    assert rates == pytest.approx({1: 3e-4, 3: 9e-4, 10: 3e-3})
 
 
 def test_prices_are_parts_of_the_default() -> None:
@@ -67,7 +80,8 @@ def test_one_encoder_serves_all_arms_that_expand_it(tmp_path: Path) -> None:
     settings = {cell.arm_name: cell.settings() for cell in cells}
     assert settings["vae_expand_2d"]["times"] == 2
     assert settings["vae_expand_0pc"]["share"] == 0
-    assert not {"times", "share"} & settings["vae_expand"].keys()
+    assert settings["vae_rate_3"]["rate"] == 3
+    assert not {"times", "share", "rate"} & settings["vae_expand"].keys()
 
 
 def _found() -> list[AgentResult | EncoderResult]:
