@@ -131,6 +131,7 @@ ARMS = {
     "random_vit": Arm("random ViT", "code", "random_vit"),
     "keypoints": Arm("keypoints", "code", "keypoints"),
     "sparse_keypoints": Arm("sparse keypoints", "code", "sparse_keypoints"),
+    "sparse_keypoints_looks": Arm("sparse keypoints with looks", "code", "sparse_keypoints_looks"),
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),

@@ -24,6 +24,8 @@ PAIRS = (
     ("keypoints", "vae"),
     ("vae_denoised", "vae"),
     ("sparse_keypoints_denoised", "sparse_keypoints"),
+    ("sparse_keypoints_looks", "sparse_keypoints"),
+    ("sparse_keypoints_looks", "vae"),
     *SECOND_ROUND.items(),
     *((recoded, "pixels") for recoded in ("vae_expand", "sparse_expand")),
     ("vae_dictionary", "vae_expand"),

@@ -95,7 +95,15 @@ _PRICED = tuple(f"sparse_keypoints_{name}" for name in PRICES)
 # asked for by name at scale cpu, which they would take beyond its time
 _BY_NAME = (
     *("sparse_4", "sparse_16", "feature_prediction", *FOREIGN),
-    *("keypoints", "sparse_keypoints", *_PRICED, "vae_denoised", "sparse_keypoints_denoised", *SECOND_ROUND),
+    *(
+        "keypoints",
+        "sparse_keypoints",
+        "sparse_keypoints_looks",
+        *_PRICED,
+        "vae_denoised",
+        "sparse_keypoints_denoised",
+        *SECOND_ROUND,
+    ),
     *KINDS,
 )
 # what has a study of its own, or codes that take hours where agents learn: by name at scale gpu

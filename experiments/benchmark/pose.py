@@ -24,11 +24,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "VAE": {"objective": "vae", **_QUICK, "code_size": 32},
     "sparse keypoints": _KEYPOINTS,
     "sparse keypoints with looks": {**_KEYPOINTS, "architecture": "keypoints_looks"},
-    "8 sparse keypoints with looks": {
-        **_KEYPOINTS,
-        "architecture": "keypoints_looks",
-        "keypoints": 8,
-    },
+    "8 sparse keypoints with looks": KEYPOINT_RECIPES["sparse_keypoints_looks"],
 }
 """Name -> settings of `PretrainConfig`: codes of 32, 96, 224 and 56 numbers."""
 SEEDS = (1, 2, 3)

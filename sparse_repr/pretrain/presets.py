@@ -79,6 +79,13 @@ KEYPOINT_RECIPES: dict[str, dict[str, Any]] = {
     "keypoints": {**_KEYPOINTS, "objective": "keypoints"},
     "sparse_keypoints": {**_KEYPOINTS, "objective": "sparse_keypoints"},
     "sparse_keypoints_denoised": {**_KEYPOINTS, "objective": "sparse_keypoints", **CORRUPTED},
+    # as many as there are things, since each takes seven numbers
+    "sparse_keypoints_looks": {
+        **_KEYPOINTS,
+        "objective": "sparse_keypoints",
+        "architecture": "keypoints_looks",
+        "keypoints": 8,
+    },
 }
 """Recipe -> settings of `PretrainConfig` for every data set, quick ones already: places of small things, for agents."""
 _SPARSE_CODES: dict[str, Any] = {

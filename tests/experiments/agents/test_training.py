@@ -32,6 +32,7 @@ from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from rl.dictionaries import load_dictionary
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
+from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 from tests.conftest import SHORT
 
 PPO_SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
@@ -254,15 +255,17 @@ def test_the_curve_counts_every_episode_in_its_window() -> None:
     assert curve.seconds() == [20.0 * (k + 1) for k in range(20)]
 
 
-@pytest.mark.parametrize("name", ["keypoints", "sparse_keypoints", "sparse_keypoints_denoised"])
+@pytest.mark.parametrize("name", KEYPOINT_RECIPES)
 def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name: str, tmp_path: Path) -> None:
     for scale in ("cpu", "gpu"):
         training = encoder_cell(AGENT_SCALES[scale], "SpriteChase", name, 3, tmp_path).training
         assert training is not None
-        assert (training.steps, training.batch_size, training.keypoints, training.code_size) == (3_000, 32, 32, 96)
+        size = (8, 56) if name.endswith("_looks") else (32, 96)
+        assert (training.steps, training.batch_size) == (3_000, 32)
+        assert (training.keypoints, training.code_size) == size
         assert (training.learning_rate, training.learning_rate_decay) == (2e-3, "cosine")
         assert (training.initialisation, training.precision) == ("default", "auto")
-        assert (training.objective, training.seed) == (name.removesuffix("_denoised"), 3)
+        assert (training.objective, training.seed) == (name.removesuffix("_denoised").removesuffix("_looks"), 3)
         assert bool(training.denoising()) == name.endswith("_denoised")
     smoke = encoder_cell(AGENT_SCALES["smoke"], "SpriteChase", name, 0, tmp_path).training
     assert smoke is not None

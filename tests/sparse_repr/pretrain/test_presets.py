@@ -36,7 +36,9 @@ def test_every_data_set_has_every_recipe() -> None:
     turned = {f"dsprites/{recipe}/turned" for recipe in ("vae", "beta_vae", "sparse")}
     fast = {"fast", *(f"{name}/fast" for name in published)}
     assert set(PRESETS) == {*published, *places, *sparse, *fast, *steady, *opened, *turned}
-    assert set(KEYPOINT_RECIPES) == {"keypoints", "sparse_keypoints", "sparse_keypoints_denoised"}
+    assert set(KEYPOINT_RECIPES) == {
+        *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "sparse_keypoints_looks")
+    }
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
         *("sparse", "perceptual", "sparse_perceptual", "feature_prediction"),
@@ -47,7 +49,11 @@ def test_every_data_set_has_every_recipe() -> None:
 def test_every_preset_is_a_configuration(name: str) -> None:
     config = preset_config(name)
     assert config.dataset == (name.split("/")[0] if name != "fast" else "dsprites")
-    sizes = {**dict.fromkeys(KEYPOINT_RECIPES, (32, 96)), **dict.fromkeys(SPARSE_CODE_RECIPES, (64, 64))}
+    sizes = {
+        **dict.fromkeys(KEYPOINT_RECIPES, (32, 96)),
+        "sparse_keypoints_looks": (32, 56),
+        **dict.fromkeys(SPARSE_CODE_RECIPES, (64, 64)),
+    }
     assert (config.batch_size, config.code_size) == sizes.get(name.split("/")[-1], (64, 10))
 
 
