@@ -60,7 +60,7 @@ TIMES = (2, 5, 10, 50)
 SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
 """Shares of the expansion that are 1, of the curve of these; 0 is one unit alone, the default of 0.1 is among it."""
 RATES = (3.0, 10.0)
-"""Learning rates of agents on the code itself, times the default: what a wide input might do for Adam."""
+"""Learning rates of agents on the code itself and on factors, times the default: what a wide input may do for Adam."""
 PRICES = {"01": 0.1, "03": 0.3, "3": 3.0}
 """Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
 _PRICE = float(default_settings("sparse_keypoints")["presence_weight"] or 0)
@@ -161,6 +161,10 @@ ARMS = {
         for share in SHARES
     },
     **{f"vae_rate_{rate:g}": Arm(f"VAE, learning rate times {rate:g}", "code", "vae", rate=rate) for rate in RATES},
+    **{
+        f"factors_rate_{rate:g}": Arm(f"ground-truth factors, learning rate times {rate:g}", "factors", rate=rate)
+        for rate in RATES
+    },
     **{
         f"sparse_keypoints_{name}": Arm(f"sparse keypoints, price times {times:g}", "code", f"sparse_keypoints_{name}")
         for name, times in PRICES.items()

@@ -18,6 +18,7 @@ from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
 from rl.recodings import Expand
 from sparse_repr.figures import add_note, chart
 
+_RAW = "Returns are those of the task: agents on ground truth are not clearly above chance there."
 _LEAST = 3
 """Seeds from which an interval is drawn."""
 
@@ -83,6 +84,14 @@ CURVES = (
         "the expanded code",
     ),
     Curve(
+        "learning rate on ground truth, times the default",
+        "learning rate on ground truth",
+        (Dose(1.0, "factors"), *(Dose(rate, f"factors_rate_{rate:g}") for rate in RATES)),
+        "factors",
+        "vae_expand",
+        "the expanded code",
+    ),
+    Curve(
         "price of a presence, times the default",
         "price of a presence, times the default",
         tuple(
@@ -98,14 +107,15 @@ CURVES = (
 
 
 def _returns(study: AgentStudy, task: str, algorithm: str) -> dict[str, dict[int, float]]:
-    """Arm -> seed -> normalised return in the source; empty where it cannot be normalised."""
+    """Arm -> seed -> return in the source, normalised where it can be."""
     anchors = anchors_of(study, task, algorithm)
-    if anchors is None:
-        return {}
-    return {
-        arm: {agent.seed: anchors.normalised(agent.mean_return()) for agent in agents if agent.returns.get("source")}
+    returns = {
+        arm: {agent.seed: agent.mean_return() for agent in agents if agent.returns.get("source")}
         for arm, agents in study.of(task, algorithm).items()
     }
+    if anchors is None:
+        return returns
+    return {arm: {seed: anchors.normalised(value) for seed, value in values.items()} for arm, values in returns.items()}
 
 
 def _dosed(study: AgentStudy, task: str, algorithm: str) -> list[tuple[Curve, dict[str, dict[int, float]]]]:
@@ -166,7 +176,8 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         "sprites' places from the code on held-out frames."
     )
     header = ["setting", "value", "seeds", "return", "against the default", "places"]
-    note = note_of(study, entries, SPREAD_NOTE, words, NORMALISED)
+    scale = _RAW if anchors_of(study, task, algorithm) is None else NORMALISED
+    note = note_of(study, entries, SPREAD_NOTE, words, scale)
     return laid_out(titled(f"How much of it, on {task}", algorithm), header, rows, note)
 
 
@@ -184,6 +195,7 @@ def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
     found = _dosed(study, task, algorithm)
     if not found:
         return None
+    normalised = anchors_of(study, task, algorithm) is not None
     figure, panels = new_figure(len(found), 1, 3.6, 3.2)
     for axes, (curve, returns) in zip(panels.flat, found, strict=True):
         shown = [dose for dose in curve.doses if returns.get(dose.arm)]
@@ -192,16 +204,17 @@ def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
         axes.plot([fmean(returns[dose.arm].values()) for dose in shown], color="0.6", linewidth=1, zorder=1)
         axes.set_xticks(range(len(shown)), ["one unit" if ARMS[d.arm].share == 0 else f"{d.value:g}" for d in shown])
         axes.set_xlabel(curve.axis)
-        axes.axhline(1, color="0.4", linewidth=0.8, linestyle="-.")
+        if normalised:
+            axes.axhline(1, color="0.4", linewidth=0.8, linestyle="-.")
         if returns.get(curve.beside):
             level = fmean(returns[curve.beside].values())
             axes.axhline(level, color=colour_of(curve.beside), linewidth=1.4, linestyle="--")
             axes.annotate(curve.words, (0, level), (2, 3), textcoords="offset points", fontsize="small")
-    panels[0, 0].set_ylabel(f"normalised return on {task}")
+    panels[0, 0].set_ylabel(f"{'normalised ' if normalised else ''}return on {task}")
     add_note(
         figure,
         f"small dots: seeds; large ones: their means, the default ringed; bars: 95 % t-intervals, from {_LEAST} seeds "
-        "on; 1: the agents on ground truth",
+        f"on{'; 1: the agents on ground truth' if normalised else ''}",
     )
     return figure
 

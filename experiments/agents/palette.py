@@ -87,7 +87,9 @@ def colour_of(arm: str) -> str:
 
 def _base(arm: str) -> str:
     """The arm that shows the same encoder frozen and plain; an arm without an encoder, and an encoder, itself."""
-    return (ARMS[arm].encoder or arm) if arm in ARMS else arm
+    if arm not in ARMS:
+        return arm
+    return FACTORS if ARMS[arm].observes == "factors" else ARMS[arm].encoder or arm
 
 
 def line_style(arm: str) -> dict[str, Any]:

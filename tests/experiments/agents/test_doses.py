@@ -19,7 +19,7 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.pretrain.untrained import untrained_encoder
 from tests.agent_studies import agent, encoder, study
 
-WIDTH, SHARE, RATE, PRICE = CURVES
+WIDTH, SHARE, RATE, OF_FACTORS, PRICE = CURVES
 
 
 @pytest.mark.parametrize("code_size", [10, 32])
@@ -42,7 +42,7 @@ def test_arms_of_a_curve_differ_in_its_setting_alone(code_size: int, dsprites: F
 def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
     assert [dose.value for dose in WIDTH.doses] == [2, 5, 10, 20, 50]
     assert [dose.value for dose in SHARE.doses] == pytest.approx([0, 2, 5, 10, 30, 50])
-    assert [dose.value for dose in RATE.doses] == [1, 3, 10]
+    assert [dose.value for dose in RATE.doses] == [dose.value for dose in OF_FACTORS.doses] == [1, 3, 10]
     assert [dose.value for dose in PRICE.doses] == [0.1, 0.3, 1, 3]
     for curve in CURVES:
         assert curve.default in {dose.arm for dose in curve.doses}
@@ -51,10 +51,12 @@ def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
 
 def test_agents_of_another_rate_learn_from_the_code_itself_with_that_rate(tmp_path: Path) -> None:
     venv = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 2)
-    rates = {}
-    for dose in RATE.doses:
+    rates: dict[float, float] = {}
+    for dose in (*OF_FACTORS.doses, *RATE.doses):
         cell = agent_cell(AGENT_SCALES["doses"], "SpriteReach", dose.arm, "ppo", 0, tmp_path)
-        rates[dose.value] = make_agent(cell, venv).learning_rate
+        rate = make_agent(cell, venv).learning_rate
+        assert isinstance(rate, float)
+        assert rates.setdefault(dose.value, rate) == rate
         assert cell.arm.recode is None
     assert rates == pytest.approx({1: 3e-4, 3: 9e-4, 10: 3e-3})
 
@@ -113,6 +115,17 @@ def test_the_figure_has_a_panel_for_every_setting_that_was_dosed() -> None:
     assert [axes.get_xlabel() for axes in figure.axes] == [WIDTH.axis, SHARE.axis]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["2", "20", "50"]
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["one unit", "10"]
+
+
+def test_returns_are_those_of_the_task_where_ground_truth_does_not_tell_itself_from_chance() -> None:
+    arms = [agent("random_policy", source=0.2), agent("factors", source=0.2), agent("factors_rate_3", source=0.7)]
+    table = doses_table(study(*arms), "SpriteReach")
+    assert table is not None
+    assert [(row[1], row[3], row[4]) for row in table.rows] == [("1 (default)", "0.20", "–"), ("3", "0.70", "0.50")]
+    assert "not clearly above chance" in table.note
+    figure = doses_figure(study(*arms), "SpriteReach")
+    assert figure is not None
+    assert figure.axes[0].get_ylabel() == "return on SpriteReach"
 
 
 def test_without_a_dose_there_is_neither_table_nor_figure() -> None:
