@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.curves import learned_return, steps_to
@@ -51,6 +52,25 @@ def threshold_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> float 
     """The return from which a task counts as learned: the one that was fixed for it, else `learned_return`."""
     stated = TASKS[task].threshold
     return learned_return(study, task, algorithm) if stated is None else stated
+
+
+def of_one_processor(arms: Mapping[str, Sequence[AgentResult]]) -> dict[str, list[AgentResult]]:
+    """The agents whose seconds can be compared: those that learned where pixels did, or else where most of them did.
+
+    Args:
+        arms: agents by arm.
+
+    Returns:
+        As `arms`, without arms of which none is left.
+    """
+    counts = Counter(agent.machine.get("processor") for agents in arms.values() for agent in agents if agent.curve)
+    of_pixels = Counter(agent.machine.get("processor") for agent in arms.get("pixels", ()) if agent.curve)
+    most = (of_pixels or counts).most_common(1)
+    found = {
+        arm: [agent for agent in agents if not most or agent.machine.get("processor") == most[0][0]]
+        for arm, agents in arms.items()
+    }
+    return {arm: agents for arm, agents in found.items() if agents}
 
 
 def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:

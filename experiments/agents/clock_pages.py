@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from experiments.agents.arms import ARMS, UNTRAINED
-from experiments.agents.clock import Ratio, Time, paired_steps, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.clock import (
+    Ratio,
+    Time,
+    of_one_processor,
+    paired_steps,
+    ratio_of,
+    seconds_before,
+    threshold_of,
+    times_to,
+)
 from experiments.agents.gains import PAIRS
 from experiments.agents.palette import add_legend, line_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
@@ -21,13 +30,20 @@ _PIXELS = "pixels"
 _POINTS = 200
 
 
-def _times(study: AgentStudy, task: str, algorithm: str) -> tuple[float, dict[str, list[Time]]]:
-    """The threshold of a task, and the times of every arm that has any; no arm while there is no threshold."""
+def _times(
+    study: AgentStudy, task: str, algorithm: str, *, compared: bool = True
+) -> tuple[float, dict[str, list[Time]]]:
+    """The threshold of a task, and the times of every arm that has any; no arm while there is no threshold.
+
+    Where seconds are compared, only those of one processor.
+    """
     level = threshold_of(study, task, algorithm)
     if level is None:
         return math.nan, {}
-    arms = {arm: times_to(study, agents, level) for arm, agents in study.of(task, algorithm).items()}
-    return level, {arm: times for arm, times in arms.items() if times}
+    arms = study.of(task, algorithm)
+    found = (of_one_processor(arms) if compared else arms).items()
+    times = {arm: times_to(study, agents, level) for arm, agents in found}
+    return level, {arm: each for arm, each in times.items() if each}
 
 
 def _shown(ratio: Ratio | None) -> str:
@@ -74,7 +90,7 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     )
     header = ["arm", "seeds that get there", "steps", "minutes before", "minutes in all", "time against pixels"]
     header.append("with an encoder that is there")
-    entries = [agent for agents in study.of(task, algorithm).values() for agent in agents]
+    entries = [agent for agents in of_one_processor(study.of(task, algorithm)).values() for agent in agents]
     title = f"Time until {task} is learned ({algorithm.upper()})"
     return laid_out(title, header, rows, note_of(study, entries, words))
 
@@ -87,7 +103,7 @@ def paired_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table 
         task: key of `TASKS`.
         algorithm: ppo or sac.
     """
-    level, times = _times(study, task, algorithm)
+    level, times = _times(study, task, algorithm, compared=False)
     arms = study.of(task, algorithm)
     rows, entries = [], []
     for first, second in (*PAIRS, *((arm, UNTRAINED) for arm in times if arm != UNTRAINED)):
@@ -120,7 +136,7 @@ def clock_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
     A line is the mean over the seeds, as far as all of them are still learning; each starts where its encoder is there.
     """
     timed: dict[str, list[tuple[AgentResult, float]]] = {}
-    for arm, agents in study.of(task, algorithm).items():
+    for arm, agents in of_one_processor(study.of(task, algorithm)).items():
         for agent in agents:
             before = seconds_before(study, agent)
             if before is not None and agent.curve_seconds:

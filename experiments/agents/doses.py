@@ -77,7 +77,7 @@ CURVES = (
     ),
     Curve(
         "learning rate on the code itself, times the default",
-        "learning rate, times the default",
+        "rate on the code, times the default",
         (Dose(1.0, "vae"), *(Dose(rate, f"vae_rate_{rate:g}") for rate in RATES)),
         "vae",
         "vae_expand",
@@ -85,7 +85,7 @@ CURVES = (
     ),
     Curve(
         "learning rate on ground truth, times the default",
-        "learning rate on ground truth",
+        "rate on ground truth, times the default",
         (Dose(1.0, "factors"), *(Dose(rate, f"factors_rate_{rate:g}") for rate in RATES)),
         "factors",
         "vae_expand",

@@ -12,6 +12,7 @@ from statistics import fmean
 from envs.domains import TARGETS
 from experiments.agents.analysis import compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS
+from experiments.agents.clock import of_one_processor
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, anchors_of
@@ -173,8 +174,11 @@ def efficiency_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Ta
 
 
 def _time_against_pixels(arms: Mapping[str, Sequence[AgentResult]]) -> dict[str, float]:
-    """Arm that learns -> seconds of a step of its training over those of pixels end to end; empty without these."""
-    learns = {arm: agents for arm, agents in arms.items() if arm != RANDOM}
+    """Arm that learns -> seconds of a step of its training over those of pixels end to end; empty without these.
+
+    Of agents on the processor that those on pixels had: an arm without any such agent has no entry.
+    """
+    learns = {arm: agents for arm, agents in of_one_processor(arms).items() if arm != RANDOM}
     per_step = {
         arm: fmean(agent.seconds["training"] / agent.steps for agent in agents) for arm, agents in learns.items()
     }
@@ -198,7 +202,7 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
             str(len(agents)),
             spread([agent.seconds["training"] for agent in agents], 0),
             spread([agent.steps / agent.seconds["training"] for agent in agents], 0),
-            f"{against_pixels[arm]:.2f}" if against_pixels else EMPTY,
+            f"{against_pixels[arm]:.2f}" if arm in against_pixels else EMPTY,
             spread([agent.seconds["evaluation"] for agent in agents], 0),
             spread([agent.peak_memory_mb for agent in agents], 0),
             spread(encoders.get(ARMS[arm].encoder or "", []), 0),

@@ -22,14 +22,29 @@ def git_revision() -> str:
         return "unknown"
 
 
+def processor_of(cpuinfo: str) -> str:
+    """The processor's name with its family and model, as virtual machines of several generations share the name.
+
+    Args:
+        cpuinfo: text of Linux's /proc/cpuinfo.
+
+    Returns:
+        Such as "AMD EPYC (family 25, model 1)"; empty where it names none.
+    """
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name, kind = fields.get("model name", ""), [fields.get(key, "") for key in ("cpu family", "model")]
+    return f"{name} (family {kind[0]}, model {kind[1]})" if name and all(kind) else name
+
+
 def machine_facts() -> dict[str, Any]:
     """What the figures depend on."""
-    model = ""
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    cpuinfo = Path("/proc/cpuinfo")
+    named = processor_of(cpuinfo.read_text(encoding="utf-8", errors="replace")) if cpuinfo.is_file() else ""
     return {
-        "processor": model or platform.processor(),
+        "processor": named or platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.agents.clock import paired_steps, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.clock import of_one_processor, paired_steps, ratio_of, seconds_before, threshold_of, times_to
 from experiments.agents.clock_pages import clock_figure, clock_in_words, clock_table, paired_table
 from experiments.agents.files import live_study
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
+from experiments.agents.tables import cost_table
 from experiments.measure.side_by_side import family_clock
-from tests.agent_studies import agent, encoder, study, whole_study
+from tests.agent_studies import MACHINE, agent, encoder, study, whole_study
 
 _RISE = [(1_000 * (k + 1), value, value, 10) for k, value in enumerate((0, 0, 1, 1, 1))]
 _FLAT = [(1_000 * (k + 1), 0.0, 0.0, 10) for k in range(5)]
@@ -205,3 +206,25 @@ def test_the_clock_counts_what_a_process_that_was_started_takes() -> None:
     assert time.process_time() - own < seen
     # what it took stays counted after its end
     assert clock() - before >= seen
+
+
+def test_seconds_of_two_processors_are_not_compared() -> None:
+    curve = [(step, 2.0, 1.0, 1) for step in range(100, 1_001, 100)]
+    elsewhere = {**MACHINE, "processor": "Q"}
+    arms = [agent("random_policy", 0, 0.0), *(agent("factors", seed, 2.0, curve=curve) for seed in range(2))]
+    arms += [agent("pixels", seed, curve=curve) for seed in range(3)]
+    arms += [agent("untrained", seed, curve=curve, machine=elsewhere) for seed in range(4)]
+    found = study(*arms, *(encoder("untrained", seed) for seed in range(4)))
+    told = of_one_processor(found.of("SpriteReach"))
+    assert list(told) == ["random_policy", "factors", "pixels"]
+    assert len(told["pixels"]) == 3
+    # without pixels those of the processor that most agents had
+    assert list(of_one_processor({"untrained": arms[-4:], "factors": arms[1:3]})) == ["untrained"]
+    assert of_one_processor({"random_policy": arms[:1]}) == {"random_policy": arms[:1]}
+    cost = cost_table(found, "SpriteReach")
+    assert cost is not None
+    times = {row[0]: row[4] for row in cost.rows}
+    assert times == {"ground-truth factors": "1.00", "pixels, end to end": "1.00", "untrained encoder": "–"}
+    clock = clock_table(found, "SpriteReach")
+    assert clock is not None
+    assert [row[0] for row in clock.rows] == ["ground-truth factors", "pixels, end to end"]
