@@ -117,6 +117,36 @@ _SHORT_PERCEPTUAL = {"perceptual_layers": "relu2_2", "perceptual_images": 16, "s
 # features of every image at each step: a third of the steps, of half of the images
 _SHORT_PREDICTED = {"steps": 2_000, "batch_size": 32}
 
+_CPU = AgentScale(
+    summary="a short run on a CPU",
+    seeds=5,
+    algorithms={
+        "ppo": Algorithm(
+            102_400,
+            16,
+            _PPO,
+            (
+                *("random_policy", "factors", "pixels"),
+                *(name for name in _FROZEN if name not in _BY_NAME),
+                *("vae_tuned", "sparse_tuned"),
+            ),
+            ("SpriteReach", "SpriteChase"),
+        ),
+        "sac": Algorithm(10_000, 8, _SAC, ("factors", "untrained", "vae", "beta_vae", "sparse"), ("SpriteReach",)),
+    },
+    frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
+    spacing=_SPACING,
+    pretraining_steps=_STEPS_OF_SPRITES,
+    pretraining=_PRETRAINING,
+    perceptual=_SHORT_PERCEPTUAL,
+    predicted=_SHORT_PREDICTED,
+    keypoints={},
+    metrics=_SCORES,
+    image_items=2_000,
+    episodes=100,
+    device="cpu",
+)
+
 AGENT_SCALES = {
     "smoke": AgentScale(
         summary="a minute's test that everything runs: its numbers mean nothing",
@@ -142,38 +172,10 @@ AGENT_SCALES = {
         episodes=4,
         device="cpu",
     ),
-    "cpu": AgentScale(
-        summary="a short run on a CPU",
-        seeds=5,
-        algorithms={
-            "ppo": Algorithm(
-                102_400,
-                16,
-                _PPO,
-                (
-                    *("random_policy", "factors", "pixels"),
-                    *(name for name in _FROZEN if name not in _BY_NAME),
-                    *("vae_tuned", "sparse_tuned"),
-                ),
-                ("SpriteReach", "SpriteChase"),
-            ),
-            "sac": Algorithm(10_000, 8, _SAC, ("factors", "untrained", "vae", "beta_vae", "sparse"), ("SpriteReach",)),
-        },
-        frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
-        spacing=_SPACING,
-        pretraining_steps=_STEPS_OF_SPRITES,
-        pretraining=_PRETRAINING,
-        perceptual=_SHORT_PERCEPTUAL,
-        predicted=_SHORT_PREDICTED,
-        keypoints={},
-        metrics=_SCORES,
-        image_items=2_000,
-        episodes=100,
-        device="cpu",
-    ),
-    "kinds": AgentScale(
+    "cpu": _CPU,
+    "kinds": dataclasses.replace(
+        _CPU,
         summary="what each kind of sparsity buys, on a CPU",
-        seeds=5,
         algorithms={
             "ppo": Algorithm(
                 102_400,
@@ -191,20 +193,11 @@ AGENT_SCALES = {
                 10_000, 8, _SAC, ("factors", "vae", *(name for name in _FROZEN if name in KINDS)), ("SpriteReach",)
             ),
         },
-        frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
-        spacing=_SPACING,
-        pretraining_steps=_STEPS_OF_SPRITES,
-        pretraining=_PRETRAINING,
-        perceptual=_SHORT_PERCEPTUAL,
-        predicted=_SHORT_PREDICTED,
-        keypoints={},
         metrics="linear_probe",
-        image_items=2_000,
-        episodes=100,
-        device="cpu",
     ),
-    "doses": AgentScale(
-        summary="how much expansion, and which price, on a CPU",
+    "doses": dataclasses.replace(
+        _CPU,
+        summary="how much expansion, which learning rate and which price, on a CPU",
         seeds=3,
         algorithms={
             "ppo": Algorithm(
@@ -219,17 +212,6 @@ AGENT_SCALES = {
                 ("SpriteReach", "SpriteChase"),
             ),
         },
-        frames={TRAIN_FRAMES: 50_000, TEST_FRAMES: 6_000},
-        spacing=_SPACING,
-        pretraining_steps=_STEPS_OF_SPRITES,
-        pretraining=_PRETRAINING,
-        perceptual=_SHORT_PERCEPTUAL,
-        predicted=_SHORT_PREDICTED,
-        keypoints={},
-        metrics=_SCORES,
-        image_items=2_000,
-        episodes=100,
-        device="cpu",
     ),
     "public": AgentScale(
         summary="tasks that no one here wrote, on a CPU",
