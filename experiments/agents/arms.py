@@ -56,9 +56,9 @@ FOREIGN = ("vgg16_features", "random_vit")
 LEARNED_NOTHING = (UNTRAINED, "random_vit")
 """Encoders with random weights: what the others are to be better than."""
 TIMES = (2, 5, 10, 50)
-"""Widths of the expansion, in sizes of the code, whose curve is drawn; the default of 20 is among it."""
+"""Widths of the expansion, in sizes of the code, that stand beside the default of 20 in its curve."""
 SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
-"""Shares of the expansion that are 1, of the curve of these; 0 is one unit alone, the default of 0.1 is among it."""
+"""Shares of the expansion that are 1 and stand beside the default of 0.1 in its curve; 0 is one unit alone."""
 RATES = (3.0, 10.0)
 """Learning rates of agents on the code itself and on factors, times the default: what a wide input may do for Adam."""
 PRICES = {"01": 0.1, "03": 0.3, "3": 3.0}
