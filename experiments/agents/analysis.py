@@ -175,9 +175,9 @@ def compared_pairs(
 
 
 def recoded_pairs() -> list[tuple[str, str]]:
-    """Every arm whose codes are recoded, with the one that shows the same codes themselves."""
+    """Every arm whose codes are recoded, with the one that learns at the same rate from the same codes themselves."""
     plain = {arm.encoder: name for name, arm in ARMS.items() if arm.plain}
-    return [(name, plain[arm.encoder]) for name, arm in ARMS.items() if arm.recode]
+    return [(name, plain[arm.encoder]) for name, arm in ARMS.items() if arm.recode and arm.rate is None]
 
 
 def performance_profiles(

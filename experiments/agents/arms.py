@@ -60,7 +60,9 @@ TIMES = (2, 5, 10, 50)
 SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
 """Shares of the expansion that are 1 and stand beside the default of 0.1 in its curve; 0 is one unit alone."""
 RATES = (3.0, 10.0)
-"""Learning rates of agents on the code itself and on factors, times the default: what a wide input may do for Adam."""
+"""Learning rates of agents, times the default: what a wide input may do for Adam."""
+RATED = ("vae", "factors", "pixels", "vae_expand", "sparse_keypoints")
+"""Arms whose agents learn at these rates too, by the name `rated`."""
 PRICES = {"01": 0.1, "03": 0.3, "3": 3.0}
 """Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
 _PRICE = float(default_settings("sparse_keypoints")["presence_weight"] or 0)
@@ -114,7 +116,7 @@ that agent learned by PPO."""
 
 DICTIONARY = "dictionary"
 """The recoding that is fitted to the codes of an encoder's own frames, by `rl.dictionary` with its default settings."""
-ARMS = {
+_AT_THE_DEFAULT_RATE = {
     "random_policy": Arm("random policy", "nothing"),
     "factors": Arm("ground-truth factors", "factors"),
     "pixels": Arm("pixels, end to end", "pixels"),
@@ -160,11 +162,6 @@ ARMS = {
         )
         for share in SHARES
     },
-    **{f"vae_rate_{rate:g}": Arm(f"VAE, learning rate times {rate:g}", "code", "vae", rate=rate) for rate in RATES},
-    **{
-        f"factors_rate_{rate:g}": Arm(f"ground-truth factors, learning rate times {rate:g}", "factors", rate=rate)
-        for rate in RATES
-    },
     **{
         f"sparse_keypoints_{name}": Arm(f"sparse keypoints, price times {times:g}", "code", f"sparse_keypoints_{name}")
         for name, times in PRICES.items()
@@ -176,5 +173,21 @@ ARMS = {
     "beta_vae_tuned": Arm("β-VAE, fine-tuned", "code", "beta_vae", fine_tuned=True),
     "sparse_tuned": Arm("sparse, fine-tuned", "code", "sparse", fine_tuned=True),
     "sparse_perceptual_tuned": Arm("sparse + perceptual, fine-tuned", "code", "sparse_perceptual", fine_tuned=True),
+}
+
+
+def rated(arm: str, rate: float) -> str:
+    """The name of an arm whose agents learn at another rate, times the default."""
+    return f"{arm}_rate_{rate:g}"
+
+
+ARMS = _AT_THE_DEFAULT_RATE | {
+    rated(name, rate): dataclasses.replace(
+        _AT_THE_DEFAULT_RATE[name],
+        title=f"{_AT_THE_DEFAULT_RATE[name].title}, learning rate times {rate:g}",
+        rate=rate,
+    )
+    for name in RATED
+    for rate in RATES
 }
 """Name -> arm, in the order of the tables."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from experiments.agents.arms import ARMS, PRICES, RATES, SHARES, TIMES
+from experiments.agents.arms import ARMS, PRICES, RATES, SHARES, TIMES, rated
 from experiments.agents.encoder_tables import by_encoder
 from experiments.agents.palette import colour_of, new_figure
 from experiments.agents.results import AgentStudy
@@ -21,6 +21,8 @@ from sparse_repr.figures import add_note, chart
 _RAW = "Returns are those of the task: agents on ground truth are not clearly above chance there."
 _LEAST = 3
 """Seeds from which an interval is drawn."""
+_ACROSS = 4
+"""Panels of a row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,21 +77,22 @@ CURVES = (
         "vae",
         "the code itself",
     ),
-    Curve(
-        "learning rate on the code itself, times the default",
-        "rate on the code, times the default",
-        (Dose(1.0, "vae"), *(Dose(rate, f"vae_rate_{rate:g}") for rate in RATES)),
-        "vae",
-        "vae_expand",
-        "the expanded code",
-    ),
-    Curve(
-        "learning rate on ground truth, times the default",
-        "rate on ground truth, times the default",
-        (Dose(1.0, "factors"), *(Dose(rate, f"factors_rate_{rate:g}") for rate in RATES)),
-        "factors",
-        "vae_expand",
-        "the expanded code",
+    *(
+        Curve(
+            f"learning rate on {what}, times the default",
+            f"rate on {what}, times the default",
+            (Dose(1.0, arm), *(Dose(rate, rated(arm, rate)) for rate in RATES)),
+            arm,
+            beside,
+            words,
+        )
+        for arm, what, beside, words in (
+            ("vae", "the code itself", "vae_expand", "the expanded code"),
+            ("vae_expand", "the expanded code", "vae", "the code itself"),
+            ("factors", "ground truth", "vae_expand", "the expanded code"),
+            ("pixels", "pixels", "vae_expand", "the expanded code"),
+            ("sparse_keypoints", "sparse keypoints", "vae_expand", "the expanded code"),
+        )
     ),
     Curve(
         "price of a presence, times the default",
@@ -196,8 +199,11 @@ def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
     if not found:
         return None
     normalised = anchors_of(study, task, algorithm) is not None
-    figure, panels = new_figure(len(found), 1, 3.6, 3.2)
-    for axes, (curve, returns) in zip(panels.flat, found, strict=True):
+    across = min(_ACROSS, len(found))
+    figure, panels = new_figure(across, -(-len(found) // across), 3.6, 3.2)
+    for axes in panels.flat[len(found) :]:
+        axes.axis("off")
+    for axes, (curve, returns) in zip(panels.flat, found, strict=False):
         shown = [dose for dose in curve.doses if returns.get(dose.arm)]
         for place, dose in enumerate(shown):
             _draw(axes, place, list(returns[dose.arm].values()), dose.arm, default=dose.arm == curve.default)
@@ -210,7 +216,8 @@ def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
             level = fmean(returns[curve.beside].values())
             axes.axhline(level, color=colour_of(curve.beside), linewidth=1.4, linestyle="--")
             axes.annotate(curve.words, (0, level), (2, 3), textcoords="offset points", fontsize="small")
-    panels[0, 0].set_ylabel(f"{'normalised ' if normalised else ''}return on {task}")
+    for row in panels:
+        row[0].set_ylabel(f"{'normalised ' if normalised else ''}return on {task}")
     add_note(
         figure,
         f"small dots: seeds; large ones: their means, the default ringed; bars: 95 % t-intervals, from {_LEAST} seeds "

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
-from experiments.agents.arms import ARMS, RATES, SECOND_ROUND
+from experiments.agents.arms import ARMS, RATED, RATES, SECOND_ROUND, rated
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
 from experiments.agents.table_parts import NORMALISED, note_of
@@ -18,7 +18,10 @@ from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread
 PAIRS = (
     *recoded_pairs(),
     *(("vae_expand", control) for control in ("vae_cosine", "vae_project")),
-    *((f"vae_rate_{rate:g}", other) for other in ("vae", "vae_expand") for rate in RATES),
+    *((rated("vae", rate), other) for other in ("vae", "vae_expand") for rate in RATES),
+    *((rated(arm, rate), arm) for arm in RATED if arm != "vae" for rate in RATES),
+    *((rated("vae_expand", rate), rated("vae", rate)) for rate in RATES),
+    *((rated("sparse_keypoints", rate), rated("pixels", rate)) for rate in RATES),
     ("sparse_keypoints", "keypoints"),
     *(("sparse_keypoints", other) for other in ("vae", "sparse", "pixels")),
     ("keypoints", "vae"),
@@ -32,7 +35,7 @@ PAIRS = (
     ("wide_vae", "vae"),
     *((kind, "wide_vae") for kind in KINDS if kind != "wide_vae"),
 )
-"""Arms that differ in one thing: what stands in place of the code, the price on presences, or the kind of encoder."""
+"""Arms that differ in one thing: what is shown, the learning rate, the price on presences, or the kind of encoder."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,7 +89,7 @@ def _base(arm: str) -> str:
     """The arm that shows the same encoder frozen and plain; an arm without an encoder, and an encoder, itself."""
     if arm not in ARMS:
         return arm
-    return FACTORS if ARMS[arm].observes == "factors" else ARMS[arm].encoder or arm
+    return {"factors": FACTORS, "pixels": "pixels"}.get(ARMS[arm].observes) or ARMS[arm].encoder or arm
 
 
 def line_style(arm: str) -> dict[str, Any]:

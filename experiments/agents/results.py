@@ -39,6 +39,8 @@ class AgentResult:
     """As `measuring.machine_facts`."""
     curve_seconds: Sequence[float] = ()
     """Seconds of training at the end of each window of the curve; none of agents from before it was measured."""
+    updates: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
+    """Name of `training.UPDATES` -> a value per update of PPO, if it is a number; none of agents from before."""
 
     def mean_return(self, domain: str = "source") -> float:
         """Mean return in a domain."""

@@ -205,7 +205,7 @@ AGENT_SCALES = {
                 16,
                 _PPO,
                 (
-                    *("random_policy", "factors", "vae", "vae_expand"),
+                    *("random_policy", "factors", "pixels", "vae", "vae_expand"),
                     *(name for name, arm in ARMS.items() if arm.dosed),
                     *("keypoints", "sparse_keypoints", *_PRICED),
                 ),

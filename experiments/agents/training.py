@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,36 @@ class LearningCurve(BaseCallback):
         return [round(second, 2) for second, episodes in zip(ends, self._episodes, strict=False) if episodes]
 
 
+UPDATES = ("approx_kl", "clip_fraction", "explained_variance")
+"""What is kept of every update of PPO, as Stable-Baselines3 logs it: how far the policy moved, in nats, the share of
+probability ratios beyond the clipping range, both in the last of its epochs, and how well returns were foretold."""
+
+
+class UpdateSizes(BaseCallback):
+    """What `UPDATES` names, after every update of an agent that logs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, list[float | None]] = {}
+        """Name -> a value per update; None where it is not a number, as with returns that are all the same."""
+
+    def _keep(self) -> None:
+        logged = self.logger.name_to_value
+        for name in UPDATES:
+            if f"train/{name}" in logged:
+                value = float(logged[f"train/{name}"])
+                self.values.setdefault(name, []).append(float(f"{value:.5g}") if np.isfinite(value) else None)
+
+    def _on_rollout_start(self) -> None:
+        self._keep()  # what the update before it has logged, which the log is emptied of before the next
+
+    def _on_training_end(self) -> None:
+        self._keep()
+
+    def _on_step(self) -> bool:
+        return True
+
+
 def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None]) -> None:
     """Train and judge agents that are neither finished nor claimed.
 
@@ -250,14 +281,15 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
     _forget_peak_memory()
     clock = family_clock(cell.threads)
     started = clock()
-    agent, curve, times = (None, [], []) if cell.arm.observes == "nothing" else _train(cell, on_steps, clock)
+    agent, learned = (None, _Learned()) if cell.arm.observes == "nothing" else _train(cell, on_steps, clock)
     trained, memory = clock(), _peak_memory_mb()
     evaluation = {domain: _judge(cell, agent, domain) for domain in cell.task.domains}
     record = {
         "settings": cell.settings(),
         "encoder": None if cell.encoder_folder is None else load_encoder(cell.encoder_folder).fingerprint,
-        "curve": curve,
-        "curve_seconds": times,
+        "curve": learned.curve,
+        "curve_seconds": learned.seconds,
+        "updates": learned.updates,
         "evaluation": evaluation,
         "seconds": {
             "training": round(trained - started, 2),
@@ -270,9 +302,18 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
     write_json(cell.folder / RECORD, record)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Learned:
+    """What is kept of an agent's training; nothing of one that does not learn."""
+
+    curve: Sequence[Any] = ()
+    seconds: Sequence[float] = ()
+    updates: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
+
+
 def _train(
     cell: AgentCell, on_steps: Callable[[int], None], clock: Callable[[], float]
-) -> tuple[BaseAlgorithm, list[Any], list[float]]:
+) -> tuple[BaseAlgorithm, _Learned]:
     started = clock()
     # seeds of the environments are far apart, so that no two agents see the same episodes
     venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
@@ -281,11 +322,11 @@ def _train(
         venv = VecNormalize(venv, norm_obs=False, gamma=gamma)
     try:
         agent = make_agent(cell, venv)
-        callback = LearningCurve(cell.steps, on_steps, lambda: clock() - started)
-        agent.learn(cell.steps, callback=callback)
+        curve, updates = LearningCurve(cell.steps, on_steps, lambda: clock() - started), UpdateSizes()
+        agent.learn(cell.steps, callback=[curve, updates])
         cell.folder.mkdir(parents=True, exist_ok=True)
         agent.save(cell.folder / AGENT)
-        return agent, callback.windows(), callback.seconds()
+        return agent, _Learned(curve.windows(), curve.seconds(), updates.values)
     finally:
         venv.close()
 

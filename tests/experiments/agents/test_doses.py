@@ -19,7 +19,8 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.pretrain.untrained import untrained_encoder
 from tests.agent_studies import agent, encoder, study
 
-WIDTH, SHARE, RATE, OF_FACTORS, PRICE = CURVES
+WIDTH, SHARE, *OF_RATES, PRICE = CURVES
+RATE, EXPANDED, OF_FACTORS, OF_PIXELS, OF_KEYPOINTS = OF_RATES
 
 
 @pytest.mark.parametrize("code_size", [10, 32])
@@ -42,22 +43,23 @@ def test_arms_of_a_curve_differ_in_its_setting_alone(code_size: int, dsprites: F
 def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
     assert [dose.value for dose in WIDTH.doses] == [2, 5, 10, 20, 50]
     assert [dose.value for dose in SHARE.doses] == pytest.approx([0, 2, 5, 10, 30, 50])
-    assert [dose.value for dose in RATE.doses] == [dose.value for dose in OF_FACTORS.doses] == [1, 3, 10]
+    assert all([dose.value for dose in curve.doses] == [1, 3, 10] for curve in OF_RATES)
     assert [dose.value for dose in PRICE.doses] == [0.1, 0.3, 1, 3]
     for curve in CURVES:
         assert curve.default in {dose.arm for dose in curve.doses}
         assert {dose.arm for dose in curve.doses} <= ARMS.keys()
 
 
-def test_agents_of_another_rate_learn_from_the_code_itself_with_that_rate(tmp_path: Path) -> None:
+def test_agents_of_another_rate_learn_from_the_same_with_that_rate(tmp_path: Path) -> None:
     venv = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 2)
     rates: dict[float, float] = {}
-    for dose in (*OF_FACTORS.doses, *RATE.doses):
+    for dose in (dose for curve in OF_RATES if curve is not OF_PIXELS for dose in curve.doses):
         cell = agent_cell(AGENT_SCALES["doses"], "SpriteReach", dose.arm, "ppo", 0, tmp_path)
         rate = make_agent(cell, venv).learning_rate
         assert isinstance(rate, float)
         assert rates.setdefault(dose.value, rate) == rate
-        assert cell.arm.recode is None
+        base = ARMS[dose.arm.partition("_rate_")[0]]
+        assert (cell.arm.recode, cell.arm.encoder, cell.arm.observes) == (base.recode, base.encoder, base.observes)
     assert rates == pytest.approx({1: 3e-4, 3: 9e-4, 10: 3e-3})
 
 

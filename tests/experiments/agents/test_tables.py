@@ -293,7 +293,7 @@ def test_every_table_has_a_cell_for_every_column(whole: AgentStudy) -> None:
             assert len({line.count("|") for line in lines}) == 1
             assert "nan" not in table.as_markdown()
     titles = [table.title for table in all_tables(whole)]
-    assert len(set(titles)) == len(titles) == 4 + 7 * 2 + 4 * 2
+    assert len(set(titles)) == len(titles) == 4 + 8 * 2 + 4 * 2
 
 
 def test_algorithms_have_their_own_tables_and_share_the_random_policy() -> None:

@@ -6,12 +6,14 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from experiments.agents import encoders as agent_encoders
@@ -189,6 +191,16 @@ def test_an_agent_learns_and_is_judged_in_every_domain(
     assert (found["parameters"] > 0) == learns
     assert found["encoder"] == (None if cell.encoder_folder is None else load_encoder(cell.encoder_folder).fingerprint)
     assert f"{cell.name}: return " in AGENT_CELLS.describe(cell)
+    # PPO learns once from every rollout
+    settings = TINY.algorithms[algorithm]
+    updates = 0
+    if learns and algorithm == "ppo":
+        updates = settings.steps // (settings.environments * settings.settings["n_steps"])
+        assert all(0 <= share <= 1 for share in found["updates"]["clip_fraction"])
+        assert len(set(found["updates"]["explained_variance"])) > 1
+    assert {name: len(values) for name, values in found["updates"].items()} == (
+        dict.fromkeys(agent_training.UPDATES, updates) if updates else {}
+    )
 
 
 def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
@@ -253,6 +265,19 @@ def test_the_curve_counts_every_episode_in_its_window() -> None:
     assert sum(taken) == 80
     # the clock is read when a window begins, 10 s after the one before, and at the end
     assert curve.seconds() == [20.0 * (k + 1) for k in range(20)]
+
+
+def test_what_an_update_logs_is_kept_until_there_is_a_number() -> None:
+    updates = agent_training.UpdateSizes()
+    logger = Logger(None, [])
+    updates.model = SimpleNamespace(logger=logger)  # type: ignore[assignment]
+    updates._on_rollout_start()  # nothing was learned yet
+    logger.record("train/approx_kl", 0.0123456)
+    logger.record("train/explained_variance", float("nan"))
+    updates._on_rollout_start()
+    logger.record("train/approx_kl", 0.02)
+    updates._on_training_end()
+    assert updates.values == {"approx_kl": [0.012346, 0.02], "explained_variance": [None, None]}
 
 
 @pytest.mark.parametrize("name", KEYPOINT_RECIPES)
