@@ -11,7 +11,7 @@ from experiments.agents.arms import ARMS, PRICES, RATES, SHARES, TIMES, rated
 from experiments.agents.encoder_tables import by_encoder
 from experiments.agents.palette import colour_of, new_figure
 from experiments.agents.results import AgentStudy
-from experiments.agents.scores import anchors_of
+from experiments.agents.scores import anchors_of, returns_of
 from experiments.agents.table_parts import NORMALISED, note_of, titled
 from experiments.measure.intervals import t_interval
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
@@ -109,21 +109,9 @@ CURVES = (
 """What is dosed."""
 
 
-def _returns(study: AgentStudy, task: str, algorithm: str) -> dict[str, dict[int, float]]:
-    """Arm -> seed -> return in the source, normalised where it can be."""
-    anchors = anchors_of(study, task, algorithm)
-    returns = {
-        arm: {agent.seed: agent.mean_return() for agent in agents if agent.returns.get("source")}
-        for arm, agents in study.of(task, algorithm).items()
-    }
-    if anchors is None:
-        return returns
-    return {arm: {seed: anchors.normalised(value) for seed, value in values.items()} for arm, values in returns.items()}
-
-
 def _dosed(study: AgentStudy, task: str, algorithm: str) -> list[tuple[Curve, dict[str, dict[int, float]]]]:
     """The curves of which more than the default and what has nothing is there, with the returns on the task."""
-    returns = _returns(study, task, algorithm)
+    returns = returns_of(study, task, algorithm)
     return [
         (curve, returns)
         for curve in CURVES

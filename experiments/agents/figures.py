@@ -23,6 +23,7 @@ from experiments.agents.palette import add_legend, colour_of, line_style, mark_s
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, episodes_of
 from experiments.agents.tasks import TASKS
+from experiments.agents.updates import updates_figure
 from experiments.measure.intervals import t_interval
 from sparse_repr.figures import add_note, chart
 
@@ -286,6 +287,13 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
                 "code itself, and by the price of a presence of keypoints. Small dots are seeds, large ones their "
                 "means, bars 95 % t-intervals.",
                 functools.partial(doses_figure, study, task, algorithm),
+            ),
+            (
+                f"updates-{task}",
+                f"What an update moves, on {task}",
+                "Return of agents by how far an update of PPO moves their policy at the start, a dot an arm: means "
+                "over the seeds, bars 95 % t-intervals of the return.",
+                functools.partial(updates_figure, study, task, algorithm),
             ),
             (
                 f"scores-{task}",

@@ -27,6 +27,7 @@ from experiments.agents.tables import (
 )
 from experiments.agents.tasks import TASKS
 from experiments.agents.transfer_tables import ends_table, kept_table, transfer_table
+from experiments.agents.updates import updates_table
 from experiments.pages import committed
 from experiments.pages.tables import Table
 from sparse_repr.files.json_reader import TEXT, many, read_json
@@ -146,6 +147,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-efficiency": lambda: shown(efficiency_table, tasks=tuple(TASKS)),
     "agents-kinds": lambda: shown(kinds_table, tasks=tuple(TASKS)),
     "agents-doses": lambda: shown(doses_table, tasks=tuple(TASKS)),
+    "agents-updates": lambda: shown(updates_table, tasks=tuple(TASKS)),
     "agents-clock": lambda: shown(clock_table, tasks=tuple(TASKS)),
     "agents-clock-pairs": lambda: shown(paired_table, tasks=tuple(TASKS)),
     "agents-transfer": lambda: shown(transfer_table, tasks=tuple(TASKS)),

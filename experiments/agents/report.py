@@ -19,6 +19,7 @@ from experiments.agents.results import AgentStudy
 from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tables import agent_tables
 from experiments.agents.tasks import TASKS
+from experiments.agents.updates import updates_table
 from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_figure, embed_picture, write_report
 from experiments.pages.tables import Table
@@ -104,7 +105,7 @@ def all_tables(study: AgentStudy) -> list[Table]:
         found += [
             table(study, task, algorithm)
             for task in TASKS
-            for table in (clock_table, paired_table, kinds_table, doses_table)
+            for table in (clock_table, paired_table, kinds_table, doses_table, updates_table)
         ]
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]

@@ -130,3 +130,15 @@ def normalised_scores(
     """
     anchors = {task: found for task in tasks if (found := anchors_of(study, task, algorithm)) is not None}
     return _matrix(study, arm, tasks, algorithm, domain, anchors)
+
+
+def returns_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> dict[str, dict[int, float]]:
+    """Arm -> seed -> return in the source, normalised where it can be."""
+    anchors = anchors_of(study, task, algorithm)
+    returns = {
+        arm: {agent.seed: agent.mean_return() for agent in agents if agent.returns.get("source")}
+        for arm, agents in study.of(task, algorithm).items()
+    }
+    if anchors is None:
+        return returns
+    return {arm: {seed: anchors.normalised(value) for seed, value in values.items()} for arm, values in returns.items()}
