@@ -291,8 +291,8 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
             (
                 f"updates-{task}",
                 f"What an update moves, on {task}",
-                "Return of agents by how far an update of PPO moves their policy at the start, a dot an arm: means "
-                "over the seeds, bars 95 % t-intervals of the return.",
+                "Return of agents by how far an update of PPO moves their policy at the start, and by how far the "
+                "first layer moves while they learn, a dot an arm: means over the seeds, bars 95 % t-intervals.",
                 functools.partial(updates_figure, study, task, algorithm),
             ),
             (

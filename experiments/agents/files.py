@@ -132,8 +132,8 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     if "curve_seconds" in content:  # agents from before it was measured have none
         windows = len(content["curve"])
         require(content, {"curve_seconds": many(number(0), windows)}, str(path), remedy=_REMEDY)
-    if "updates" in content:
-        require(content, {"updates": each(many(optional(number())))}, str(path), remedy=_REMEDY)
+    later: dict[str, Shape] = {"updates": each(many(optional(number()))), "first_layer": each(number(0))}
+    require(content, {key: shape for key, shape in later.items() if key in content}, str(path), remedy=_REMEDY)
     return content
 
 
@@ -171,6 +171,7 @@ def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
         or AGENT_SCALES[scale_name].algorithms[settings["algorithm"]].of(settings["task"]).steps,
         curve_seconds=content.get("curve_seconds", []),
         updates=content.get("updates", {}),
+        first_layer=content.get("first_layer", {}),
         curve=[(int(step), value, success, int(count)) for step, value, success, count in content["curve"]],
         returns={domain: part["returns"] for domain, part in evaluation.items()},
         successes={domain: part["successes"] for domain, part in evaluation.items()},

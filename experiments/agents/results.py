@@ -40,7 +40,9 @@ class AgentResult:
     curve_seconds: Sequence[float] = ()
     """Seconds of training at the end of each window of the curve; none of agents from before it was measured."""
     updates: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
-    """Name of `training.UPDATES` -> a value per update of PPO, if it is a number; none of agents from before."""
+    """Name of `learning.UPDATES` -> a value per update of PPO, if it is a number; none of agents from before."""
+    first_layer: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What `learning.FirstLayer` found; nothing of agents from before."""
 
     def mean_return(self, domain: str = "source") -> float:
         """Mean return in a domain."""

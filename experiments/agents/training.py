@@ -13,13 +13,13 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import DICTIONARY, Arm
 from experiments.agents.cells import AgentCell, recording_of
+from experiments.agents.learning import FirstLayer, LearningCurve, UpdateSizes
 from experiments.agents.scales import HIDDEN_WIDTHS, TRAIN_FRAMES
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
@@ -42,7 +42,6 @@ _REMEDY = "remove it and compute that cell again"
 AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
-_WINDOWS = 40
 # Stable-Baselines3's defaults, of PPO and of SAC
 _GAMMA, _LEARNING_RATE = 0.99, 3e-4
 _EVALUATION_SEED = 1_000_000
@@ -178,85 +177,6 @@ def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
     return algorithm(policy, venv, seed=cell.seed, device="cpu", policy_kwargs=policy_kwargs, **settings)
 
 
-class LearningCurve(BaseCallback):
-    """Returns and successes of the episodes that end while an agent learns, in equal windows of steps.
-
-    Args:
-        total: steps of the whole training.
-        on_steps: called with the number of steps taken since its last call.
-        clock: seconds since the training began.
-    """
-
-    def __init__(self, total: int, on_steps: Callable[[int], None], clock: Callable[[], float]) -> None:
-        super().__init__()
-        self._total, self._on_steps, self._told, self._clock = total, on_steps, 0, clock
-        self._episodes: list[list[tuple[float, bool]]] = [[] for _ in range(_WINDOWS)]
-        self._begun = [0.0]
-
-    def _on_step(self) -> bool:
-        window = min((self.num_timesteps - 1) * _WINDOWS // self._total, _WINDOWS - 1)
-        while len(self._begun) <= window:
-            self._begun.append(self._clock())
-        self._episodes[window] += [
-            (info["episode"]["r"], bool(info["is_success"])) for info in self.locals["infos"] if "episode" in info
-        ]
-        done = min(self.num_timesteps, self._total)
-        self._on_steps(done - self._told)
-        self._told = done
-        return True
-
-    def windows(self) -> list[tuple[int, float, float, int]]:
-        """Steps at the end, mean return, share of successes and number of episodes of each window that has any."""
-        return [
-            (
-                (place + 1) * self._total // _WINDOWS,
-                float(np.mean([episode[0] for episode in episodes])),
-                float(np.mean([episode[1] for episode in episodes])),
-                len(episodes),
-            )
-            for place, episodes in enumerate(self._episodes)
-            if episodes
-        ]
-
-    def seconds(self) -> list[float]:
-        """Seconds of training at the end of each window that `windows` gives; call it when the training has ended.
-
-        Learning from what a window's last steps showed counts for the next window, but for the last one of all.
-        """
-        ends = [*self._begun[1:], self._clock()]
-        return [round(second, 2) for second, episodes in zip(ends, self._episodes, strict=False) if episodes]
-
-
-UPDATES = ("approx_kl", "clip_fraction", "explained_variance")
-"""What is kept of every update of PPO, as Stable-Baselines3 logs it: how far the policy moved, in nats, the share of
-probability ratios beyond the clipping range, both in the last of its epochs, and how well returns were foretold."""
-
-
-class UpdateSizes(BaseCallback):
-    """What `UPDATES` names, after every update of an agent that logs it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.values: dict[str, list[float | None]] = {}
-        """Name -> a value per update; None where it is not a number, as with returns that are all the same."""
-
-    def _keep(self) -> None:
-        logged = self.logger.name_to_value
-        for name in UPDATES:
-            if f"train/{name}" in logged:
-                value = float(logged[f"train/{name}"])
-                self.values.setdefault(name, []).append(float(f"{value:.5g}") if np.isfinite(value) else None)
-
-    def _on_rollout_start(self) -> None:
-        self._keep()  # what the update before it has logged, which the log is emptied of before the next
-
-    def _on_training_end(self) -> None:
-        self._keep()
-
-    def _on_step(self) -> bool:
-        return True
-
-
 def complete_agents(cells: Sequence[AgentCell], on_steps: Callable[[int], None]) -> None:
     """Train and judge agents that are neither finished nor claimed.
 
@@ -290,6 +210,7 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
         "curve": learned.curve,
         "curve_seconds": learned.seconds,
         "updates": learned.updates,
+        "first_layer": learned.first_layer,
         "evaluation": evaluation,
         "seconds": {
             "training": round(trained - started, 2),
@@ -309,6 +230,7 @@ class _Learned:
     curve: Sequence[Any] = ()
     seconds: Sequence[float] = ()
     updates: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
+    first_layer: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def _train(
@@ -322,11 +244,12 @@ def _train(
         venv = VecNormalize(venv, norm_obs=False, gamma=gamma)
     try:
         agent = make_agent(cell, venv)
-        curve, updates = LearningCurve(cell.steps, on_steps, lambda: clock() - started), UpdateSizes()
-        agent.learn(cell.steps, callback=[curve, updates])
+        curve = LearningCurve(cell.steps, on_steps, lambda: clock() - started)
+        updates, first = UpdateSizes(), FirstLayer()
+        agent.learn(cell.steps, callback=[curve, updates, first])
         cell.folder.mkdir(parents=True, exist_ok=True)
         agent.save(cell.folder / AGENT)
-        return agent, _Learned(curve.windows(), curve.seconds(), updates.values)
+        return agent, _Learned(curve.windows(), curve.seconds(), updates.values, first.found)
     finally:
         venv.close()
 

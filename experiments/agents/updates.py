@@ -1,4 +1,4 @@
-"""How far each update of PPO moves the policy, beside what its agents reach: does a wide input act as a larger rate?"""
+"""How far PPO moves a policy and its first layer, beside what agents reach: does a wide input act as a larger rate?"""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ class Movement:
     explained: float | None
     """Mean of the last part: which share of the variance of returns was foretold, at most 1; None where none is a
     number."""
+    input_l1: float | None
+    """Mean L1 norm of what the first layer is shown; None of agents from before it was kept."""
+    first_layer: float | None
+    """How far its outputs moved from the start to the end, in their spread at the start; None as above."""
     reached: float
     """Return in the source, normalised where it can be."""
 
@@ -54,7 +58,16 @@ def _movement(agent: AgentResult, reached: float) -> Movement | None:
         return None
     explained = agent.updates.get("explained_variance", ())
     last = [value for value in explained[-max(1, len(explained) // PART) :] if value is not None]
-    return Movement(agent.seed, fmean(kl), fmean(clipped), fmean(last) if last else None, reached)
+    layer = agent.first_layer
+    return Movement(
+        seed=agent.seed,
+        kl=fmean(kl),
+        clipped=fmean(clipped),
+        explained=fmean(last) if last else None,
+        input_l1=layer.get("input_l1"),
+        first_layer=layer.get("moved"),
+        reached=reached,
+    )
 
 
 def movements_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> dict[str, list[Movement]]:
@@ -94,6 +107,8 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
                 EMPTY if arm == _ITSELF or not ratios else f"{np.exp(fmean(ratios)):.2f}",
                 spread([100 * one.clipped for one in moved], 1),
                 spread([one.explained for one in moved if one.explained is not None], 2),
+                spread([one.input_l1 for one in moved if one.input_l1 is not None], 1),
+                spread([one.first_layer for one in moved if one.first_layer is not None], 2),
                 spread([one.reached for one in moved], 2),
             ]
         )
@@ -102,35 +117,47 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
         f"Moved and clipped: means over the first of {PART} parts of the updates, in the last epoch of each: KL "
         "divergence of the policy that recorded the rollout from what learning made of it, and the share of "
         "probability ratios beyond the clipping range. Against the code itself: ratio of geometric means over agents "
-        "of the same seed. Returns foretold: explained variance, over the last part. As Stable-Baselines3 logs them."
+        "of the same seed. Returns foretold: explained variance, over the last part. As Stable-Baselines3 logs them. "
+        "Input: L1 norm of what the first layer is shown, by which one step of Adam moves its outputs at most, in "
+        "learning rates. First layer moved: root mean square change of its outputs, from before learning to its end, "
+        "over their spread before, on what the untrained policy saw."
     )
-    header = ["arm", "seeds", "moved, 1e-3 nats", "against the code itself", "clipped, %", "returns foretold", "return"]
+    header = ["arm", "seeds", "moved, 1e-3 nats", "against the code itself", "clipped, %", "returns foretold"]
+    header += ["input", "first layer moved", "return"]
     note = note_of(study, [agent for agent in kept if agent.updates], SPREAD_NOTE, words)
     return laid_out(titled(f"What an update moves, on {task}", algorithm), header, rows, note)
 
 
 @chart
 def updates_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | None:
-    """Return against how far an update moves the policy, an arm a dot; None with fewer than three arms.
+    """Return against how far updates move the policy, and its first layer, an arm a dot; None with fewer than 3 arms.
 
     Means over the seeds; bars are 95 % t-intervals, from 3 seeds on.
     """
     arms = movements_of(study, task, algorithm)
     if len(arms) < _LEAST:
         return None
-    figure, panels = new_figure(1, 1, 6.4, 4.6)
-    axes = panels[0, 0]
+    figure, panels = new_figure(2, 1, 4.4, 4.0)
     for number, (arm, moved) in enumerate(arms.items(), start=1):
-        kl, reached = fmean(_MILLI * one.kl for one in moved), fmean(one.reached for one in moved)
-        style = mark_style(arm)
-        if len(moved) >= _LEAST:
-            half = t_interval([one.reached for one in moved]).half
-            axes.plot([kl, kl], [reached - half, reached + half], color=style["color"], linewidth=1.5, alpha=0.5)
-        axes.plot(kl, reached, markersize=7, label=f"{number}  {ARMS[arm].title}", **style)
-        axes.annotate(str(number), (kl, reached), (5, 4), textcoords="offset points", fontsize="small")
-    axes.set_xscale("log")
-    axes.set_xlabel(f"how far an update moves the policy, first {100 // PART} % of them, 1e-3 nats")
-    axes.set_ylabel(f"return on {task}")
-    figure.legend(loc="outside right upper", fontsize="small")
+        layers = [one.first_layer for one in moved if one.first_layer is not None]
+        values = [one.reached for one in moved]
+        _dot(panels[0, 0], number, arm, fmean(_MILLI * one.kl for one in moved), values)
+        if layers:
+            _dot(panels[0, 1], number, arm, fmean(layers), values)
+    panels[0, 0].set_xlabel(f"policy moved by an update, first {100 // PART} %, 1e-3 nats")
+    panels[0, 1].set_xlabel("first layer moved by all of them, in its spread")
+    panels[0, 0].set_ylabel(f"return on {task}")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
     add_note(figure, f"dots: means over the seeds; bars: 95 % t-intervals of the return, from {_LEAST} seeds on")
     return figure
+
+
+def _dot(axes: Any, number: int, arm: str, place: float, reached: Sequence[float]) -> None:
+    style, centre = mark_style(arm), fmean(reached)
+    if len(reached) >= _LEAST:
+        half = t_interval(reached).half
+        axes.plot([place, place], [centre - half, centre + half], color=style["color"], linewidth=1.5, alpha=0.5)
+    axes.plot(place, centre, markersize=7, label=f"{number}  {ARMS[arm].title}", **style)
+    axes.annotate(str(number), (place, centre), (5, 4), textcoords="offset points", fontsize="small")
+    axes.set_xscale("log")

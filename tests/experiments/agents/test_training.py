@@ -13,6 +13,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecTransposeImage
 
@@ -24,6 +26,7 @@ from experiments.agents.encoders import ENCODER_CELLS, complete_encoders
 from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.films import film_of
 from experiments.agents.frames import record_frames
+from experiments.agents.learning import UPDATES, FirstLayer, LearningCurve, UpdateSizes
 from experiments.agents.results import OUTCOMES
 from experiments.agents.scales import AGENT_SCALES, AgentScale, Algorithm
 from experiments.agents.tasks import TASKS
@@ -199,8 +202,10 @@ def test_an_agent_learns_and_is_judged_in_every_domain(
         assert all(0 <= share <= 1 for share in found["updates"]["clip_fraction"])
         assert len(set(found["updates"]["explained_variance"])) > 1
     assert {name: len(values) for name, values in found["updates"].items()} == (
-        dict.fromkeys(agent_training.UPDATES, updates) if updates else {}
+        dict.fromkeys(UPDATES, updates) if updates else {}
     )
+    assert set(found["first_layer"]) == ({"input_l1", "moved"} if updates else set())
+    assert all(value > 0 for value in found["first_layer"].values())
 
 
 def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
@@ -254,7 +259,7 @@ def _bare(venv: Any) -> list[Any]:
 def test_the_curve_counts_every_episode_in_its_window() -> None:
     taken: list[int] = []
     times = iter(range(1, 41))
-    curve = agent_training.LearningCurve(80, taken.append, lambda: 10.0 * next(times))
+    curve = LearningCurve(80, taken.append, lambda: 10.0 * next(times))
     for step in range(2, 81, 2):
         curve.num_timesteps = step
         info = {"episode": {"r": float(step)}, "is_success": step > 40}
@@ -268,7 +273,7 @@ def test_the_curve_counts_every_episode_in_its_window() -> None:
 
 
 def test_what_an_update_logs_is_kept_until_there_is_a_number() -> None:
-    updates = agent_training.UpdateSizes()
+    updates = UpdateSizes()
     logger = Logger(None, [])
     updates.model = SimpleNamespace(logger=logger)  # type: ignore[assignment]
     updates._on_rollout_start()  # nothing was learned yet
@@ -278,6 +283,28 @@ def test_what_an_update_logs_is_kept_until_there_is_a_number() -> None:
     logger.record("train/approx_kl", 0.02)
     updates._on_training_end()
     assert updates.values == {"approx_kl": [0.012346, 0.02], "explained_variance": [None, None]}
+
+
+def test_the_first_layer_is_compared_on_what_the_untrained_policy_saw() -> None:
+    agent = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, seed=0, device="cpu")
+    first = FirstLayer()
+    first.init_callback(agent)
+    seen = np.array([[[1.0, -2.0, 0.5, 0.0]], [[0.0, 1.0, 0.0, -1.0]]], np.float32)  # 2 steps of 1 environment
+    buffer = RolloutBuffer(2, agent.observation_space, agent.action_space)
+    buffer.observations = seen
+    first.locals = {"rollout_buffer": buffer}
+    first._on_rollout_end()
+    assert first.found == {"input_l1": pytest.approx((3.5 + 2.0) / 2)}
+    buffer.observations = 100 * seen  # later rollouts change nothing
+    first._on_rollout_end()
+    layer = agent.policy.mlp_extractor.policy_net[0]
+    before = np.tanh(seen[:, 0] @ layer.weight.detach().numpy().T + layer.bias.detach().numpy())
+    with torch.no_grad():
+        layer.bias += 0.1
+    after = np.tanh(seen[:, 0] @ layer.weight.detach().numpy().T + layer.bias.detach().numpy())
+    first._on_training_end()
+    expected = np.sqrt(((after - before) ** 2).mean() / ((before - before.mean(0)) ** 2).mean())
+    assert first.found["moved"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", KEYPOINT_RECIPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ def _learned(
         "clip_fraction": [0.25, 0.75, *[0.0] * 8],
         "explained_variance": explained,
     }
-    return agent(arm, seed, source, updates=updates)
+    return agent(arm, seed, source, updates=updates, first_layer={"input_l1": 8.0, "moved": 100 * kl})
 
 
 def test_the_first_updates_and_the_last_returns_are_kept() -> None:
@@ -32,6 +33,8 @@ def test_the_first_updates_and_the_last_returns_are_kept() -> None:
     assert (one.seed, one.kl, one.clipped, one.explained, one.reached) == (3, 0.004, 0.5, 0.5, 2.0)
     nothing = movements_of(study(_learned("vae", 3, 0.004, explained=[None] * 10)), "SpriteReach")
     assert nothing["vae"][0].explained is None
+    before = dataclasses.replace(_learned("vae", 3, 0.004), first_layer={})
+    assert movements_of(study(before), "SpriteReach")["vae"][0].first_layer is None
     assert movements_of(study(agent("vae"), agent("random_policy")), "SpriteReach") == {}
 
 
@@ -53,6 +56,8 @@ def test_the_table_sets_every_arm_beside_the_code_itself() -> None:
     # pairs alone: twice and eight times as far
     assert rows["VAE, learning rate times 10"][2] == f"{math.sqrt(2 * 8):.2f}"
     assert rows["VAE, learning rate times 10"][3].startswith("50.0")
+    assert rows["VAE"][5].startswith("8.0")
+    assert rows["VAE"][6].startswith("0.20")
     assert updates_table(study(agent()), "SpriteReach") is None
 
 
@@ -65,7 +70,8 @@ def test_the_figure_needs_three_arms(count: int) -> None:
         assert figure is None
         return
     assert figure is not None
-    (axes,) = figure.axes
-    assert axes.get_xscale() == "log"
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
+    # a bar, and a dot, of every arm in both
+    assert [len(axes.lines) for axes in figure.axes] == [6, 6]
     titles = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert [title.split("  ")[0] for title in titles] == ["1", "2", "3"]
