@@ -21,7 +21,7 @@ from sparse_repr.figures import add_note, chart
 _RAW = "Returns are those of the task: agents on ground truth are not clearly above chance there."
 _LEAST = 3
 """Seeds from which an interval is drawn."""
-_ACROSS = 4
+_ACROSS = 3
 """Panels of a row."""
 
 
@@ -191,6 +191,8 @@ def doses_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
     figure, panels = new_figure(across, -(-len(found) // across), 3.6, 3.2)
     for axes in panels.flat[len(found) :]:
         axes.axis("off")
+    for axes in panels.flat[1 : len(found)]:
+        axes.sharey(panels[0, 0])
     for axes, (curve, returns) in zip(panels.flat, found, strict=False):
         shown = [dose for dose in curve.doses if returns.get(dose.arm)]
         for place, dose in enumerate(shown):

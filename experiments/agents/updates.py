@@ -134,6 +134,8 @@ def updates_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any 
 
     Means over the seeds; bars are 95 % t-intervals, from 3 seeds on.
     """
+    from matplotlib.ticker import LogLocator
+
     arms = movements_of(study, task, algorithm)
     if len(arms) < _LEAST:
         return None
@@ -147,6 +149,12 @@ def updates_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any 
     panels[0, 0].set_xlabel(f"policy moved by an update, first {100 // PART} %, 1e-3 nats")
     panels[0, 1].set_xlabel("first layer moved by all of them, in its spread")
     panels[0, 0].set_ylabel(f"return on {task}")
+    for axes in panels.flat:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
+    panels[0, 1].sharey(panels[0, 0])
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="small")
     add_note(figure, f"dots: means over the seeds; bars: 95 % t-intervals of the return, from {_LEAST} seeds on")
@@ -160,4 +168,3 @@ def _dot(axes: Any, number: int, arm: str, place: float, reached: Sequence[float
         axes.plot([place, place], [centre - half, centre + half], color=style["color"], linewidth=1.5, alpha=0.5)
     axes.plot(place, centre, markersize=7, label=f"{number}  {ARMS[arm].title}", **style)
     axes.annotate(str(number), (place, centre), (5, 4), textcoords="offset points", fontsize="small")
-    axes.set_xscale("log")
