@@ -34,6 +34,8 @@ class Way:
     """Share of the run at which closed units are opened; 0 for never."""
     opening_share: float = 0.0
     """Share of the run over which the KL counts less from there on."""
+    first_at_most: int = 0
+    """Steps that the part before that has at most, with its KL and learning rate; 0 for as many as its share is."""
     rate_warmup_share: float = 0.0
     """Share of the run until the learning rate is whole."""
     opening_warmup_share: float = 0.0
@@ -84,11 +86,12 @@ WAYS: dict[str, Way] = {
     "he-opened": _OPENED,
     "he-turned": _TURNED,
     "he-warmed": dataclasses.replace(_TURNED, opening_warmup_share=0.05),
+    "he-prompt": dataclasses.replace(_TURNED, opening_warmup_share=0.05, first_at_most=2_560),
 }
 """Name -> way: published (constant 5e-4), the others 1e-3 (quick, opened and on: 2e-3) by a cosine to 1e-5;
 `above` starts with a larger weight of the KL than the arm's and goes down to it; `opened` opens closed units behind
-that, `turned` turns the open ones to independent axes and recycles dead neurons before, and `warmed` lets the rate grow
-from 0 again behind that."""
+that, `turned` turns the open ones to independent axes and recycles dead neurons before, `warmed` lets the rate grow
+from 0 again behind that, and `prompt` does so after 2,560 steps of any longer run than 16,000."""
 
 
 def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
@@ -101,19 +104,22 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
         ValueError: an unknown name, with its close matches.
     """
     loss, chosen = lookup(ARMS, arm, "arm"), lookup(WAYS, way, "way")
+    whole = steps
+    if chosen.first_at_most:
+        whole = min(steps, round(chosen.first_at_most / chosen.opening_at))  # what the first part is a share of
     schedules = {
         "capacity_weight": chosen.capacity_weight,
         "capacity_nats": chosen.capacity_nats,
         "capacity_steps": round(chosen.capacity_share * steps),
         "sparsity_warmup": round(chosen.warmup_share * steps),
         **(
-            {"beta_start": chosen.beta_start, "beta_steps": round(chosen.beta_share * steps)}
+            {"beta_start": chosen.beta_start, "beta_steps": round(chosen.beta_share * whole)}
             if chosen.beta_share
             else {}
         ),
         **(
             {
-                "opening_step": round(chosen.opening_at * steps),
+                "opening_step": round(chosen.opening_at * whole),
                 "opening_steps": round(chosen.opening_share * steps),
                 # an L1 penalty would close them again
                 "sparsity_start": round((chosen.opening_at + chosen.opening_share) * steps),
@@ -123,6 +129,9 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
         ),
     }
     taken = default_settings(loss["objective"])
-    shares = {"learning_rate_warmup": chosen.rate_warmup_share, "opening_warmup": chosen.opening_warmup_share}
-    rates = {name: round(share * steps) for name, share in shares.items() if share}
+    shares = {
+        "learning_rate_warmup": (chosen.rate_warmup_share, whole),
+        "opening_warmup": (chosen.opening_warmup_share, steps),
+    }
+    rates = {name: round(share * of) for name, (share, of) in shares.items() if share}
     return {**loss, **chosen.settings, **rates, **{name: value for name, value in schedules.items() if name in taken}}
