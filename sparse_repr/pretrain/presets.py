@@ -209,9 +209,11 @@ close them again, counts only behind that. Most neurons die while few units are 
 get new weights (`sparse_repr.pretrain.dead_neurons`).
 """
 _STEPS_TO_TURN = 2_000
+_TURNED_STEPS = 16_000
+_FIRST_STEPS = 4 * _TURNED_STEPS // 25
+"""What the first part of a longer run has too: in a longer one no unit opened."""
 _TURNED: dict[str, Any] = {"beta_start": 128.0, "opening_ica": True, "opening_recycle": True}
 _HURRIED: dict[str, Any] = {"beta_start": 64.0}
-_TURNED_STEPS = 16_000
 _PARTS = 28
 _OPENED_STEPS_OF_FEATURES = 14_000
 _OPENED_RECIPES = ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
@@ -226,6 +228,7 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
     Where the first part has 2,000 steps, the weight of the KL comes down from 128 so slowly that a place has two units,
     which are turned to its coordinates (`sparse_repr.pretrain.independent_units`). In fewer steps (640 and 1,000 were
     tried) three units share a place, from 128 on as from 64, which turning does not undo; such runs are only opened.
+    The first part of a longer run has 2,560 steps too: where it had 12,160, of 76,000, no unit opened in it.
 
     Args:
         recipe: vae, beta_vae, sparse, perceptual or sparse_perceptual.
@@ -246,16 +249,17 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
         # the L1 penalty counts from where the features do, by itself
         warmup = {"sparsity_warmup": steps // _PARTS} if recipe == "sparse_perceptual" else {}
         return {**OPENED, **_opened_before_features(steps), **warmup}
-    first = 4 * steps // 25
+    share = 4 * steps // 25
+    first = min(share, _FIRST_STEPS)
     schedules = {
         **_first_units(first),
-        "learning_rate_warmup": steps // 40,
+        "learning_rate_warmup": min(steps, _TURNED_STEPS) // 40,
         "beta_steps": first,
         "opening_step": first,
         "opening_steps": 11 * steps // 25,
     }
     if recipe == "sparse":
-        schedules["sparsity_start"] = 3 * steps // 5
+        schedules["sparsity_start"] = first + 3 * steps // 5 - share
     return {**OPENED, **schedules, "steps": steps}
 
 
@@ -266,12 +270,12 @@ def _first_units(steps: int) -> dict[str, Any]:
 
 def _opened_before_features(steps: int) -> dict[str, Any]:
     """The same where features take over, in 28ths of the run: shapes are there once the KL is whole again, and stay."""
-    first, joins = 5 * steps // _PARTS, 19 * steps // _PARTS
+    first, joins = min(5 * steps // _PARTS, _FIRST_STEPS), 19 * steps // _PARTS
     return {
         **_first_units(first),
         "steps": steps,
         "batch_size": 64,
-        "learning_rate_warmup": steps // 40,
+        "learning_rate_warmup": min(steps, _TURNED_STEPS) // 40,
         "learning_rate_decay_steps": 26 * steps // _PARTS,
         "beta_steps": first,
         "opening_step": first,

@@ -122,7 +122,7 @@ def settings_of(arm: str, way: str, steps: int) -> dict[str, Any]:
                 "opening_step": round(chosen.opening_at * whole),
                 "opening_steps": round(chosen.opening_share * steps),
                 # an L1 penalty would close them again
-                "sparsity_start": round((chosen.opening_at + chosen.opening_share) * steps),
+                "sparsity_start": round(chosen.opening_at * whole + chosen.opening_share * steps),
             }
             if chosen.opening_at
             else {}

@@ -44,6 +44,11 @@ def test_schedules_are_shares_of_the_run_and_go_to_whom_they_concern() -> None:
     preset = preset_config("dsprites/vae/turned")
     assert all(getattr(preset, name) == value for name, value in turned.items())
     assert settings_of("vae", "he-warmed", 16_000) == {**turned, "opening_warmup": 800}
+    # the first part of a longer run stays as it is there
+    first = {"beta_steps": 2_560, "opening_step": 2_560, "learning_rate_warmup": 400}
+    long = settings_of("sparse", "he-warmed", 76_000)
+    assert settings_of("sparse", "he-prompt", 76_000) == {**long, **first, "sparsity_start": 36_000}
+    assert settings_of("sparse", "he-prompt", 16_000) == settings_of("sparse", "he-warmed", 16_000)
     quick = settings_of("vae", "he-quick", 4_000)
     assert (quick["learning_rate"], quick["learning_rate_warmup"]) == (2e-3, 100)
     assert "learning_rate_warmup" not in settings_of("vae", "he", 4_000)

@@ -175,6 +175,16 @@ def test_units_are_turned_where_the_first_part_has_2_000_steps() -> None:
     assert "opening_ica" not in opened("perceptual", 11_199)
 
 
+def test_the_first_part_of_a_long_run_is_no_longer_than_that_of_the_preset() -> None:
+    # 12,160 steps of so large a weight left no unit open
+    long = PretrainConfig(**{**PRESETS["dsprites/sparse"], **opened("sparse", 76_000)})
+    options = long.objective_options()
+    assert (options["beta_steps"], options["opening_step"], options["opening_steps"]) == (2_560, 2_560, 33_440)
+    assert (options["sparsity_start"], long.learning_rate_warmup) == (2_560 + 33_440, 400)
+    features = opened("perceptual", 76_000)
+    assert (features["beta_steps"], features["opening_step"], features["learning_rate_warmup"]) == (2_560, 2_560, 400)
+
+
 @pytest.mark.parametrize("recipe", ["perceptual", "sparse_perceptual"])
 def test_opened_with_a_perceptual_loss_ends_on_the_features_alone(recipe: str) -> None:
     config = preset_config(f"dsprites/{recipe}/opened")
