@@ -132,16 +132,18 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
 def updates_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | None:
     """Return against how far updates move the policy, and its first layer, an arm a dot; None with fewer than 3 arms.
 
-    Means over the seeds; bars are 95 % t-intervals, from 3 seeds on.
+    Means over the seeds; bars are 95 % t-intervals, from 3 seeds on. Arms whose policy has not moved have no place on a
+    logarithmic axis.
     """
     from matplotlib.ticker import LogLocator
 
-    arms = movements_of(study, task, algorithm)
+    found = movements_of(study, task, algorithm)
+    arms = {arm: moved for arm, moved in found.items() if any(one.kl > 0 for one in moved)}
     if len(arms) < _LEAST:
         return None
     figure, panels = new_figure(2, 1, 4.4, 4.0)
     for number, (arm, moved) in enumerate(arms.items(), start=1):
-        layers = [one.first_layer for one in moved if one.first_layer is not None]
+        layers = [one.first_layer for one in moved if one.first_layer]
         values = [one.reached for one in moved]
         _dot(panels[0, 0], number, arm, fmean(_MILLI * one.kl for one in moved), values)
         if layers:
@@ -150,6 +152,9 @@ def updates_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any 
     panels[0, 1].set_xlabel("first layer moved by all of them, in its spread")
     panels[0, 0].set_ylabel(f"return on {task}")
     for axes in panels.flat:
+        if not axes.lines:
+            axes.axis("off")
+            continue
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")

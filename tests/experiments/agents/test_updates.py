@@ -75,3 +75,18 @@ def test_the_figure_needs_three_arms(count: int) -> None:
     assert [len(axes.lines) for axes in figure.axes] == [6, 6]
     titles = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert [title.split("  ")[0] for title in titles] == ["1", "2", "3"]
+
+
+def test_arms_that_have_not_moved_have_no_place_in_the_figure() -> None:
+    names = ("vae", "vae_rate_10", "pixels", "factors")
+    still = [_learned(name, 0, 0.0) for name in names]
+    assert updates_figure(study(*still), "SpriteReach") is None
+    assert updates_table(study(*still), "SpriteReach") is not None
+    moved = [_learned(name, 0, 0.01) for name in names[:3]]
+    figure = updates_figure(study(*moved, still[3]), "SpriteReach")
+    assert figure is not None
+    assert [len(axes.lines) for axes in figure.axes] == [3, 3]
+    # of agents whose first layer was not looked at the policy alone is drawn
+    figure = updates_figure(study(*(dataclasses.replace(one, first_layer={}) for one in moved)), "SpriteReach")
+    assert figure is not None
+    assert [len(axes.lines) for axes in figure.axes] == [3, 0]
