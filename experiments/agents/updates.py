@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import Any
-
-import numpy as np
 
 from experiments.agents.arms import ARMS
 from experiments.agents.palette import mark_style, new_figure
@@ -98,13 +96,13 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
     itself = {one.seed: one.kl for one in arms.get(_ITSELF, ())}
     rows = []
     for arm, moved in arms.items():
-        ratios = [np.log(one.kl / itself[one.seed]) for one in moved if itself.get(one.seed, 0) > 0 and one.kl > 0]
+        ratios = [one.kl / itself[one.seed] for one in moved if itself.get(one.seed, 0) > 0 and one.kl > 0]
         rows.append(
             [
                 ARMS[arm].title,
                 str(len(moved)),
                 spread([_MILLI * one.kl for one in moved], 2),
-                EMPTY if arm == _ITSELF or not ratios else f"{np.exp(fmean(ratios)):.2f}",
+                EMPTY if arm == _ITSELF or not ratios else f"{geometric_mean(ratios):.2f}",
                 spread([100 * one.clipped for one in moved], 1),
                 spread([one.explained for one in moved if one.explained is not None], 2),
                 spread([one.input_l1 for one in moved if one.input_l1 is not None], 1),
@@ -116,7 +114,7 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
     words = (
         f"Moved and clipped: means over the first of {PART} parts of the updates, in the last epoch of each: KL "
         "divergence of the policy that recorded the rollout from what learning made of it, and the share of "
-        "probability ratios beyond the clipping range. Against the code itself: ratio of geometric means over agents "
+        "probability ratios beyond the clipping range. Against the code itself: geometric mean of the ratios of agents "
         "of the same seed. Returns foretold: explained variance, over the last part. As Stable-Baselines3 logs them. "
         "Input: L1 norm of what the first layer is shown, by which one step of Adam moves its outputs at most, in "
         "learning rates. First layer moved: root mean square change of its outputs, from before learning to its end, "
