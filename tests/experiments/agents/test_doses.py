@@ -8,7 +8,7 @@ import gymnasium as gym
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from experiments.agents.arms import ARMS, ENCODERS
+from experiments.agents.arms import ARMS, ENCODERS, RATED
 from experiments.agents.cells import agent_cell, agent_cells, encoder_cells
 from experiments.agents.doses import CURVES, doses_figure, doses_table
 from experiments.agents.results import AgentResult, EncoderResult
@@ -20,7 +20,6 @@ from sparse_repr.pretrain.untrained import untrained_encoder
 from tests.agent_studies import agent, encoder, study
 
 WIDTH, SHARE, *OF_RATES, PRICE = CURVES
-RATE, EXPANDED, OF_FACTORS, OF_PIXELS, OF_KEYPOINTS = OF_RATES
 
 
 @pytest.mark.parametrize("code_size", [10, 32])
@@ -53,9 +52,11 @@ def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
 def test_agents_of_another_rate_learn_from_the_same_with_that_rate(tmp_path: Path) -> None:
     venv = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 2)
     rates: dict[float, float] = {}
-    for dose in (dose for curve in OF_RATES if curve is not OF_PIXELS for dose in curve.doses):
+    images = DummyVecEnv([lambda: gym.make("SparseRepr/SpriteReach-v0")] * 2)
+    assert {curve.default for curve in OF_RATES} == set(RATED)
+    for dose in (dose for curve in OF_RATES for dose in curve.doses):
         cell = agent_cell(AGENT_SCALES["doses"], "SpriteReach", dose.arm, "ppo", 0, tmp_path)
-        rate = make_agent(cell, venv).learning_rate
+        rate = make_agent(cell, images if cell.arm.observes == "pixels" else venv).learning_rate
         assert isinstance(rate, float)
         assert rates.setdefault(dose.value, rate) == rate
         base = ARMS[dose.arm.partition("_rate_")[0]]
