@@ -283,8 +283,8 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
             (
                 f"doses-{task}",
                 f"How much of it, on {task}",
-                "Return of agents by the width of the expansion, by how much of it is 1, by the learning rate on the "
-                "code itself, and by the price of a presence of keypoints. Small dots are seeds, large ones their "
+                "Return of agents by the width of the expansion, by how much of it is 1, by the learning rate on "
+                "what is shown, and by the price of a presence of keypoints. Small dots are seeds, large ones their "
                 "means, bars 95 % t-intervals.",
                 functools.partial(doses_figure, study, task, algorithm),
             ),
