@@ -228,7 +228,8 @@ def opened(recipe: str, steps: int) -> dict[str, Any]:
     Where the first part has 2,000 steps, the weight of the KL comes down from 128 so slowly that a place has two units,
     which are turned to its coordinates (`sparse_repr.pretrain.independent_units`). In fewer steps (640 and 1,000 were
     tried) three units share a place, from 128 on as from 64, which turning does not undo; such runs are only opened.
-    The first part of a longer run has 2,560 steps too: where it had 12,160, of 76,000, no unit opened in it.
+    The first part of a longer run has 2,560 steps too: where it had 12,160, of 76,000, no
+    unit opened in it (a VAE of dSprites, one run; other recipes were not tried so long).
 
     Args:
         recipe: vae, beta_vae, sparse, perceptual or sparse_perceptual.
