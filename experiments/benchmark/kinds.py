@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.measure.intervals import t_interval
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.pages.committed import markdown_table, read_results
-from experiments.pages.tables import origin
+from experiments.pages.tables import SPREAD_NOTE, origin, spread
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.evaluate.report import read_report
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
@@ -20,19 +19,19 @@ SEEDS = (5, 6, 7)
 CODES: dict[str, dict[str, Any]] = {"vae": {"objective": "vae"}, **KINDS}
 """Name -> settings of `PretrainConfig`: the VAE of 10 units, and all kinds of sparsity."""
 SCORES = {
-    "nonzero_units_per_image": ("not 0 per image", ".1f"),
-    "units_ever_nonzero": ("ever not 0", ".0f"),
-    "exact_zero_fraction": ("exact zeros", ".2f"),
-    "psnr_db": ("PSNR (dB)", ".1f"),
-    "ssim": ("SSIM", ".3f"),
-    "contrast_slope": ("contrast", ".2f"),
-    "mig_histogram": ("MIG (histogram)", ".3f"),
-    "dci_histogram_disentanglement": ("DCI", ".2f"),
-    "infomec_modularity": ("InfoM", ".2f"),
-    "infomec_compactness": ("InfoC", ".2f"),
-    "infomec_explicitness": ("InfoE", ".2f"),
+    "nonzero_units_per_image": ("not 0 per image", 1),
+    "units_ever_nonzero": ("ever not 0", 0),
+    "exact_zero_fraction": ("exact zeros", 2),
+    "psnr_db": ("PSNR (dB)", 1),
+    "ssim": ("SSIM", 3),
+    "contrast_slope": ("contrast", 2),
+    "mig_histogram": ("MIG (histogram)", 3),
+    "dci_histogram_disentanglement": ("DCI", 2),
+    "infomec_modularity": ("InfoM", 2),
+    "infomec_compactness": ("InfoC", 2),
+    "infomec_explicitness": ("InfoE", 2),
 }
-"""Score -> its column, and how it is written."""
+"""Score -> its column, and the digits that it is written with."""
 _STEPS = 3_000
 _ITEMS = 10_000
 
@@ -106,21 +105,15 @@ def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:
     found = read_results("benchmark/kinds.json") if results is None else results
     rows = []
     for name, scored in found["codes"].items():
-        cells = (_cell([scores[key] for scores in scored.values()], form) for key, (_, form) in SCORES.items())
+        cells = (
+            spread([scores[key] for scores in scored.values() if scores[key] is not None], digits)
+            for key, (_, digits) in SCORES.items()
+        )
         rows.append((KIND_TITLES.get(name, "VAE"), *cells))
     seeds = sorted({seed for each in found["codes"].values() for seed in each}, key=int)
     return (
         f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\n"
-        f"dSprites, {found['steps']:,} steps of 64 images, seeds {', '.join(seeds)}: mean ± half of the 95 % "
-        f"t-interval, on {found['items']:,} images. VAE: 10 units, all others 64. {origin([found['machine']])}"
+        f"dSprites, {found['steps']:,} steps of 64 images, seeds {', '.join(seeds)}. {SPREAD_NOTE} On "
+        f"{found['items']:,} images. VAE: 10 units, all others 64. {origin([found['machine']])}"
     )
 
-
-def _cell(values: Sequence[float | None], form: str) -> str:
-    known = [float(value) for value in values if value is not None]
-    if not known:
-        return "–"
-    if len(known) < 2:
-        return format(known[0], form)
-    interval = t_interval(known)
-    return f"{interval.centre:{form}} ± {interval.half:{form}}"

@@ -31,7 +31,7 @@ def test_the_table_has_means_and_intervals_and_says_where_nothing_is_defined() -
     results = {"steps": 3_000, "items": 10, "codes": {"jump_relu": {"5": one, "6": other}}, "machine": machine}
     table = kinds_on_dsprites(results)
     row = next(line for line in table.splitlines() if line.startswith("| JumpReLU"))
-    assert "| 21.0 ± 12.7 |" in row
+    assert "| 21.0 ± 12.7 (20.0, 22.0) |" in row
     assert "| – |" in row
     assert "3,000 steps of 64 images, seeds 5, 6" in table
     assert kinds_on_dsprites({**results, "codes": {"vae": {"5": one}}}).count("| 20.0 |") == 1
