@@ -25,6 +25,7 @@ from experiments.study.ray_cluster import run_study_on_ray
 from experiments.study.running import Agenda, Throttled, run_study
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.devices import available_cores
+from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.pretrain.variations import parse_seeds
 from sparse_repr.registry import lookup
 
@@ -137,6 +138,13 @@ def run(config: StudyConfig, command: str) -> dict[str, str]:
         write_budget(budget, path)
         print(as_markdown(budget))
         return {}
+    left = [cell for cell in cells if not PAPER_CELLS.is_finished(cell)]
+    if any(stop.lpips_items for cell in left for stop in cell.stops) and not default_weights_path().is_file():
+        print(
+            "LPIPS is left out of all that is scored now: the weights of VGG16 are not here. To have it, stop this, "
+            "run python -m sparse_repr.perceptual fetch, and start again",
+            file=sys.stderr,
+        )
     on_gpu = PAPER_SCALES[config.scale].device == "cuda"
     report = functools.partial(write_study_report, config.folder(), config.scale, command, threads=config.threads)
     agenda = Agenda(cells, PAPER_CELLS, together=on_gpu, progress=config.progress, on_finished=Throttled(report))

@@ -116,4 +116,3 @@ def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:
         f"dSprites, {found['steps']:,} steps of 64 images, seeds {', '.join(seeds)}. {SPREAD_NOTE} On "
         f"{found['items']:,} images. VAE: 10 units, all others 64. {origin([found['machine']])}"
     )
-

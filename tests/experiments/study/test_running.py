@@ -321,7 +321,9 @@ def test_the_smoke_scale_runs_from_its_command(
     command = ["--scale", "smoke", "--only", "table1,table3", "--method", "sparse_perceptual"]
     command += ["--out", str(tmp_path / "study")]
     assert main(command) == 0
-    assert "dsprites-sparse_perceptual-seed0: PSNR " in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "dsprites-sparse_perceptual-seed0: PSNR " in said.out
+    assert said.err.count("LPIPS is left out of all that is scored now: the weights of VGG16 are not here") == 1
     found = finished_cells(tmp_path / "study")
     assert [entry.record["method"] for entry in found] == ["sparse_perceptual"]
     assert found[0].report["disentanglement"]["over"] == "random items of a full grid"
@@ -338,7 +340,9 @@ def test_the_smoke_scale_runs_from_its_command(
         StudyConfig("smoke", report=True, publish=True)
     monkeypatch.setattr(reproduce_paper, "write_study_report", lambda *_, **__: "drawn before")
     assert main([*command, "--no-progress"]) == 0
-    assert "PSNR" not in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "PSNR" not in said.out
+    assert "LPIPS" not in said.err  # nothing is scored
     assert main([*command, "--threads", "2"]) == 2
     assert "(threads: 1 there, 2 asked for)" in capsys.readouterr().err
 
