@@ -8,9 +8,9 @@ from typing import Any
 from experiments.measure.machine import machine_facts
 from experiments.pages.report import embed_picture, write_report
 from experiments.paper.choices import choices_table
-from experiments.paper.figures import draw_into, figures_of
+from experiments.paper.figures import PaperFigure, draw_into, figures_of
 from experiments.paper.published import published_results
-from experiments.paper.results import CSV, as_csv, live_results
+from experiments.paper.results import CSV, StudyResults, as_csv, live_results
 from experiments.paper.sweep_tables import fresh_table, sweep_figure, sweep_table
 from experiments.paper.tables import all_tables
 from sparse_repr.devices import cpu_threads
@@ -79,10 +79,23 @@ def _embedded(path: Path) -> str | None:
     return embed_picture(path) if path.is_file() else None
 
 
+def _computed_elsewhere(figure: PaperFigure, published: StudyResults) -> list[str]:
+    """What is published of the runs that a figure shows and is not in it: methods, and seeds less than those shown."""
+    shown = {entry.record["method"]: entry.record["seed"] for entry in figure.cells}
+    found = []
+    for method, entries in published.arms(figure.cells[0].record["dataset"]).items():
+        least = min(entry.record["seed"] for entry in entries)
+        if method not in shown:
+            found += [method] if figure.of_all_methods else []
+        elif least < shown[method]:
+            found.append(f"seed {least} of {method}")
+    return sorted(found)
+
+
 def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 1) -> dict[str, str]:
     """Draw those figures of a study that may be passed on into the folder of its published files.
 
-    A picture of more methods than are here stays: what another machine computed is not lost.
+    A picture of more methods than are here, or of lesser seeds, stays: what another machine computed is not lost.
 
     Args:
         out: folder of the study.
@@ -99,10 +112,9 @@ def publish_figures(out: Path, folder: Path, scale_name: str, *, threads: int = 
         if not figure.publishable:
             kept[figure.name] = "shows photographs, or reconstructions of them, and stays in the folder of the study"
             continue
-        dataset = figure.cells[0].record["dataset"]
-        missing = published.arms(dataset).keys() - {entry.record["method"] for entry in figure.cells}
-        if figure.of_all_methods and missing and (folder / f"{figure.name}.png").is_file():
-            kept[figure.name] = f"stays as it is: {', '.join(sorted(missing))} was computed elsewhere"
+        elsewhere = _computed_elsewhere(figure, published)
+        if elsewhere and (folder / f"{figure.name}.png").is_file():
+            kept[figure.name] = f"stays as it is: {', '.join(elsewhere)} was computed elsewhere"
             continue
         wanted.append(figure)
     with cpu_threads(threads):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from experiments.paper.report import publish_figures, write_study_report
 from experiments.paper.runs import Finished
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.files import write_json
+from sparse_repr.files.json_reader import read_json
 from tests.experiments.paper.test_published_cells import put
 from tests.finished_cells import FACTORS, finished, study
 
@@ -227,6 +229,16 @@ def test_published_pictures_show_no_photograph_and_lose_no_method(tiny_cell: Fin
     kept = publish_figures(out, folder, "cpu")
     assert kept == {"fig1-dsprites": "stays as it is: sparse was computed elsewhere"}
     assert (folder / "fig1-dsprites.png").read_bytes() == b"of two methods"
+
+    for name in ("fig1-dsprites", "fig3-dsprites-vae"):
+        (folder / f"{name}.png").write_bytes(b"of seed 0")
+    shutil.copytree(out, tmp_path / "later")
+    later = tmp_path / "later" / tiny_cell.folder.name / "cell.json"
+    write_json(later, {**read_json(later, {}), "seed": tiny_cell.record["seed"] + 1})
+    kept = publish_figures(tmp_path / "later", folder, "cpu")
+    assert kept["fig3-dsprites-vae"] == "stays as it is: seed 0 of vae was computed elsewhere"
+    assert kept["fig1-dsprites"] == "stays as it is: seed 0 of vae, sparse was computed elsewhere"
+    assert (folder / "fig3-dsprites-vae.png").read_bytes() == b"of seed 0"
 
     photographs = tmp_path / "photographs"
     put(photographs, finished(dataset="celeba"))
