@@ -82,6 +82,11 @@ _LONG_STARTS: dict[str, dict[str, Any]] = {
         f"dsprites/{method}": {"initialisation": "output_bias", "beta_steps": 2_700}
         for method in ("perceptual", "sparse_perceptual")
     },
+    # gamma of 100, from 0 nats on, lets no run of this length leave the mean picture
+    "dsprites/capacity": {
+        **{name: PRESETS["dsprites/beta_vae_capacity/steady"][name] for name in ("initialisation", "capacity_weight")},
+        "capacity_steps": _LONG_STEPS * 3 // 4,
+    },
 }
 # of 64 images: the 30 epochs of dSprites of the public comparisons, whose learning rates the presets have
 _FULL_STEPS = 346_000
@@ -238,7 +243,7 @@ PAPER_SCALES = {
     "long": Scale(
         summary="a quarter of an hour of one core a run on dSprites, a third of that on the others",
         arms=_arms(
-            dict.fromkeys((*_LONG_ARMS, *_PIXELS_FIRST), 3),
+            dict.fromkeys((*_LONG_ARMS, "capacity", *_PIXELS_FIRST), 3),
             {**dict.fromkeys(_LONG_ARMS, 1), **dict.fromkeys(_LONG_THRICE, 3)},
         ),
         steps=_LONG_STEPS,
