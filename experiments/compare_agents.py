@@ -63,7 +63,7 @@ class CompareConfig:
     sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
     jump_relu, rectified_gaussian and latent_quantisation; by default those of the scale."""
     algorithm: str = ""
-    """ppo, sac or both, separated by a comma; by default those of the scale."""
+    """ppo, sac or dqn, or several separated by commas; by default those of the scale."""
     seeds: str = ""
     """Seeds, such as 0-4 or 0,7; by default as many as the scale has."""
     out: str | None = None

@@ -196,7 +196,7 @@ def performance_profiles(
         study: what is finished.
         thresholds: (k,), normalised scores.
         tasks: keys of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
         domain: where the agents were evaluated.
 
     Returns:

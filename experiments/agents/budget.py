@@ -24,7 +24,7 @@ from sparse_repr.devices import cpu_threads
 from sparse_repr.files.json_reader import read_json
 
 _ROLLOUTS = 2
-_SAC_STEPS = 400
+_OFF_POLICY_STEPS = 400
 _EPISODES = 20
 _FRAMES = 400
 
@@ -105,7 +105,7 @@ def _brief(scale: AgentScale, cell: AgentCell, out: Path) -> AgentCell:
         steps = _ROLLOUTS * algorithm.environments * algorithm.settings["n_steps"]
         settings = dict(algorithm.settings)
     else:
-        steps, settings = _SAC_STEPS, {**algorithm.settings, "learning_starts": 50}
+        steps, settings = _OFF_POLICY_STEPS, {**algorithm.settings, "learning_starts": 50}
     encoder = None
     if cell.encoder_folder is not None:
         encoder = encoder_cell(scale, cell.task_name, UNTRAINED, 0, out).folder

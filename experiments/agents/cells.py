@@ -72,7 +72,7 @@ class AgentCell:
     arm_name: str
     """Key of `ARMS`."""
     algorithm_name: str
-    """ppo or sac."""
+    """ppo, sac or dqn."""
     seed: int
     """Of the agent, its environments and its encoder."""
     folder: Path

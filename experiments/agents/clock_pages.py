@@ -59,7 +59,7 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     level, times = _times(study, task, algorithm)
     if not times:
@@ -101,7 +101,7 @@ def paired_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table 
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     level, times = _times(study, task, algorithm, compared=False)
     arms = study.of(task, algorithm)

@@ -153,7 +153,7 @@ def correlations(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[C
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
 
     Returns:
         By score, in the order of the encoders' scores, then by outcome; none without points.

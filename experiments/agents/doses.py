@@ -125,7 +125,7 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
 
     Returns:
         None where no dose is finished.

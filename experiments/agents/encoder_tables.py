@@ -129,7 +129,7 @@ def correlations_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> 
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
 
     Returns:
         None where no score has enough points.

@@ -232,7 +232,7 @@ def figures_of(study: AgentStudy, algorithm: str = "ppo") -> list[AgentFigure]:
 
     Args:
         study: what is finished.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     over: list[tuple[str, str, str, Callable[[], Any | None]]] = [
         (

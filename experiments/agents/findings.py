@@ -176,7 +176,7 @@ def findings(study: AgentStudy, algorithm: str = "ppo") -> list[Finding]:
 
     Args:
         study: what is finished.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     found = []
     for task in TASKS:

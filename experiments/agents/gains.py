@@ -65,7 +65,7 @@ def gains_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Gain]
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
 
     Returns:
         In the order of `PAIRS`; none where returns on the task cannot be normalised.

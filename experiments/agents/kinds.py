@@ -59,7 +59,7 @@ def kinds_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
 
     Returns:
         None where no encoder of a kind of sparsity is finished.

@@ -19,7 +19,7 @@ class AgentResult:
     arm: str
     """Key of `ARMS`."""
     algorithm: str
-    """ppo or sac."""
+    """ppo, sac or dqn."""
     seed: int
     """Of the agent and of its encoder."""
     steps: int
@@ -85,7 +85,7 @@ class EpisodeEnds:
     arm: str
     """Key of `ARMS`."""
     algorithm: str
-    """ppo or sac."""
+    """ppo, sac or dqn."""
     seed: int
     """Of the agent and of its encoder."""
     kinds: Mapping[str, Mapping[str, int]]

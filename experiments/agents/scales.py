@@ -47,7 +47,7 @@ class AgentScale:
     seeds: int
     """Of every arm; each has encoders of its own."""
     algorithms: Mapping[str, Algorithm]
-    """ppo, and perhaps sac."""
+    """ppo, and perhaps sac or dqn."""
     frames: Mapping[str, int]
     """Frames of the recordings `TRAIN_FRAMES` and `TEST_FRAMES`."""
     spacing: Mapping[str, int]
@@ -85,7 +85,17 @@ _SAC: dict[str, Any] = {
     "gradient_steps": -1,
     "ent_coef": "auto_0.01",
 }
-HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256]}
+# A batch per four environment steps, as Mnih et al. 2015 have it. Runs are a hundredth as long as theirs: they start to
+# learn, renew the target and explore less in proportion.
+_DQN: dict[str, Any] = {
+    "buffer_size": 50_000,
+    "learning_starts": 1_000,
+    "train_freq": 1,
+    "gradient_steps": 2,
+    "target_update_interval": 1_000,
+    "exploration_fraction": 0.5,
+}
+HIDDEN_WIDTHS: dict[str, list[int]] = {"ppo": [64, 64], "sac": [256, 256], "dqn": [64, 64]}
 """Algorithm -> widths of the dense layers of policy and value on top of what an arm observes, the same for all."""
 
 # episodes have at most 100 steps: about one test frame of each; primes, so that no phase of an episode is left out
@@ -227,6 +237,13 @@ AGENT_SCALES = {
                 ),
                 ("VizDoomBasic", "DoorKey"),
                 of_tasks={"LunarLander": 1_024_000, "Pong": 2_048_000},
+            ),
+            "dqn": Algorithm(
+                102_400,
+                8,
+                _DQN,
+                ("factors", "pixels", "vae", "vae_expand"),
+                ("VizDoomBasic", "DoorKey"),
             ),
         },
         frames={TRAIN_FRAMES: 10_000, TEST_FRAMES: 4_000},

@@ -122,7 +122,7 @@ def normalised_scores(
         study: what is finished.
         arm: key of `ARMS`.
         tasks: keys of `TASKS`; those without finished agents of this arm, or without `anchors_of`, are left out.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
         domain: where the agents were evaluated.
 
     Returns:

@@ -37,7 +37,7 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
 
     Args:
         study: what is finished.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     overall = iqm_of_arms(study, algorithm=algorithm)
     each = {task: iqm_of_arms(study, [task], algorithm=algorithm) for task in TASKS}
@@ -71,7 +71,7 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo", *, arms: Sequence[s
 
     Args:
         study: what is finished.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
         arms: keys of `ARMS`, in the order of the rows.
 
     Returns:
@@ -112,7 +112,7 @@ def final_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     arms = study.of(task, algorithm)
     if not arms:
@@ -221,7 +221,7 @@ def improvement_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None
 
     Args:
         study: what is finished.
-        algorithm: ppo or sac.
+        algorithm: ppo, sac or dqn.
     """
     rows = []
     for first, second in compared_pairs(study, algorithm=algorithm):

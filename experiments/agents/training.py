@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
@@ -41,7 +41,8 @@ _REMEDY = "remove it and compute that cell again"
 """File of an agent's folder that is written last: settings, curve, evaluation, seconds, memory and machine."""
 AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
-_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
+_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "dqn": DQN}
+_ACTIONS: dict[str, type[gym.Space[Any]]] = {"sac": gym.spaces.Box, "dqn": gym.spaces.Discrete}
 # Stable-Baselines3's defaults, of PPO and of SAC
 _GAMMA, _LEARNING_RATE = 0.99, 3e-4
 _EVALUATION_SEED = 1_000_000
@@ -157,7 +158,17 @@ def load_trained(cell: AgentCell) -> BaseAlgorithm:
 
 
 def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
-    """The agent before it has learned anything; its heads are those of every arm."""
+    """The agent before it has learned anything; its heads are those of every arm.
+
+    Raises:
+        ValueError: the algorithm does not know the actions of the task.
+    """
+    actions = _ACTIONS.get(cell.algorithm_name)
+    if actions is not None and not isinstance(venv.action_space, actions):
+        raise ValueError(
+            f"{cell.algorithm_name} takes actions of {actions.__name__}, {cell.task_name} has {venv.action_space}: "
+            "take --algorithm ppo, or another --task"
+        )
     policy_kwargs: dict[str, Any] = {"net_arch": HIDDEN_WIDTHS[cell.algorithm_name]}
     policy = "MlpPolicy"
     if cell.arm.observes == "pixels":

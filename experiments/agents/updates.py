@@ -88,7 +88,7 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
     Args:
         study: what is finished.
         task: key of `TASKS`.
-        algorithm: ppo or sac; nothing is kept of sac.
+        algorithm: ppo, sac or dqn; something is kept of ppo alone.
     """
     arms = movements_of(study, task, algorithm)
     if not arms:

@@ -208,6 +208,25 @@ def test_an_agent_learns_and_is_judged_in_every_domain(
     assert all(value > 0 for value in found["first_layer"].values())
 
 
+def test_dqn_learns_tasks_of_discrete_actions_alone(tmp_path: Path) -> None:
+    pytest.importorskip("minigrid")
+    settings = {"buffer_size": 200, "learning_starts": 20, "train_freq": 1, "gradient_steps": 1}
+    scale = dataclasses.replace(
+        AGENT_SCALES["public"],
+        algorithms={"dqn": Algorithm(40, 2, settings, ("factors",), ("DoorKey",))},
+        episodes=2,
+    )
+    (cell,) = agent_cells(scale, tmp_path, seeds=[0])
+    complete_agents([cell], lambda _: None)
+    found = record_of(cell)
+    assert (found["settings"]["algorithm"], found["settings"]["steps"]) == ("dqn", 40)
+    assert found["updates"] == {}
+    assert len(found["evaluation"]["source"]["returns"]) == 2
+    (other,) = agent_cells(scale, tmp_path, tasks=["SpriteReach"], seeds=[0])
+    with pytest.raises(ValueError, match="dqn takes actions of Discrete, SpriteReach has Box.*take --algorithm ppo"):
+        complete_agents([other], lambda _: None)
+
+
 def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
     short_episodes: None, study: Path, tmp_path: Path
 ) -> None:
