@@ -85,8 +85,9 @@ _SAC: dict[str, Any] = {
     "gradient_steps": -1,
     "ent_coef": "auto_0.01",
 }
-# A batch per four environment steps, as Mnih et al. 2015 have it. Runs are a hundredth as long as theirs: they start to
-# learn, renew the target and explore less in proportion.
+# A batch per four environment steps, as Mnih et al. 2015 have it. Their runs are hundreds of times as long: these begin
+# to learn and renew the target sooner, and explore for half of their steps. Looked at on one agent alone, on DoorKey's
+# ground truth with seed 100.
 _DQN: dict[str, Any] = {
     "buffer_size": 50_000,
     "learning_starts": 1_000,

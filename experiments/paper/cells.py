@@ -82,7 +82,7 @@ _LONG_STARTS: dict[str, dict[str, Any]] = {
         f"dsprites/{method}": {"initialisation": "output_bias", "beta_steps": 2_700}
         for method in ("perceptual", "sparse_perceptual")
     },
-    # gamma of 100, from 0 nats on, lets no run of this length leave the mean picture
+    # by the published gamma of 100 none of three runs of the scale cpu left the mean picture
     "dsprites/capacity": {
         **{name: PRESETS["dsprites/beta_vae_capacity/steady"][name] for name in ("initialisation", "capacity_weight")},
         "capacity_steps": _LONG_STEPS * 3 // 4,

@@ -208,7 +208,7 @@ def choices_table() -> Table:
             f"{_text(capacity['capacity_nats'])} nats over {capacity['capacity_steps']:,} steps, or over the run where "
             f"it is shorter; γ {_text(capacity['capacity_weight'])}; long: {shorter.capacity_steps:,} steps, "
             f"γ {_text(shorter.capacity_weight)}",
-            "Burgess et al. 2018, section 5; γ of the public comparison, from which no short run left the mean picture",
+            "Burgess et al. 2018, section 5; γ of the public comparison, by which no run of cpu left the mean picture",
         ),
         (
             "split",
