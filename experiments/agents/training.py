@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,6 @@ AGENT = "agent.zip"
 """File of the trained agent, by Stable-Baselines3; the random policy has none."""
 _ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "dqn": DQN}
 _ACTIONS: dict[str, type[gym.Space[Any]]] = {"sac": gym.spaces.Box, "dqn": gym.spaces.Discrete}
-# Stable-Baselines3's defaults, of PPO and of SAC
-_GAMMA, _LEARNING_RATE = 0.99, 3e-4
 _EVALUATION_SEED = 1_000_000
 JUDGED_TOGETHER = 20
 """Environments of an evaluation: a divisor of the episodes at every scale, so that each plays as many."""
@@ -157,6 +156,11 @@ def load_trained(cell: AgentCell) -> BaseAlgorithm:
     return _ALGORITHMS[cell.algorithm_name].load(cell.folder / AGENT, device="cpu")
 
 
+def _default_of(algorithm: type[BaseAlgorithm], name: str) -> float:
+    """What Stable-Baselines3 takes for an argument of an algorithm that is not given."""
+    return float(inspect.signature(algorithm).parameters[name].default)
+
+
 def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
     """The agent before it has learned anything; its heads are those of every arm.
 
@@ -184,7 +188,7 @@ def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
     algorithm: Any = _ALGORITHMS[cell.algorithm_name]
     settings = dict(cell.algorithm.settings)
     if cell.arm.rate is not None:
-        settings["learning_rate"] = cell.arm.rate * _LEARNING_RATE
+        settings["learning_rate"] = cell.arm.rate * _default_of(algorithm, "learning_rate")
     return algorithm(policy, venv, seed=cell.seed, device="cpu", policy_kwargs=policy_kwargs, **settings)
 
 
@@ -251,7 +255,7 @@ def _train(
     # seeds of the environments are far apart, so that no two agents see the same episodes
     venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
     if cell.task.scaled_rewards:
-        gamma = cell.algorithm.settings.get("gamma", _GAMMA)
+        gamma = cell.algorithm.settings.get("gamma", _default_of(_ALGORITHMS[cell.algorithm_name], "gamma"))
         venv = VecNormalize(venv, norm_obs=False, gamma=gamma)
     try:
         agent = make_agent(cell, venv)

@@ -222,6 +222,11 @@ def test_dqn_learns_tasks_of_discrete_actions_alone(tmp_path: Path) -> None:
     assert (found["settings"]["algorithm"], found["settings"]["steps"]) == ("dqn", 40)
     assert found["updates"] == {}
     assert len(found["evaluation"]["source"]["returns"]) == 2
+    # a rate is times the default of the algorithm, which is another one here than PPO's
+    (faster,) = agent_cells(scale, tmp_path, arms=["factors_rate_10"], seeds=[0])
+    venv = make_environments(faster, "source", 2, 0)
+    assert make_agent(faster, venv).learning_rate == pytest.approx(10 * 1e-4)
+    venv.close()
     (other,) = agent_cells(scale, tmp_path, tasks=["SpriteReach"], seeds=[0])
     with pytest.raises(ValueError, match="dqn takes actions of Discrete, SpriteReach has Box.*take --algorithm ppo"):
         complete_agents([other], lambda _: None)
