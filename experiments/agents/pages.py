@@ -106,8 +106,8 @@ _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
     *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "vae_tuned"),
 )
-# experiments/agents/public.md, kinds.md, and the curves of `doses`
-_PAGES_OF_THEIR_OWN = ("public", "kinds", "doses")
+# experiments/agents/public.md, kinds.md, the curves of `doses`, and a paragraph of README.md
+_PAGES_OF_THEIR_OWN = ("public", "kinds", "doses", "million")
 # fewer have no interval, and no place on the first page
 _LEAST_SEEDS = 3
 _HEADLINE_GAINS = (

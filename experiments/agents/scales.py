@@ -224,6 +224,20 @@ AGENT_SCALES = {
             ),
         },
     ),
+    "million": dataclasses.replace(
+        _CPU,
+        summary="ten times as many steps of learning, on a CPU",
+        seeds=3,
+        algorithms={
+            "ppo": Algorithm(
+                1_024_000,
+                16,
+                _PPO,
+                ("random_policy", "factors", "pixels", "sparse_keypoints", "vae_expand"),
+                ("SpriteChase",),
+            ),
+        },
+    ),
     "public": AgentScale(
         summary="tasks that no one here wrote, on a CPU",
         seeds=5,
