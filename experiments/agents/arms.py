@@ -63,7 +63,7 @@ RATES = (3.0, 10.0)
 """Learning rates of agents, times the default: what a wide input may do for Adam."""
 RATED = ("vae", "factors", "pixels", "vae_expand", "sparse_keypoints")
 """Arms whose agents learn at these rates too, by the name `rated`."""
-PRICES = {"01": 0.1, "03": 0.3, "3": 3.0}
+PRICES = {"01": 0.1, "03": 0.3, "3": 3.0, "10": 10.0}
 """Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
 _PRICE = float(default_settings("sparse_keypoints")["presence_weight"] or 0)
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -90,6 +90,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
         f"sparse_keypoints_{name}": {**KEYPOINT_RECIPES["sparse_keypoints"], "presence_weight": times * _PRICE}
         for name, times in PRICES.items()
     },
+    "few_sparse_keypoints": {**KEYPOINT_RECIPES["sparse_keypoints"], "keypoints": 12},
     "vae_denoised": {"objective": "vae", **CORRUPTED},
     "vae_two_rounds": {"objective": "vae"},
     "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
@@ -102,7 +103,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
 Those of keypoints are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
 
 `sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong; `sparse_keypoints_01`,
-`_03` and `_3` that of the price on presences.
+`_03`, `_3` and `_10` that of the price on presences. `few_sparse_keypoints` are 12, 36 numbers, about as many as the
+other codes of SpriteChase and SpritePose have.
 
 `_two_rounds` ones learn from the frames of agents, `SECOND_ROUND`.
 
@@ -134,6 +136,7 @@ _AT_THE_DEFAULT_RATE = {
     "keypoints": Arm("keypoints", "code", "keypoints"),
     "sparse_keypoints": Arm("sparse keypoints", "code", "sparse_keypoints"),
     "sparse_keypoints_looks": Arm("sparse keypoints with looks", "code", "sparse_keypoints_looks"),
+    "few_sparse_keypoints": Arm("12 sparse keypoints", "code", "few_sparse_keypoints"),
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),

@@ -27,6 +27,8 @@ PAIRS = (
     ("keypoints", "vae"),
     ("vae_denoised", "vae"),
     ("sparse_keypoints_denoised", "sparse_keypoints"),
+    ("few_sparse_keypoints", "sparse_keypoints"),
+    ("few_sparse_keypoints", "vae"),
     ("sparse_keypoints_looks", "sparse_keypoints"),
     ("sparse_keypoints_looks", "vae"),
     *SECOND_ROUND.items(),

@@ -110,6 +110,7 @@ _BY_NAME = (
         "keypoints",
         "sparse_keypoints",
         "sparse_keypoints_looks",
+        "few_sparse_keypoints",
         *_PRICED,
         "vae_denoised",
         "sparse_keypoints_denoised",
