@@ -54,13 +54,13 @@ class CompareConfig:
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
     keypoints and sparse_keypoints, which at other prices are sparse_keypoints_01, _03, _3 and _10; few_sparse_keypoints
-    and sparse_keypoints_looks; vgg16_features and random_vit, networks of others; vae_denoised and
-    sparse_keypoints_denoised; vae_two_rounds and sparse_keypoints_two_rounds, whose encoders learn from what the
-    finished agent of vae or sparse_keypoints sees, which is computed first; codes shown recoded, with _expand behind
-    the name of an encoder; with other settings vae_expand_2d to _50d (sizes of the code) and vae_expand_0pc to _50pc
-    (percent that are 1, 0 for one unit); vae_rate_3, vae_rate_10 and the same of factors, pixels, vae_expand and
-    sparse_keypoints, whose agents learn at that many times the rate; the controls vae_cosine and vae_project, and
-    vae_dictionary, a learned expansion; the kinds of sparsity wide_autoencoder, wide_vae, wide_sparse,
+    and sparse_keypoints_looks; vgg16_features and random_vit, networks of others; vae_denoised, vae_robust,
+    sparse_keypoints_denoised and sparse_keypoints_robust; vae_two_rounds and sparse_keypoints_two_rounds, whose
+    encoders learn from what the finished agent of vae or sparse_keypoints sees, which is computed first; codes shown
+    recoded, with _expand behind the name of an encoder; with other settings vae_expand_2d to _50d (sizes of the code)
+    and vae_expand_0pc to _50pc (percent that are 1, 0 for one unit); vae_rate_3, vae_rate_10 and the same of factors,
+    pixels, vae_expand and sparse_keypoints, whose agents learn at that many times the rate; the controls vae_cosine and
+    vae_project, and vae_dictionary, a learned expansion; the kinds of sparsity wide_autoencoder, wide_vae, wide_sparse,
     sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k, jump_relu, rectified_gaussian and latent_quantisation;
     by default those of the scale."""
     algorithm: str = ""

@@ -155,16 +155,18 @@ def compared_pairs(
     """The pairs of arms that answer the study's questions, whether or not they are finished.
 
     Every pretrained encoder against the untrained one, sparse against VAE and β-VAE, with perceptual loss against
-    without, stronger L1 penalties against VAE and the usual one, denoised encoders against those that saw clean frames,
-    encoders of a second round against those of the first, sparse keypoints against keypoints and VAE, every recoded
-    code against itself, expanded VAE and sparse codes and sparse keypoints against pixels, every fine-tuned encoder
-    against itself frozen and against pixels, and the frozen one that is best on these tasks against pixels.
+    without, stronger L1 penalties against VAE and the usual one, denoised and robust encoders against those that saw
+    clean frames, encoders of a second round against those of the first, sparse keypoints against keypoints and VAE,
+    every recoded code against itself, expanded VAE and sparse codes and sparse keypoints against pixels, every
+    fine-tuned encoder against itself frozen and against pixels, and the frozen one that is best on these tasks against
+    pixels.
     """
     frozen = {str(arm.encoder): name for name, arm in ARMS.items() if arm.plain}
     pairs = [(name, frozen[UNTRAINED]) for encoder, name in frozen.items() if encoder != UNTRAINED]
     pairs += [("sparse", "vae"), ("sparse", "beta_vae"), ("sparse_perceptual", "sparse")]
     pairs += [(stronger, weaker) for stronger in ("sparse_4", "sparse_16") for weaker in ("vae", "sparse")]
     pairs += [("vae_denoised", "vae"), ("sparse_keypoints_denoised", "sparse_keypoints")]
+    pairs += [("vae_robust", "vae"), ("sparse_keypoints_robust", "sparse_keypoints")]
     pairs += list(SECOND_ROUND.items())
     pairs += [("sparse_keypoints", "keypoints"), ("sparse_keypoints", "vae"), *recoded_pairs()]
     pairs += [(arm, "pixels") for arm in ("vae_expand", "sparse_expand", "sparse_keypoints")]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from sparse_repr.objectives.choices import default_settings
-from sparse_repr.pretrain.presets import CORRUPTED, KEYPOINT_RECIPES
+from sparse_repr.pretrain.presets import CORRUPTED, KEYPOINT_RECIPES, ROBUST
 
 Observation = Literal["nothing", "factors", "pixels", "code"]
 
@@ -92,6 +92,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
     "few_sparse_keypoints": {**KEYPOINT_RECIPES["sparse_keypoints"], "keypoints": 12},
     "vae_denoised": {"objective": "vae", **CORRUPTED},
+    "vae_robust": {"objective": "vae", **ROBUST},
     "vae_two_rounds": {"objective": "vae"},
     "sparse_keypoints_two_rounds": KEYPOINT_RECIPES["sparse_keypoints"],
     **KINDS,
@@ -99,6 +100,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 """Name -> settings of `PretrainConfig`: the recipes of dSprites but for the pixels beside the perceptual loss.
 
 `_denoised` ones see noise, other colours and other backgrounds, and redraw the clean frame: how strong was not tuned.
+`_robust` ones see frames that are moved, too.
 
 Those of keypoints are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
 
@@ -149,6 +151,9 @@ _AT_THE_DEFAULT_RATE = {
     "vae_denoised": Arm("VAE, denoised", "code", "vae_denoised"),
     "vae_denoised_expand": Arm("VAE, denoised, expand", "code", "vae_denoised", recode="expand"),
     "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
+    "vae_robust": Arm("VAE, robust", "code", "vae_robust"),
+    "vae_robust_expand": Arm("VAE, robust, expand", "code", "vae_robust", recode="expand"),
+    "sparse_keypoints_robust": Arm("sparse keypoints, robust", "code", "sparse_keypoints_robust"),
     **{name: Arm(title, "code", name) for name, title in KIND_TITLES.items()},
     **{f"{name}_expand": Arm(f"{title}, expand", "code", name, recode="expand") for name, title in KIND_TITLES.items()},
     **{

@@ -40,6 +40,8 @@ _COLOURS = {
     "few_sparse_keypoints": "#C2B280",
     "vae_denoised": "#2F6B8C",
     "sparse_keypoints_denoised": "#5C5600",
+    "vae_robust": "#3C8DB5",
+    "sparse_keypoints_robust": "#7A7200",
     "vae_two_rounds": "#1D4A66",
     "sparse_keypoints_two_rounds": "#3B3700",
 }
@@ -57,6 +59,7 @@ _MARKS |= {
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": 7}
 _MARKS |= {"sparse_keypoints_01": 4, "sparse_keypoints_03": 5, "sparse_keypoints_3": 6, "sparse_keypoints_looks": 11}
 _MARKS |= {"sparse_keypoints_10": 10, "few_sparse_keypoints": 8}
+_MARKS |= {"vae_robust": 9, "sparse_keypoints_robust": "1"}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 # a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from
 _OF_KINDS = (

@@ -114,6 +114,8 @@ _BY_NAME = (
         *_PRICED,
         "vae_denoised",
         "sparse_keypoints_denoised",
+        "vae_robust",
+        "sparse_keypoints_robust",
         *SECOND_ROUND,
     ),
     *KINDS,

@@ -266,6 +266,9 @@ class PretrainConfig:
     denoising_background: float = Denoising.background
     """Denoising: probability that an image's background, what is near the median training image, becomes random
     blobs."""
+    random_shift: int = 0
+    """Pixels by which an image is moved at most, across and down, another way each time; the moved one is encoded and
+    compared, and what moves in repeats the edge (DrQ, Kostrikov et al. 2021). 0: never."""
     device: str = "auto"
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
@@ -324,6 +327,7 @@ class PretrainConfig:
         self.objective_options()
         self._check_opening()
         self._fit_network()
+        require_whole("random_shift", self.random_shift, least=0, most=self.image_size - 1)
         require_code_size(self.objective, self.code_size, self.objective_options())
         self.feature_targets()
         for name in ("batch_size", "first_batch_size"):

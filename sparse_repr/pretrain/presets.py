@@ -75,10 +75,13 @@ _KEYPOINTS: dict[str, Any] = {
 }
 CORRUPTED: dict[str, Any] = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
 """Noise, other colours and other backgrounds that an encoder sees while it redraws the clean image; not tuned."""
+ROBUST: dict[str, Any] = {**CORRUPTED, "random_shift": 8}
+"""The same, and images moved by up to 8 pixels, an eighth of their width: as a camera that is moved; not tuned."""
 KEYPOINT_RECIPES: dict[str, dict[str, Any]] = {
     "keypoints": {**_KEYPOINTS, "objective": "keypoints"},
     "sparse_keypoints": {**_KEYPOINTS, "objective": "sparse_keypoints"},
     "sparse_keypoints_denoised": {**_KEYPOINTS, "objective": "sparse_keypoints", **CORRUPTED},
+    "sparse_keypoints_robust": {**_KEYPOINTS, "objective": "sparse_keypoints", **ROBUST},
     # as many as there are things, since each takes seven numbers
     "sparse_keypoints_looks": {
         **_KEYPOINTS,

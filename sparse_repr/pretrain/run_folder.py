@@ -51,6 +51,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"opening_ica": False},
     {"opening_recycle": False},
     {"opening_warmup": 0},
+    {"random_shift": 0},
 )
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)

@@ -50,6 +50,7 @@ from sparse_repr.pretrain.run_folder import (
     write_config,
 )
 from sparse_repr.pretrain.shares import ONLY_PROCESS, Shares
+from sparse_repr.pretrain.shifting import NUMBERS, shift_images
 from sparse_repr.pretrain.step_graph import StepGraph
 from sparse_repr.pretrain.term_sums import NonFiniteLossError, TermSums
 from sparse_repr.pretrain.training_state import check_state
@@ -325,11 +326,12 @@ class Trainer:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """What the next step starts from: what the batches draw for it, and noise (batches * B, n), the objective's
-        own and behind it that of the images."""
+        own, behind it that of what the encoder sees, and last that of the images' shifts."""
         count = self.batch_sizes.size(self.step) * self.objective.batches
         part = self.shares.part(count)
         # every process draws the noise of the whole batch, so that any number of them takes the same steps
         width = self.objective.noise_size + self.denoising.numbers(self._image_shape)
+        width += NUMBERS * bool(self.config.random_shift)
         noise = torch.randn((count, width), generator=self.generator, device=self.device, dtype=torch.float32)
         return self.batches.draw(self.step, part), noise[part]
 
@@ -380,6 +382,9 @@ class Trainer:
     def take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
         """The step itself, from what `draw` returned; it counts nothing."""
         images = self.network_input(drawn)
+        if self.config.random_shift:
+            noise, shifts = noise.split([noise.shape[1] - NUMBERS, NUMBERS], 1)
+            images = shift_images(images, shifts, self.config.random_shift)
         if not self.denoising:
             return self.objective.step(images, noise, self.autocast, step_number)
         own, numbers = noise.split([self.objective.noise_size, noise.shape[1] - self.objective.noise_size], 1)

@@ -55,6 +55,8 @@ def why_not_stacked(configs: Sequence[PretrainConfig]) -> str | None:
         return "its closed units are opened model by model"
     if first.denoising():
         return "the copies of images that its encoders see are not stacked"
+    if first.random_shift:
+        return "the random shifts of its images are not stacked"
     return None
 
 

@@ -37,7 +37,8 @@ def test_every_data_set_has_every_recipe() -> None:
     fast = {"fast", *(f"{name}/fast" for name in published)}
     assert set(PRESETS) == {*published, *places, *sparse, *fast, *steady, *opened, *turned}
     assert set(KEYPOINT_RECIPES) == {
-        *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "sparse_keypoints_looks")
+        *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "sparse_keypoints_looks"),
+        "sparse_keypoints_robust",
     }
     assert set(RECIPES) == {
         *("vae", "beta_vae", "beta_vae_capacity", "factor_vae", "beta_tcvae"),
