@@ -478,9 +478,21 @@ class Trainer:
                 raise
             raise self.recover(error) from error
 
+    def _changed(self, images: Tensor) -> list[Tensor]:
+        """Images, below them moved at random, and below these as an encoder that denoises sees them; what is set."""
+        generator = torch.Generator().manual_seed(self.step)
+        numbers = torch.randn((len(images), self.denoising.numbers(self._image_shape)), generator=generator)
+        rows = [images]
+        if self.config.random_shift:
+            shifts = torch.randn((len(images), NUMBERS), generator=generator).to(self.device)
+            rows.append(shift_images(images, shifts, self.config.random_shift))
+        if self.denoising:
+            rows.append(self.denoising.corrupt(rows[-1], numbers.to(self.device), self._median))
+        return rows
+
     def log_pictures(self, writer: Logger) -> None:
-        """TensorBoard images from the present weights: reconstructions, what an encoder that denoises sees, and
-        traversals or keypoints; none where nothing decodes."""
+        """TensorBoard images from the present weights: reconstructions, moved and corrupted images, and traversals or
+        keypoints; none where nothing decodes."""
         if not choose_objective(self.config.objective).decodes:
             return
         indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
@@ -491,11 +503,9 @@ class Trainer:
             posterior = vae.encoder(images)
             reconstructed = torch.sigmoid(vae.decoder(posterior.mean))
         writer.add_image("reconstructions", figures.tile([images, reconstructed]).nan_to_num(), self.step)
-        if self.denoising:
-            shape = (len(images), self.denoising.numbers(self._image_shape))
-            numbers = torch.randn(shape, generator=torch.Generator().manual_seed(self.step)).to(self.device)
-            seen = self.denoising.corrupt(images, numbers, self._median)
-            writer.add_image("denoising", figures.tile([images, seen]), self.step)
+        if self.denoising or self.config.random_shift:
+            name = "denoising" if self.denoising else "random_shift"
+            writer.add_image(name, figures.tile(self._changed(images)), self.step)
         if isinstance(vae.encoder, KeypointEncoder):
             # a number of a keypoint alone, without the two others, means nothing: there is no traversal
             marked = figures.mark_keypoints(images, *split_code(posterior.mean, vae.encoder.looks))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch import Tensor
 
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
@@ -105,6 +106,25 @@ def test_a_run_in_two_parts_is_bit_identical_and_differs_from_a_plain_one(
     whole = codes("whole")
     assert np.array_equal(codes("parts", resume=True), whole)
     assert not np.array_equal(codes("plain", random_shift=0), whole)
+
+
+@pytest.mark.parametrize(
+    ("corrupted", "name", "rows"), [(True, "denoising", 3), (False, "random_shift", 2), (None, "", 0)]
+)
+def test_tensorboard_shows_how_images_move(
+    corrupted: bool | None, name: str, rows: int, moving: PretrainConfig
+) -> None:
+    plain: dict[str, Any] = {} if corrupted else {**dict.fromkeys(ROBUST, 0), "random_shift": 8}
+    if corrupted is None:
+        plain["random_shift"] = 0
+    events = EventAccumulator(str(pretrain_encoder(dataclasses.replace(moving, **plain))))
+    events.Reload()
+    found = {"denoising", "random_shift"} & set(events.Tags()["images"])
+    assert found == ({name} if name else set())
+    if name:
+        picture = events.Images(name)[-1]
+        assert picture.height > (rows - 1) * 32
+        assert picture.height < (rows + 1) * 32
 
 
 def test_runs_that_move_their_images_are_not_stacked(moving: PretrainConfig) -> None:
