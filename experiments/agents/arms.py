@@ -59,7 +59,7 @@ TIMES = (2, 5, 10, 50)
 """Widths of the expansion, in sizes of the code, that stand beside the default of 20 in its curve."""
 SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
 """Shares of the expansion that are 1 and stand beside the default of 0.1 in its curve; 0 is one unit alone."""
-RATES = (3.0, 10.0)
+RATES = (0.3, 3.0, 10.0)
 """Learning rates of agents, times the default: what a wide input may do for Adam."""
 RATED = ("vae", "factors", "pixels", "vae_expand", "sparse_keypoints")
 """Arms whose agents learn at these rates too, by the name `rated`."""
@@ -186,7 +186,7 @@ _AT_THE_DEFAULT_RATE = {
 
 def rated(arm: str, rate: float) -> str:
     """The name of an arm whose agents learn at another rate, times the default."""
-    return f"{arm}_rate_{rate:g}"
+    return f"{arm}_rate_{f'{rate:g}'.replace('.', '')}"
 
 
 ARMS = _AT_THE_DEFAULT_RATE | {

@@ -81,7 +81,7 @@ CURVES = (
         Curve(
             f"learning rate on {what}, times the default",
             f"rate on {what}, times the default",
-            (Dose(1.0, arm), *(Dose(rate, rated(arm, rate)) for rate in RATES)),
+            tuple(Dose(rate, arm if rate == 1 else rated(arm, rate)) for rate in sorted((1.0, *RATES))),
             arm,
             beside,
             words,

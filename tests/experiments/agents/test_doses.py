@@ -42,7 +42,7 @@ def test_arms_of_a_curve_differ_in_its_setting_alone(code_size: int, dsprites: F
 def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
     assert [dose.value for dose in WIDTH.doses] == [2, 5, 10, 20, 50]
     assert [dose.value for dose in SHARE.doses] == pytest.approx([0, 2, 5, 10, 30, 50])
-    assert all([dose.value for dose in curve.doses] == [1, 3, 10] for curve in OF_RATES)
+    assert all([dose.value for dose in curve.doses] == [0.3, 1, 3, 10] for curve in OF_RATES)
     assert [dose.value for dose in PRICE.doses] == [0.1, 0.3, 1, 3, 10]
     for curve in CURVES:
         assert curve.default in {dose.arm for dose in curve.doses}
@@ -61,7 +61,7 @@ def test_agents_of_another_rate_learn_from_the_same_with_that_rate(tmp_path: Pat
         assert rates.setdefault(dose.value, rate) == rate
         base = ARMS[dose.arm.partition("_rate_")[0]]
         assert (cell.arm.recode, cell.arm.encoder, cell.arm.observes) == (base.recode, base.encoder, base.observes)
-    assert rates == pytest.approx({1: 3e-4, 3: 9e-4, 10: 3e-3})
+    assert rates == pytest.approx({0.3: 9e-5, 1: 3e-4, 3: 9e-4, 10: 3e-3})
 
 
 def test_prices_are_parts_of_the_default() -> None:
