@@ -165,7 +165,7 @@ def compared_pairs(
     pairs = [(name, frozen[UNTRAINED]) for encoder, name in frozen.items() if encoder != UNTRAINED]
     pairs += [("sparse", "vae"), ("sparse", "beta_vae"), ("sparse_perceptual", "sparse")]
     pairs += [(stronger, weaker) for stronger in ("sparse_4", "sparse_16") for weaker in ("vae", "sparse")]
-    pairs += [("vae_denoised", "vae"), ("sparse_keypoints_denoised", "sparse_keypoints")]
+    pairs += [("vae_denoised", "vae"), ("sparse_keypoints_denoised", "sparse_keypoints_10")]
     pairs += [("vae_robust", "vae"), ("sparse_keypoints_robust", "sparse_keypoints")]
     pairs += list(SECOND_ROUND.items())
     pairs += [("sparse_keypoints", "keypoints"), ("sparse_keypoints", "vae"), *recoded_pairs()]

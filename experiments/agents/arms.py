@@ -63,7 +63,7 @@ RATES = (0.3, 3.0, 10.0)
 """Learning rates of agents, times the default: what a wide input may do for Adam."""
 RATED = ("vae", "factors", "pixels", "vae_expand", "sparse_keypoints")
 """Arms whose agents learn at these rates too, by the name `rated`."""
-PRICES = {"01": 0.1, "03": 0.3, "3": 3.0, "10": 10.0}
+PRICES = {"3": 3.0, "10": 10.0, "30": 30.0}
 """Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
 _PRICE = float(default_settings("sparse_keypoints")["presence_weight"] or 0)
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -91,6 +91,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
         for name, times in PRICES.items()
     },
     "few_sparse_keypoints": {**KEYPOINT_RECIPES["sparse_keypoints"], "keypoints": 12},
+    # what is published is of the first default of the price
+    "sparse_keypoints_denoised": {**KEYPOINT_RECIPES["sparse_keypoints_denoised"], "presence_weight": 10 * _PRICE},
     "vae_denoised": {"objective": "vae", **CORRUPTED},
     "vae_robust": {"objective": "vae", **ROBUST},
     "vae_two_rounds": {"objective": "vae"},
@@ -104,8 +106,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
 
 Those of keypoints are whole: batch, steps, learning rate and size of the code are theirs, and no scale's.
 
-`sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong; `sparse_keypoints_01`,
-`_03`, `_3` and `_10` that of the price on presences. `few_sparse_keypoints` are 12, 36 numbers, about as many as the
+`sparse_4` and `sparse_16` are the dose: the same L1 penalty, four and sixteen times as strong; `sparse_keypoints_3`,
+`_10` and `_30` that of the price on presences. `few_sparse_keypoints` are 12, 36 numbers, about as many as the
 other codes of SpriteChase and SpritePose have.
 
 `_two_rounds` ones learn from the frames of agents, `SECOND_ROUND`.
@@ -150,7 +152,7 @@ _AT_THE_DEFAULT_RATE = {
     "sparse_keypoints_expand": Arm("sparse keypoints, expand", "code", "sparse_keypoints", recode="expand"),
     "vae_denoised": Arm("VAE, denoised", "code", "vae_denoised"),
     "vae_denoised_expand": Arm("VAE, denoised, expand", "code", "vae_denoised", recode="expand"),
-    "sparse_keypoints_denoised": Arm("sparse keypoints, denoised", "code", "sparse_keypoints_denoised"),
+    "sparse_keypoints_denoised": Arm("sparse keypoints, price times 10, denoised", "code", "sparse_keypoints_denoised"),
     "vae_robust": Arm("VAE, robust", "code", "vae_robust"),
     "vae_robust_expand": Arm("VAE, robust, expand", "code", "vae_robust", recode="expand"),
     "sparse_keypoints_robust": Arm("sparse keypoints, robust", "code", "sparse_keypoints_robust"),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.agents.analysis import recoded_pairs
-from experiments.agents.arms import ARMS, RATED, RATES, SECOND_ROUND, rated
+from experiments.agents.arms import ARMS, PRICES, RATED, RATES, SECOND_ROUND, rated
 from experiments.agents.results import AgentStudy
 from experiments.agents.scores import anchors_of
 from experiments.agents.table_parts import NORMALISED, note_of
@@ -26,10 +26,12 @@ PAIRS = (
     *(("sparse_keypoints", other) for other in ("vae", "sparse", "pixels")),
     ("keypoints", "vae"),
     ("vae_denoised", "vae"),
-    ("sparse_keypoints_denoised", "sparse_keypoints"),
+    ("sparse_keypoints_denoised", "sparse_keypoints_10"),
     ("vae_robust", "vae"),
     *((f"vae_{seen}_expand", "vae_expand") for seen in ("denoised", "robust")),
-    *(("sparse_keypoints_robust", f"sparse_keypoints{seen}") for seen in ("", "_denoised")),
+    ("sparse_keypoints_robust", "sparse_keypoints"),
+    *((f"sparse_keypoints_{name}", "sparse_keypoints") for name in PRICES),
+    ("sparse_keypoints_10", "pixels"),
     ("few_sparse_keypoints", "sparse_keypoints"),
     ("few_sparse_keypoints", "vae"),
     ("sparse_keypoints_looks", "sparse_keypoints"),

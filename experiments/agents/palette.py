@@ -32,10 +32,9 @@ _COLOURS = {
     "random_vit": "#B2A1C7",
     "keypoints": "#F0E442",
     "sparse_keypoints": "#8F8600",
-    "sparse_keypoints_01": "#D6CC3A",
-    "sparse_keypoints_03": "#B5AB1E",
     "sparse_keypoints_3": "#6B6500",
     "sparse_keypoints_10": "#4D4800",
+    "sparse_keypoints_30": "#2E2B00",
     "sparse_keypoints_looks": "#A68A00",
     "few_sparse_keypoints": "#C2B280",
     "vae_denoised": "#2F6B8C",
@@ -57,8 +56,8 @@ _MARKS |= {
     "random_vit": "4",
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": 7}
-_MARKS |= {"sparse_keypoints_01": 4, "sparse_keypoints_03": 5, "sparse_keypoints_3": 6, "sparse_keypoints_looks": 11}
-_MARKS |= {"sparse_keypoints_10": 10, "few_sparse_keypoints": 8}
+_MARKS |= {"sparse_keypoints_3": 4, "sparse_keypoints_10": 5, "sparse_keypoints_30": 6, "sparse_keypoints_looks": 11}
+_MARKS |= {"few_sparse_keypoints": 8}
 _MARKS |= {"vae_robust": 9, "sparse_keypoints_robust": "1"}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 # a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from

@@ -43,7 +43,7 @@ def test_the_doses_are_those_of_the_issue_and_hold_the_default() -> None:
     assert [dose.value for dose in WIDTH.doses] == [2, 5, 10, 20, 50]
     assert [dose.value for dose in SHARE.doses] == pytest.approx([0, 2, 5, 10, 30, 50])
     assert all([dose.value for dose in curve.doses] == [0.3, 1, 3, 10] for curve in OF_RATES)
-    assert [dose.value for dose in PRICE.doses] == [0.1, 0.3, 1, 3, 10]
+    assert [dose.value for dose in PRICE.doses] == [1, 3, 10, 30]
     for curve in CURVES:
         assert curve.default in {dose.arm for dose in curve.doses}
         assert {dose.arm for dose in curve.doses} <= ARMS.keys()
@@ -68,7 +68,7 @@ def test_prices_are_parts_of_the_default() -> None:
     plain = ENCODERS["sparse_keypoints"]
     for dose in PRICE.doses:
         settings = ENCODERS[dose.arm]
-        price = settings.get("presence_weight", 0.07)
+        price = settings.get("presence_weight", 0.007)
         assert price == pytest.approx(0.07 * dose.value)
         assert {name: value for name, value in settings.items() if name != "presence_weight"} == plain
 
@@ -79,8 +79,8 @@ def test_one_encoder_serves_all_arms_that_expand_it(tmp_path: Path) -> None:
     expanded = {cell.encoder_folder for cell in cells if cell.arm.encoder == "vae"}
     assert len(expanded) == 1
     assert {cell.encoder for cell in encoder_cells(scale, cells, tmp_path)} == {
-        *("vae", "keypoints", "sparse_keypoints", "sparse_keypoints_01", "sparse_keypoints_03"),
-        *("sparse_keypoints_3", "sparse_keypoints_10"),
+        *("vae", "keypoints", "sparse_keypoints"),
+        *("sparse_keypoints_3", "sparse_keypoints_10", "sparse_keypoints_30"),
     }
     # an agent of another dose is another agent
     settings = {cell.arm_name: cell.settings() for cell in cells}

@@ -62,7 +62,7 @@ def test_a_run_is_an_encoder_like_any_other(small_study: PretrainConfig) -> None
     run = pretrain_encoder(config)
     encoder, (vae, _) = load_encoder(run), load_vae(run)
     assert (encoder.code_size, encoder.spec.architecture, encoder.spec.posterior) == (6, "keypoints", "point")
-    assert encoder.spec.objective["weights"] == {"presence_weight": 0.07}
+    assert encoder.spec.objective["weights"] == {"presence_weight": 0.007}
     assert float(vae.encoder.scale) > 0.1  # the statistics of the data are in both files
     assert FrozenEncoder.from_bytes(encoder.to_bytes()) == encoder
     images = np.zeros((2, 1, 32, 32), np.uint8)
@@ -109,7 +109,7 @@ def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None
 def test_the_preset_is_the_recipe() -> None:
     config = preset_config("h5/sparse_keypoints", keypoints=12)
     assert (config.network_name(), config.code_size, config.steps) == ("keypoints", 36, 3_000)
-    assert config.objective_weights() == {"presence_weight": 0.07}
+    assert config.objective_weights() == {"presence_weight": 0.007}
     assert config.objective_options() == {"presence_warmup": 1_000}
     assert config.learning_rates()(3_000) == pytest.approx(1e-4)
     assert "keypoints" not in preset_config("h5/vae").to_json()
