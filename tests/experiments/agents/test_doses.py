@@ -69,7 +69,7 @@ def test_prices_are_parts_of_the_default() -> None:
     for dose in PRICE.doses:
         settings = ENCODERS[dose.arm]
         price = settings.get("presence_weight", 0.007)
-        assert price == pytest.approx(0.07 * dose.value)
+        assert price == pytest.approx(0.007 * dose.value)
         assert {name: value for name, value in settings.items() if name != "presence_weight"} == plain
 
 
