@@ -83,6 +83,9 @@ _RECODED: dict[str, tuple[Any, str]] = {
     DICTIONARY: ((0, (6, 2)), "top"),
 }
 """Recoding -> line, and half of the marks that is filled."""
+_OTHER_RATE = (0, (3, 1))
+_FEW = 8
+"""Arms that fit into one panel whatever they are."""
 
 
 def colour_of(arm: str) -> str:
@@ -99,8 +102,8 @@ def _base(arm: str) -> str:
 
 def line_style(arm: str) -> dict[str, Any]:
     """How the lines of an arm are drawn."""
-    recode = ARMS[arm].recode
-    line = _RECODED[recode][0] if recode else ":" if arm == RANDOM else "--" if ARMS[arm].fine_tuned else "-"
+    recode, plain = ARMS[arm].recode, "-" if ARMS[arm].rate is None else _OTHER_RATE
+    line = _RECODED[recode][0] if recode else ":" if arm == RANDOM else "--" if ARMS[arm].fine_tuned else plain
     return {"color": colour_of(arm), "linestyle": line}
 
 
@@ -121,9 +124,9 @@ def mark_style(arm: str) -> dict[str, Any]:
 def panels_of(arms: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Title and arms of up to three panels, the references in all: too many arms to be told apart in one.
 
-    Arms of other doses of an expansion have a figure of their own.
+    Arms of other doses have a figure of their own, and stand here too where arms are few.
     """
-    arms = [arm for arm in arms if not ARMS[arm].dosed]
+    arms = [arm for arm in arms if len(arms) <= _FEW or not ARMS[arm].dosed]
     references = [arm for arm in arms if ARMS[arm].encoder in (None, UNTRAINED)]
     frozen = [arm for arm in arms if ARMS[arm].plain and arm not in references]
     recoded = [arm for arm in arms if ARMS[arm].recode]
