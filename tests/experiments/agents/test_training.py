@@ -341,8 +341,12 @@ def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name
         assert (training.keypoints, training.code_size) == size
         assert (training.learning_rate, training.learning_rate_decay) == (2e-3, "cosine")
         assert (training.initialisation, training.precision) == ("default", "auto")
-        assert (training.objective, training.seed) == (name.removesuffix("_denoised").removesuffix("_looks"), 3)
-        assert bool(training.denoising()) == name.endswith("_denoised")
+        assert (training.objective, training.seed) == ("keypoints" if name == "keypoints" else "sparse_keypoints", 3)
+        assert bool(training.denoising()) == name.endswith(("_denoised", "_robust"))
+        assert training.random_shift == (8 if name.endswith("_robust") else 0)
+        # published at the first default of the price
+        price = {"keypoints": None, "sparse_keypoints_denoised": 0.07}.get(name, 0.007)
+        assert training.objective_weights().get("presence_weight") == pytest.approx(price)
     smoke = encoder_cell(AGENT_SCALES["smoke"], "SpriteChase", name, 0, tmp_path).training
     assert smoke is not None
     assert (smoke.steps, smoke.precision) == (20, "float32")
