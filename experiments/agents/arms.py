@@ -188,7 +188,7 @@ _AT_THE_DEFAULT_RATE = {
 
 def rated(arm: str, rate: float) -> str:
     """The name of an arm whose agents learn at another rate, times the default."""
-    return f"{arm}_rate_{f'{rate:g}'.replace('.', '')}"
+    return f"{arm}_rate_{rate:g}".replace(".", "")
 
 
 ARMS = _AT_THE_DEFAULT_RATE | {
