@@ -169,7 +169,8 @@ def run(config: CompareConfig, command: str) -> dict[str, str]:
     # before anything is computed, so that what is wrong with a folder is said at once
     check_cells([cell for one in rounds for cell in one.agents], AGENT_CELLS)
     check_cells(encoders, ENCODER_CELLS)
-    record_frames(scale, list(dict.fromkeys(cell.task_name for cell in agents)), out, progress=config.progress)
+    # agents without an encoder need none, and do not wait for a process that records
+    record_frames(scale, list(dict.fromkeys(cell.task_name for cell in encoders)), out, progress=config.progress)
     failures: dict[str, str] = {}
     for one in rounds:
         failures |= _compute(one, config, Throttled(report))

@@ -114,6 +114,18 @@ def test_a_study_is_computed_once_reported_and_published(
     assert len(published_study(folder, "smoke").agents) == 9
 
 
+def test_agents_without_an_encoder_need_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--scale", "smoke", "--out", str(tmp_path), "--seeds", "0", "--no-progress"]
+    monkeypatch.setattr(compare_agents, "write_agent_report", lambda *_: "none")
+    assert main([*words, "--arm", "random_policy,factors"]) == 0
+    assert not (tmp_path / "frames").exists()
+    assert main([*words, "--arm", "untrained"]) == 0
+    assert {path.name for path in (tmp_path / "frames").glob("*.h5")} == {
+        "SpriteReach-train.h5",
+        "SpriteReach-test.h5",
+    }
+
+
 def test_an_encoder_that_fails_takes_its_agents_along_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
