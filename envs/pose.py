@@ -80,6 +80,8 @@ class SpritePose(SpriteEnv):
         "orientation_difference",
     )
     nominal_factors = ("shape", "color")
+    discrete_meanings = ("stay", "clockwise", "anticlockwise", "shrink", "grow")
+    continuous_meanings = ("anticlockwise", "grow")
     # 3 shapes, 4 colours, 8 x 8 positions, 5 scales, 8 orientations, 5 and 8 differences
     factor_bins = (
         (0.5, 1.5),

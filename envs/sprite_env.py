@@ -26,6 +26,10 @@ class SpriteEnv(gym.Env[ImageArray, Any]):
     """Those whose values are in no order."""
     factor_bins: tuple[tuple[float, ...], ...]
     """Per factor the edges between the bins into which recordings sort its values."""
+    discrete_meanings: tuple[str, ...] = ("stay", "left", "right", "up", "down")
+    """Names of the discrete actions: none, and each of the two numbers at -1 and at 1."""
+    continuous_meanings: tuple[str, ...] = ("right", "down")
+    """Names of the two numbers: what each does at 1."""
     field_pixels: tuple[float, float] = FIELD_PIXELS
     """A position v in 0..1 lies at the first number + the second * v pixels from the picture's edge; a domain's camera
     moves it from there."""
@@ -57,7 +61,7 @@ class SpriteEnv(gym.Env[ImageArray, Any]):
 
     def get_action_meanings(self) -> list[str]:
         """Names of the discrete actions, or of the two numbers, for films."""
-        return ["stay", "left", "right", "up", "down"] if self._discrete else ["right", "down"]
+        return list(self.discrete_meanings if self._discrete else self.continuous_meanings)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The present picture as RGB, uint8 (64, 64, 3); None without a render mode."""

@@ -194,6 +194,31 @@ def test_render_is_a_copy_of_the_observation() -> None:
     assert shown is not observation
 
 
+@pytest.mark.parametrize(
+    ("action", "name", "factor", "change"),
+    [
+        (1, "clockwise", "orientation", -0.2),
+        (2, "anticlockwise", "orientation", 0.2),
+        (3, "shrink", "scale", -0.04),
+        (4, "grow", "scale", 0.04),
+    ],
+)
+def test_actions_do_what_they_are_called(action: int, name: str, factor: str, change: float) -> None:
+    env = SpritePose(discrete=True)
+    assert env.get_action_meanings()[action] == name
+    _, before = env.reset(options={"factors": [2, 0, 0.5, 0.5, 0.7, 1, 0.3, 2]})
+    _, _, _, _, after = env.step(action)
+    moved = dict(zip(env.factor_names, after["factors"] - before["factors"], strict=True))
+    assert moved.pop(factor) == pytest.approx(change, abs=1e-6)
+    assert moved.pop(f"{factor}_difference") == pytest.approx(-change, abs=1e-6)
+    assert not any(moved.values())
+    continuous = SpritePose()
+    continuous.reset(options={"factors": before["factors"]})
+    numbers = np.zeros(2, np.float32)
+    numbers[continuous.get_action_meanings().index({"orientation": "anticlockwise", "scale": "grow"}[factor])] = 1
+    assert np.sign(continuous.step(numbers)[4]["factors"] - before["factors"])[4:6].sum() == 1
+
+
 def test_the_factors_can_be_observed() -> None:
     env = FactorObservation(gym.make(IDS[0]), one_hot={"shape": 3, "color": 4})
     observation, info = env.reset(seed=0)
