@@ -175,9 +175,12 @@ def clock_in_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
     sentences = []
     if pixels:
         there = sum(time.reached for time in pixels)
+        minutes = f"{median(time.seconds for time in pixels) / 60:.1f} minutes of a core"
+        seeds = f"(median; {there} of {len(pixels)} seeds)"
         sentences.append(
-            f"Pixels get there in {median(time.seconds for time in pixels) / 60:.1f} minutes of a core (median; "
-            f"{there} of {len(pixels)} seeds)."
+            f"Pixels get there in {minutes} {seeds}."
+            if there > len(pixels) / 2
+            else f"Most agents on pixels do not get there in all of their {minutes} {seeds}."
         )
     for arm, found in times.items():
         ratio = ratio_of(found, pixels) if ARMS[arm].frozen else None

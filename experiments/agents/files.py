@@ -9,11 +9,13 @@ from typing import Any
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
+from experiments.agents.cells import agent_cell
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tasks import TASKS
 from experiments.pages.committed import PLACES, portable
+from experiments.study.procedure import check_cells
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import (
     FLAG,
@@ -101,11 +103,15 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
         scale_name: key of `AGENT_SCALES`.
 
     Raises:
-        ValueError: nothing is finished in `out`.
+        ValueError: nothing is finished in `out`, or an agent there learned otherwise than this scale's do, or on
+            another encoder than the one that is there; nothing is written then.
     """
     live = live_study(out, scale_name)
     if not live.agents and not live.encoders:
         raise ValueError(f"nothing to publish: no cell of {out} is finished")
+    scale = AGENT_SCALES[scale_name]
+    who = [(one.task, one.arm, one.algorithm, one.seed) for one in live.agents]
+    check_cells([agent_cell(scale, *names, out) for names in who], agent_training.AGENT_CELLS)
     for kind, (runs, name) in _KINDS.items():
         for path in sorted((out / runs).glob(f"*/{name}")):
             content = _read(path, kind)

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from experiments.agents.analysis import best_frozen, compared_pairs
 from experiments.agents.arms import ARMS
+from experiments.agents.clock import of_one_processor
 from experiments.agents.clock_pages import clock_in_words
 from experiments.agents.correlations import CHANCE, OUTCOMES, correlations
 from experiments.agents.curves import SHARE, learned_return, mean_over_training, steps_to
@@ -189,7 +190,7 @@ def findings(study: AgentStudy, algorithm: str = "ppo") -> list[Finding]:
         kept = comparison_words(_known(learning, lambda agent: mean_share_kept(agent, randoms)), pairs)  # noqa: B023
         targets = comparison_words(_known(arms, mean_target_return), pairs)
         training = comparison_words(_known(learning, mean_over_training), pairs)
-        seconds = _known(learning, lambda agent: agent.seconds["training"] / agent.steps * 1e6)
+        seconds = _known(of_one_processor(learning), lambda agent: agent.seconds["training"] / agent.steps * 1e6)
         answers = {
             "order": order_sentence(ground_truth_order(study, task, algorithm)),
             "final return": comparison_words(_known(arms, lambda agent: agent.mean_return()), pairs),

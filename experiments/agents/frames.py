@@ -42,7 +42,7 @@ def record_frames(scale: AgentScale, tasks: Sequence[str], out: Path, *, progres
 
     Raises:
         OSError: the folder cannot be written or has no room.
-        ValueError: what is there was recorded with other settings.
+        ValueError: a finished recording there holds another number of frames, or one that was begun has other settings.
     """
     for task in tasks:
         for part, frames in scale.frames.items():
@@ -61,7 +61,7 @@ def record_agent_frames(made_by: AgentFrames, path: Path) -> None:
     Raises:
         FileNotFoundError: the agent is not finished.
         OSError: the folder cannot be written or has no room.
-        ValueError: what is there was recorded with other settings.
+        ValueError: a finished recording there holds another number of frames, or one that was begun has other settings.
     """
     options = {
         "frames": made_by.frames,

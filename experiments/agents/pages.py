@@ -17,6 +17,7 @@ from experiments.agents.kinds import kinds_table
 from experiments.agents.report import CAPTIONS
 from experiments.agents.results import AgentStudy
 from experiments.agents.scales import AGENT_SCALES
+from experiments.agents.table_parts import not_new_to
 from experiments.agents.tables import (
     cost_table,
     efficiency_table,
@@ -131,9 +132,9 @@ def agents_summary(results: Path = RESULTS) -> str:
             steps = AGENT_SCALES[study.scale_name].algorithms["ppo"].steps
             note = (
                 "0 is the random policy, 1 ground truth: interquartile means over the seeds with their 95 % intervals. "
-                f"PPO, {steps:,} steps, the same two small layers in every row. Unseen: five domains that are new to "
-                "encoder and agent. Time: of a step of learning."
-            )
+                f"PPO, {steps:,} steps, the same two small layers in every row. Time: of a step of learning. Unseen: five "
+                f"domains that are new to encoder and agent. {not_new_to(arms)}"
+            ).strip()
             parts += [dataclasses.replace(table, note=note).as_markdown(), gains_in_words(study, _HEADLINE_GAINS)]
     return "\n\n".join(part for part in parts if part) or _NOTHING
 

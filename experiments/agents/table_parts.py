@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from experiments.agents.analysis import Estimate
+from experiments.agents.arms import ARMS, ENCODERS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scores import RANDOM
 from experiments.pages.tables import EMPTY, origin
+from sparse_repr.pretrain.presets import CORRUPTED
 
 NORMALISED = (
     "Normalised: 0 is the random policy in the same domain, 1 as far above it as the agents on ground-truth factors "
@@ -42,6 +44,24 @@ def note_of_arms(study: AgentStudy, arms: Mapping[str, Sequence[AgentResult]], *
     steps = sorted({agent.steps for agent in entries if agent.arm != RANDOM})
     words = f"; {', '.join(f'{count:,}' for count in steps)} steps of learning" if steps else ""
     return note_of(study, entries, *sentences, steps=words)
+
+
+def not_new_to(arms: Iterable[str]) -> str:
+    """Which target domains are not new to the encoders of some of these arms, as a sentence; empty where all are.
+
+    Denoising pretraining draws noise, other colours and other backgrounds of its own, a shift moves frames as the
+    domain `camera` does.
+    """
+    settings = {arm: ENCODERS.get(ARMS[arm].encoder or "", {}) for arm in arms}
+    corrupted = [ARMS[arm].title for arm, given in settings.items() if any(given.get(name) for name in CORRUPTED)]
+    if not corrupted:
+        return ""
+    moved = [ARMS[arm].title for arm, given in settings.items() if given.get("random_shift")]
+    also = f", and those of {', '.join(moved)} moved ones" if moved else ""
+    return (
+        f"But encoders of {', '.join(corrupted)} learned from noisy frames and from frames of other colours and "
+        f"backgrounds{also}: to them such domains are not new, held-out combinations are."
+    )
 
 
 def shown(estimate: Estimate | None) -> str:

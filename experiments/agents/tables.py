@@ -16,7 +16,7 @@ from experiments.agents.clock import of_one_processor
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import RANDOM, anchors_of
-from experiments.agents.table_parts import IQM, NORMALISED, note_of_arms, shown, titled
+from experiments.agents.table_parts import IQM, NORMALISED, not_new_to, note_of_arms, shown, titled
 from experiments.agents.tasks import TASKS
 from experiments.agents.transfer import unseen_scores
 from experiments.agents.transfer_tables import ends_table, kept_table, transfer_table
@@ -58,6 +58,7 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
         "none of them."
     )
     arms = _every_arm(study, algorithm)
+    words = f"{words} {not_new_to(arms)}".strip()
     return laid_out(
         titled("Normalised return over tasks", algorithm),
         header,
@@ -98,11 +99,11 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo", *, arms: Sequence[s
         return None
     header = ["agent sees", "seeds", *tasks, *(f"{task}, unseen" for task in tasks), "time against pixels"]
     words = (
-        f"Unseen: the mean over the domains {', '.join(TARGETS)}, new to encoder and agent. Time is that of a step of "
-        "training, mean over the tasks, for arms that have all of them."
+        "Time is that of a step of training, mean over the tasks, for arms that have all of them. Unseen: the mean over "
+        f"the domains {', '.join(TARGETS)}, new to encoder and agent."
     )
     entries = {arm: agents for arm, agents in _every_arm(study, algorithm).items() if arm in arms}
-    note = note_of_arms(study, entries, NORMALISED, IQM, words)
+    note = note_of_arms(study, entries, NORMALISED, IQM, words, not_new_to(entries))
     return laid_out(titled("Normalised return in brief", algorithm), header, rows, note)
 
 

@@ -57,7 +57,18 @@ def agent_is_finished(cell: AgentCell) -> bool:
 def _steps_taken(cell: AgentCell) -> int:
     if not agent_is_finished(cell):
         return 0
-    found = read_json(cell.folder / RECORD, {"settings": OBJECT}, remedy=_REMEDY)["settings"]
+    check_agent(cell)
+    return cell.steps
+
+
+def check_agent(cell: AgentCell) -> None:
+    """Check that a finished agent learned by the settings of its cell, on the encoder that its folder holds.
+
+    Raises:
+        ValueError: it learned otherwise.
+    """
+    record = read_json(cell.folder / RECORD, {"settings": OBJECT}, remedy=_REMEDY)
+    found = record["settings"]
     wanted = json.loads(json.dumps(cell.settings()))
     different = [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
@@ -65,7 +76,14 @@ def _steps_taken(cell: AgentCell) -> int:
         if found.get(name) != wanted.get(name)
     ]
     refuse_other_settings(cell.folder, different)
-    return cell.steps
+    if cell.encoder_folder is None or not (cell.encoder_folder / "encoder.safetensors").is_file():
+        return
+    there, learned_on = load_encoder(cell.encoder_folder).fingerprint, record.get("encoder")
+    if there != learned_on:
+        raise ValueError(
+            f"{cell.folder} learned on the codes of the encoder {str(learned_on)[:12]}, but {cell.encoder_folder} "
+            f"holds {there[:12]}: remove the agent's folder and run the same command again, or put its encoder back"
+        )
 
 
 def scaling_of(encoder: FrozenEncoder) -> Scaling:

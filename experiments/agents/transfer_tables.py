@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from envs.domains import DOMAINS, TARGETS
 from experiments.agents.arms import ARMS
 from experiments.agents.results import OUTCOMES, AgentStudy, EpisodeEnds
-from experiments.agents.table_parts import note_of, note_of_arms, titled
+from experiments.agents.table_parts import not_new_to, note_of, note_of_arms, titled
 from experiments.agents.tasks import TASKS
 from experiments.agents.transfer import DomainScores, zero_shot
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
@@ -32,7 +32,7 @@ def _domains_table(
     if not rows:
         return None
     header = ["arm", "seeds", *(name.replace("_", " ") for name in domains)]
-    note = note_of_arms(study, study.of(task, algorithm), SPREAD_NOTE, *sentences)
+    note = note_of_arms(study, study.of(task, algorithm), SPREAD_NOTE, *sentences, not_new_to(found))
     return laid_out(titled(f"{title} {task}", algorithm), header, rows, note)
 
 

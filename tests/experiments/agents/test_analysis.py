@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 
@@ -34,7 +35,7 @@ from experiments.agents.results import AgentResult
 from experiments.agents.scores import Scores, anchors_of, clear_difference, mean_returns, normalised_scores
 from experiments.agents.transfer import mean_share_kept, mean_target_return, share_kept, unseen_scores, zero_shot
 from experiments.measure.intervals import interquartile_half_widths, t_interval, wilson_interval
-from tests.agent_studies import agent, encoder, study, whole_study
+from tests.agent_studies import MACHINE, agent, encoder, study, whole_study
 
 
 def scores(*rows: list[float]) -> Scores:
@@ -505,6 +506,24 @@ def test_findings_answer_every_question_of_a_whole_study() -> None:
     assert "ground-truth factors 3 of 3 seeds after" in answers["sample efficiency"]
     assert "Training seconds per million steps." in answers["cost"]
     assert {one.task for one in found} == {"SpriteReach"}
+
+
+def test_costs_are_compared_on_one_processor_alone() -> None:
+    # frozen codes are cheaper where pixels learned, and dearer on a machine on which pixels did not
+    here = [
+        agent(arm, seed, curve=[(1_000, 0.5, 0.5, 4)], seconds={"training": seconds + seed})
+        for arm, seconds in (("pixels", 100.0), ("vae_expand", 10.0))
+        for seed in range(3)
+    ]
+    elsewhere = [
+        dataclasses.replace(one, machine={**MACHINE, "processor": "another"})
+        for seed in range(3, 6)
+        for one in [agent("vae_expand", seed, curve=[(1_000, 0.5, 0.5, 4)], seconds={"training": 1_000.0})]
+    ]
+    cost = {one.question: one.sentence for one in findings(study(*here, *elsewhere))}["cost"]
+    steps = here[0].steps
+    assert f"pixels, end to end {101e6 / steps:,.0f}" in cost
+    assert f"VAE, expand {11e6 / steps:,.0f}" in cost
 
 
 def test_findings_of_a_study_that_has_just_begun() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from experiments.agents.figures import figures_of
 from experiments.agents.palette import colour_of, line_style, mark_style, panels_of
 from experiments.agents.report import all_tables
 from experiments.agents.results import AgentStudy
+from experiments.agents.table_parts import not_new_to
 from experiments.agents.tables import (
     agent_tables,
     cost_table,
@@ -136,6 +138,26 @@ def test_the_study_in_brief_has_both_sides_of_transfer_and_the_time() -> None:
     }
     assert list(column(table, "time against pixels").values()) == ["–", "0.10", "1.00", "0.50"]
     assert summary_table(study(agent())) is None
+
+
+def test_tables_say_which_domains_are_not_new_to_an_encoder() -> None:
+    unseen = {"targets": dict.fromkeys(TARGETS, 0.2)}
+    random = agent("random_policy", source=0.0, targets=dict.fromkeys(TARGETS, 0.0))
+    plain = study(random, agent("factors", source=1.0), agent("vae", **unseen))
+    known = study(
+        *plain.agents, *(agent(arm, **unseen) for arm in ("vae_denoised_expand", "vae_robust", "sparse_keypoints_robust"))
+    )
+    words = (
+        "But encoders of VAE, denoised, expand, VAE, robust, sparse keypoints, robust learned from noisy frames and from "
+        "frames of other colours and backgrounds, and those of VAE, robust, sparse keypoints, robust moved ones: to them "
+        "such domains are not new, held-out combinations are."
+    )
+    for table in (summary_table, overall_table, partial(transfer_table, task="SpriteReach")):
+        notes = [made.note for found in (plain, known) if (made := table(found)) is not None]
+        assert [words in note for note in notes] == [False, True]
+    assert words in (kept_table(known, "SpriteReach") or pytest.fail("no table")).note
+    assert not_new_to(["pixels", "sparse_keypoints"]) == ""
+    assert "moved" not in not_new_to(["vae_denoised"])
 
 
 def test_the_time_over_all_tasks_is_that_of_arms_that_have_them_all() -> None:

@@ -262,6 +262,24 @@ def test_other_settings_are_refused(short_episodes: None, study: Path, tmp_path:
         check_cells([wider], AGENT_CELLS)
 
 
+def test_an_agent_of_another_encoder_is_refused(short_episodes: None, study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study / "encoders", tmp_path / "encoders")
+    cell = cell_of(study, "vae", into=tmp_path)
+    cell = dataclasses.replace(cell, encoder_folder=tmp_path / "encoders" / "SpriteReach-vae-seed0")
+    complete_agents([cell], lambda _: None)
+    assert check_cells([cell], AGENT_CELLS) == {cell.name: 64}
+    shutil.copy(
+        study / "encoders" / "SpriteReach-untrained-seed0" / "encoder.safetensors",
+        tmp_path / "encoders" / "SpriteReach-vae-seed0",
+    )
+    learned_on = record_of(cell)["encoder"][:12]
+    with pytest.raises(ValueError, match=f"learned on the codes of the encoder {learned_on}, but .*: remove the agent's"):
+        check_cells([cell], AGENT_CELLS)
+    # an encoder whose file is gone says nothing
+    (tmp_path / "encoders" / "SpriteReach-vae-seed0" / "encoder.safetensors").unlink()
+    assert check_cells([cell], AGENT_CELLS) == {cell.name: 64}
+
+
 def test_all_arms_play_the_same_episodes(study: Path, tmp_path: Path) -> None:
     starts = []
     for name in ("factors", "vae", "pixels"):
