@@ -11,12 +11,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.dqn.policies import DQNPolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
+from rl.agent_graph import require_memoryless
 from rl.agents import codes_wrapping
 from rl.features_extractor import LatentExtractor
 from sparse_repr import FrozenEncoder
@@ -60,6 +61,10 @@ def acting_network(model: BaseAlgorithm) -> ActingNetwork:
     Raises:
         NotCarriedError: anything else; it is named.
     """
+    try:
+        require_memoryless(model.policy, "the explorer")
+    except TypeError as error:
+        raise NotCarriedError(str(error)) from error
     acting, layers, scores = _acting(model.policy)
     extractor = acting.features_extractor if scores != "logits" else _extractor(model.policy)
     features, n_stack = _features(model, extractor)
@@ -77,7 +82,7 @@ def acting_network(model: BaseAlgorithm) -> ActingNetwork:
 
 def _acting(policy: Any) -> tuple[Any, list[Layer], str]:
     """The part of a policy that acts, its layers behind the features, and what these give."""
-    if type(policy) is ActorCriticPolicy or type(policy).__mro__[1] is ActorCriticPolicy:
+    if isinstance(policy, ActorCriticPolicy) and isinstance(policy.mlp_extractor, MlpExtractor):
         if not isinstance(policy.action_dist, (CategoricalDistribution, DiagGaussianDistribution)):
             raise NotCarriedError(f"its actions follow a {type(policy.action_dist).__name__}")
         return policy, _plain(policy.mlp_extractor.policy_net, policy.action_net), "logits"
@@ -104,6 +109,8 @@ def _plain(*modules: nn.Module) -> list[Layer]:
 def _features(model: BaseAlgorithm, extractor: Any) -> tuple[list[Layer], int]:
     """What the agent is shown of a code, and how many codes it is shown."""
     if isinstance(extractor, LatentExtractor):
+        if isinstance(model.observation_space, gym.spaces.Dict):
+            raise NotCarriedError("it observes more than pictures")
         shown, n_stack = extractor.code_features, extractor.n_stack
         if n_stack > 1:
             raise NotCarriedError("its policy stacks pictures, some of which are black at the start of an episode")

@@ -20,6 +20,7 @@ from rl.agents import codes_wrapping
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.observation import LatentObservation, VecLatentObservation
+from rl.recoded_codes import require_raw_codes
 from sparse_repr import FrozenEncoder
 
 # The part of an off-policy agent that acts; critics and target networks stay behind.
@@ -47,6 +48,7 @@ class AgentGraph(nn.Module):
         """Take the agent apart."""
         super().__init__()
         require_memoryless(model.policy, "export_agent")
+        require_raw_codes(model)
         seen = model.observation_space
         if not isinstance(seen, gym.spaces.Box):
             raise TypeError(f"export_agent needs an agent that observes one Box, got {seen}")

@@ -29,6 +29,7 @@ from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
+from rl.recoded_codes import require_raw_codes
 from rl.recoding import described
 from rl.recodings import recoding_of
 from rl.spaces import is_image_space
@@ -50,7 +51,8 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
         The path.
 
     Raises:
-        ValueError: another ending; no environment; no codes; or a wrapper around the codes that cannot be rebuilt.
+        ValueError: another ending; no environment; no codes; a wrapper around the codes that cannot be rebuilt; or
+            codes that `VecNormalize` changes before a `RecodedCodes` sees them.
     """
     target = Path(path)
     if target.suffix != ".zip":
@@ -67,6 +69,7 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
             "save_agent needs an agent that observes codes, but neither its environment is wrapped in "
             f"VecLatentObservation nor does its policy have a LatentExtractor: use {type(model).__name__}.save"
         )
+    require_raw_codes(model)
     _carry_dictionary(model)
     content = io.BytesIO()
     model.save(content)
@@ -102,6 +105,9 @@ def load_agent(
         device: where the policy computes.
         encoder_device: where the wrapper encodes.
 
+    The environment keeps the seed it was given, if any: Stable-Baselines3's own `load` gives it that of the agent, so
+    that an evaluation would begin with the episodes of the training.
+
     Returns:
         The agent, and the environment it observes: always use this one, not the one you gave. None without `env`.
 
@@ -115,7 +121,11 @@ def load_agent(
     algorithm = _algorithm(archive.algorithm, place)
     venv = None if env is None else _observed(_vectorised(env), archive, place, training, encoder_device)
     replaced = {} if archive.wrapper is not None else _policy_with(archive)
+    base: Any = None if venv is None else venv.unwrapped
+    seeds = getattr(base, "_seeds", None)
     model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced)
+    if seeds is not None:
+        base._seeds = seeds
     return model, model.get_env()
 
 

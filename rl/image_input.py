@@ -82,6 +82,8 @@ class ImageInput:
         if not observations.numel():
             return False
         low, high = (float(end) for end in torch.aminmax(observations))
+        if low < 0:
+            raise ValueError(f"LatentExtractor: {self._name} is in {low:g}..{high:g}; {_NORMALISED}")
         # negated, so that NaN is refused too
         if self._scaled:
             if not (low >= 0 and high <= 1 + 1e-6):
@@ -102,7 +104,15 @@ def _whole(values: Tensor) -> bool:
     return bool((values == values.round()).all())
 
 
+_NORMALISED = (
+    "no picture has negative values: if VecNormalize is around the environment, leave its observations as they are, "
+    "norm_obs=False, or norm_obs_keys without the pictures; it can normalise rewards"
+)
+
+
 def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -> bool:
+    if space.low.min() < 0:
+        raise ValueError(f"LatentExtractor: {name} is {space}; {_NORMALISED}")
     if images_in_0_1 is False and space.high.max() <= 1:
         raise ValueError(
             f"LatentExtractor: {name} is {space}, but images_in_0_1=False says that 0..255 reaches the extractor; "

@@ -16,6 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from sparse_repr.files.json_reader import FLAG, TEXT, Shape, many, optional, require
 from sparse_repr.files.stored_archive import read_stored_archive
 
+# attribute of a VecNormalize: whether rewards are normalised in training, where it shows them as they are
+_REWARDS = "norm_reward_in_training"
 _NUMBERS = ("clip_obs", "clip_reward", "gamma", "epsilon")
 _MOMENTS = ("mean", "variance", "count")
 _SETTINGS: Shape = {"norm_obs": FLAG, "norm_reward": FLAG, "norm_obs_keys": optional(many(TEXT))}
@@ -39,7 +41,8 @@ class Normalization:
         if venv.norm_obs:
             for name, statistics in _observation_statistics(venv, keys):
                 arrays |= _moments(name, statistics)
-        settings = {"norm_obs": venv.norm_obs, "norm_reward": venv.norm_reward, "norm_obs_keys": keys}
+        rewards = venv.norm_reward or getattr(venv, _REWARDS, False)
+        settings = {"norm_obs": venv.norm_obs, "norm_reward": rewards, "norm_obs_keys": keys}
         return cls(settings, arrays)
 
     def wrap(self, venv: VecEnv, *, training: bool, origin: str) -> VecNormalize:
@@ -63,6 +66,8 @@ class Normalization:
                 norm_obs_keys=self.settings["norm_obs_keys"],
                 **numbers,
             )
+            # so that an agent that was only played keeps, when it is saved again, how it learned
+            setattr(normalized, _REWARDS, bool(self.settings["norm_reward"]))
             self._restore("returns", normalized.ret_rms, origin)
             if normalized.norm_obs:
                 for name, statistics in _observation_statistics(normalized, self.settings["norm_obs_keys"]):

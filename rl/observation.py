@@ -198,7 +198,15 @@ class VecLatentObservation(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Codes, rewards, dones and infos of the pending step."""
         observations, rewards, dones, infos = self.venv.step_wait()
-        finals = {i: info["terminal_observation"] for i, info in enumerate(infos) if "terminal_observation" in info}
+        # an environment may hand out the same info at every step, with what SB3 has put into it at the end of another
+        finals = {
+            i: info["terminal_observation"]
+            for i, info in enumerate(infos)
+            if dones[i] and "terminal_observation" in info
+        }
+        for begun in np.flatnonzero(dones).tolist():
+            self.reset_infos[begun] = dict(self.venv.reset_infos[begun])
+            self._keep_image(self.reset_infos[begun], observations, begun)
         encoded, last = self._latent.step(observations, np.asarray(dones, dtype=bool), finals)
         self._keep_images(infos, observations)
         for i, observation in last.items():
@@ -208,9 +216,11 @@ class VecLatentObservation(VecEnvWrapper):
         return encoded, rewards, dones, infos
 
     def _keep_images(self, infos: Sequence[dict[str, Any]], observations: Any) -> None:
-        if not self.latent_options.keep_image:
-            return
         for i, info in enumerate(infos):
+            self._keep_image(info, observations, i)
+
+    def _keep_image(self, info: dict[str, Any], observations: Any, i: int) -> None:
+        if self.latent_options.keep_image:
             info["image"] = self._latent.images(observations, i)
 
 

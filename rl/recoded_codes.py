@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import Tensor
 
 from rl.code_recoding import CodeRecoding
@@ -58,6 +60,10 @@ class RecodedCodes(BaseFeaturesExtractor):
         self._codes = codes
         self._others = [key for key in parts if key not in codes]
 
+    def recodes(self, keys: Iterable[str]) -> bool:
+        """Whether what is observed under some of these keys is recoded; "" is the key of what is no Dict."""
+        return any(key in self._codes for key in keys)
+
     def forward(self, observations: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Codes (B, n_stack * D), or a dict that holds some -> (B, features_dim)."""
         if isinstance(observations, Tensor):
@@ -65,6 +71,31 @@ class RecodedCodes(BaseFeaturesExtractor):
         parts = [part(observations[key]) for key, part in self._codes.items()]
         parts += [observations[key].flatten(1).to(parts[0].dtype) for key in self._others]
         return torch.cat(parts, dim=1)
+
+
+def require_raw_codes(model: BaseAlgorithm) -> None:
+    """Check that no `VecNormalize` changes the codes before a `RecodedCodes` of the policy standardises them.
+
+    The extractor itself cannot tell: normalised codes are numbers as any others.
+
+    Args:
+        model: with its environment; without one nothing is checked.
+
+    Raises:
+        ValueError: one does.
+    """
+    venv = model.get_env()
+    normalized = None if venv is None else unwrap_vec_normalize(venv)
+    if normalized is None or not normalized.norm_obs:
+        return
+    keys = [""] if normalized.norm_obs_keys is None else normalized.norm_obs_keys
+    for module in model.policy.modules():
+        if isinstance(module, RecodedCodes) and module.recodes(keys):
+            raise ValueError(
+                "RecodedCodes standardises codes by the encoder's statistics, but VecNormalize has changed them "
+                "before: make the environment with VecNormalize(..., norm_obs=False), or without normalize=True of "
+                "make_latent_vec_env, and train the agent again"
+            )
 
 
 class _Codes:

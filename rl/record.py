@@ -154,6 +154,12 @@ def _first_images(
     images = images_of(config, players.venv, players.observations)
     declared = players.venv.call("declared_factors")[0]
     factors = RecordedFactors(*declared) if declared is not None and "factors" in players.infos else None
+    if declared is not None and factors is None:
+        warnings.warn(
+            f"{config.env} names its factors ({', '.join(declared[0])}), but reports none in info['factors'] at reset, "
+            "so none are recorded: let it report them with every picture, at reset too",
+            stacklevel=3,
+        )
     needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
     require_space(out.parent, int(1.05 * config.frames * needed), "the recording")
     return images, factors

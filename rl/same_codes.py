@@ -11,6 +11,7 @@ from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from rl.observation import LatentObservation, VecLatentObservation
+from rl.recoded_codes import require_raw_codes
 
 
 def require_same_codes(model: BaseAlgorithm, env: gym.Env[Any, Any] | VecEnv) -> None:
@@ -25,8 +26,9 @@ def require_same_codes(model: BaseAlgorithm, env: gym.Env[Any, Any] | VecEnv) ->
         env: wrapped as for the agent.
 
     Raises:
-        ValueError: encoder or options differ; both are named.
+        ValueError: encoder or options differ; both are named. Or `VecNormalize` changes codes before a `RecodedCodes`.
     """
+    require_raw_codes(model)
     venv, observed, shown = model.get_env(), model.observation_space, _code_space(env)
     if not _tells(observed) and venv is not None:
         observed = _code_space(venv)

@@ -132,8 +132,8 @@ def agents_summary(results: Path = RESULTS) -> str:
             steps = AGENT_SCALES[study.scale_name].algorithms["ppo"].steps
             note = (
                 "0 is the random policy, 1 ground truth: interquartile means over the seeds with their 95 % intervals. "
-                f"PPO, {steps:,} steps, the same two small layers in every row. Time: of a step of learning. Unseen: five "
-                f"domains that are new to encoder and agent. {not_new_to(arms)}"
+                f"PPO, {steps:,} steps, the same two small layers in every row. Time: of a step of learning. Unseen: "
+                f"five domains that are new to encoder and agent. {not_new_to(arms)}"
             ).strip()
             parts += [dataclasses.replace(table, note=note).as_markdown(), gains_in_words(study, _HEADLINE_GAINS)]
     return "\n\n".join(part for part in parts if part) or _NOTHING

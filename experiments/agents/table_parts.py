@@ -57,10 +57,10 @@ def not_new_to(arms: Iterable[str]) -> str:
     if not corrupted:
         return ""
     moved = [ARMS[arm].title for arm, given in settings.items() if given.get("random_shift")]
-    also = f", and those of {', '.join(moved)} moved ones" if moved else ""
+    camera = f", nor a moved camera to those of {'; '.join(moved)}" if moved else ""
     return (
-        f"But encoders of {', '.join(corrupted)} learned from noisy frames and from frames of other colours and "
-        f"backgrounds{also}: to them such domains are not new, held-out combinations are."
+        f"Noise, other colours and backgrounds are not new to the encoders of {'; '.join(corrupted)}{camera}, which "
+        "learned from such frames."
     )
 
 

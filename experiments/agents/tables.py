@@ -99,8 +99,8 @@ def summary_table(study: AgentStudy, algorithm: str = "ppo", *, arms: Sequence[s
         return None
     header = ["agent sees", "seeds", *tasks, *(f"{task}, unseen" for task in tasks), "time against pixels"]
     words = (
-        "Time is that of a step of training, mean over the tasks, for arms that have all of them. Unseen: the mean over "
-        f"the domains {', '.join(TARGETS)}, new to encoder and agent."
+        "Time is that of a step of training, mean over the tasks, for arms that have all of them. Unseen: the mean "
+        f"over the domains {', '.join(TARGETS)}, new to encoder and agent."
     )
     entries = {arm: agents for arm, agents in _every_arm(study, algorithm).items() if arm in arms}
     note = note_of_arms(study, entries, NORMALISED, IQM, words, not_new_to(entries))

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import MultiDiscrete
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from rl import LatentExtractor, make_latent_vec_env
 from rl.acting_network import NotCarriedError, acting_network, encoder_of
 from rl.dictionary import DictionarySettings, fit_dictionary
+from rl.policies import LatentActorCriticPolicy
 from sparse_repr import FrozenEncoder
 from sparse_repr.explore.networks import Layer
 from tests.conftest import make_encoder
+from tests.frame_envs import Frames
 
 REACH, DISCRETE = "SparseRepr/SpriteReach-v0", "SparseRepr/SpriteReach-Discrete-v0"
 
@@ -168,6 +172,28 @@ def test_what_cannot_be_carried_says_why(encoder: FrozenEncoder, images: Any) ->
     model.policy.features_extractor.__class__ = type("Odd", (type(model.policy.features_extractor),), {})
     with pytest.raises(NotCarriedError):
         acting_network(model)
+
+
+def test_policies_that_act_on_more_than_the_features_are_not_carried(encoder: FrozenEncoder) -> None:
+    venv = make_latent_vec_env(REACH, encoder, seed=0)
+    recurrent = RecurrentPPO(
+        "MlpLstmPolicy", venv, device="cpu", policy_kwargs={"net_arch": [8], "lstm_hidden_size": 10}
+    )
+    with pytest.raises(NotCarriedError, match="RecurrentActorCriticPolicy also takes episode_starts, lstm_states"):
+        acting_network(recurrent)
+    venv = DummyVecEnv([lambda: Frames(named=True)])
+    kwargs = {"encoder": make_encoder(3), "image_keys": ["front"], "raw_keys": ["back"]}
+    policy = {"features_extractor_class": LatentExtractor, "features_extractor_kwargs": kwargs}
+    with pytest.raises(NotCarriedError, match="it observes more than pictures"):
+        acting_network(PPO("MultiInputPolicy", venv, device="cpu", policy_kwargs=policy))
+
+
+def test_the_policies_of_rl_zoo3_are_carried(encoder: FrozenEncoder) -> None:
+    kwargs = {"features_extractor_kwargs": {"encoder": encoder}}
+    model = PPO(LatentActorCriticPolicy, make_vec_env(REACH), device="cpu", policy_kwargs=kwargs)
+    rows, expected, _ = _walk(model)
+    codes = torch.from_numpy(encoder.encode(rows))
+    np.testing.assert_allclose(_decided(model, codes[:, None]), expected, atol=1e-5)
 
 
 def test_an_agent_without_a_frozen_encoder_is_refused(encoder: FrozenEncoder) -> None:

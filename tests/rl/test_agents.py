@@ -321,6 +321,44 @@ def test_normalisation_is_not_invented(tmp_path: Path, saved: Path) -> None:
         load_agent(saved, 3)  # type: ignore[arg-type]
 
 
+def test_the_given_environment_keeps_its_seed(saved: Path) -> None:
+    def first(venv: Any) -> Any:
+        return venv.reset()[0]
+
+    class Drawn(Frames):
+        def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+            super().reset(**options)
+            self.episode = int(self.np_random.integers(1_000))
+            return self.look(), {}
+
+    def make(seed: int) -> Any:
+        venv = DummyVecEnv([Drawn])
+        venv.seed(seed)
+        return venv
+
+    loaded = {seed: load_agent(saved, make(seed), training=False)[1] for seed in (0, 100, 200)}
+    assert not np.array_equal(first(loaded[100]), first(loaded[200]))
+    # the agent's own seed is 0: its episodes are those of whoever asks for them
+    again = load_agent(saved, make(100), training=False)[1]
+    assert again is not None
+    again.seed(0)
+    np.testing.assert_array_equal(first(again), first(loaded[0]))
+
+
+def test_an_agent_that_was_played_keeps_how_it_learned(saved: Path, tmp_path: Path) -> None:
+    agent, venv = load_agent(saved, DummyVecEnv([Frames]), training=False)
+    assert isinstance(venv, VecNormalize)
+    assert not venv.norm_reward
+    again = load_agent(save_agent(tmp_path / "again.zip", agent), DummyVecEnv([Frames]))[1]
+    assert isinstance(again, VecNormalize)
+    assert again.norm_reward
+    without = _trained(normalize={"norm_reward": False})
+    played = load_agent(save_agent(tmp_path / "raw.zip", without), DummyVecEnv([Frames]), training=False)[0]
+    raw = load_agent(save_agent(tmp_path / "raw-again.zip", played), DummyVecEnv([Frames]))[1]
+    assert isinstance(raw, VecNormalize)
+    assert not raw.norm_reward
+
+
 def test_equal_agents_make_equal_files(tmp_path: Path) -> None:
     spec = dataclasses.replace(make_encoder(3).spec, dataset={"name": "elsewhere"})
     encoder = FrozenEncoder(spec, make_encoder(3).network().state_dict())

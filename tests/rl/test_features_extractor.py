@@ -139,6 +139,17 @@ def test_trap_08_values_that_contradict_the_range_raise_on_the_first_batch(tiny_
         LatentExtractor(space, tiny_encoder, images_in_0_1=False)(torch.full((2, 1, 64, 64), 0.3))
 
 
+def test_trap_12_normalised_pictures_are_named_as_such(tiny_encoder: FrozenEncoder) -> None:
+    frames = gym.spaces.Box(-10, 10, (1, 64, 64), np.float32)
+    for images_in_0_1 in (None, True, False):
+        with pytest.raises(ValueError, match=r"no picture has negative values: if VecNormalize .* norm_obs=False"):
+            LatentExtractor(frames, tiny_encoder, images_in_0_1=images_in_0_1)
+    bright = gym.spaces.Box(0, 255, (1, 64, 64), np.float32)
+    for images_in_0_1 in (True, False):
+        with pytest.raises(ValueError, match=r"is in -0\.5\.\.-0\.5; no picture has negative .*norm_obs=False"):
+            LatentExtractor(bright, tiny_encoder, images_in_0_1=images_in_0_1)(torch.full((2, 1, 64, 64), -0.5))
+
+
 UINT8 = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
 
 

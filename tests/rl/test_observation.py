@@ -267,6 +267,49 @@ def test_vectorised_pictures_are_kept_with_that_of_the_end() -> None:
     np.testing.assert_array_equal(infos[0]["terminal_image"]["back"], 255 - picture(0, 1))
 
 
+class _OneInfo(Frames):
+    """Hands out the same info at every step, as its own."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.info: dict[str, Any] = {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return *super().step(action)[:4], self.info
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_last_picture_of_an_episode_counts_at_its_end_alone(transposed: bool) -> None:
+    inner = DummyVecEnv([_OneInfo])
+    venv = VecLatentObservation(VecTransposeImage(inner) if transposed else inner, make_encoder(3), keep_image=True)
+    venv.seed(0)
+    venv.reset()
+    ended = []
+    for _ in range(4):
+        _, _, dones, infos = venv.step(np.zeros(1))
+        ended.append((bool(dones[0]), infos[0]["image"].mean() == picture(*_PLACES[len(ended)]).mean()))
+    assert ended == [(False, True), (True, True), (False, True), (True, True)]
+    np.testing.assert_array_equal(np.sort(infos[0]["terminal_image"], None), np.sort(picture(1, 2), None))
+
+
+# episode and step behind the picture after each of four steps
+_PLACES = ((0, 1), (1, 0), (1, 1), (2, 0))
+
+
+def test_infos_of_resets_are_those_of_the_last_one() -> None:
+    class Counted(Frames):
+        def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+            return super().reset(**options)[0], {"episode_number": self.episode}
+
+    venv = VecLatentObservation(DummyVecEnv([lambda: Counted(1)]), make_encoder(3), keep_image=True)
+    venv.seed(0)
+    venv.reset()
+    for episode in range(3):
+        assert venv.reset_infos[0]["episode_number"] == episode
+        np.testing.assert_array_equal(venv.reset_infos[0]["image"], picture(episode, 0))
+        venv.step(np.zeros(1))
+
+
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
 def test_trap_09_one_frame_has_one_code_everywhere(layout: str) -> None:
     encoder = make_encoder(3)

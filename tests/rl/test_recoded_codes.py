@@ -11,21 +11,24 @@ import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rl.vector
 from rl import (
     LatentExtractor,
     LatentObservation,
     RecodedCodes,
+    SameCodes,
     VecLatentObservation,
     load_agent,
     make_latent_vec_env,
+    require_same_codes,
     save_agent,
 )
 from rl.code_space import CodeSpace
 from rl.dictionaries import Dictionary
 from rl.dictionary import DictionarySettings, fit_dictionary
+from rl.export import export_agent
 from rl.recodings import RECODINGS, recoding_of
 from tests.conftest import make_encoder
 from tests.frame_envs import Frames, picture
@@ -192,6 +195,34 @@ def test_a_replay_buffer_holds_codes_that_the_policy_recodes(tmp_path: Path) -> 
     observation = venv.reset()
     expected = model.predict(observation, deterministic=True)[0]
     np.testing.assert_array_equal(again.predict(observation, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_codes_that_vecnormalize_has_changed_are_not_recoded_silently(named: bool, tmp_path: Path) -> None:
+    policy = {
+        "net_arch": [8],
+        "features_extractor_class": RecodedCodes,
+        "features_extractor_kwargs": {"recode": "expand"},
+    }
+
+    def agent(**normalize: Any) -> PPO:
+        options: dict[str, Any] = {"image_keys": ["front"]} if named else {}
+        venv = VecLatentObservation(DummyVecEnv([lambda: Frames(named=named)]), ENCODER, **options)
+        kind = "MultiInputPolicy" if named else "MlpPolicy"
+        return PPO(kind, VecNormalize(venv, **normalize), n_steps=4, batch_size=4, device="cpu", policy_kwargs=policy)
+
+    changed = agent(**({"norm_obs_keys": ["front", "position"]} if named else {}))
+    for refused in (
+        lambda: save_agent(tmp_path / "agent.zip", changed),
+        lambda: require_same_codes(changed, changed.get_env()),
+        lambda: changed.learn(4, callback=SameCodes(changed.get_env())),
+        *(() if named else (lambda: export_agent(changed, tmp_path / "agent.pt2"),)),
+    ):
+        with pytest.raises(ValueError, match=r"RecodedCodes standardises .* norm_obs=False"):
+            refused()
+    assert not list(tmp_path.iterdir())
+    for left in (agent(norm_obs=False), *((agent(norm_obs_keys=["position"]),) if named else ())):
+        assert save_agent(tmp_path / "agent.zip", left).is_file()
 
 
 def test_what_cannot_be_recoded_is_refused() -> None:

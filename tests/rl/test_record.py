@@ -13,6 +13,7 @@ from rl.record import RecordConfig, main, record
 from sparse_repr.data import load_dataset
 from sparse_repr.data.dsprites import render_sprites
 from sparse_repr.data.recorded import bin_factors
+from tests.frame_envs import Frames
 
 ENV = "envs:SparseRepr/SpriteReach-v0"
 
@@ -75,6 +76,26 @@ def test_keyword_arguments_reach_the_environment(tmp_path: Path) -> None:
     for wrong in ("scales", "[1]", "[" * 100_000):
         with pytest.raises(ValueError, match="env_kwargs needs a JSON object"):
             RecordConfig(ENV, "f.h5", env_kwargs=wrong)
+
+
+def test_factors_that_are_named_and_not_reported_at_reset_are_told_of(tmp_path: Path) -> None:
+    gym.register("Late-v0", _ReportsLate)
+    try:
+        with pytest.warns(UserWarning, match=r"Late-v0 names its factors \(clock\), but reports none .* at reset"):
+            out = _record(tmp_path / "f.h5", env="Late-v0", frames=6)
+    finally:
+        del gym.registry["Late-v0"]
+    assert load_dataset("h5", out).factors is None
+
+
+class _ReportsLate(Frames):
+    """Its factors are in the infos of steps alone."""
+
+    factor_names = ("clock",)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, ended, truncated, _ = super().step(action)
+        return observation, reward, ended, truncated, {"factors": np.array([self.clock], np.float32)}
 
 
 def test_environments_without_images_are_refused_and_leave_nothing(tmp_path: Path) -> None:

@@ -273,7 +273,9 @@ def test_an_agent_of_another_encoder_is_refused(short_episodes: None, study: Pat
         tmp_path / "encoders" / "SpriteReach-vae-seed0",
     )
     learned_on = record_of(cell)["encoder"][:12]
-    with pytest.raises(ValueError, match=f"learned on the codes of the encoder {learned_on}, but .*: remove the agent's"):
+    with pytest.raises(
+        ValueError, match=f"learned on the codes of the encoder {learned_on}, but .*: remove the agent's"
+    ):
         check_cells([cell], AGENT_CELLS)
     # an encoder whose file is gone says nothing
     (tmp_path / "encoders" / "SpriteReach-vae-seed0" / "encoder.safetensors").unlink()
