@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +14,9 @@ from sparse_repr.data.base import FactorDataset
 from sparse_repr.data.pixel_range import warn_of_dark_images
 from sparse_repr.data.storage.decoding import Preparation, picture_kind
 from sparse_repr.data.storage.picture_cache import cached_pictures
-from sparse_repr.data.storage.pictures import PICTURE_SUFFIXES, Pictures
+from sparse_repr.data.storage.pictures import PICTURE_SUFFIXES, Pictures, open_pictures
 
-__all__ = ["load_folder"]
+__all__ = ["load_folder", "require_numbers_in_order"]
 
 _DEFAULT_SIZE = 64
 # A pool keeps some memory for each task that waits: a million at once would take a gigabyte.
@@ -59,6 +61,26 @@ def load_folder(
 
     images = cached_pictures("folder", path, {"image_size": image_size}, choose, progress=progress, in_memory=in_memory)
     return warn_of_dark_images(FactorDataset(name="folder", store=images.store, source=str(path)))
+
+
+def require_numbers_in_order(path: Path) -> None:
+    """Check that pictures sorted by path are in the order of the numbers in their names, too.
+
+    Raises:
+        ValueError: they are not: ``10.png`` comes before ``2.png``, so that labels by order would be those of others.
+    """
+    with open_pictures(path) as pictures:
+        for before, after in itertools.pairwise(pictures.names):
+            if _by_number(before) > _by_number(after):
+                raise ValueError(
+                    f"{path}: factor_sizes labels pictures in the order of their names, in which {before} comes before "
+                    f"{after}: write all numbers with as many digits (002.png, 010.png)"
+                )
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """A key by which texts are sorted as they are, and the numbers between them by size."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _preparation(path: Path, pictures: Pictures, image_size: int | None, progress: bool) -> Preparation:

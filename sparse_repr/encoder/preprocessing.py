@@ -53,6 +53,8 @@ class Preprocessing:
     """What each channel is divided by after that; None where `mean` is."""
 
     def __post_init__(self) -> None:
+        if self.crop_size is not None:
+            self._check_crop(self.crop_size)
         if self.resize not in RESIZES:
             raise ValueError(f"Preprocessing: resize needs one of {', '.join(RESIZES)}, got {self.resize!r}")
         if (self.mean is None) != (self.std is None):
@@ -66,6 +68,16 @@ class Preprocessing:
                 )
         if min(self.std) <= 0:
             raise ValueError(f"Preprocessing: std needs numbers above 0, got {self.std}")
+
+    def _check_crop(self, crop: tuple[int, int]) -> None:
+        height, width = self.source_size
+        if not (1 <= crop[0] <= height and 1 <= crop[1] <= width):
+            raise ValueError(f"Preprocessing needs a crop_size within {self.source_size}, got {crop}")
+        if self.source_size == self.network_size and crop != self.source_size:
+            raise ValueError(
+                f"Preprocessing: an image of {height}x{width} could be one to crop or one for the network, which takes "
+                f"that size too: crop images to {crop} yourself and give it as source_size, without crop_size"
+            )
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> Preprocessing:

@@ -92,6 +92,8 @@ def disentanglement_scores(
 ) -> dict[str, Any] | None:
     """The `disentanglement` part of metrics.json; None where no factor is known or takes two values.
 
+    Factors of which only values are known, no bins, have the R² of probes alone, whatever is asked for.
+
     Constant factors are left out. MIG and AAM are also given without the data set's nominal factors: where one varies,
     under its name (``mig_without_shape``), else as ``mig_without_nominal``. The mutual information is that of the whole
     data set: from a part of its items, which is to be random, it is extrapolated (`extrapolated_information`). On
@@ -112,6 +114,8 @@ def disentanglement_scores(
         seconds, and the matrix.
     """
     varying = data.varying(encoded.items)
+    if data.factors is None and data.factor_values is not None:
+        return _scores_of_values(encoded, data, metrics, seed)
     if data.factors is None or not varying:
         return None
     factors, names = data.factors[encoded.items][:, varying], [data.factor_names[k] for k in varying]
@@ -128,19 +132,18 @@ def disentanglement_scores(
             scores[family], notes[family] = None, str(error)
             continue
         scores.update(found)
-        if n_bootstrap:
-            for name in found:
+        for name in found if n_bootstrap else ():
+            try:
                 interval = bootstrap_interval(METRICS[name], mean, factors, n_bootstrap=n_bootstrap, seed=seed)
-                intervals[name] = [interval.low, interval.high]
+            except ValueError as error:  # what is scored stands
+                notes[f"{name}, interval"] = str(error)
+                continue
+            intervals[name] = [interval.low, interval.high]
         seconds[family] = round(time.perf_counter() - started, 2)
     extra: dict[str, Any] = {}
     if PROBES in metrics and data.factor_values is not None:
         started = time.perf_counter()
-        values = data.factor_values[encoded.items][:, varying]
-        extra["probe_r2"] = {
-            learner: probe_scores(mean, values, seed=seed, learner=learner).tolist()
-            for learner in ("linear", "boosted")
-        }
+        extra["probe_r2"] = _probes(mean, data.factor_values[encoded.items][:, varying], seed)
         seconds[PROBES] = round(time.perf_counter() - started, 2)
     report = {
         **scores,
@@ -156,6 +159,42 @@ def disentanglement_scores(
     }
     assert all(not isinstance(value, float) or math.isfinite(value) for value in report.values())
     return report
+
+
+def _probes(mean: npt.NDArray[np.float32], values: npt.NDArray[np.float32], seed: int) -> dict[str, list[float]]:
+    return {
+        learner: probe_scores(mean, values, seed=seed, learner=learner).tolist() for learner in ("linear", "boosted")
+    }
+
+
+def _scores_of_values(
+    encoded: EncodedItems, data: FactorDataset, metrics: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """What can be scored where the factors have values, and nothing says into which bins they fall: the probes."""
+    assert data.factor_values is not None
+    values = data.factor_values[encoded.items]
+    varying = np.flatnonzero((values != values[0]).any(axis=0)).tolist()
+    if not varying:
+        return None
+    names = [data.factor_names[k] for k in varying]
+    why = (
+        f"the data set {data.name} has values of its factors and no bins into which this score could sort them: "
+        "declare factor_bins (in the environment, for rl.record), or give factors; the score probes needs none"
+    )
+    started = time.perf_counter()
+    # what an agent would need of them is asked for by any of the names
+    found = {"probe_r2": _probes(encoded.mean, values[:, varying], seed)}
+    return {
+        **{name: None for name in metrics if name != PROBES},
+        **found,
+        "over": "the items present, by the values of their factors",
+        "estimators": ESTIMATORS,
+        "intervals_95": {},
+        "metric_seconds": {PROBES: round(time.perf_counter() - started, 2)},
+        "notes": {name: why for name in metrics if name != PROBES},
+        "factor_names": names,
+        "constant_factors_left_out": [name for name in data.factor_names if name not in names],
+    }
 
 
 def _over(data: FactorDataset, items: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +78,21 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
 
 
 def udr_across(
-    codes: Mapping[str, npt.NDArray[np.float32]], reports: Mapping[str, Mapping[str, Any]]
+    codes: Mapping[str, npt.NDArray[np.float32]],
+    reports: Mapping[str, Mapping[str, Any]],
+    encoded_from: Mapping[str, Hashable],
 ) -> dict[str, float]:
-    """UDR of each run among those of the same data set, items and code size; runs without a partner have none.
+    """UDR of each run among those of the same images and code size; runs without a partner have none.
 
     Args:
         codes: run name -> (n, D) posterior means.
         reports: run name -> content of its metrics.json.
+        encoded_from: run name -> equal for runs whose codes are of the same images in the same order. The name of the
+            data set does not tell: every recording is called h5.
     """
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, array in codes.items():
-        groups.setdefault((reports[name]["run"]["dataset"], array.shape), []).append(name)
+        groups.setdefault((encoded_from[name], array.shape), []).append(name)
     scores: dict[str, float] = {}
     for names in groups.values():
         if len(names) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import tyro
 from tqdm import tqdm
 
 from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_whole
-from sparse_repr.data import load_dataset
+from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads, resolve_device, whole_float32
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -30,6 +31,7 @@ from sparse_repr.files.json_reader import OBJECT, TEXT, require, whole
 from sparse_repr.pretrain.run_folder import read_settings
 
 _MOST_REPETITIONS = 1_000_000
+_DIGEST_IMAGES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class EvaluateConfig:
     """Run folder of python -m sparse_repr.pretrain."""
     metrics: str | None = None
     """Scores to compute, such as mig,dci; by default all but dci, whose published learner takes minutes, and beyond 64
-    units all but dci_histogram too."""
+    units all but dci_histogram and dci_forest too."""
     n_bootstrap: int = 0
     """Repetitions of the 95 % interval of each sampled score; each costs as much as the scores themselves."""
     sample: int | None = None
@@ -99,8 +101,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     return _evaluate(config)[0]
 
 
-def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
-    """The report of a run, and its codes."""
+def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems, str]:
+    """The report of a run, its codes, and a digest of the images that they are of."""
     run = Path(config.run)
     encoder = load_encoder(run)
     vae = load_vae(run)[0] if decodes(encoder.spec) else None
@@ -164,7 +166,15 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
         draw_run(run, encoder, vae, data, encoded, report, device=device)
     write_json(run / "metrics.json", report)
     warn_if_collapsed(encoder)
-    return report, encoded
+    return report, encoded, _digest(data, items)
+
+
+def _digest(data: FactorDataset, items: npt.NDArray[np.int64]) -> str:
+    """The same for the same items of the same data, by some of their images: a file may have been copied or moved."""
+    some = data.images(items[:: max(1, len(items) // _DIGEST_IMAGES)][:_DIGEST_IMAGES])
+    digest = hashlib.sha256(np.ascontiguousarray(some).tobytes())
+    digest.update(items.tobytes())
+    return digest.hexdigest()
 
 
 def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list[dict[str, Any]]:
@@ -186,10 +196,11 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
         names = [str(Path(run)) for run in runs]
     reports: dict[str, dict[str, Any]] = {}
     codes: dict[str, npt.NDArray[np.float32]] = {}
+    digests: dict[str, str] = {}
     for name, run in zip(names, runs, strict=True):
-        reports[name], encoded = _evaluate(dataclasses.replace(config, run=run))
+        reports[name], encoded, digests[name] = _evaluate(dataclasses.replace(config, run=run))
         codes[name] = encoded.mean  # the log-variances of many runs would only fill the memory
-    rows = comparison.comparison_rows(reports, comparison.udr_across(codes, reports))
+    rows = comparison.comparison_rows(reports, comparison.udr_across(codes, reports, digests))
     comparison.write_comparison(out, rows)
     return rows
 

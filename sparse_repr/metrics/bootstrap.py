@@ -47,7 +47,8 @@ def bootstrap_interval(
         The score and the ends of its interval, clipped to 0..1.
 
     Raises:
-        TypeError, ValueError: as the metric, or too few items or repetitions.
+        TypeError, ValueError: as the metric, or too few items or repetitions, or values so rare that a half of the
+            items cannot be scored.
 
     Example:
         >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
@@ -66,6 +67,12 @@ def bootstrap_interval(
     repeated = np.empty(n_bootstrap)
     for repetition in range(n_bootstrap):
         half = rng.choice(len(array), len(array) // 2, replace=False)
-        repeated[repetition] = metric(array[half], indices[half], seed=seed + 1 + repetition, **options)
+        try:
+            repeated[repetition] = metric(array[half], indices[half], seed=seed + 1 + repetition, **options)
+        except ValueError as error:
+            raise ValueError(
+                f"bootstrap_interval cannot score each half of these {len(array)} items: in one of them {error}. The "
+                "score of all items stands; for an interval leave out the factor with the rare value, or give more"
+            ) from error
     low, high = score + np.quantile(repeated - repeated.mean(), (0.025, 0.975))
     return Interval(float(score), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)))

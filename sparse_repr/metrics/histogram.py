@@ -55,6 +55,12 @@ def mig_histogram_score(
     if len(array) > samples:
         drawn = np.random.default_rng(seed).integers(0, len(array), samples)
         array, indices = array[drawn], indices[drawn]
+        for k, column in enumerate(indices.T):
+            if (column == column[0]).all():
+                raise ValueError(
+                    f"factors needs values that are not as rare: of column {k} only one is among {samples} random "
+                    "items; leave the factor out, or give samples=len(codes)"
+                )
     matrix = discrete_mutual_information(discretise(array, bins), indices)
     return mig_score(matrix, factor_entropies(indices), include=include, exclude=exclude)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sparse_repr.metrics.information import factor_entropies
 from sparse_repr.metrics.linear import fit_logistic
-from sparse_repr.metrics.sampling import draw_items, split_items
+from sparse_repr.metrics.sampling import draw_items, require_repeated, split_items
 from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, live_units
 
 FloatArray = npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ def infomec_scores(
         than chance; all are 0 for a code without a live unit.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant factor, a single factor.
+        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant or continuous factor, a single one.
 
     Example:
         >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
@@ -91,6 +91,7 @@ def infomec_scores(
     rng = np.random.default_rng(seed)
     items = draw_items(len(kept), samples, rng)
     drawn, values = kept[items], indices[items]
+    require_repeated(values)
     drawn = (drawn - drawn.mean(axis=0)) / np.maximum(drawn.std(axis=0), 1e-300)
     entropies = np.maximum(factor_entropies(values), 1e-12)
     for k, column in enumerate(values.T):

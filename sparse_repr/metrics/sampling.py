@@ -42,7 +42,8 @@ class SharedValues:
     """Draws items that share the value of one factor, from the items that there are.
 
     The published protocols render new images with one factor fixed and the others free. On a full grid this is the
-    same; on a sample of items, the others are distributed as they are among the items with that value.
+    same; on a sample of items, the others are distributed as they are among the items with that value. Items whose
+    value no other one has take no part: they share it with nothing but themselves.
     """
 
     def __init__(self, factors: IntArray) -> None:
@@ -51,20 +52,50 @@ class SharedValues:
         Raises:
             ValueError: no value of some factor occurs twice (a continuous factor): nothing could be shared.
         """
+        require_repeated(factors)
         ranked = [np.unique(column, return_inverse=True, return_counts=True)[1:] for column in factors.T]
         self._ranks = np.stack([ranks for ranks, _ in ranked], axis=1)
         self._order = np.argsort(factors, axis=0, kind="stable")
         self._counts = [counts for _, counts in ranked]
         self._starts = [np.cumsum(counts) - counts for counts in self._counts]
-        for k, counts in enumerate(self._counts):
-            if counts.max() < 2:
-                raise ValueError(
-                    f"factors needs values that occur at least twice, but column {k} has {len(factors)} different "
-                    "ones: sort continuous values into bins first"
-                )
+        self._places = np.argsort(self._order, axis=0)
+        # the items that share their value, where these are not all
+        self._sharing = [np.flatnonzero(counts[ranks] > 1) if counts.min() < 2 else None for ranks, counts in ranked]
+
+    def draw(self, shape: tuple[int, ...], factor: int, rng: np.random.Generator) -> IntArray:
+        """Random items that share the value of `factor` with another one."""
+        sharing = self._sharing[factor]
+        drawn = rng.integers(0, len(self._ranks) if sharing is None else len(sharing), shape)
+        return drawn if sharing is None else sharing[drawn]
 
     def partners(self, items: IntArray, factor: int, rng: np.random.Generator) -> IntArray:
-        """For each item a random one (possibly itself) with the same value of `factor`: any shape, the same shape."""
+        """For each item of `draw` a random *other* one with the same value of `factor`: any shape, the same shape.
+
+        An item that may be its own partner has a difference of 0 to itself. With n items of a value that makes
+        differences smaller by (n - 1) / n, from which a classifier tells factors of few items per value, whatever the
+        code says.
+        """
+        values = self._ranks[items, factor]
+        starts, counts = self._starts[factor][values], self._counts[factor][values]
+        onwards = 1 + (rng.random(items.shape) * (counts - 1)).astype(np.int64)
+        return np.asarray(self._order[starts + (self._places[items, factor] - starts + onwards) % counts, factor])
+
+    def alike(self, items: IntArray, factor: int, rng: np.random.Generator) -> IntArray:
+        """For each item a random one, possibly itself, with the same value of `factor`: any shape, the same shape."""
         values = self._ranks[items, factor]
         offset = (rng.random(items.shape) * self._counts[factor][values]).astype(np.int64)
         return np.asarray(self._order[self._starts[factor][values] + offset, factor])
+
+
+def require_repeated(factors: IntArray) -> None:
+    """Check that each factor (N, K) has a value that occurs twice.
+
+    Raises:
+        ValueError: one has none (it is continuous): no two items share anything of it.
+    """
+    for k, column in enumerate(factors.T):
+        if len(np.unique(column)) == len(column):
+            raise ValueError(
+                f"factors needs values that occur at least twice, but column {k} has {len(factors)} different "
+                "ones: sort continuous values into bins first"
+            )

@@ -64,9 +64,9 @@ FAMILIES: dict[str, Family] = {
 SLOW = ("dci",)
 """Families that take minutes on 10,000 items: `evaluate` computes them where they are asked for by name."""
 
-SLOW_ON_WIDE_CODES = ("dci_histogram",)
-"""Families whose learner takes more than a minute at 64 units, in proportion to them: `evaluate` computes them for
-wider codes where they are asked for by name."""
+SLOW_ON_WIDE_CODES = ("dci_histogram", "dci_forest")
+"""Families whose learner takes more than a minute a factor at 64 units, in proportion to them: `evaluate` computes them
+for wider codes where they are asked for by name."""
 
 _TOGETHER = {
     family: tuple(f"{family}_{part}" for part in parts)

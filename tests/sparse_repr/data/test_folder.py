@@ -132,3 +132,15 @@ def test_the_last_of_many_pictures_counts_for_what_becomes_of_all(
     different = encode(plain(8, 8, RED)) if last == "colour" else encode(np.zeros((9, 9), np.uint8))
     place = write_folder(tmp_path / "own", {**{f"{k}.png": grey for k in range(6)}, "6.png": different})
     assert load_folder(place, progress=False).image_shape == ((3, 8, 8) if last == "colour" else (1, 64, 64))
+
+
+def test_labels_by_order_need_numbers_of_as_many_digits(tmp_path: Path) -> None:
+    pixels = [noise(8, 8, k) for k in range(12)]
+    short = write_folder(tmp_path / "short", {f"{k}.png": encode(pixels[k], "PNG") for k in range(12)})
+    with pytest.raises(ValueError, match=r"in which 11\.png comes before 2\.png: write all numbers with as many"):
+        load_dataset("folder", short, factor_sizes="3,4")
+    assert len(load_dataset("folder", short)) == 12
+    padded = write_zip(tmp_path / "padded.zip", {f"b1/{k:02}.png": encode(pixels[k], "PNG") for k in range(12)})
+    data = load_dataset("folder", padded, factor_sizes="3,4")
+    assert data.factors is not None
+    assert data.factors[5].tolist() == [1, 1]

@@ -297,7 +297,7 @@ def test_the_fingerprint_covers_weights_and_contract() -> None:
     changed["posterior.bias"][0] += 1e-3
     assert FrozenEncoder(encoder.spec, changed).fingerprint != encoder.fingerprint
     other_crop = FrozenEncoder.from_bytes(
-        serialise(tensors, {**header, "preprocessing": {**encoder.preprocessing.to_header(), "crop_size": [32, 32]}})
+        serialise(tensors, {**header, "preprocessing": {**encoder.preprocessing.to_header(), "crop_size": [64, 64]}})
     )
     assert other_crop.fingerprint != encoder.fingerprint
     assert other_crop != encoder

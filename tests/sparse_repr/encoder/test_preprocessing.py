@@ -55,3 +55,12 @@ def test_header_round_trip_and_unknown_contracts() -> None:
         Preprocessing.from_header({**contract.to_header(), "resize": "nearest"})
     with pytest.raises(ValueError, match="unknown preprocessing contract"):
         Preprocessing.from_header({**contract.to_header(), "rotate": 90})
+
+
+def test_a_crop_that_would_not_be_taken_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"an image of 64x64 could be one to crop or one for the network"):
+        Preprocessing(1, (64, 64), (64, 64), crop_size=(32, 32))
+    assert Preprocessing(1, (64, 64), (64, 64), crop_size=(64, 64)).sizes == ((64, 64),)
+    for crop in ((65, 64), (0, 8)):
+        with pytest.raises(ValueError, match=r"needs a crop_size within \(64, 64\)"):
+            Preprocessing(1, (64, 64), (32, 32), crop_size=crop)

@@ -54,6 +54,36 @@ def test_a_factor_is_not_nominal_by_its_name_and_some_factor_must_remain(
     assert not [name for name in scores if "_without_" in name]
 
 
+def test_factors_without_bins_have_the_scores_of_their_values(grid: FactorDataset, encoded: EncodedItems) -> None:
+    assert grid.factors is not None
+    values = np.concatenate([grid.factors[:, :2], np.ones((len(grid), 1))], axis=1).astype(np.float32)
+    data = dataclasses.replace(grid, factors=None, factor_sizes=(), factor_values=values)
+    scores = disentanglement_scores(encoded, data, ("mig", "linear_probe", "probes"))
+    assert scores is not None
+    assert (scores["mig"], scores["linear_probe"]) == (None, None)
+    assert scores["factor_names"] == ["shape", "x"]
+    assert scores["constant_factors_left_out"] == ["color"]
+    assert min(scores["probe_r2"]["linear"]) > 0.9
+    assert set(scores["notes"]) == {"mig", "linear_probe"}
+    assert "declare factor_bins" in scores["notes"]["mig"]
+    constant = dataclasses.replace(data, factor_values=np.ones_like(values))
+    assert disentanglement_scores(encoded, constant, ("mig",)) is None
+
+
+def test_a_score_stands_where_its_interval_cannot_be_taken() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(0, 4, 1_000), np.arange(1_000) < 3], axis=1).astype(np.int64)
+    images = ArrayImages(np.zeros((1_000, 1, 4, 4), np.uint8))
+    data = FactorDataset("test", images, "drawn", ("x", "rare"), (4, 2), factors)
+    mean = (factors + 0.1 * rng.normal(size=factors.shape)).astype(np.float32)
+    encoded = EncodedItems(np.arange(1_000), mean, np.zeros_like(mean))
+    scores = disentanglement_scores(encoded, data, ("modularity", "sap"), n_bootstrap=50)
+    assert scores is not None
+    assert scores["modularity"] > 0.5
+    assert "modularity" not in scores["intervals_95"]
+    assert "cannot score each half" in scores["notes"]["modularity, interval"]
+
+
 def test_a_constant_nominal_factor_gives_no_name(grid: FactorDataset, encoded: EncodedItems) -> None:
     assert grid.factors is not None
     rows = np.flatnonzero(grid.factors[:, 0] == 1)

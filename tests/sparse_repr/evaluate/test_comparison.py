@@ -47,16 +47,19 @@ def test_the_markdown_shows_intervals_and_what_is_missing() -> None:
 def test_udr_is_taken_among_runs_of_equal_size() -> None:
     codes = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
     reports = {**REPORTS, "third": _report(2)}
-    scores = udr_across({"first": codes, "second": codes[:, [1, 0, 2]], "third": codes[:, :2]}, reports)
+    found = {"first": codes, "second": codes[:, [1, 0, 2]], "third": codes[:, :2]}
+    scores = udr_across(found, reports, dict.fromkeys(reports, "images"))
     assert scores.keys() == {"first", "second"}
     assert scores["first"] > 0.8
+    # other images of a data set of the same name and size
+    assert udr_across(found, reports, {**dict.fromkeys(reports, "images"), "second": "others"}) == {}
 
 
 def test_metrics_are_chosen_by_name() -> None:
     assert choose_metrics("mig, dci,mig") == ("mig", "dci")
     assert "dci" not in choose_metrics(None)
     assert "dci_histogram" in choose_metrics(None, 64)
-    assert set(choose_metrics(None, 64)) - set(choose_metrics(None, 65)) == {"dci_histogram"}
+    assert set(choose_metrics(None, 64)) - set(choose_metrics(None, 65)) == {"dci_histogram", "dci_forest"}
     assert choose_metrics("dci_histogram", 500) == ("dci_histogram",)
     assert {"mig", "aam", "sap", "dci_forest"} <= set(choose_metrics(None))
     with pytest.raises(ValueError, match=r"unknown metric 'mgi'\. Did you mean 'mig'"):

@@ -32,6 +32,13 @@ def test_intervals_repeat_and_are_clipped_to_the_range_of_scores() -> None:
     assert 0 <= perfect.low <= perfect.score <= perfect.high <= 1
 
 
+def test_a_value_that_half_of_the_items_lacks_is_told_of() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(0, 3, 200), np.arange(200) == 0], axis=1).astype(np.int64)
+    with pytest.raises(ValueError, match=r"cannot score each half of these 200 items: .* column 1 is constant"):
+        bootstrap_interval(modularity_score, factors.astype(float), factors, n_bootstrap=20)
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="n_bootstrap needs at least 2 repetitions, got 1"):
         bootstrap_interval(_mean, np.zeros((9, 1)), np.zeros((9, 1)), n_bootstrap=1)

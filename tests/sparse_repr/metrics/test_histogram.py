@@ -55,3 +55,10 @@ def test_modularity_by_hand() -> None:
     assert modularity_score(codes[:, 1:], factors) == pytest.approx(1)
     with pytest.raises(ValueError, match="at least 2 factors, got 1"):
         modularity_score(codes, factors[:, :1])
+
+
+def test_a_factor_whose_other_value_is_not_among_the_drawn_items_is_named() -> None:
+    factors = np.stack([np.arange(20_000) % 4, np.arange(20_000) == 0], axis=1).astype(np.int64)
+    assert mig_histogram_score(factors.astype(float), factors, samples=20_000) > 0.8
+    with pytest.raises(ValueError, match=r"of column 1 only one is among 100 random items; leave the factor out"):
+        mig_histogram_score(factors.astype(float), factors, samples=100)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparse_repr.metrics import beta_vae_score, factor_vae_score, irs_score
+from sparse_repr.metrics import beta_vae_score, factor_vae_score, infomec_scores, irs_score
 from sparse_repr.metrics.sampling import SharedValues, draw_items, split_items
 
 FACTORS = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=1)
@@ -12,15 +12,50 @@ FACTORS = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=1)
 def test_partners_share_the_factor_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     shared = SharedValues(FACTORS)
-    items = rng.integers(0, 60, (500, 4))
     for k, sizes in enumerate((3, 4, 5)):
-        partners = shared.partners(items, k, rng)
-        assert (FACTORS[partners, k] == FACTORS[items, k]).all()
-        assert len(np.unique(partners)) == 60
+        items = shared.draw((500, 4), k, rng)
+        assert len(np.unique(items)) == 60
+        partners, alike = shared.partners(items, k, rng), shared.alike(items, k, rng)
+        assert not (partners == items).any()
+        assert (alike == items).any()
         other = (k + 1) % 3
-        agree = (FACTORS[partners, other] == FACTORS[items, other]).mean()
-        assert agree == pytest.approx(1 / (3, 4, 5)[other], abs=0.05)
+        for found in (partners, alike):
+            assert (FACTORS[found, k] == FACTORS[items, k]).all()
+            assert len(np.unique(found)) == 60
+        # of the 60 / sizes items with the value one is the item itself
+        shares = (60 / sizes / (3, 4, 5)[other] - 1) / (60 / sizes - 1), 1 / (3, 4, 5)[other]
+        for found, share in zip((partners, alike), shares, strict=True):
+            assert (FACTORS[found, other] == FACTORS[items, other]).mean() == pytest.approx(share, abs=0.05)
         assert sizes == len(np.unique(FACTORS[:, k]))
+
+
+def test_items_whose_value_no_other_has_take_no_part() -> None:
+    factors = np.array([[0, 0], [0, 1], [1, 0], [2, 1], [3, 0], [4, 1]])
+    shared = SharedValues(factors)
+    rng = np.random.default_rng(0)
+    items = shared.draw((200,), 0, rng)
+    assert np.unique(items).tolist() == [0, 1]
+    assert np.array_equal(shared.partners(items, 0, rng), 1 - items)
+    assert np.unique(shared.draw((200,), 1, rng)).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_noise_scores_as_chance_where_few_items_share_a_value() -> None:
+    # seven items have each value of the first factor; a partner that may be the item itself scored 0.9
+    factors = np.stack([np.arange(4_200) // 7, np.arange(4_200) % 7 % 2], axis=1)
+    noise = np.random.default_rng(0).normal(size=(4_200, 8))
+    assert beta_vae_score(noise, factors, train=1_500, test=1_500) == pytest.approx(0.5, abs=0.06)
+
+
+def test_robustness_is_not_read_from_values_that_one_item_has() -> None:
+    noise = np.random.default_rng(0).normal(size=(300, 4))
+    half = np.arange(300) % 2
+    with pytest.raises(ValueError, match="column 1 has 300 different ones"):
+        irs_score(noise, np.stack([half, np.arange(300)], axis=1))
+    mostly_alone = np.where(np.arange(300) < 200, np.arange(300), 200 + half)
+    # values that one item has counted as robust: 0.99
+    assert irs_score(noise, np.stack([half, mostly_alone], axis=1)) < 0.4
+    with pytest.raises(ValueError, match="column 0 has 300 different ones"):
+        infomec_scores(noise, np.stack([np.arange(300), half], axis=1))
 
 
 def test_items_are_split_without_overlap_and_in_proportion() -> None:
