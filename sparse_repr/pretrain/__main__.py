@@ -118,7 +118,7 @@ def _pretrain(arguments: list[str]) -> list[Path]:
         raise ValueError("torchrun shares one model between processes: leave --seeds and lists of weights out")
     if command.seeds is not None and config.seed:
         raise ValueError(f"--seeds takes the place of --seed, got both: --seeds {command.seeds} --seed {config.seed}")
-    configs = vary(config, seeds=parse_seeds(command.seeds) if command.seeds else (), weights=weights)
+    configs = vary(config, seeds=() if command.seeds is None else parse_seeds(command.seeds), weights=weights)
     way, reason = choose_together(configs, command.together)
     print(f"training {len(configs)} runs, {way}: {reason}", file=sys.stderr)
     _announce(configs)
@@ -131,6 +131,13 @@ def _announce(configs: Sequence[PretrainConfig]) -> None:
         print(
             "this processor does not multiply bf16: every step takes many times as long as with --precision auto, "
             "which takes float32 here",
+            file=sys.stderr,
+        )
+    late = configs[0].never_reached()
+    if late:
+        print(
+            f"{configs[0].steps:,} steps end before {'; and before '.join(late)}: give more --steps, or earlier ones "
+            "of these",
             file=sys.stderr,
         )
     begun = [has_state(config.run_folder()) for config in configs]
@@ -151,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     if launched_by_torchrun() and os.environ.get("RANK", "0") != "0":
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             return run_command(lambda: _pretrain_as_asked(words))
-    return run_command(lambda: _pretrain_as_asked(words))
+    return run_command(lambda: _pretrain_as_asked(words), refused=(ImportError,))
 
 
 def _pretrain_as_asked(words: list[str]) -> int:

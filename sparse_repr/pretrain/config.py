@@ -46,8 +46,8 @@ from sparse_repr.registry import lookup
 _MOST_IMAGES, _MOST_UNITS = 1_000_000, 100_000
 _KEYPOINTS = 32
 
-# Settings that came later, left out of config.json where nothing was set: runs from before still resume.
-_ADDED = ("keypoints", "presence_weight", "presence_warmup")
+ADDED = ("keypoints", "presence_weight", "presence_warmup")
+"""Settings that came later, left out of config.json where nothing was set: runs from before still resume."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,6 +322,7 @@ class PretrainConfig:
         self.learning_rates()
         self.batch_sizes()
         check_weight("saliency_weight", self.saliency_weight)
+        self._check_what_has_no_part()
         is_likelihood = self.perceptual().is_likelihood and not self.saliency_weight
         self.objective_weights()
         self.objective_options()
@@ -381,6 +382,26 @@ class PretrainConfig:
                     f"(--opening-step, --opening-steps), with an objective that takes them, or leave {name} out"
                 )
 
+    def _check_what_has_no_part(self) -> None:
+        """Refuse settings beside which there is nothing that they could change."""
+        if not self.perceptual_weight:
+            fields = {field.name: field.default for field in dataclasses.fields(self)}
+            for name in ("perceptual_features", "perceptual_layers"):
+                if getattr(self, name) != fields[name]:
+                    raise ValueError(
+                        f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "
+                        "perceptual loss (--perceptual-weight 1 --pixel-weight 0, or a preset DATASET/perceptual)"
+                    )
+        if self.saliency_weight and not (self.pixel_weight or self.pixel_steps):
+            raise ValueError(
+                "saliency_weight weighs pixels, and pixel_weight is 0: give pixel_weight, or leave saliency_weight out"
+            )
+        if self.weight_averaging and self.objective_options().get("sparsity_proximal"):
+            raise ValueError(
+                "sparsity_proximal makes weights exactly 0, and an average over steps has none that are: leave "
+                "weight_averaging at 0, or sparsity_proximal out"
+            )
+
     def _check_denoising(self) -> None:
         if self.denoising() and choose_objective(self.objective).discriminates:
             raise ValueError(
@@ -415,6 +436,26 @@ class PretrainConfig:
         for name in others.keys() & fields:
             raise ValueError(f"objective_settings is for what has no option of its own, got {name}: give {name} itself")
         return {name: getattr(self, name) if name in fields else others.get(name) for name in names}
+
+    def never_reached(self) -> list[str]:
+        """What the schedules put off beyond the last step, in words, as those of a preset with fewer steps do."""
+        options: dict[str, Any] = self.objective_options()
+        weights, perceptual = self.objective_weights(), self.perceptual()
+        found = []
+        if (options.get("opening_step") or 0) >= self.steps:
+            found.append(f"closed units are opened at step {options['opening_step']:,} (opening_step)")
+        if weights.get("sparsity_weight") and (options.get("sparsity_start") or 0) >= self.steps:
+            found.append(f"the L1 penalty counts from step {options['sparsity_start']:,} (sparsity_start)")
+        late = [level for level in perceptual.joining() if level.start >= self.steps]
+        if late and perceptual.weight:
+            which = "features are" if len(late) == len(perceptual.joining()) else "features at all resolutions are"
+            found.append(f"{which} compared from step {perceptual.complete_from:,} (perceptual_levels)")
+        if (options.get("units_per_image_steps") or 0) > self.steps:
+            found.append(
+                f"as few units as encode images are trained from step {options['units_per_image_steps']:,} "
+                "(units_per_image_steps)"
+            )
+        return found
 
     def network_name(self) -> str:
         """The entry of `ARCHITECTURES` that is trained: `architecture`, with the head that the objective needs.
@@ -475,6 +516,13 @@ class PretrainConfig:
         if "targets" not in choose_objective(self.objective).needs:
             return None
         options: dict[str, Any] = self.objective_options()
+        if options["feature_network"] == "dae":
+            for name in ("feature_layer", "feature_grid"):
+                if self._given([name])[name] not in (None, resolve_options(self.objective, {})[name]):
+                    raise ValueError(
+                        f"{name} is of feature_network 'vgg16': a denoising autoencoder has no layers to choose from "
+                        "and no grid; leave it out"
+                    )
         return FeatureTargetSettings(
             image_size=self.image_size,
             network=options["feature_network"],
@@ -525,7 +573,7 @@ class PretrainConfig:
             del values[name]
         if self.objective_settings is None:
             del values["objective_settings"]  # the objectives of this package have none
-        for name in _ADDED:
+        for name in ADDED:
             if values[name] is None:
                 del values[name]
         return values

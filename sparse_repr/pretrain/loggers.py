@@ -134,6 +134,19 @@ LOGGERS: dict[str, Callable[[Path, int, Mapping[str, Any]], Logger]] = {
 """Name -> (run folder, steps taken, settings) -> logger. Packages are imported where their logger is made."""
 
 
+_SERVICES = ("wandb", "mlflow", "trackio")
+
+
+def require_logger(name: str) -> None:
+    """Check that the package of a logger is there, before anything is written.
+
+    Raises:
+        ImportError: it is not; the extra that installs it is named.
+    """
+    if name in _SERVICES:
+        _imported(name)
+
+
 def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
-from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.config import ADDED, PretrainConfig
 from sparse_repr.pretrain.training_state import read_state
 
 # Room for the state, the weights and the event file of one run, with a margin.
@@ -53,6 +54,8 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"opening_warmup": 0},
     {"random_shift": 0},
 )
+# What config.json has only where it was set.
+_LEFT_OUT = frozenset({*ADDED, "objective_settings"})
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
 _HISTORY = (_EARLIER, _NOT_FINITE)
 
@@ -228,7 +231,7 @@ def _from_before(folder: Path, described: dict[str, Any], wanted: dict[str, Any]
     Raises:
         ValueError: another setting is missing, or one of several that came together.
     """
-    missing = wanted.keys() - described.keys()
+    missing = wanted.keys() - described.keys() - _LEFT_OUT
     for row in range(len(_LATER) + 1):
         unknown = {name: value for later in _LATER[row:] for name, value in later.items()}
         if unknown.keys() == missing:
@@ -254,6 +257,24 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
         for name in sorted(found.keys() | wanted.keys())
         if name not in ignored and found.get(name) != wanted.get(name)
     ]
+
+
+def as_finished(config: PretrainConfig) -> PretrainConfig:
+    """A resolved configuration with the learning rate and precision of the run that is finished in its folder.
+
+    Where one of several runs has diverged, its cure is asked for of all of them, and finished ones need none.
+
+    Returns:
+        `config` itself where `resume` is off or no run with as many steps is there.
+    """
+    folder = config.run_folder()
+    if not (config.resume and has_state(folder) and (folder / "config.json").is_file()):
+        return config
+    state = saved_state(folder)
+    if state is None or state["step"] != config.steps:
+        return config
+    described, names = _described(folder), {field.name for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, **{name: described[name] for name in _CURES & described.keys() & names})
 
 
 def _compare(folder: Path, config: PretrainConfig) -> None:

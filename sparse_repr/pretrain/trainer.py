@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sparse_repr import figures
-from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
+from sparse_repr.command_line.interruption import CommandInterrupted, TrainingInterrupted, stop_on_signal
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.encoder import FrozenEncoder
@@ -38,7 +38,7 @@ from sparse_repr.pretrain.freed_memory import keep_freed_memory
 from sparse_repr.pretrain.health import HealthCheck
 from sparse_repr.pretrain.independent_units import make_units_independent
 from sparse_repr.pretrain.initialisation import initialise, start
-from sparse_repr.pretrain.loggers import Logger, open_logger
+from sparse_repr.pretrain.loggers import Logger, open_logger, require_logger
 from sparse_repr.pretrain.opening import OPENING_IMAGES, open_closed_units, restart
 from sparse_repr.pretrain.run_folder import (
     locked_run_folder,
@@ -95,10 +95,17 @@ def opened_run(
             trainer.load_state(state)
         writer = None
         if shares.rank == 0:
+            require_logger(config.logger)
             write_config(config, trainer.step)
             stack.enter_context(resumable(trainer.folder))
-            writer = stack.enter_context(_events(trainer))
-        yield trainer, writer
+        try:
+            if shares.rank == 0:
+                writer = stack.enter_context(_events(trainer))
+            yield trainer, writer
+        except CommandInterrupted as stopped:
+            # the folder is this run's by now, and no step was taken yet that could be saved
+            stopped.advice = "the same command plus --resume goes on"
+            raise
 
 
 @contextlib.contextmanager
@@ -312,7 +319,7 @@ class Trainer:
         state = saved_state(self.folder)
         if state is None:
             return NonFiniteLossError(
-                f"{error}; nothing was saved, and the run starts again with resume (--resume) and {cure}"
+                f"{self.folder}: {error}; nothing was saved, and the run starts again with resume (--resume) and {cure}"
             )
         kept = f"{error}; the last good state is kept in {self.folder}"
         self.load_state(state)

@@ -16,7 +16,7 @@ from sparse_repr.data import load_dataset
 from sparse_repr.devices import available_cores, cpu_threads, resolve_device
 from sparse_repr.files import removed_if_empty
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.run_folder import open_run_folder
+from sparse_repr.pretrain.run_folder import as_finished, open_run_folder
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 from sparse_repr.pretrain.together.stack_proof import PROVEN_ON, why_stack_differs
 from sparse_repr.pretrain.together.stacked import train_stacked, why_not_stacked
@@ -63,7 +63,7 @@ def pretrain_encoders(
     if way == "processes":
         share = max(1, available_cores() // workers)
         configs = [dataclasses.replace(config, threads=config.threads or share) for config in configs]
-    configs = [config.resolve() for config in configs]
+    configs = [as_finished(config.resolve()) for config in configs]
     taken = 0
     for config in configs:  # whatever is wrong with the last of them is said before the first is trained
         state = open_run_folder(config)

@@ -221,7 +221,13 @@ def train_stacked(runs: Sequence[Run], on_steps: Callable[[int], None]) -> None:
             group = [run for run in waiting if run[0].step == behind]
             goal = min((trainer.step for trainer, _ in waiting if trainer.step > behind), default=steps)
             _advance(group, goal, signals, on_steps, failed)
-        encoders = [trainer.export() for trainer, _ in runs if trainer.folder not in failed]
+        encoders = []
+        for trainer, _ in runs:
+            if trainer.folder not in failed:
+                try:
+                    encoders.append(trainer.export())
+                except NonFiniteLossError as error:  # the others have encoders
+                    failed[trainer.folder] = error
         for trainer, _ in runs:
             if trainer.folder in failed:
                 failed[trainer.folder] = trainer.recover(failed[trainer.folder])

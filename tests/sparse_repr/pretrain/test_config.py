@@ -17,6 +17,7 @@ from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.objectives.reconstruction import RECONSTRUCTIONS
 from sparse_repr.pretrain.__main__ import main
+from sparse_repr.pretrain.presets import PRESETS, preset_config
 
 PERCEPTUAL = {"perceptual_weight": 1.0}
 
@@ -88,11 +89,50 @@ def test_defaults_are_the_published_protocol() -> None:
             "perceptual_resolution needs perceptual_features 'vgg16', got 'dae'",
         ),
         ({"dae_steps": 0}, "dae_steps needs a whole number of at least 1, got 0"),
+        ({"perceptual_features": "dae"}, "perceptual_features 'dae' needs a positive perceptual_weight, got 0"),
+        ({"perceptual_layers": "relu4_3"}, "perceptual_layers 'relu4_3' needs a positive perceptual_weight, got 0"),
+        (
+            {**PERCEPTUAL, "pixel_weight": 0.0, "saliency_weight": 5.0},
+            "saliency_weight weighs pixels, and pixel_weight is 0",
+        ),
+        (
+            {"sparsity_target": "weights", "sparsity_proximal": True, "weight_averaging": 0.9},
+            "sparsity_proximal makes weights exactly 0, and an average over steps has none",
+        ),
+        (
+            {"objective": "feature_prediction", "feature_network": "dae", "feature_grid": 7},
+            "feature_grid is of feature_network 'vgg16'",
+        ),
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(PretrainConfig(), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("preset", "steps", "late"),
+    [
+        ("dsprites/sparse/turned", 2_000, ["closed units are opened at step 2,560 (opening_step)"]),
+        (
+            "dsprites/sparse_perceptual/opened",
+            9_000,
+            ["the L1 penalty counts from step 9,500", "features at all resolutions are compared from step"],
+        ),
+        ("npz/top_k", 300, ["as few units as encode images are trained from step 1,000 (units_per_image_steps)"]),
+    ],
+)
+def test_schedules_that_outlast_the_steps_are_told_of(preset: str, steps: int, late: list[str]) -> None:
+    whole = preset_config(preset)
+    assert whole.never_reached() == []
+    short = dataclasses.replace(whole, steps=steps).never_reached()
+    for words in late:
+        assert any(found.startswith(words.split(" at all")[0]) for found in short), short
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_schedules_of_presets_end_with_their_steps(preset: str) -> None:
+    assert preset_config(preset).never_reached() == []
 
 
 def test_resolve_leaves_nothing_to_chance() -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from sparse_repr import PretrainConfig, pretrain_encoder
+from sparse_repr.pretrain.__main__ import main
 from sparse_repr.pretrain.loggers import LOGGERS, open_logger
 from tests.conftest import rectangles_config
 
@@ -74,6 +75,18 @@ def test_a_missing_package_names_its_extra(name: str, tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"logger '{name}' \(--logger\) needs {name}: install sparse-repr\[{name}\]"):
         open_logger(name, tmp_path, 0, {})
+
+
+def test_a_missing_package_leaves_no_folder(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    words = ["--dataset", "folder", "--data-path", str(rectangles), "--run-dir", str(tmp_path / "run")]
+    assert main([*words, "--image-size", "32", "--logger", "wandb"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: logger 'wandb' (--logger) needs wandb: install sparse-repr[wandb]"
+    )
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 class _Run:

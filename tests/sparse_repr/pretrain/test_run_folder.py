@@ -128,6 +128,13 @@ def test_weight_files_of_two_moments_are_not_evaluated(
     assert load_encoder(copied).spec.objective["steps"] == 3
 
 
+@pytest.mark.parametrize("objective", ["sparse_keypoints", "keypoints", "vae"])
+def test_a_folder_of_another_objective_is_sound(objective: str, rectangles: Path, copied: Path) -> None:
+    asked = rectangles_config(rectangles, copied, objective=objective)
+    with pytest.raises(ValueError, match=rf"holds a run with other settings .*objective: '\w+' there, '{objective}'"):
+        pretrain_encoder(asked)
+
+
 def test_settings_of_a_sound_run(rectangles_run: Path, rectangles: Path) -> None:
     assert read_settings(rectangles_run) == rectangles_config(rectangles, rectangles_run).resolve().to_json()
     with pytest.raises(FileNotFoundError, match="no config.json in .*nowhere: expected a run folder"):

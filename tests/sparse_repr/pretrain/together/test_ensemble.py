@@ -13,7 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.command_line.interruption import TrainingInterrupted
 from sparse_repr.pretrain import trainer as training
 from sparse_repr.pretrain.__main__ import main
@@ -159,3 +159,65 @@ def test_one_command_trains_several_and_continues_them(
         path.parent.name: _state(path.parent)["step"] for path in Path(str(small_study.run_dir)).glob("*/state.pt")
     }
     assert steps == {f"folder-sparse-beta{beta}-seed{seed}": 3 for beta in (1, 2) for seed in (0, 1)}
+
+
+@pytest.mark.parametrize("together", ["vectorized", "sequential"])
+def test_the_cure_of_one_run_is_not_refused_by_those_that_are_finished(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch, together: str
+) -> None:
+    draw = training.Trainer.draw
+
+    def poisoned(self: training.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn, noise = draw(self)
+        return drawn, noise * (float("nan") if self.config.seed == 1 and self.step == 2 else 1)
+
+    configs = vary(small_study, seeds=[0, 1])
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "draw", poisoned)
+        with pytest.raises(NonFiniteLossError, match=rf"{configs[1].run_folder()}.*; nothing was saved"):
+            pretrain_encoders(configs, together=together)
+    before = (configs[0].run_folder() / "config.json").read_text()
+    cured = [dataclasses.replace(config, resume=True, learning_rate=1e-4) for config in configs]
+    folders = pretrain_encoders(cured, together=together)
+    assert [_state(folder)["step"] for folder in folders] == [20, 20]
+    assert (folders[0] / "config.json").read_text() == before
+    assert json.loads((folders[1] / "config.json").read_text())["learning_rate"] == 1e-4
+
+
+def test_a_stacked_run_that_cannot_be_exported_does_not_cost_the_others_theirs(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = training.Trainer.export
+
+    def failing(self: training.Trainer) -> FrozenEncoder:
+        if self.config.seed == 0 and self.step == 20:
+            raise NonFiniteLossError("the codes of step 20 are NaN or infinite on the training images")
+        return export(self)
+
+    monkeypatch.setattr(training.Trainer, "export", failing)
+    configs = vary(small_study, seeds=[0, 1, 2])
+    with pytest.raises(NonFiniteLossError, match="the codes of step 20 are NaN or infinite"):
+        pretrain_encoders(configs, together="vectorized")
+    assert [(config.run_folder() / "encoder.safetensors").is_file() for config in configs[1:]] == [True, True]
+
+
+def test_a_signal_before_the_first_step_is_followed_by_advice_that_holds(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", "folder", "--data-path", str(rectangles), "--run-dir", str(tmp_path / "run")]
+    words += ["--image-size", "32", "--steps", "2", "--batch-size", "8", "--device", "cpu", "--no-progress"]
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "prepare", lambda _: os.kill(os.getpid(), signal.SIGINT))
+        assert main(words) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by SIGINT; the same command plus --resume goes on"
+    assert main([*words, "--resume"]) == 0
+
+
+def test_no_seeds_are_not_taken_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", ""]) == 2
+    assert "--seeds needs numbers and ranges such as 0-15 or 0,2,5-7, got ''" in capsys.readouterr().err
+
+
+def test_the_command_says_what_its_steps_do_not_reach(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--preset", "npz/top_k", "--steps", "300", "--data-path", "nowhere.npz"]) == 2
+    assert "300 steps end before as few units as encode images are trained from step 1,000" in capsys.readouterr().err
