@@ -79,9 +79,10 @@ class AgentGraph(nn.Module):
         self.image_shape = shape
         """Of one raw image, or of the `n_stack` last ones, oldest first."""
         self._acting = _acting_part(model.policy)
-        own = (module.encoder for module in self._acting.modules() if isinstance(module, LatentExtractor))
+        extractors = [module for module in self._acting.modules() if isinstance(module, LatentExtractor)]
+        own = (module.encoder for module in extractors if module.trainable_encoder is None)
         self.encoder = encoder or next(own, None)
-        """Frozen encoder in the graph; None where the agent has none."""
+        """Frozen encoder in the graph; None where the agent has none, or has trained its own."""
         self._squashed = model.policy.squash_output
         space = model.action_space
         self._action_shape = space.shape or ()

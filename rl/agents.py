@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -119,14 +120,25 @@ def load_agent(
     place = Path(path)
     archive = AgentArchive.read(place)
     algorithm = _algorithm(archive.algorithm, place)
-    venv = None if env is None else _observed(_vectorised(env), archive, place, training, encoder_device)
+    made = None if env is None else _vectorised(env)
+    with contextlib.ExitStack() as unless_loaded:
+        if made is not None and isinstance(env, str):
+            unless_loaded.callback(made.close)
+        venv = None if made is None else _observed(made, archive, place, training, encoder_device)
+        model = _loaded(algorithm, archive, venv, device)
+        unless_loaded.pop_all()
+    return model, model.get_env()
+
+
+def _loaded(algorithm: type[BaseAlgorithm], archive: AgentArchive, venv: VecEnv | None, device: str) -> BaseAlgorithm:
+    """The agent of an archive, in an environment that keeps its seed."""
     replaced = {} if archive.wrapper is not None else _policy_with(archive)
     base: Any = None if venv is None else venv.unwrapped
     seeds = getattr(base, "_seeds", None)
     model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced)
     if seeds is not None:
         base._seeds = seeds
-    return model, model.get_env()
+    return model
 
 
 def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:

@@ -89,8 +89,8 @@ def fit_dictionary(encoder: FrozenEncoder, codes: Any, settings: DictionarySetti
     """
     settings = settings or DictionarySettings()
     array = np.asarray(codes, dtype=np.float32)
-    if array.ndim != 2 or array.shape[1] != encoder.code_size or not len(array):
-        raise ValueError(f"codes needs shape (N, {encoder.code_size}), got {array.shape}")
+    if array.ndim != 2 or array.shape[1] != encoder.code_size or len(array) < 2:
+        raise ValueError(f"codes needs shape (N, {encoder.code_size}), N at least 2, got {array.shape}")
     width, k = settings.sizes(encoder.code_size)
     if not any(encoder.spec.units.active):
         raise ValueError(

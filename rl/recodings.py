@@ -277,6 +277,10 @@ def recoding_of(recode: Recode) -> Recoding:
             f"recode needs one of {', '.join(RECODINGS)}, or a mapping such as {{'name': 'expand', 'width': 400}}, or "
             f"the file of a dictionary, got {recode!r}"
         )
+    if given["name"] == Dictionary.name and "artefact" not in given:
+        raise ValueError(
+            "recode='dictionary' needs the file of one, as python -m rl.dictionary writes it: recode='FILE.safetensors'"
+        )
     kind = Dictionary if given["name"] == Dictionary.name else lookup(RECODINGS, given["name"], "recode")
     settings = {name: value for name, value in given.items() if name != "name"}
     known = [field.name for field in dataclasses.fields(kind)]

@@ -167,7 +167,12 @@ def _torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -> _Fo
     weights = torchvision.models.get_model_weights(name).DEFAULT
     network = torchvision.models.get_model(name, weights=weights if pretrained else None, **options)
     prepared = weights.transforms()
-    if hasattr(network, "features") and hasattr(network, "avgpool") and not hasattr(network, "head"):
+    classifier = getattr(network, "classifier", None)
+    parts = list(classifier) if isinstance(classifier, nn.Sequential) else []
+    pooled = hasattr(network, "avgpool") or any(isinstance(part, nn.Conv2d) for part in parts)
+    if any(isinstance(part, nn.LayerNorm) for part in parts):
+        classifier[-1] = nn.Identity()  # of ConvNeXt the norm before the last layer belongs to the features
+    elif hasattr(network, "features") and pooled and not hasattr(network, "head"):
         network = nn.Sequential(
             OrderedDict(features=network.features)
         )  # of VGG and mobile networks the dense layers belong to the classes

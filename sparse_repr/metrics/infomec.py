@@ -44,7 +44,8 @@ def infomec_scores(
 
     Hsu et al. 2023. With R the nearest-neighbour estimate of I(v_k; z_d) / H(v_k) of
     standardised units (Ross 2014), InfoM = (mean over units of max_k R / sum_k R - 1/K) / (1 - 1/K) and InfoC = (mean
-    over factors of max_d R / sum_d R - 1/D) / (1 - 1/D), over the D active units. This is the variant of that paper,
+    over factors of max_d R / sum_d R - 1/D) / (1 - 1/D), over the D active units; units that know nothing, and factors
+    that no unit knows, are left out of these means. This is the variant of that paper,
     whose active units are those whose *range* exceeds a twentieth of the largest; the authors' later one (Hsu et al.
     2024) takes an inter-quartile range above a tenth of the largest, and gives other numbers.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sparse_repr.metrics.linear import fit_logistic
 from sparse_repr.metrics.sampling import split_items
-from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, live_units
+from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, check_factors, live_units
 from sparse_repr.registry import lookup
 
 _PROBES = {"linear": "logistic or linear regression", "boosted": "histogram gradient boosting"}
@@ -99,7 +99,7 @@ def _fit_regression(inputs: npt.NDArray[Any], wanted: npt.NDArray[Any], learner:
 
 
 def linear_probe_score(codes: Any, factors: Any, *, seed: int = 0) -> float:
-    """Mean over factors of `probe_scores` with the linear learner: held-out accuracy, 0..1.
+    """Mean over factors of `probe_scores` with the linear learner: held-out accuracy, 0..1; of integer indices alone.
 
     Example:
         >>> codes = np.arange(600)[:, None] % 3
@@ -108,15 +108,19 @@ def linear_probe_score(codes: Any, factors: Any, *, seed: int = 0) -> float:
         >>> linear_probe_score(codes, np.where(codes == 1, 1, 0)) < 0.8  # no line cuts out the middle
         True
     """
-    return float(probe_scores(codes, factors, seed=seed).mean())
+    return float(probe_scores(codes, check_factors(factors, len(check_codes("codes", codes))), seed=seed).mean())
 
 
 def boosted_probe_score(codes: Any, factors: Any, *, seed: int = 0) -> float:
-    """Mean over factors of `probe_scores` with the boosted learner: held-out accuracy, 0..1.
+    """Mean over factors of `probe_scores` with the boosted learner: held-out accuracy, 0..1; of integer indices alone.
 
     Example:
         >>> codes = np.arange(600)[:, None] % 3
         >>> boosted_probe_score(codes, np.where(codes == 1, 1, 0))
         1.0
     """
-    return float(probe_scores(codes, factors, seed=seed, learner="boosted").mean())
+    return float(
+        probe_scores(
+            codes, check_factors(factors, len(check_codes("codes", codes))), seed=seed, learner="boosted"
+        ).mean()
+    )

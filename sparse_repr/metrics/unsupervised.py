@@ -80,6 +80,8 @@ def udr_scores(
                 f"kl_nats needs {len(arrays)} arrays of {arrays[0].shape[1]} numbers, "
                 f"got shapes {[values.shape for values in divergences]}"
             )
+        if not all(np.isfinite(values).all() for values in divergences):
+            raise ValueError("kl_nats needs finite numbers, got NaN or infinity")
         informative = [live & (kl > least_kl_nats) for live, kl in zip(informative, divergences, strict=True)]
     items = draw_items(len(arrays[0]), samples, np.random.default_rng(seed))
     prepared = [

@@ -396,6 +396,11 @@ class PretrainConfig:
             raise ValueError(
                 "saliency_weight weighs pixels, and pixel_weight is 0: give pixel_weight, or leave saliency_weight out"
             )
+        if self.saliency_weight and self.random_shift:
+            raise ValueError(
+                "saliency_weight weighs pixels by how far they are from the median image, which random_shift does not "
+                "move: leave one of them out"
+            )
         if self.weight_averaging and self.objective_options().get("sparsity_proximal"):
             raise ValueError(
                 "sparsity_proximal makes weights exactly 0, and an average over steps has none that are: leave "

@@ -55,7 +55,8 @@ class Denoising:
         Args:
             images: (B, C, S, S) in 0..1.
             numbers: (B, `numbers(...)`) standard normal: all that is random.
-            median: (C, S, S) in 0..1, the median training image; needed with `background`.
+            median: (C, S, S) in 0..1, the median training image, or (B, C, S, S), one for each image; needed with
+                `background`.
 
         Returns:
             (B, C, S, S) in 0..1.

@@ -388,14 +388,16 @@ class Trainer:
 
     def take(self, drawn: Tensor, noise: Tensor, step_number: StepNumber) -> dict[str, Tensor]:
         """The step itself, from what `draw` returned; it counts nothing."""
-        images = self.network_input(drawn)
+        images, median = self.network_input(drawn), self._median
         if self.config.random_shift:
             noise, shifts = noise.split([noise.shape[1] - NUMBERS, NUMBERS], 1)
             images = shift_images(images, shifts, self.config.random_shift)
+            if median is not None:  # the background moves with what stands before it
+                median = shift_images(median.expand(images.shape), shifts, self.config.random_shift)
         if not self.denoising:
             return self.objective.step(images, noise, self.autocast, step_number)
         own, numbers = noise.split([self.objective.noise_size, noise.shape[1] - self.objective.noise_size], 1)
-        with self.objective.vae.shows(self.denoising.seen_by(numbers, self._median)):
+        with self.objective.vae.shows(self.denoising.seen_by(numbers, median)):
             return self.objective.step(images, own, self.autocast, step_number)
 
     def images_since(self, step: int) -> int:

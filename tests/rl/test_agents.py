@@ -197,6 +197,18 @@ def test_fine_tuned_weights_are_saved_with_the_agent(tmp_path: Path) -> None:
     assert not np.allclose(features.detach(), make_encoder(3).encode((255 * images).round().byte().numpy()), atol=1e-5)
 
 
+def test_an_environment_that_is_made_and_refused_is_closed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(DummyVecEnv, "close", lambda self: closed.append(self))
+    with pytest.raises(ValueError, match="Observation spaces|needs|images"):
+        load_agent(saved, "SparseRepr/SpriteReach-v0")
+    assert len(closed) == 1
+    given = DummyVecEnv([lambda: gym.make("SparseRepr/SpriteReach-v0")])
+    with pytest.raises(ValueError, match="Observation spaces|needs|images"):
+        load_agent(saved, given)
+    assert len(closed) == 1
+
+
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     codes = VecLatentObservation(DummyVecEnv([Frames]), make_encoder(3))
     target = tmp_path / "agent.zip"

@@ -143,7 +143,13 @@ def test_options_of_the_extractor_are_part_of_the_graph(
     model.learn(8)
     _decisive(model)
     images = np.concatenate([IMAGES] + [IMAGES[::-1]] * (stack - 1), axis=3)
-    _agree(_run(export_agent(model, tmp_path / "agent.pt2"), images), model.predict(images, deterministic=True)[0])
+    path = export_agent(model, tmp_path / "agent.pt2")
+    _agree(_run(path, images), model.predict(images, deterministic=True)[0])
+    # an encoder that was trained with the policy is not the one of the fingerprint any more
+    told = {"agent.json": ""}
+    torch.export.load(path, extra_files=told)
+    expected = None if options.get("trainable") else encoder.fingerprint
+    assert json.loads(told["agent.json"])["encoder"] == expected
 
 
 @pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])

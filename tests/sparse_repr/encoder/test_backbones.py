@@ -57,6 +57,18 @@ def test_torchvision(name: str, features: int, contract: Preprocessing) -> None:
     np.testing.assert_allclose(encoder.encode(images), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+def test_a_norm_before_the_last_layer_is_kept_and_convolutions_of_the_classes_are_not() -> None:
+    images = pictures(2)
+    for name, features in (("convnext_tiny", 768), ("squeezenet1_1", 512)):
+        found = backbone(f"torchvision:{name}", source_size=(64, 64), network_size=64)
+        with torch.no_grad():
+            made = found.module.eval()(_pixels(images, found.preprocessing))
+        assert made.shape == (2, features)
+        if name == "convnext_tiny":
+            torch.testing.assert_close(made.mean(1), torch.zeros(2), atol=1e-5, rtol=0)
+            torch.testing.assert_close(made.std(1, correction=0), torch.ones(2), atol=1e-2, rtol=0)
+
+
 def test_dense_layers_of_the_classes_are_left_out() -> None:
     found = backbone("torchvision:vgg11", source_size=(32, 32), network_size=32)
     assert not any(isinstance(part, nn.Linear) for part in found.module.modules())

@@ -193,4 +193,4 @@ def test_bad_input_is_named(metric: str) -> None:
         with pytest.raises(error, match=message):
             score(codes, factors)
     with pytest.raises(TypeError, match="needs integer indices"):
-        METRICS["irs"](good, FACTORS.astype(float))
+        score(good, FACTORS.astype(float))

@@ -95,6 +95,7 @@ def test_defaults_are_the_published_protocol() -> None:
             {**PERCEPTUAL, "pixel_weight": 0.0, "saliency_weight": 5.0},
             "saliency_weight weighs pixels, and pixel_weight is 0",
         ),
+        ({"saliency_weight": 5.0, "random_shift": 4}, "median image, which random_shift does not move"),
         (
             {"sparsity_target": "weights", "sparsity_proximal": True, "weight_averaging": 0.9},
             "sparsity_proximal makes weights exactly 0, and an average over steps has none",

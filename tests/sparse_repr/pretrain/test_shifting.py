@@ -83,6 +83,22 @@ def test_what_is_compared_has_moved_too(corrupted: bool, moving: PretrainConfig)
     assert not torch.equal(compared[0], images)
 
 
+def test_the_background_moves_with_the_images(moving: PretrainConfig) -> None:
+    changes = {"denoising_noise": 0.0, "denoising_color": 0.0, "denoising_background": 1.0}
+    trainer = Trainer(dataclasses.replace(moving, **changes).resolve(), load_dataset("folder", moving.data_path))
+    slope = torch.linspace(0, 1, 32).expand(1, 32, 32)  # no two columns are alike
+    trainer._median = slope
+    seen: list[Tensor] = []
+    trainer.objective.vae.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    drawn, noise = trainer.draw()
+    trainer.network_input = lambda _: slope.expand(len(noise), 1, 32, 32)  # type: ignore[method-assign]
+    noise[:, -2:] = torch.tensor([_TO_THE_MOST, _TO_THE_LEAST])
+    trainer.take(drawn, noise, 0)
+    moved = shift_images(slope.expand(len(noise), 1, 32, 32), noise[:, -2:], 8)
+    # all of it is background, wherever it has moved to: nothing of it is left
+    assert (seen[0] != moved).float().mean() > 0.99
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_takes_moved_images(objective: str, moving: PretrainConfig) -> None:
     changes: dict[str, Any] = {"image_size": 64, "initialisation": "default"} if "keypoints" in objective else {}
