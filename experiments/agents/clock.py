@@ -100,17 +100,21 @@ def _seconds_of_first_round(study: AgentStudy, task: str, arm: str, seed: int) -
     return None
 
 
-def times_to(study: AgentStudy, agents: Sequence[AgentResult], level: float) -> list[Time]:
-    """The times of agents of one arm; those whose time was not measured are left out."""
+def times_to(study: AgentStudy, agents: Sequence[AgentResult], level: float, *, timed: bool = True) -> list[Time]:
+    """The times of agents of one arm; those whose time was not measured are left out.
+
+    Without `timed` they are there with their steps, and NaN for what was not measured.
+    """
     found = []
     for agent in agents:
         before = seconds_before(study, agent)
-        if before is None or not agent.curve_seconds:
+        if timed and (before is None or not agent.curve_seconds):
             continue
         steps = steps_to(agent, level)
         ends = [window[0] for window in agent.curve]
-        learning = agent.curve_seconds[-1 if steps is None else ends.index(steps)]
-        found.append(Time(agent.seed, before, learning, steps or agent.steps, steps is not None))
+        learning = agent.curve_seconds[-1 if steps is None else ends.index(steps)] if agent.curve_seconds else math.nan
+        measured = math.nan if before is None else before
+        found.append(Time(agent.seed, measured, learning, steps or agent.steps, steps is not None))
     return found
 
 

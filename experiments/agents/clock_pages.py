@@ -42,7 +42,7 @@ def _times(
         return math.nan, {}
     arms = study.of(task, algorithm)
     found = (of_one_processor(arms) if compared else arms).items()
-    times = {arm: times_to(study, agents, level) for arm, agents in found}
+    times = {arm: times_to(study, agents, level, timed=compared) for arm, agents in found}
     return level, {arm: each for arm, each in times.items() if each}
 
 

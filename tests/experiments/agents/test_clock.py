@@ -64,6 +64,8 @@ def test_a_time_that_was_not_measured_is_no_time() -> None:
     assert [one.seed for one in times] == [1]
     old = [dataclasses.replace(one, curve_seconds=()) for one in _agents("pixels", 2, 100.0, _RISE)]
     assert times_to(study(*old), old, 0.8) == []
+    # steps are known all the same
+    assert [time.steps for time in times_to(study(*old), old, 0.8, timed=False)] == [5_000, 5_000]
     assert clock_table(study(*old), "SpriteReach") is None
     assert clock_figure(study(*old), "SpriteReach") is None
 
