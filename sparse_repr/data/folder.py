@@ -71,16 +71,19 @@ def require_numbers_in_order(path: Path) -> None:
     """
     with open_pictures(path) as pictures:
         for before, after in itertools.pairwise(pictures.names):
-            if _by_number(before) > _by_number(after):
+            if _number_falls(before, after):
                 raise ValueError(
                     f"{path}: factor_sizes labels pictures in the order of their names, in which {before} comes before "
                     f"{after}: write all numbers with as many digits (002.png, 010.png)"
                 )
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """A key by which texts are sorted as they are, and the numbers between them by size."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+def _number_falls(before: str, after: str) -> bool:
+    """Whether two names first differ in a number, which is larger in the first."""
+    for first, second in zip(re.split(r"(\d+)", before), re.split(r"(\d+)", after), strict=False):
+        if first != second:
+            return first.isdecimal() and second.isdecimal() and int(first) > int(second)
+    return False
 
 
 def _preparation(path: Path, pictures: Pictures, image_size: int | None, progress: bool) -> Preparation:

@@ -140,6 +140,8 @@ def test_labels_by_order_need_numbers_of_as_many_digits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"in which 11\.png comes before 2\.png: write all numbers with as many"):
         load_dataset("folder", short, factor_sizes="3,4")
     assert len(load_dataset("folder", short)) == 12
+    words = write_folder(tmp_path / "words", {f"a{k}.png": encode(pixels[0], "PNG") for k in ("", "0", "1b", "1c")})
+    assert len(load_dataset("folder", words, factor_sizes="4")) == 4
     padded = write_zip(tmp_path / "padded.zip", {f"b1/{k:02}.png": encode(pixels[k], "PNG") for k in range(12)})
     data = load_dataset("folder", padded, factor_sizes="3,4")
     assert data.factors is not None
