@@ -42,11 +42,12 @@ from sparse_repr.registry import lookup
 class CompareConfig:
     """What to compute, and by what."""
 
-    scale: Literal["smoke", "cpu", "kinds", "doses", "million", "public", "gpu"]
+    scale: Literal["smoke", "cpu", "kinds", "doses", "pose", "million", "public", "gpu"]
     """smoke: a minute, its numbers mean nothing; cpu: 5 seeds and two tasks in a few hours of two cores; kinds: what
     each kind of sparsity buys, in codes of 64 units; doses: how wide to expand, how much of it is 1, and which price
-    on presences; million: whether pixels catch up in ten times the steps; public: the same as cpu on tasks that no one
-    here wrote, by the clock; gpu: 10 seeds, longer, every arm fine-tuned too."""
+    on presences; pose: SpritePose, in which size and angle count; million: whether pixels catch up in ten times the
+    steps; public: the same as cpu on tasks that no one here wrote, by the clock; gpu: 10 seeds, longer, every arm
+    fine-tuned too."""
     task: str = ""
     """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; VizDoomBasic, DoorKey (MiniGrid), LunarLander
     and Pong, with the extra envs; by default those of the scale."""

@@ -107,8 +107,8 @@ _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
     *("keypoints", "sparse_keypoints", "sparse_keypoints_robust", "vae_tuned"),
 )
-# experiments/agents/public.md, kinds.md, the curves of `doses`, and a paragraph of README.md
-_PAGES_OF_THEIR_OWN = ("public", "kinds", "doses", "million")
+# experiments/agents/public.md, kinds.md, the curves of `doses`, and paragraphs of README.md
+_PAGES_OF_THEIR_OWN = ("public", "kinds", "doses", "pose", "million")
 # fewer have no interval, and no place on the first page
 _LEAST_SEEDS = 3
 _HEADLINE_GAINS = (

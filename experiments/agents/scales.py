@@ -227,6 +227,22 @@ AGENT_SCALES = {
             ),
         },
     ),
+    "pose": dataclasses.replace(
+        _CPU,
+        summary="the task in which size and angle count, on a CPU",
+        algorithms={
+            "ppo": Algorithm(
+                102_400,
+                16,
+                _PPO,
+                (
+                    *("random_policy", "factors", "pixels", "vae", "vae_expand"),
+                    *("sparse_keypoints", "sparse_keypoints_looks"),
+                ),
+                ("SpritePose",),
+            ),
+        },
+    ),
     "million": dataclasses.replace(
         _CPU,
         summary="ten times as many steps of learning, on a CPU",
