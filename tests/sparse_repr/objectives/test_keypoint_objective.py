@@ -67,7 +67,10 @@ def test_a_run_is_an_encoder_like_any_other(small_study: PretrainConfig) -> None
     assert FrozenEncoder.from_bytes(encoder.to_bytes()) == encoder
     images = np.zeros((2, 1, 32, 32), np.uint8)
     mean, log_variance = encoder.posterior(images)
-    np.testing.assert_array_equal(mean, LatentObservation(_Pictures(), encoder).reset()[0][None].repeat(2, 0))
+    shown = LatentObservation(_Pictures(), encoder).reset()[0]
+    np.testing.assert_array_equal(encoder.encode(images[:1])[0], shown)
+    # two images at a time take other kernels on some processors
+    np.testing.assert_allclose(mean, shown[None].repeat(2, 0), atol=1e-7)
     assert set(log_variance.flatten().tolist()) == {-30.0}
     report = evaluate_run(EvaluateConfig(run=str(run), progress=False))
     assert "no KL (each code is a point)" in summary(report)

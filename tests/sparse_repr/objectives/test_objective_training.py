@@ -300,7 +300,11 @@ def test_a_perceptual_loss_at_every_third_step_is_three_times_as_strong(
     config = dataclasses.replace(SMALL, objective="vae", perceptual_weights_path=random_vgg, **REDUCED)  # type: ignore[arg-type]
     plain, pixels, third = (
         Trainer(dataclasses.replace(config, learning_rate=1e-9, **changes).resolve(), dsprites)  # type: ignore[arg-type]
-        for changes in ({}, {"perceptual_weight": 0.0}, {"perceptual_every": 3})
+        for changes in (
+            {},
+            {"perceptual_weight": 0.0, "perceptual_layers": PretrainConfig.perceptual_layers},
+            {"perceptual_every": 3},
+        )
     )
     rows = [[float(trainer.train_step()["reconstruction"]) for _ in range(4)] for trainer in (plain, pixels, third)]
     whole, alone, sampled = np.array(rows)
