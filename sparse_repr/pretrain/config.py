@@ -390,7 +390,7 @@ class PretrainConfig:
                 if getattr(self, name) != fields[name]:
                     raise ValueError(
                         f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "
-                        "perceptual loss (--perceptual-weight 1 --pixel-weight 0, or a preset DATASET/perceptual)"
+                        "perceptual loss (--perceptual-weight, or a preset DATASET/perceptual)"
                     )
         if self.saliency_weight and not (self.pixel_weight or self.pixel_steps):
             raise ValueError(
