@@ -168,10 +168,10 @@ def _torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -> _Fo
     network = torchvision.models.get_model(name, weights=weights if pretrained else None, **options)
     prepared = weights.transforms()
     classifier = getattr(network, "classifier", None)
-    parts = list(classifier) if isinstance(classifier, nn.Sequential) else []
-    pooled = hasattr(network, "avgpool") or any(isinstance(part, nn.Conv2d) for part in parts)
-    if any(isinstance(part, nn.LayerNorm) for part in parts):
-        classifier[-1] = nn.Identity()  # of ConvNeXt the norm before the last layer belongs to the features
+    layers = classifier if isinstance(classifier, nn.Sequential) else nn.Sequential()
+    pooled = hasattr(network, "avgpool") or any(isinstance(layer, nn.Conv2d) for layer in layers)
+    if any(isinstance(layer, nn.LayerNorm) for layer in layers):
+        layers[-1] = nn.Identity()  # of ConvNeXt the norm before the last layer belongs to the features
     elif hasattr(network, "features") and pooled and not hasattr(network, "head"):
         network = nn.Sequential(
             OrderedDict(features=network.features)

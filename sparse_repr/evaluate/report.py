@@ -91,7 +91,14 @@ def summary(report: dict[str, Any]) -> str:
         f"active units {codes['active_units']}, {carried}, near-zero codes {100 * codes['near_zero_fraction']:.1f} %"
     )
     if "disentanglement" in report:
-        scores = {name: value for name, value in report["disentanglement"].items() if isinstance(value, float)}
-        lines.append("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-        lines.append(f"(over {report['disentanglement']['over']})")
+        found = report["disentanglement"]
+        scores = {name: value for name, value in found.items() if isinstance(value, float)}
+        lines += ["  ".join(f"{name} {value:.4f}" for name, value in scores.items())] if scores else []
+        for learner, values in found.get("probe_r2", {}).items():
+            named = zip(found["factor_names"], values, strict=True)
+            lines.append(f"R² of a {learner} probe: " + ", ".join(f"{factor} {value:.3f}" for factor, value in named))
+        lines.append(f"(over {found['over']})")
+        notes: dict[str, str] = found.get("notes", {})
+        for why in dict.fromkeys(notes.values()):
+            lines.append(f"no {', '.join(name for name, each in notes.items() if each == why)}: {why}")
     return "\n".join(lines)

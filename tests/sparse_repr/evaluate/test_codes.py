@@ -7,6 +7,7 @@ from sparse_repr.data import ArrayImages, FactorDataset
 from sparse_repr.data.base import full_grid
 from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.evaluate.codes import disentanglement_scores
+from sparse_repr.evaluate.report import summary
 from sparse_repr.metrics import aam_score, mig_score
 
 SIZES = (3, 4, 3)
@@ -82,6 +83,27 @@ def test_a_score_stands_where_its_interval_cannot_be_taken() -> None:
     assert scores["modularity"] > 0.5
     assert "modularity" not in scores["intervals_95"]
     assert "cannot score each half" in scores["notes"]["modularity, interval"]
+
+
+def test_the_summary_has_the_probes_and_says_what_is_missing() -> None:
+    found = {
+        "mig": None,
+        "sap": None,
+        "irs": 0.5,
+        "probe_r2": {"linear": [0.25, 1.0]},
+        "factor_names": ["x", "y"],
+        "over": "the items present",
+        "notes": {"mig": "no bins", "sap": "no bins", "irs, interval": "too few"},
+    }
+    codes = {"active_units": 2, "kl_nats": 1.0, "near_zero_fraction": 0.0}
+    report = {"images": {"protocol": "no decoder"}, "codes": codes, "disentanglement": found}
+    assert summary(report).splitlines()[2:] == [
+        "irs 0.5000",
+        "R² of a linear probe: x 0.250, y 1.000",
+        "(over the items present)",
+        "no mig, sap: no bins",
+        "no irs, interval: too few",
+    ]
 
 
 def test_a_constant_nominal_factor_gives_no_name(grid: FactorDataset, encoded: EncodedItems) -> None:
