@@ -63,8 +63,13 @@ def require_report(report: Any, origin: str, *, remedy: str = _REMEDY) -> None:
     scores = report.get("disentanglement")
     if "disentanglement" in report:
         require({"disentanglement": scores}, {"disentanglement": {"over": TEXT}}, origin, remedy=remedy)
-    if scores and "intervals_95" in scores:
-        require({"disentanglement": scores}, {"disentanglement": {"intervals_95": _INTERVALS}}, origin, remedy=remedy)
+    told: dict[str, Shape] = {"intervals_95": _INTERVALS, "notes": each(TEXT), "factor_names": many(TEXT)}
+    for name in [name for name in told if name in (scores or {})]:
+        require({"disentanglement": scores}, {"disentanglement": {name: told[name]}}, origin, remedy=remedy)
+    if scores and "probe_r2" in scores:
+        each_factor = many(number(), len(scores.get("factor_names", ())))
+        probes: Shape = {"factor_names": many(TEXT), "probe_r2": each(each_factor)}
+        require({"disentanglement": scores}, {"disentanglement": probes}, origin, remedy=remedy)
 
 
 def summary(report: dict[str, Any]) -> str:
