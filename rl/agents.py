@@ -98,6 +98,9 @@ def load_agent(
 
     The SB3 model inside holds pickles, which can run code: load only agents you trust. All else is plain data.
 
+    The environment keeps the seed it was given, if any: Stable-Baselines3's own `load` gives it that of the agent, so
+    that an evaluation would begin with the episodes of the training.
+
     Args:
         path: the file.
         env: an environment id, an environment or a VecEnv that shows images, as when training; or one that is wrapped
@@ -105,9 +108,6 @@ def load_agent(
         training: False keeps the statistics of `VecNormalize` as they are and shows rewards as they are.
         device: where the policy computes.
         encoder_device: where the wrapper encodes.
-
-    The environment keeps the seed it was given, if any: Stable-Baselines3's own `load` gives it that of the agent, so
-    that an evaluation would begin with the episodes of the training.
 
     Returns:
         The agent, and the environment it observes: always use this one, not the one you gave. None without `env`.

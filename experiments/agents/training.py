@@ -57,11 +57,11 @@ def agent_is_finished(cell: AgentCell) -> bool:
 def _steps_taken(cell: AgentCell) -> int:
     if not agent_is_finished(cell):
         return 0
-    check_agent(cell)
+    _check_agent(cell)
     return cell.steps
 
 
-def check_agent(cell: AgentCell) -> None:
+def _check_agent(cell: AgentCell) -> None:
     """Check that a finished agent learned by the settings of its cell, on the encoder that its folder holds.
 
     Raises:

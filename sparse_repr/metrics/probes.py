@@ -108,7 +108,7 @@ def linear_probe_score(codes: Any, factors: Any, *, seed: int = 0) -> float:
         >>> linear_probe_score(codes, np.where(codes == 1, 1, 0)) < 0.8  # no line cuts out the middle
         True
     """
-    return float(probe_scores(codes, check_factors(factors, len(check_codes("codes", codes))), seed=seed).mean())
+    return _mean_accuracy(codes, factors, "linear", seed)
 
 
 def boosted_probe_score(codes: Any, factors: Any, *, seed: int = 0) -> float:
@@ -119,8 +119,9 @@ def boosted_probe_score(codes: Any, factors: Any, *, seed: int = 0) -> float:
         >>> boosted_probe_score(codes, np.where(codes == 1, 1, 0))
         1.0
     """
-    return float(
-        probe_scores(
-            codes, check_factors(factors, len(check_codes("codes", codes))), seed=seed, learner="boosted"
-        ).mean()
-    )
+    return _mean_accuracy(codes, factors, "boosted", seed)
+
+
+def _mean_accuracy(codes: Any, factors: Any, learner: str, seed: int) -> float:
+    indices = check_factors(factors, len(check_codes("codes", codes)))
+    return float(probe_scores(codes, indices, seed=seed, learner=learner).mean())
