@@ -117,7 +117,7 @@ class SpriteChase(SpriteEnv):
         """Start an episode; `options` may give its "factors", as in the infos, held-out colours included."""
         super().reset(seed=seed)
         ranges = ((0, 1), (0, 1), *((0, 1), (0, 1), (0, _COLORS - 1)) * len(self._colors))
-        given = given_factors(options, self.factor_names, ranges, "SpriteChase")
+        given = given_factors(options, self.factor_names, ranges, "SpriteChase", whole=self.nominal_factors)
         while True:
             x, y = self.np_random.uniform(0, 1, (2, len(self._kinds))).tolist()
             if min(math.hypot(x[i] - x[0], y[i] - y[0]) for i in (1, 2)) >= _START_DISTANCE:
@@ -177,7 +177,7 @@ class SpriteChase(SpriteEnv):
             _pixels(self._y, self._order),
         )
         self._image = self._appearance.image(layers, self._palette)
-        return self._image
+        return self._image.copy()
 
     def _info(self, success: bool) -> dict[str, Any]:
         factors = [self._x[0], self._y[0]]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.appearance import sprite_palette
-from envs.sprite_env import SpriteEnv, given_factors
+from envs.sprite_env import SpriteEnv, given_factors, require_within
 from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import render_sprites
 
@@ -120,7 +120,10 @@ class SpritePose(SpriteEnv):
         super().reset(seed=seed)
         half = math.pi
         ranges = ((0, 2), (0, 3), (0, 1), (0, 1), (0.5, 1), (0, 2 * half), (-0.5, 0.5), (-half, half))
-        given = given_factors(options, self.factor_names, ranges, "SpritePose")
+        given = given_factors(options, self.factor_names, ranges, "SpritePose", whole=self.nominal_factors)
+        if given is not None:
+            scale, growth = given[4], given[6]
+            require_within("SpritePose", "scale + scale_difference", scale + growth, (_LEAST_SCALE, _GREATEST_SCALE))
         draw = self.np_random
         # the rest before the combination, so that it is the same whichever combinations the domain allows
         across, down = draw.uniform(0, 0.5, 2).tolist()
@@ -172,7 +175,7 @@ class SpritePose(SpriteEnv):
         scales, orientations = (self._scale, self._target_scale), (self._orientation, self._target_orientation)
         sprite, ghost = render_sprites(self._shape, scales, orientations, self._x, self._y)
         self._image = self._appearance.image((sprite & 1) | (ghost & 2), self._palette)
-        return self._image
+        return self._image.copy()
 
     def _info(self, success: bool) -> dict[str, Any]:
         present = [self._shape, self._color, self._x, self._y, self._scale, self._orientation]

@@ -135,7 +135,7 @@ class PublicTask(gym.Env[ImageArray, Any], abc.ABC):
         top, left, height, width = self._field
         field = Image.fromarray(self._screen()[top : top + height, left : left + width])
         size = self.observation_space.shape[0]  # type: ignore[index]
-        return np.asarray(field.resize((size, size), Image.Resampling.BOX))
+        return np.array(field.resize((size, size), Image.Resampling.BOX))
 
     def _info(self) -> dict[str, Any]:
         return {"factors": np.array(self._factors(), np.float32), "is_success": self._succeeded()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.sprite_env import SpriteEnv
+from envs.sprite_env import SpriteEnv, require_within
 from sparse_repr.data.base import ImageArray
 from sparse_repr.data.drawing.sprite_geometry import render_sprites
 
@@ -21,6 +21,8 @@ _REACH = 0.12
 _ARRIVAL_BONUS = 1.0
 # The turn after which a shape looks the same again.
 _PERIODS = (math.pi / 2, math.pi, 2 * math.pi)
+# What reset may be told: the bounds, and whether it is a whole number.
+_OPTIONS = {"shape": ((0, 2), True), "scale": ((0.5, 1), False), "orientation": ((-math.inf, math.inf), False)}
 # Brightness of background and sprite.
 _WHITE, _GREY = 255, 128
 
@@ -106,12 +108,18 @@ class SpriteReach(SpriteEnv):
 
         `options` may fix "shape" (0..2), "scale" (0.5..1) and "orientation" (radians); an orientation that is given may
         be a held-out one.
+
+        Raises:
+            ValueError: another option, or a value outside its range.
         """
         super().reset(seed=seed)
         fixed = options or {}
-        unknown = fixed.keys() - {"shape", "scale", "orientation"}
+        unknown = fixed.keys() - _OPTIONS.keys()
         if unknown:
             raise ValueError(f"SpriteReach.reset takes the options shape, scale and orientation, got {sorted(unknown)}")
+        for name, (bounds, whole) in _OPTIONS.items():
+            if name in fixed:
+                require_within("SpriteReach", name, fixed[name], bounds, whole=whole)
         self._shape = int(fixed.get("shape", self.np_random.integers(3)))
         self._scale = self._scales[int(self.np_random.integers(len(self._scales)))]
         self._scale = float(fixed.get("scale", self._scale))
@@ -141,7 +149,7 @@ class SpriteReach(SpriteEnv):
         image = render_sprites(self._shape, self._scale, self._orientation, self._x, self._y)[0]
         # white on black is what the renderer gives
         self._image = image[..., None] if self.domain.plain else self._appearance.image(image & 1, self._palette)
-        return self._image
+        return self._image.copy()
 
     def _info(self, success: bool) -> dict[str, Any]:
         factors = np.array([self._shape, self._scale, self._orientation, self._x, self._y], np.float32)

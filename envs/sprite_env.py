@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any
 
 import gymnasium as gym
@@ -70,14 +72,38 @@ class SpriteEnv(gym.Env[ImageArray, Any]):
         return np.repeat(self._image, 3, axis=2) if self._image.shape[2] == 1 else self._image.copy()
 
     def _decode(self, action: Any) -> tuple[float, float]:
-        """Both numbers of an action, in -1..1."""
-        # plain floats: numpy's overhead on two numbers would cost as much as drawing the picture
-        first, second = _DIRECTIONS[int(action)] if self._discrete else (float(action[0]), float(action[1]))
+        """Both numbers of an action, in -1..1; what lies beyond counts as the bound.
+
+        Raises:
+            ValueError: no action of this environment.
+        """
+        if self._discrete:
+            if not self.action_space.contains(action):
+                raise ValueError(
+                    f"{type(self).__name__} needs an action in 0..{len(_DIRECTIONS) - 1}, "
+                    f"{', '.join(self.discrete_meanings)}, got {action!r}"
+                )
+            return _DIRECTIONS[int(action)]
+        try:
+            # plain floats: numpy's overhead on two numbers would cost as much as drawing the picture
+            first, second = map(float, action)
+        except (TypeError, ValueError):
+            first = second = math.nan
+        if not (math.isfinite(first) and math.isfinite(second)):
+            raise ValueError(
+                f"{type(self).__name__} needs an action of two finite numbers, {', '.join(self.continuous_meanings)}, "
+                f"got {action!r}"
+            )
         return min(max(first, -1.0), 1.0), min(max(second, -1.0), 1.0)
 
 
 def given_factors(
-    options: dict[str, Any] | None, names: tuple[str, ...], ranges: tuple[tuple[float, float], ...], environment: str
+    options: dict[str, Any] | None,
+    names: tuple[str, ...],
+    ranges: tuple[tuple[float, float], ...],
+    environment: str,
+    *,
+    whole: tuple[str, ...] = (),
 ) -> list[float] | None:
     """The state that `reset(options={"factors": ...})` asks for, None where it asks for none.
 
@@ -86,6 +112,7 @@ def given_factors(
         names: the K factors.
         ranges: least and greatest value of each.
         environment: its name, for errors.
+        whole: those that are whole numbers.
 
     Raises:
         ValueError: other options, another number of factors, or one outside its range.
@@ -98,8 +125,30 @@ def given_factors(
     values = np.asarray(options["factors"], dtype=np.float64)
     if values.shape != (len(names),):
         raise ValueError(f"{environment}.reset needs factors ({len(names)},): {', '.join(names)}; got {values.shape}")
-    for name, value, (low, high) in zip(names, values, ranges, strict=True):
-        # float32 factors may round a hair beyond the bounds; written so that NaN fails too
-        if not low - 1e-5 <= value <= high + 1e-5:
-            raise ValueError(f"{environment}.reset needs {name} in {low:g}..{high:g}, got {value:g}")
+    for name, value, bounds in zip(names, values, ranges, strict=True):
+        require_within(environment, name, value, bounds, whole=name in whole)
     return [float(value) for value in values]
+
+
+def require_within(
+    environment: str, name: str, value: Any, bounds: tuple[float, float], *, whole: bool = False
+) -> None:
+    """Check a number that `reset` was given.
+
+    Args:
+        environment: its name, for errors.
+        name: of the number, for errors.
+        value: the number.
+        bounds: the least and the greatest one.
+        whole: it must be a whole number.
+
+    Raises:
+        ValueError: no number, or another one.
+    """
+    low, high = bounds
+    # float32 factors may round a hair beyond the bounds; written so that NaN fails too
+    fits = isinstance(value, numbers.Real) and low - 1e-5 <= float(value) <= high + 1e-5
+    if not fits or (whole and value != round(value)):
+        kind = ", a whole number," if whole else ""
+        found = f"{value:g}" if isinstance(value, float) else repr(value)
+        raise ValueError(f"{environment}.reset needs {name}{kind} in {low:g}..{high:g}, got {found}")

@@ -219,7 +219,7 @@ def test_wrong_arguments_and_options_are_refused() -> None:
         env.reset(options={"shape": 1})
     with pytest.raises(ValueError, match=r"needs factors \(8,\): player_x, .*; got \(3,\)"):
         env.reset(options={"factors": [0, 0, 0]})
-    with pytest.raises(ValueError, match=r"needs heart_color in 0\.\.3, got 4"):
+    with pytest.raises(ValueError, match=r"needs heart_color, a whole number, in 0\.\.3, got 4"):
         env.reset(options={"factors": [0, 0, 0, 0, 4, 0, 0, 0]})
     with pytest.raises(ValueError, match=r"needs player_x in 0\.\.1, got nan"):
         env.reset(options={"factors": [np.nan, 0, 0, 0, 0, 0, 0, 0]})

@@ -184,6 +184,10 @@ def test_wrong_arguments_and_options_are_refused() -> None:
         env.reset(options={"scale": 1})
     with pytest.raises(ValueError, match=r"needs scale in 0\.5\.\.1, got 2"):
         env.reset(options={"factors": [0, 0, 0.5, 0.5, 2, 0, 0, 0]})
+    with pytest.raises(ValueError, match=r"needs scale \+ scale_difference in 0\.5\.\.1, got 1\.4"):
+        env.reset(options={"factors": [0, 0, 0.5, 0.5, 1, 0, 0.4, 0]})
+    with pytest.raises(ValueError, match=r"needs color, a whole number, in 0\.\.3, got 1\.49"):
+        env.reset(options={"factors": [0, 1.49, 0.5, 0.5, 1, 0, 0, 0]})
 
 
 def test_render_is_a_copy_of_the_observation() -> None:

@@ -7,7 +7,10 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 import envs
+from envs.chase import SpriteChase
+from envs.pose import SpritePose
 from envs.reach import SpriteReach
+from envs.sprite_env import SpriteEnv
 from sparse_repr.data.dsprites import render_sprites
 
 IDS = ("SparseRepr/SpriteReach-v0", "SparseRepr/SpriteReach-Discrete-v0")
@@ -114,3 +117,42 @@ def test_render_is_the_observation_in_rgb() -> None:
     observation, _ = env.reset(seed=0)
     assert np.array_equal(env.render(), np.repeat(observation, 3, axis=2))
     assert SpriteReach().render() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": -1}, r"needs shape, a whole number, in 0\.\.2, got -1"),
+        ({"shape": 3}, r"needs shape, a whole number, in 0\.\.2, got 3"),
+        ({"shape": 1.5}, r"needs shape, a whole number, in 0\.\.2, got 1\.5"),
+        ({"shape": None}, r"needs shape, a whole number, in 0\.\.2, got None"),
+        ({"scale": 2.0}, r"needs scale in 0\.5\.\.1, got 2"),
+        ({"orientation": float("nan")}, "needs orientation in -inf..inf, got nan"),
+    ],
+)
+def test_options_that_no_sprite_has_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"SpriteReach.reset {message}"):
+        SpriteReach(domain="held_out").reset(options=options)
+
+
+@pytest.mark.parametrize("make", [SpriteReach, SpriteChase, SpritePose])
+def test_actions_that_there_are_not_are_refused(make: type[SpriteEnv]) -> None:
+    env, discrete = make(), make(discrete=True)
+    for each in (env, discrete):
+        each.reset(seed=0)
+    for action in ([np.nan, 0.0], [np.inf, 0.0], [0.5], [1, 2, 3], 0.5, None):
+        with pytest.raises(ValueError, match=f"{make.__name__} needs an action of two finite numbers"):
+            env.step(action)
+    for choice in (-1, 5, 2.7, None):
+        with pytest.raises(ValueError, match=rf"{make.__name__} needs an action in 0\.\.4"):
+            discrete.step(choice)
+    assert discrete.step(np.int64(2))[0].shape == discrete.observation_space.shape
+
+
+@pytest.mark.parametrize("make", [SpriteReach, SpriteChase, SpritePose])
+def test_an_observation_belongs_to_whoever_got_it(make: type[SpriteEnv]) -> None:
+    env = make(render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    shown = np.array(env.render())
+    observation[:] = 7
+    assert np.array_equal(np.asarray(env.render()), shown)
