@@ -15,7 +15,7 @@ from sparse_repr.data.dsprites import load_dsprites
 from sparse_repr.data.dsprites_variants import load_dsprites_color, load_dsprites_noise
 from sparse_repr.data.episodes import load_minari, load_stable_worldmodel
 from sparse_repr.data.faces import load_faces
-from sparse_repr.data.folder import load_folder, require_numbers_in_order
+from sparse_repr.data.folder import load_folder, require_labels_by_order
 from sparse_repr.data.mpi3d import load_mpi3d
 from sparse_repr.data.npz import load_npz
 from sparse_repr.data.own_factors import label_by_order, parse_factor_sizes
@@ -60,8 +60,8 @@ def load_dataset(
 
     Raises:
         ValueError: unknown name (close matches are suggested), a file that is not what the loader expects, or
-            `factor_sizes` whose product is not the number of images, or for pictures that are not in the order of the
-            numbers in their names.
+            `factor_sizes` whose product is not the number of images, or for pictures that cannot all be
+            read or are not in the order of the numbers in their names.
         FileNotFoundError: `path` does not exist.
 
     Example:
@@ -75,5 +75,5 @@ def load_dataset(
     sizes = () if factor_sizes is None else parse_factor_sizes(factor_sizes)
     dataset = loader(None if path is None else Path(path))
     if sizes and name == "folder" and path is not None:
-        require_numbers_in_order(Path(path))
+        require_labels_by_order(Path(path), len(dataset))
     return label_by_order(dataset, sizes) if sizes else dataset

@@ -16,6 +16,7 @@ from sparse_repr.data.base import FactorDataset, IntArray
 from sparse_repr.data.storage.decoding import Preparation
 from sparse_repr.data.storage.locate import locate
 from sparse_repr.data.storage.picture_cache import cached_pictures
+from sparse_repr.data.storage.pictures import Pictures
 from sparse_repr.files.kinds import refuse_foreign
 
 __all__ = ["load_celeba"]
@@ -57,11 +58,17 @@ def load_celeba(
         OSError: no room for the cached copy.
     """
     place = locate("celeba", path, ("img_align_celeba.zip", "img_align_celeba"), advice=_ADVICE, folder_itself=True)
+
+    def choose(pictures: Pictures) -> tuple[Sequence[str], Preparation]:
+        if not pictures.names:
+            raise FileNotFoundError(f"celeba: found no picture in {place}. {_ADVICE}")
+        return pictures.names, Preparation(3, image_size, image_size, CROP)
+
     images = cached_pictures(
         "celeba",
         place,
         {"image_size": image_size},
-        lambda pictures: (pictures.names, Preparation(3, image_size, image_size, CROP)),
+        choose,
         progress=progress,
         in_memory=in_memory,
     )

@@ -74,7 +74,7 @@ def load_chairs(
         if not views:
             raise ValueError(
                 f"{place}: expected pictures named <model>/renders/image_###_p0##_t###_r###.png, found none among "
-                f"{len(pictures.names)} pictures"
+                f"{len(pictures.names)} pictures. {_ADVICE}"
             )
         return [name for _, name in views], preparation
 

@@ -97,10 +97,11 @@ def _find_official(path: Path | None) -> Path | None:
         if place.suffix not in (".npz", ".hdf5", ".h5"):
             raise ValueError(f"dsprites needs the official .npz or .hdf5 file, got {place}")
         return place
-    for suffix in (".npz", ".hdf5", ".h5"):
-        candidate = place / f"{OFFICIAL_STEM}{suffix}"
-        if candidate.is_file():
-            return candidate
+    for folder in (place, place / "dsprites"):
+        for suffix in (".npz", ".hdf5", ".h5"):
+            candidate = folder / f"{OFFICIAL_STEM}{suffix}"
+            if candidate.is_file():
+                return candidate
     if path is None:
         return None
     raise FileNotFoundError(

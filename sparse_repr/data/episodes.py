@@ -22,7 +22,7 @@ from sparse_repr.data.recorded import bin_factors
 from sparse_repr.data.storage.hdf5_files import entries, find_dataset, open_hdf5, read_dataset
 from sparse_repr.data.storage.image_cache import CacheKey, ImageStream, Slab, cached_images
 from sparse_repr.data.storage.pictures import fingerprint
-from sparse_repr.files.json_reader import read_json
+from sparse_repr.files.json_reader import Shape, many, number, read_json, require
 
 _MAIN = "main_data.hdf5"
 _EPISODE = re.compile(r"episode_(\d+)")
@@ -30,6 +30,7 @@ _PIXELS = "pixels"
 _ROWS = 512
 _JPEG = b"\xff\xd8"
 _LARGEST_PIXELS = 64 * 1024**2
+_BINS: Shape = {"factor_bins": many(many(number()))}
 
 
 def load_minari(path: Path | None = None, *, progress: bool = True, in_memory: bool | None = None) -> FactorDataset:
@@ -54,8 +55,7 @@ def load_minari(path: Path | None = None, *, progress: bool = True, in_memory: b
     """
     if path is None:
         raise ValueError("data set 'minari' needs a path (--data-path): the folder of a Minari data set, or its name")
-    text, _, key = str(path).partition("#")
-    file_path = _minari_file(Path(text))
+    file_path, key = _minari_file_and_key(str(path))
     with open_hdf5(file_path) as file:
         numbers = sorted(int(found[1]) for name in file if (found := _EPISODE.fullmatch(name)))
         if not numbers:
@@ -109,11 +109,27 @@ def _with_factors(data: FactorDataset, path: Path, places: Sequence[str]) -> Fac
         raise ValueError(f"{path}: needs factors for each of {len(data)} frames, found {len(values)}")
     factors: IntArray | None = None
     sizes: tuple[int, ...] = ()
-    if edges := metadata.get("factor_bins"):
-        factors, sizes = bin_factors(values, edges), tuple(len(row) + 1 for row in edges)
+    if metadata.get("factor_bins"):
+        require(metadata, _BINS, str(about))
+        edges = metadata["factor_bins"]
+        try:
+            factors, sizes = bin_factors(values, edges), tuple(len(row) + 1 for row in edges)
+        except ValueError as error:
+            raise ValueError(f"{about}: factor_bins: {error}") from error
     return dataclasses.replace(
         data, factor_names=names, factor_sizes=sizes, factors=factors, factor_values=values, nominal_factors=nominal
     )
+
+
+def _minari_file_and_key(text: str) -> tuple[Path, str]:
+    """The file, and which pictures of it were named behind the last #; a folder may have one in its name too."""
+    try:
+        return _minari_file(Path(text)), ""
+    except FileNotFoundError:
+        place, hash_sign, key = text.rpartition("#")
+        if not hash_sign:
+            raise
+        return _minari_file(Path(place)), key
 
 
 def _minari_file(place: Path) -> Path:

@@ -16,7 +16,7 @@ from sparse_repr.data.storage.decoding import Preparation, picture_kind
 from sparse_repr.data.storage.picture_cache import cached_pictures
 from sparse_repr.data.storage.pictures import PICTURE_SUFFIXES, Pictures, open_pictures
 
-__all__ = ["load_folder", "require_numbers_in_order"]
+__all__ = ["load_folder", "require_labels_by_order"]
 
 _DEFAULT_SIZE = 64
 # A pool keeps some memory for each task that waits: a million at once would take a gigabyte.
@@ -63,13 +63,23 @@ def load_folder(
     return warn_of_dark_images(FactorDataset(name="folder", store=images.store, source=str(path)))
 
 
-def require_numbers_in_order(path: Path) -> None:
-    """Check that pictures sorted by path are in the order of the numbers in their names, too.
+def require_labels_by_order(path: Path, images: int) -> None:
+    """Check that pictures sorted by path can be labelled by their order.
+
+    Args:
+        path: the folder or archive.
+        images: how many of its pictures were read.
 
     Raises:
-        ValueError: they are not: ``10.png`` comes before ``2.png``, so that labels by order would be those of others.
+        ValueError: one could not be read, so that those behind it would get the labels of others; or the order is not
+            that of the numbers in their names, ``10.png`` comes before ``2.png``.
     """
     with open_pictures(path) as pictures:
+        if len(pictures.names) != images:
+            raise ValueError(
+                f"{path}: factor_sizes labels pictures in the order of their names, and only {images} of "
+                f"{len(pictures.names)} can be read, so that labels would be those of others: get the others again"
+            )
         for before, after in itertools.pairwise(pictures.names):
             if _number_falls(before, after):
                 raise ValueError(

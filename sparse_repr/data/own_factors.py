@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +63,8 @@ def factor_names(found: Any, where: str) -> tuple[str, ...]:
         ValueError: not a list of strings, or a name that is empty or there twice.
     """
     array = np.asarray(found)
+    if array.shape == (0,):  # of any type: an empty list spells none
+        return ()
     items = array.tolist() if array.ndim == 1 and array.dtype.kind in "OUS" else [None]
     texts = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in items]
     names = tuple(text for text in texts if isinstance(text, str) and text)
@@ -90,7 +93,7 @@ def parse_factor_sizes(given: str | Sequence[int]) -> tuple[int, ...]:
     """
     parts = given.split(",") if isinstance(given, str) else given
     try:
-        sizes = tuple(int(part) for part in parts)
+        sizes = tuple(int(part) if isinstance(part, str) else operator.index(part) for part in parts)
     except (TypeError, ValueError):
         sizes = ()
     if not sizes or min(sizes) < 1:

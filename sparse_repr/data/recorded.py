@@ -47,7 +47,7 @@ def bin_factors(values: npt.ArrayLike, bins: Sequence[npt.ArrayLike]) -> IntArra
         int64 (N, K), 0..E.
 
     Raises:
-        ValueError: not K arrays, or edges that do not ascend.
+        ValueError: not K arrays, or edges that are not finite or do not ascend.
     """
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[1] != len(bins):
@@ -55,8 +55,8 @@ def bin_factors(values: npt.ArrayLike, bins: Sequence[npt.ArrayLike]) -> IntArra
     binned = np.empty(array.shape, dtype=np.int64)
     for k, edges in enumerate(bins):
         row = np.asarray(edges, dtype=np.float64)
-        if row.ndim != 1 or not (np.diff(row) > 0).all():
-            raise ValueError(f"bin_factors needs ascending edges, got {row.tolist()} for factor {k}")
+        if row.ndim != 1 or not np.isfinite(row).all() or not (np.diff(row) > 0).all():
+            raise ValueError(f"bin_factors needs finite ascending edges, got {row.tolist()} for factor {k}")
         binned[:, k] = np.digitize(array[:, k].astype(np.float64), row)
     return binned
 

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +60,8 @@ class Slab(NamedTuple):
 
     images: ImageArray
     names: Sequence[str] = ()
+    unreadable: Sequence[str] = ()
+    """Which pictures are missing among them and why, in words."""
 
 
 class ImageStream(NamedTuple):
@@ -88,7 +91,7 @@ def cached_images(key: CacheKey, build: Callable[[], ImageStream], *, in_memory:
     """Open the cached copy of `key`, after building it when it is missing, damaged or made from something else.
 
     Args:
-        key: the source and its settings.
+        key: the source and its settings. Where pictures of it could not be read, a warning says so at every use.
         build: starts the stream of images; called only when there is no valid copy.
         in_memory: read all images into memory (True), each batch from the file (False), or choose by size (None: up to
             32 MB are held).
@@ -104,6 +107,12 @@ def cached_images(key: CacheKey, build: Callable[[], ImageStream], *, in_memory:
         shape = (int(file.attrs["count"]), *images.shape[1:])
         offset = images.id.get_offset()
         joined_names = file["names"][:].tobytes() if "names" in file else b""
+        if skipped := int(file.attrs.get("skipped", 0)):
+            warnings.warn(
+                f"{key.source}: skipped {skipped} of {skipped + shape[0]} pictures that could not be read; the first "
+                f"was {file.attrs['first_skipped']}",
+                stacklevel=2,
+            )
     return CachedImages(open_images(key.path, offset, shape, in_memory=in_memory), joined_names)
 
 
@@ -176,6 +185,7 @@ def _fill(path: Path, key: CacheKey, stream: ImageStream) -> int:
     with _explained(key):
         offset = create_contiguous(path, {"images": Layout((stream.most, *stream.image_shape), np.uint8)})["images"]
     names: list[str] = []
+    unreadable: list[str] = []
     done = 0
     with path.open("r+b", buffering=0) as file:
         file.seek(offset)
@@ -184,6 +194,7 @@ def _fill(path: Path, key: CacheKey, stream: ImageStream) -> int:
                 write_array(file, slab.images)
             done += len(slab.images)
             names += slab.names
+            unreadable += slab.unreadable
     joined = np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), dtype=np.uint8)
     with _explained(key):
         prove_room(path, len(joined))
@@ -191,5 +202,8 @@ def _fill(path: Path, key: CacheKey, stream: ImageStream) -> int:
             if names:
                 cache["names"] = joined
             cache.attrs["count"] = done
+            if unreadable:
+                cache.attrs["skipped"] = len(unreadable)
+                cache.attrs["first_skipped"] = unreadable[0].encode("ascii", "backslashreplace").decode()
             cache.attrs["key"] = key.describe()
     return done

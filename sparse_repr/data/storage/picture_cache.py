@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +32,7 @@ def cached_pictures(
 ) -> CachedImages:
     """The pictures of a zip, tar or folder as images, decoded on the first use and cached.
 
-    A picture that cannot be read is left out; a warning says how many were, and which was the first.
+    A picture that cannot be read is left out; a warning says at every use how many were, and which was the first.
 
     Args:
         dataset: name in `DATASETS`.
@@ -67,7 +66,7 @@ def _decode_all(
     batches = (names[start : start + rows] for start in range(0, len(names), rows))
     # Pillow decodes and resizes outside the interpreter lock; one thread more than cores covers the parts inside it
     workers = min(32, (os.cpu_count() or 1) + 1)
-    running: deque[Future[tuple[Slab, list[str]]]] = deque()
+    running: deque[Future[Slab]] = deque()
     failed: list[str] = []
     pool = ThreadPoolExecutor(workers)
     try:
@@ -78,26 +77,20 @@ def _decode_all(
                     running.append(pool.submit(_decode_batch, pictures, batch, preparation))
                 if not running:
                     break
-                slab, failures = running.popleft().result()
-                failed += failures
+                slab = running.popleft().result()
+                failed += slab.unreadable
                 if len(failed) > _UNREADABLE_SHARE * len(names):
                     raise ValueError(
                         f"{place}: {len(failed)} of {len(names)} pictures could not be read, more than "
                         f"{_UNREADABLE_SHARE:.0%} (stopped there); the first was {failed[0]}; get the data again"
                     )
-                bar.update(len(slab.images) + len(failures))
+                bar.update(len(slab.images) + len(slab.unreadable))
                 yield slab
     finally:
         pool.shutdown(cancel_futures=True)
-    if failed:
-        warnings.warn(
-            f"{place}: skipped {len(failed)} of {len(names)} pictures that could not be read; the first was "
-            f"{failed[0]}",
-            stacklevel=2,
-        )
 
 
-def _decode_batch(pictures: Pictures, names: Sequence[str], preparation: Preparation) -> tuple[Slab, list[str]]:
+def _decode_batch(pictures: Pictures, names: Sequence[str], preparation: Preparation) -> Slab:
     """The images that can be read, and what is wrong with each of the others."""
     images = np.empty((len(names), *preparation.image_shape), dtype=np.uint8)
     kept: list[str] = []
@@ -108,7 +101,7 @@ def _decode_batch(pictures: Pictures, names: Sequence[str], preparation: Prepara
             kept.append(name)
         else:
             failures.append(f"{name} ({problem})")
-    return Slab(images[: len(kept)], kept), failures
+    return Slab(images[: len(kept)], kept, failures)
 
 
 def _decode_into(image: ImageArray, pictures: Pictures, name: str, preparation: Preparation) -> str | None:

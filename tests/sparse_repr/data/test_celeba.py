@@ -163,7 +163,7 @@ def test_without_files_the_error_says_what_to_download_and_what_stands_in(
 
 def test_an_empty_folder_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
-    with pytest.raises(ValueError, match="faces: holds no image"):
+    with pytest.raises(FileNotFoundError, match=r"found no picture in .*faces\. Download img_align_celeba\.zip"):
         load_celeba(tmp_path / "faces", progress=False)
 
 

@@ -204,3 +204,35 @@ def test_factors_of_the_infos_are_those_that_the_metadata_names(tmp_path: Path) 
         load_dataset("minari", _with_metadata(tmp_path / "one", {0: factors[0]}, **about))
     with pytest.raises(ValueError, match="needs factors for each of 6 frames, found 5"):
         load_dataset("minari", _with_metadata(tmp_path / "short", {0: factors[0], 1: factors[1][:2]}, **about))
+
+
+def test_no_factor_is_nominal_unless_the_metadata_says_so(tmp_path: Path) -> None:
+    factors = {0: [[0, 1]] * 3, 1: [[2, 3]] * 3}
+    for name, about in {"empty": {"nominal_factors": []}, "unsaid": {}}.items():
+        data = load_dataset("minari", _with_metadata(tmp_path / name, factors, factor_names=["x", "y"], **about))
+        assert data.nominal_factors == ()
+        assert data.factor_names == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("bins", "message"),
+    [
+        (5, r"metadata\.json is damaged: factor_bins needs a list, found 5"),
+        ([["x"], [1.0]], r"metadata\.json is damaged: factor_bins\[0\]\[0\] needs a number, found 'x'"),
+        ([[None], [1.0]], r"metadata\.json is damaged: factor_bins\[0\]\[0\] needs a number, found None"),
+        ([[2.0, 1.0], [1.0]], r"metadata\.json: factor_bins: bin_factors needs finite ascending edges"),
+    ],
+)
+def test_bins_that_are_none_are_refused_with_the_file(bins: Any, message: str, tmp_path: Path) -> None:
+    factors = {0: [[0, 1]] * 3, 1: [[2, 3]] * 3}
+    folder = _with_metadata(tmp_path / "data", factors, factor_names=["x", "y"], factor_bins=bins)
+    with pytest.raises(ValueError, match=message):
+        load_dataset("minari", folder)
+
+
+def test_a_folder_may_have_the_sign_in_its_name_that_stands_before_a_picture(tmp_path: Path) -> None:
+    frames = _frames(3)
+    folder = _minari(tmp_path / "a#b", {"episode_0/observations/left": frames, "episode_0/observations/right": frames})
+    assert len(load_dataset("minari", f"{folder}#left")) == 3
+    single = _minari(tmp_path / "c#d", {"episode_0/observations": frames})
+    assert len(load_dataset("minari", single)) == 3

@@ -146,3 +146,14 @@ def test_labels_by_order_need_numbers_of_as_many_digits(tmp_path: Path) -> None:
     data = load_dataset("folder", padded, factor_sizes="3,4")
     assert data.factors is not None
     assert data.factors[5].tolist() == [1, 1]
+
+
+def test_labels_by_order_need_every_picture(tmp_path: Path) -> None:
+    pictures = {f"{k:03}.png": encode(noise(8, 8, k), "PNG") for k in range(201)}
+    pictures["007.png"] = b"not a picture"
+    place = write_folder(tmp_path / "own", pictures)
+    with (
+        pytest.warns(UserWarning, match="skipped 1 of 201 pictures"),
+        pytest.raises(ValueError, match="only 200 of 201 can be read, so that labels would be those of others"),
+    ):
+        load_dataset("folder", place, factor_sizes="4,50")

@@ -6,7 +6,6 @@ import os
 import pickle
 import tarfile
 import types
-import warnings
 from collections.abc import Generator
 from pathlib import Path
 
@@ -157,8 +156,8 @@ def test_one_unreadable_picture_in_a_hundred_is_skipped_counted_and_named(tmp_pa
     assert not {"img/007.png", "img/100.jpg"} & set(images.names)
     kept = [k for k in range(200) if k != 7]
     np.testing.assert_array_equal(read_all(images), expected(200)[kept])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    # whoever loads the cached copy later is told too
+    with pytest.warns(UserWarning, match=r"a\.zip: skipped 2 of 201 pictures .* img/007\.png \("):
         np.testing.assert_array_equal(read_all(load(place)), expected(200)[kept])
 
 
