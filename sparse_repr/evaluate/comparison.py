@@ -16,6 +16,8 @@ from sparse_repr.files import write_bytes
 from sparse_repr.metrics import udr_scores
 
 _CODE_COLUMNS = ("active_units", "hoyer_sparsity", "kl_nats")
+# columns that are no score in 0..1
+_NO_SHARES = ("psnr", "laplacian", "kl", "spread", "mutual_information_error")
 
 
 def comparison_rows(reports: Mapping[str, Mapping[str, Any]], udr: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -112,7 +114,7 @@ def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Pa
     scores = [
         column
         for column in rows[0]
-        if not column.startswith(("psnr", "laplacian", "kl")) and any(isinstance(row[column], float) for row in rows)
+        if not column.startswith(_NO_SHARES) and any(isinstance(row[column], float) for row in rows)
     ]
     scores = [column for column in scores if not column.endswith(("_low", "_high"))]
     figures.save_chart(figures.comparison_figure(rows, scores), paths[2])

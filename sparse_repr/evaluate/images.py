@@ -56,7 +56,8 @@ def image_scores(
     mean_image = _mean_image(preprocessing, read, train, device)
     vae = vae.to(device)
     parts = {"in_sample": train} if not len(held_out) else {"train": train, "held_out": held_out}
-    scores: dict[str, Any] = {"protocol": f"{image_items} fixed random items, decoded posterior mean, range 1"}
+    counted = ", ".join(f"{name} {min(len(indices), image_items)}" for name, indices in parts.items())
+    scores: dict[str, Any] = {"protocol": f"fixed random items ({counted}), decoded posterior mean, range 1"}
     has_weights = default_weights_path().is_file()
     with_lpips = lpips_items > 0 and has_weights and data.image_shape[0] in (1, 3)
     if lpips_items and not with_lpips:

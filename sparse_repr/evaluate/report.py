@@ -97,7 +97,8 @@ def summary(report: dict[str, Any]) -> str:
     )
     if "disentanglement" in report:
         found = report["disentanglement"]
-        scores = {name: value for name, value in found.items() if isinstance(value, float)}
+        # how exact the mutual information is, is in metrics.json
+        scores = {n: v for n, v in found.items() if isinstance(v, float) and n != "mutual_information_error_nats"}
         lines += ["  ".join(f"{name} {value:.4f}" for name, value in scores.items())] if scores else []
         for learner, values in found.get("probe_r2", {}).items():
             named = zip(found["factor_names"], values, strict=True)

@@ -191,6 +191,10 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     Raises:
         FileNotFoundError, ValueError: as `evaluate_run`.
     """
+    places = [Path(run).resolve() for run in runs]
+    twice = [run for number, run in enumerate(runs) if places[number] in places[:number]]
+    if twice:
+        raise ValueError(f"a comparison needs different run folders, got {twice[0]} twice; leave one of them out")
     names = [Path(run).name for run in runs]
     if len(set(names)) < len(names):
         names = [str(Path(run)) for run in runs]

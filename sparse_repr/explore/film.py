@@ -131,6 +131,11 @@ class AgentFilm:
             )
         if self.bounds is not None and {len(part) for part in self.bounds} != {self.actions.shape[1]}:
             raise ValueError(f"AgentFilm needs bounds of {self.actions.shape[1]} numbers each, got {self.bounds}")
+        if self.bounds is None and self.actions.shape[1] != 1:
+            raise ValueError(
+                f"AgentFilm shows a Discrete or a Box of actions, got {self.actions.shape[1]} choices at once, for "
+                "which the explorer has no place"
+            )
         if self.policy is not None:
             self.policy.check(self.codes.shape[1])
 

@@ -52,6 +52,8 @@ def write_explorer(
         FileNotFoundError: no such run, no decoder, no film, or no folder for the output.
         ValueError: no run, a damaged file, a decoder that no browser can run, or a film of another encoder.
     """
+    if isinstance(runs, str | os.PathLike):
+        raise ValueError(f"write_explorer needs runs as a list of run folders, got {os.fspath(runs)!r}: write [run]")
     target = Path(output)
     require_name("output", output)
     require_whole("examples", examples, most=MOST_EXAMPLES)
@@ -70,9 +72,14 @@ def write_explorer(
     packed: dict[str, Any] = {"runs": [], "film": None, "notes": []}
     for place, run in enumerate(shown):
         contents = dict(run.contents)
-        # without its encoder in the page a run needs the codes that torch made
-        if contents["encoder"] is not None and any(_same_examples(run, earlier) for earlier in shown[:place]):
-            contents["examples"] = None
+        # without its encoder in the page a run needs the codes that torch made of images of its own
+        same = [other for other, earlier in enumerate(shown[:place]) if _same_examples(run, earlier)]
+        shared = bool(same) and contents["encoder"] is not None
+        contents["examples"] = {
+            "of": same[0] if shared else place,
+            "images": None if shared else run.contents["examples"]["images"],
+            "codes": run.contents["examples"]["codes"],
+        }
         packed["runs"].append(packing.pack(contents))
         sizes[f"run {run.contents['name']}"] = packing.text_length - sum(sizes.values())
         packed["notes"] += [note for note in run.notes if note not in packed["notes"]]

@@ -221,11 +221,7 @@ def comparison_figure(rows: Sequence[Mapping[str, Any]], scores: Sequence[str]) 
         height = np.asarray(drawn) + 0.5 * ((number + 0.5) / len(rows) - 0.5)
         values = np.asarray([row[scores[position]] for position in drawn], dtype=np.float64)
         ends = np.asarray(
-            [
-                [row.get(f"{scores[position]}_{end}") or row[scores[position]] for position in drawn]
-                for end in ("low", "high")
-            ],
-            dtype=np.float64,
+            [[_end(row, scores[position], end) for position in drawn] for end in ("low", "high")], dtype=np.float64
         )
         axes.errorbar(values, height, xerr=np.abs(ends - values), fmt="o", markersize=4, label=str(row["run"]))
     axes.set_yticks(range(len(scores)), scores)
@@ -236,3 +232,9 @@ def comparison_figure(rows: Sequence[Mapping[str, Any]], scores: Sequence[str]) 
     if any(name.endswith("_low") for row in rows for name in row):
         axes.set_title("bars: 95 % intervals", fontsize=9, color="0.35", loc="right")
     return figure
+
+
+def _end(row: Mapping[str, Any], score: str, end: str) -> float:
+    """Where the interval of a score ends; at the score itself where it has none."""
+    found = row.get(f"{score}_{end}")
+    return float(row[score] if found is None else found)

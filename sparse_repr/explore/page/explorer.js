@@ -51,7 +51,7 @@ const Explorer = {};
   }
 
   const shown = runs.flatMap((run, r) => {
-    if (!run.examples) return [];
+    if (!run.examples.images) return [];
     const {images, codes} = run.examples, [count, channels, height, width] = images.shape, size = channels * height * width, units = run.units.length;
     return Array.from({length: count}, (_, i) => ({run: r,
       picture: Pictures.ofBytes(images.data.subarray(i * size, (i + 1) * size), channels, height, width),
@@ -106,16 +106,19 @@ const Explorer = {};
 
   // ---- how far the page and torch agree, on the examples
   let apart = 0;
-  for (const {run, picture, code} of shown.slice(0, 4)) {
-    if (!runs[run].encoder) continue;
-    const own = Kernel.run(runs[run].encoder, Pictures.prepare(runs[run].preprocessing, picture)).data;
-    apart = Math.max(apart, ...own.map((value, i) => Math.abs(value - code[i])));
+  for (const run of runs) {
+    if (!run.encoder) continue;
+    const {of, codes} = run.examples, units = run.units.length;
+    shown.filter((example) => example.run === of).slice(0, 4).forEach(({picture}, i) => {
+      const own = Kernel.run(run.encoder, Pictures.prepare(run.preprocessing, picture)).data;
+      apart = Math.max(apart, ...own.map((value, unit) => Math.abs(value - codes.data[i * units + unit])));
+    });
   }
   Explorer.apart = apart;
   const footer = document.getElementById("footer");
   footer.append(
     make("p", {}, `Encoder${live ? "" : " (not in this page)"} and decoder run here, in plain JavaScript; nothing is loaded, and nothing leaves the page. `,
-      live ? `Codes of the examples differ from torch's by at most ${apart.toExponential(0)}.` : ""),
+      live ? `Codes of four examples of each run differ from torch's by at most ${apart.toExponential(0)}.` : ""),
     ...runs.map((run) => make("p", {}, `${run.name}: ${run.about} Encoder `, make("code", {}, run.fingerprint), ".")),
     ...contents.notes.map((note) => make("p", {}, note)));
 

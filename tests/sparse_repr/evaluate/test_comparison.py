@@ -12,7 +12,13 @@ import pytest
 
 from sparse_repr.evaluate.__main__ import main
 from sparse_repr.evaluate.codes import choose_metrics
-from sparse_repr.evaluate.comparison import comparison_csv, comparison_markdown, comparison_rows, udr_across
+from sparse_repr.evaluate.comparison import (
+    comparison_csv,
+    comparison_markdown,
+    comparison_rows,
+    udr_across,
+    write_comparison,
+)
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 
 
@@ -106,3 +112,26 @@ def test_probes_report_r2_of_factor_values(tiny_run: Path, tmp_path: Path) -> No
     report = evaluate_run(config)
     assert len(report["disentanglement"]["probe_r2"]["linear"]) == 5
     assert "no LPIPS" in report["images"]["protocol"]
+
+
+def test_bars_reach_where_intervals_end_and_only_scores_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def keep(figure: Any, path: Path) -> None:
+        drawn[path.name] = figure
+
+    monkeypatch.setattr("sparse_repr.figures.save_chart", keep)
+    report = _report(0, mig=0.25, mutual_information_error_nats=0.0, intervals_95={"mig": [0.0, 0.5]})
+    report["health"] = {"spread": 1.5}
+    write_comparison(tmp_path, comparison_rows({"one": report}, {}))
+    (axes,) = drawn["comparison.png"].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ssim_in_sample", "hoyer_sparsity", "mig"]
+    segments = axes.containers[0].lines[2][0].get_segments()
+    assert segments[2][:, 0].tolist() == pytest.approx([0.0, 0.5])
+
+
+def test_a_run_is_not_compared_with_itself(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny_run), f"{tiny_run}/../{tiny_run.name}", "--out", str(tmp_path)]) == 2
+    assert "needs different run folders" in capsys.readouterr().err

@@ -49,7 +49,11 @@ def test_the_page_needs_nothing_but_itself(rectangles_run: Path, tmp_path: Path)
 
 def test_runs_of_one_data_set_share_their_examples(rectangles_run: Path, keypoints_run: Path, tmp_path: Path) -> None:
     contents = _contents(write_explorer([rectangles_run, keypoints_run], tmp_path / "explorer.html"))
-    assert [run["examples"] is None for run in contents["runs"]] == [False, True]
+    assert [run["examples"]["images"] is None for run in contents["runs"]] == [False, True]
+    # the codes of both are there, so that the page compares its own with torch's for each run
+    assert [run["examples"]["of"] for run in contents["runs"]] == [0, 0]
+    count = contents["runs"][0]["examples"]["images"]["shape"][0]
+    assert [run["examples"]["codes"]["shape"] for run in contents["runs"]] == [[count, 3], [count, 96]]
     assert [run["keypoints"] for run in contents["runs"]] == [None, 32]
 
 
@@ -157,3 +161,8 @@ def test_the_command_line(
     assert "explore needs at least one run folder" in capsys.readouterr().err
     assert main(["nowhere"]) == 2
     assert "no encoder at nowhere" in capsys.readouterr().err
+
+
+def test_one_path_is_no_list_of_runs(rectangles_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"needs runs as a list of run folders, got '.*': write \[run\]"):
+        write_explorer(str(rectangles_run), tmp_path / "explorer.html")
