@@ -48,6 +48,13 @@ class ObjectiveChoice:
     """Whether it compares a reconstruction with the image."""
     decodes: bool = True
     """Whether it trains a decoder of pictures; a run without has no `vae.safetensors` and no reconstructions."""
+    reconstruction: str = "bernoulli"
+    """How it compares them unless set."""
+    learns_variance: bool = False
+    """Whether it divides its error by the error itself, so that a weight of the pixels alone changes nothing, and the
+    error must be a sum of squares."""
+    standard_normal: bool = True
+    """Whether N(0, 1) is the prior of its units, where they have one."""
     needs_likelihood: bool = False
     """Whether the reconstruction must be a density, which a perceptual distance is not."""
     smallest_batch: int = 1

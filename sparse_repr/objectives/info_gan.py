@@ -175,6 +175,7 @@ INFO_GAN = ObjectiveChoice(
     needs=("seed",),
     heads=("gaussian",),
     reconstructs=False,
+    standard_normal=False,
     smallest_batch=2,
     discriminates=True,
     couples_images="its two networks take turns on one batch",

@@ -32,4 +32,5 @@ LAPLACE_PRIOR = ObjectiveChoice(
     variational(LaplacePrior, report_sparsity=True),
     # 1 / sqrt 2: a Laplace of variance 1, like the Gaussian it replaces
     {"prior_scale": Setting(0.7071, number(0, math.inf))},
+    standard_normal=False,
 )

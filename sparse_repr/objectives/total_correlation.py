@@ -29,6 +29,8 @@ def stratified_log_weights(batch_size: int, dataset_size: int, device: torch.dev
     """
     if batch_size < 2:
         raise ValueError(f"stratified sampling needs at least 2 images per batch, got {batch_size}")
+    if dataset_size < 2:
+        raise ValueError(f"stratified sampling needs at least 2 training images, got {dataset_size}")
     others = math.log((dataset_size - 1) / (dataset_size * (batch_size - 1)))
     weights = torch.full((batch_size, batch_size), others, device=device)
     return weights.fill_diagonal_(-math.log(dataset_size))
@@ -66,7 +68,7 @@ def decompose_kl(
         Three (B,) terms.
 
     Raises:
-        ValueError: unknown estimator, or mss with a single image.
+        ValueError: unknown estimator, or mss with a single image, in the batch or at all.
     """
     weights = lookup(DENSITY_ESTIMATORS, estimator, "density estimator")(len(z), dataset_size, z.device).to(z)  # (B, B)
     densities = gaussian_log_density(z[:, None], mean, log_variance)  # (B, B, D): z_i under q(.|x_j)

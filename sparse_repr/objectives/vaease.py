@@ -23,8 +23,9 @@ class VAEaseObjective(SingleOptimiserObjective):
     Lu, Zhu, He and Wipf 2025. log sigma^2 is at most 0, and a unit with sigma = 1 is exactly 0: off for that image, at
     no cost. The decoder's variance v is learned, d / 2 log v + E / (2 v) with E a sum of squared errors over d pixels.
     Here it is the one that suits the batch best, E / d, in closed form (Rybkin et al. 2021), so that no number beside
-    the networks has to be learned. Deviation: any other reconstruction (`reconstruction`) may take the place of the
-    squared error, and the loss then is no density.
+    the networks has to be learned. Deviation: a perceptual distance may take the place of the squared error, and the
+    loss then is no density. A Bernoulli likelihood would not do: it has a large floor on grey pixels, by which E / d
+    hardly falls, and the data would count a thirtieth.
     """
 
     def __init__(self, vae: VAE, reconstruction: Reconstruction, *, learning_rate: float, beta: float) -> None:
@@ -81,5 +82,7 @@ VAEASE = ObjectiveChoice(
     {"beta": 1.0},
     VAEaseObjective,
     heads=("vaease",),
+    reconstruction="gaussian",
+    learns_variance=True,
     couples_images="the variance of its decoder is that of a batch",
 )

@@ -110,7 +110,7 @@ def measure_landscape(
     for resolution in resolutions:
         wanted = _features_at(features, images, resolution)
         for layer, theirs in zip(layers, wanted, strict=True):
-            variances[f"{layer}@{resolution}"] = float(theirs.double().var(0).mean())
+            variances[f"{layer}@{resolution}"] = float(theirs.cpu().double().var(0).mean())
         for name, guess in guesses.items():
             for layer, ours, theirs in zip(layers, _features_at(features, guess, resolution), wanted, strict=True):
                 distances[name][f"{layer}@{resolution}"] = float(content_distance(ours, theirs).mean())

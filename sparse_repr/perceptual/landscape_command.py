@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparse_repr.command_line.bounds import require_name, require_whole
+from sparse_repr.command_line.bounds import MOST_TORCH_SEED, require_name, require_whole
 from sparse_repr.data import DATASETS, load_dataset
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.figures import PALETTE, add_note, chart, panels_figure, save_chart
@@ -60,7 +60,7 @@ class LandscapeConfig:
         if self.image_size not in (32, 64):
             raise ValueError(f"image_size needs 64 or 32, got {self.image_size!r}")
         require_whole("items", self.items, least=2, most=1_024)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
         self.levels()
 
     def levels(self) -> tuple[Level, ...]:

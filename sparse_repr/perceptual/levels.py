@@ -48,7 +48,7 @@ def parse_levels(text: str, steps: int | None) -> tuple[Level, ...]:
     levels: dict[int, Level] = {}
     for part in text.split(","):
         match = _LEVEL.fullmatch(part.strip())
-        if match is None or match["image_every"] == "0":
+        if match is None or int(match["image_every"] or 1) < 1:
             raise ValueError(
                 "perceptual_levels needs resolutions separated by commas, each with the step or share of the run at "
                 f"which it joins and the part of a batch it is taken on, such as 8,16,32@0.12:1/4,64@600, got {text!r}"

@@ -122,19 +122,21 @@ class FeatureTargets:
         Raises:
             ValueError: they are all the same, or one alone.
         """
-        variance = images.double().var(0, correction=0).sum()
-        found = self._pooled(images).double()  # (N, C, G, G)
+        # float64 on the host: not every device has it
+        variance = images.cpu().double().var(0, correction=0).sum()
+        found = self._pooled(images).cpu().double()  # (N, C, G, G)
         deviation = found.std((0, 2, 3), correction=0)
         if not float(variance) or not float(deviation.max()):
             raise ValueError(
                 f"feature prediction needs training images that differ, got {len(images)} alike: there is nothing to "
                 "predict"
             )
-        self._values = {
-            "mean": found.mean((0, 2, 3)).float(),
-            "deviation": deviation.clamp_min(_LEAST_DEVIATION * deviation.max()).float(),
-            "pixel_variance": variance.float(),
+        measured = {
+            "mean": found.mean((0, 2, 3)),
+            "deviation": deviation.clamp_min(_LEAST_DEVIATION * deviation.max()),
+            "pixel_variance": variance,
         }
+        self._values = {name: value.float().to(images.device) for name, value in measured.items()}
         self.measured = True
 
     @torch.no_grad()

@@ -47,22 +47,23 @@ class FeatureVariances:
         """Measure on images (N, C, S, S) in 0..1.
 
         Raises:
-            ValueError: they are all the same.
+            ValueError: they are all the same, or one alone.
         """
-        variance = images.double().var(0)  # (C, S, S)
+        # float64 on the host: not every device has it
+        variance = images.cpu().double().var(0) if len(images) > 1 else torch.zeros(())  # (C, S, S)
         if not float(variance.sum()):
             raise ValueError(
                 f"perceptual_scale 'data' needs training images that differ, got {len(images)} alike: take "
                 "perceptual_scale 'image'"
             )
-        self._values["pixels"] = variance.sum().float()
+        self._values["pixels"] = variance.sum().float().to(images.device)
         self._values["roughness"] = laplacian_energy(images).mean()
         for resolution in self.resolutions:
             sums: list[Tensor] = []
             squares: list[Tensor] = []
             for part in images.split(_AT_ONCE):
                 smaller = F.avg_pool2d(part, images.shape[-1] // resolution)
-                found = [features.double() for features in self._features(smaller)]
+                found = [features.cpu().double() for features in self._features(smaller)]
                 sums = [*map(torch.add, sums, (f.sum(0) for f in found))] if sums else [f.sum(0) for f in found]
                 more = [features.square().sum(0) for features in found]
                 squares = [*map(torch.add, squares, more)] if squares else more
@@ -70,7 +71,7 @@ class FeatureVariances:
                 ((square - total.square() / len(images)) / (len(images) - 1)).mean()
                 for total, square in zip(sums, squares, strict=True)
             ]
-            self._values[f"{resolution}"] = torch.stack(variances).float()
+            self._values[f"{resolution}"] = torch.stack(variances).float().to(images.device)
         self.measured = True
 
     @property

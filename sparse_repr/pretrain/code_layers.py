@@ -45,7 +45,7 @@ def first_layer(vae: VAE) -> nn.Linear:
 @torch.no_grad()
 def posterior_means(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
     """The encoder's last features (n, F) of images (n, C, S, S) in 0..1, and the posterior means (n, D); float64."""
-    features = torch.cat([vae.encoder.features(slab).float() for slab in images.split(_SLAB)]).double().cpu()
+    features = torch.cat([vae.encoder.features(slab).float() for slab in images.split(_SLAB)]).cpu().double()
     heads = posterior_layer(vae)
-    weight, bias = (values[: vae.code_size].detach().double().cpu() for values in (heads.weight, heads.bias))
+    weight, bias = (values[: vae.code_size].detach().cpu().double() for values in (heads.weight, heads.bias))
     return features, features @ weight.T + bias

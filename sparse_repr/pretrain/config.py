@@ -98,9 +98,9 @@ class PretrainConfig:
     image_size: int = 64
     """Height and width of the network's input, 64 or 32, with keypoints 84 or 96 too; other images are resized to
     it."""
-    reconstruction: str = "bernoulli"
+    reconstruction: str = "auto"
     """Reconstruction loss of the pixels: bernoulli, gaussian (sum of squared errors) or laplace (of absolute errors);
-    info_gan and feature_prediction have none."""
+    auto is gaussian for vaease and bernoulli for all others. info_gan and feature_prediction have none."""
     saliency_weight: float = 0.0
     """How much more pixels count that differ from the median training image: 1 + this times the difference (0..1). 0:
     none. With 50 a line reads the ball of Pong, two pixels, from a VAE's code with an R² of 0.66 instead of 0.34."""
@@ -218,11 +218,11 @@ class PretrainConfig:
     feature_grid: Annotated[int | None, behind_setting("feature_grid")] = None
     """Height and width that the features of vgg16 are averaged down to before they are predicted."""
     presence_weight: Annotated[float | None, behind_setting("presence_weight")] = None
-    """Price of a keypoint's presence, in percent of the loss of drawing the background alone."""
+    """Price of a keypoint's presence, in percent of what drawing the background alone loses in pixels."""
     presence_warmup: Annotated[int | None, behind_setting("presence_warmup")] = None
     """Steps over which that price grows linearly from 0."""
     units_per_image: Annotated[int | None, behind_setting("units_per_image")] = None
-    """Units of the code that are not 0 in an image: exactly, or on average where the objective says so."""
+    """Units of the code that are not 0 in an image: at most, or on average where the objective says so."""
     units_per_image_steps: Annotated[int | None, behind_setting("units_per_image_steps")] = None
     """Steps over which that number goes linearly down from code_size, so that no unit is left out for good."""
     nonzero_weight: Annotated[float | None, behind_setting("nonzero_weight")] = None
@@ -296,7 +296,8 @@ class PretrainConfig:
     """Where scalars and pictures go: tensorboard, wandb, mlflow or trackio (extras of these names)."""
     resume: bool = False
     """Continue the run found in run_dir, or start it where nothing was saved yet. The other settings must be the same;
-    steps may be more, and after a loss that was not finite, learning rates and precision may be others."""
+    steps may be more unless a schedule ends with them, as a cosine and shares of the run do, and after a loss that was
+    not finite, learning rates and precision may be others."""
     progress: bool = True
     """Show progress bars."""
 
@@ -315,6 +316,8 @@ class PretrainConfig:
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)
         choose_architecture(self.architecture)
+        if self.reconstruction == "auto":
+            object.__setattr__(self, "reconstruction", choose_objective(self.objective).reconstruction)
         build_reconstruction(self.reconstruction)
         require_initialisation(self.initialisation, decodes=choose_objective(self.objective).decodes)
         require_decay(self.weight_averaging)
@@ -384,14 +387,22 @@ class PretrainConfig:
 
     def _check_what_has_no_part(self) -> None:
         """Refuse settings beside which there is nothing that they could change."""
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
         if not self.perceptual_weight:
-            fields = {field.name: field.default for field in dataclasses.fields(self)}
-            for name in ("perceptual_features", "perceptual_layers"):
+            names = ["perceptual_features", "perceptual_layers"]
+            # what predicts features needs these too
+            names += ["perceptual_weights_path", "dae_steps"] if self.feature_targets() is None else []
+            for name in names:
                 if getattr(self, name) != fields[name]:
                     raise ValueError(
                         f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "
                         "perceptual loss (--perceptual-weight, or a preset DATASET/perceptual)"
                     )
+        if self.perceptual_features == "dae" and self.perceptual_layers != fields["perceptual_layers"]:
+            raise ValueError(
+                f"perceptual_layers {self.perceptual_layers!r} is of perceptual_features vgg16: a denoising "
+                "autoencoder has no layers to choose from; leave it out"
+            )
         if self.saliency_weight and not (self.pixel_weight or self.pixel_steps):
             raise ValueError(
                 "saliency_weight weighs pixels, and pixel_weight is 0: give pixel_weight, or leave saliency_weight out"
@@ -400,6 +411,22 @@ class PretrainConfig:
             raise ValueError(
                 "saliency_weight weighs pixels by how far they are from the median image, which random_shift does not "
                 "move: leave one of them out"
+            )
+        if choose_objective(self.objective).learns_variance and not self.perceptual_weight:
+            if self.reconstruction != "gaussian":
+                raise ValueError(
+                    f"objective {self.objective!r} learns the variance of a squared error, got reconstruction "
+                    f"{self.reconstruction!r}: leave it out, or give gaussian (--reconstruction gaussian)"
+                )
+            if self.pixel_weight != 1:
+                raise ValueError(
+                    f"objective {self.objective!r} learns the variance of its error, so that pixel_weight "
+                    f"{self.pixel_weight:g} would change nothing: leave it at 1, or give a perceptual_weight beside it"
+                )
+        if self.objective_weights().get("presence_weight") and not self.pixel_weight:
+            raise ValueError(
+                "presence_weight is a share of what the background loses in pixels, and pixel_weight is 0: give "
+                "pixel_weight, or presence_weight 0"
             )
         if self.weight_averaging and self.objective_options().get("sparsity_proximal"):
             raise ValueError(

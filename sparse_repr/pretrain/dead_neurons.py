@@ -86,7 +86,7 @@ def dead_share(vae: VAE, images: Tensor) -> float | None:
             if vae.decoder is not None:
                 vae.decoder(mean)
     vae.train(training)
-    return 1 - float(torch.cat(list(on.values())).double().mean()) if on else None
+    return 1 - float(torch.cat(list(on.values())).cpu().double().mean()) if on else None
 
 
 @contextlib.contextmanager

@@ -65,14 +65,14 @@ def make_units_independent(vae: VAE, images: Tensor, *, seed: int) -> list[int]:
     turn = _unmixing(said - centre, noise * said.std(0, correction=0)) * said.var(0, correction=0).mean().sqrt()
 
     rows = [vae.code_size + unit for unit in units]
-    weight, bias = (values.detach().double().cpu() for values in (heads.weight, heads.bias))
+    weight, bias = (values.detach().cpu().double() for values in (heads.weight, heads.bias))
     shares = turn.square() / turn.square().sum(1, keepdim=True)
     heads.weight[units] = (turn @ weight[units]).to(heads.weight)
     heads.bias[units] = (turn @ (bias[units] - centre)).to(heads.bias)
     heads.weight[rows] = (shares @ weight[rows]).to(heads.weight)
     heads.bias[rows] = (shares @ bias[rows] + turn.square().sum(1).log()).to(heads.bias)
 
-    heard = listeners.weight[:, units].double().cpu()
+    heard = listeners.weight[:, units].cpu().double()
     listeners.bias.add_((heard @ centre).to(listeners.bias))
     listeners.weight[:, units] = (heard @ torch.linalg.inv(turn)).to(listeners.weight)
     return units

@@ -230,7 +230,9 @@ class Trainer:
         return SalientReconstruction(self.config.reconstruction, self._median, self.config.saliency_weight)
 
     def _background_loss(self, vae: VAE) -> float:
-        return background_only_loss(vae.encoder.background, self._background_images(), self._pixel_loss())
+        # as what is minimised counts pixels, so that a price keeps its meaning beside other weights
+        alone = background_only_loss(vae.encoder.background, self._background_images(), self._pixel_loss())
+        return self.config.pixel_weight * alone
 
     @property
     def network(self) -> VAE:
@@ -522,7 +524,9 @@ class Trainer:
             return
         codes = posterior.mean.cpu().numpy()
         units = figures.strongest_units(codes.std(0))
-        if ARCHITECTURES[self.config.network_name()].posterior == "point":  # no prior says how large its values are
+        choice = choose_objective(self.config.objective)
+        # without a standard normal prior nothing says how large values are
+        if ARCHITECTURES[self.config.network_name()].posterior == "point" or not choice.standard_normal:
             values = torch.from_numpy(figures.quantile_values(codes[:, units], _TRAVERSED))
         else:
             units = np.sort(units)

@@ -140,3 +140,8 @@ def test_permutation_keeps_marginals_and_breaks_the_dependence() -> None:
     correlations = torch.corrcoef(permuted.T)[torch.triu(torch.ones(3, 3), diagonal=1) > 0]
     assert float(correlations.abs().max()) < 0.06  # was 1
     assert permuted[:, 0].tolist() != codes[:, 0].tolist()
+
+
+def test_one_training_image_cannot_be_stratified() -> None:
+    with pytest.raises(ValueError, match="stratified sampling needs at least 2 training images, got 1"):
+        stratified_log_weights(2, 1)

@@ -45,6 +45,25 @@ def test_defaults_are_the_published_protocol() -> None:
         ({"seed": -1}, "seed needs"),
         ({"threads": 0}, "threads needs"),
         ({"objective": "vae", "sparsity_weight": 1.0}, "objective 'vae' has no sparsity_weight"),
+        ({"objective": "vaease", "reconstruction": "bernoulli"}, "learns the variance of a squared error, got recon"),
+        (
+            {"objective": "vaease", "reconstruction": "gaussian", "pixel_weight": 0.1},
+            r"pixel_weight 0\.1 would change nothing",
+        ),
+        ({"dae_steps": 7}, "dae_steps 7 needs a positive perceptual_weight"),
+        (
+            {"perceptual_weights_path": "vgg.pth"},
+            "perceptual_weights_path 'vgg.pth' needs a positive perceptual_weight",
+        ),
+        (
+            {**PERCEPTUAL, "perceptual_features": "dae", "perceptual_layers": "relu2_2"},
+            "perceptual_layers 'relu2_2' is of perceptual_features vgg16",
+        ),
+        ({**PERCEPTUAL, "perceptual_levels": "8:1/00"}, "perceptual_levels needs resolutions separated by commas"),
+        (
+            {**PERCEPTUAL, "objective": "sparse_keypoints", "pixel_weight": 0.0},
+            "presence_weight is a share of what the background loses in pixels",
+        ),
         ({"objective": "vae", "capacity_nats": 5.0}, "objective 'vae' has no capacity_nats; .* it: beta_vae_capacity"),
         (
             {"objective": "beta_vae", "architecture": "burgess_spike_and_slab"},
@@ -195,3 +214,9 @@ def test_threads_are_those_of_every_library_and_are_given_back(monkeypatch: pyte
     with cpu_threads(None) as count:
         assert count == torch.get_num_threads()
         assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_reconstruction_is_the_objectives_own_unless_set() -> None:
+    assert PretrainConfig(objective="vaease").reconstruction == "gaussian"
+    assert PretrainConfig(objective="vae").reconstruction == "bernoulli"
+    assert PretrainConfig(objective="vae", reconstruction="laplace").reconstruction == "laplace"

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sparse_repr.models import VAE, Posterior, build_vae
+from sparse_repr.perceptual.targets import FeatureTargets
+from sparse_repr.perceptual.variances import FeatureVariances
+from sparse_repr.pretrain.code_layers import posterior_means
 from sparse_repr.pretrain.dead_neurons import dead_share, recycle_dead_neurons
 
 _CHANNELS = 32
@@ -155,3 +158,45 @@ def test_other_networks_are_refused() -> None:
     vae = build_vae("keypoints", {"channels": 1, "size": 64, "code_size": 6}, seed=0)
     with pytest.raises(ValueError, match="opening_step needs an encoder with features and a linear posterior"):
         recycle_dead_neurons(vae, torch.zeros((2, 1, 64, 64)), seed=0)
+
+
+class _NoFloat64(Tensor):
+    """As on a device without float64, such as MPS: only what was brought to the host becomes it."""
+
+    def cpu(self, *args: object, **options: object) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor)
+
+    def double(self, *args: object, **options: object) -> Tensor:  # type: ignore[override]
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+
+def test_nothing_becomes_float64_where_a_device_has_none() -> None:
+    vae = _vae()
+    images = _images().as_subclass(_NoFloat64)
+    assert dead_share(vae, images) == dead_share(vae, _images())
+    features, means = posterior_means(vae, images)
+    assert features.dtype == means.dtype == torch.float64
+    features_of = TinyFeatures()
+    variances = FeatureVariances(features_of, [32], layers=1)
+    variances.measure(images)
+    expected = FeatureVariances(features_of, [32], layers=1)
+    expected.measure(_images())
+    assert variances.describe() == expected.describe()
+    targets, wanted = (FeatureTargets(features_of, (2, 1, 1)) for _ in range(2))
+    targets.measure(images)
+    wanted.measure(_images())
+    assert all(torch.equal(targets.state_dict()[name], value) for name, value in wanted.state_dict().items())
+
+
+class TinyFeatures:
+    """Two channels of a picture."""
+
+    pixels_at_once = 0
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        return [torch.cat([images, images.square()], dim=1)]
+
+
+def test_one_image_has_no_variance() -> None:
+    with pytest.raises(ValueError, match="needs training images that differ, got 1 alike"):
+        FeatureVariances(TinyFeatures(), [32], layers=1).measure(_images(1))  # type: ignore[arg-type]

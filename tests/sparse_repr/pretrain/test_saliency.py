@@ -75,3 +75,14 @@ def test_runs_take_the_median_of_their_training_images_and_resume_bit_identicall
 def test_what_cannot_be_weighted_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PretrainConfig(**settings)
+
+
+def test_the_price_of_a_presence_is_a_share_of_pixels_as_they_are_weighed(small_study: PretrainConfig) -> None:
+    config = dataclasses.replace(small_study, objective="sparse_keypoints", keypoints=2)
+    data = load_dataset(config.dataset, config.data_path)
+    prices = []
+    for pixel_weight in (1.0, 0.25):
+        trainer = Trainer(dataclasses.replace(config, pixel_weight=pixel_weight).resolve(), data)
+        prices.append(trainer._background_loss(trainer.objective.vae))
+    assert prices[1] == pytest.approx(0.25 * prices[0])
+    assert prices[0] > 0
