@@ -21,6 +21,8 @@ from sparse_repr.models import EXPORTED, posterior_of
 _MOST_EXAMPLES = 10_000
 _PROBED = 4
 _SLAB = 64
+# what codes of one image may differ by, as a share of the largest
+_ROUNDING = 1e-5
 
 
 def freeze_module(
@@ -160,7 +162,7 @@ def _computed(network: nn.Module, images: Tensor, kind: str) -> Tensor:
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * max(1.0, float(expected.abs().max())))
+    return torch.allclose(found, expected, rtol=1e-4, atol=_ROUNDING * max(1.0, float(expected.abs().max())))
 
 
 def _features(network: nn.Module, preprocessing: Preprocessing, images: Tensor) -> Tensor:
@@ -196,14 +198,16 @@ def _require_same(encoder: FrozenEncoder, network: nn.Module, images: Tensor) ->
 
 
 def _statistics(encoder: FrozenEncoder, examples: Tensor) -> UnitStatistics:
-    """Mean and deviation over the example images. A unit that varies at all is active: there was no prior."""
+    """Mean and deviation over the example images. There was no prior: a unit is active that varies by more than what
+    differs from batch to batch (`_close`), as principal components beyond the rank of the examples do not."""
     codes = encoder.encode(examples).double()
     deviations = codes.std(0, correction=0).tolist()
+    least = _ROUNDING * max(1.0, float(codes.abs().max()))
     return UnitStatistics(
         kl_nats=(0.0,) * encoder.code_size,
         mean=tuple(codes.mean(0).tolist()),
         std=tuple(deviations),
-        active=tuple(deviation > 0 for deviation in deviations),
+        active=tuple(deviation > least for deviation in deviations),
     )
 
 

@@ -53,7 +53,7 @@ class FrozenEncoder:
         # so that no encoder can be made whose file could not be read
         self._spec = EncoderSpec.from_header(spec.to_header(), origin)
         try:
-            network = build_encoder(spec.architecture, dict(spec.arguments))
+            network = build_encoder(spec.architecture, dict(spec.arguments)).float()  # whatever torch's default is
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
         load_into(network, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, origin)
@@ -248,7 +248,7 @@ class FrozenEncoder:
         key = str(device)
         if key not in self._networks:
             require_device(device)
-            copy = build_encoder(self.spec.architecture, dict(self.spec.arguments))
+            copy = build_encoder(self.spec.architecture, dict(self.spec.arguments)).float()
             copy.load_state_dict(self._networks["cpu"].state_dict())
             self._networks[key] = _freeze(copy.to(device))
         return self._networks[key]

@@ -53,6 +53,9 @@ class Preprocessing:
     """What each channel is divided by after that; None where `mean` is."""
 
     def __post_init__(self) -> None:
+        for name in ("source_size", "network_size", "crop_size", "mean", "std"):  # lists, as JSON has them, do too
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.crop_size is not None:
             self._check_crop(self.crop_size)
         if self.resize not in RESIZES:

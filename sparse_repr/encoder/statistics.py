@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from sparse_repr.data.storage.resident import image_reader
 from sparse_repr.encoder.frozen import FrozenEncoder
 from sparse_repr.encoder.spec import UnitStatistics
 from sparse_repr.files.json_reader import number, require
-from sparse_repr.objectives import kl_divergence, spike_and_slab_kl
+from sparse_repr.objectives import kl_divergence, laplace_kl_divergence, spike_and_slab_kl
 
 ACTIVE_VARIANCE = 0.01
 """A unit whose code varies by less than this over the images is dead (Burda et al. 2016, section 5.2)."""
 _STATISTICS_ITEMS = 10_000
 _KL_SLAB = 512
+_LAPLACE_PRIOR = "laplace_prior"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +61,9 @@ def kl_per_unit(
     *,
     device: torch.device | str = "cpu",
 ) -> list[float]:
-    """Mean KL divergence of each unit's posterior from the prior, in nats; D values.
+    """Mean KL divergence of each unit's posterior from its prior, in nats; D values.
+
+    The prior is that of the objective: a Laplace distribution for `laplace_prior`, N(0, 1) for all others.
 
     Args:
         encoder: the encoder.
@@ -75,7 +79,7 @@ def kl_per_unit(
         return [0.0] * encoder.code_size
     if encoder.spec.posterior == "gaussian":
         posterior = torch.from_numpy(encoded.mean), torch.from_numpy(encoded.log_variance)
-        return kl_divergence(*posterior).double().mean(0).tolist()
+        return _kl_of_gaussian(encoder)(*posterior).double().mean(0).tolist()
     chosen = np.sort(np.random.default_rng(0).permutation(encoded.items)[:_STATISTICS_ITEMS])
     kl = _kl_of_eased if encoder.spec.posterior == "vaease" else _kl_of_spike_and_slab(encoder)
     network: Any = encoder.network(device)
@@ -86,6 +90,14 @@ def kl_per_unit(
             components = network.components(encoder.preprocessing(read(chosen[start : start + _KL_SLAB])))
             total += kl(components).cpu().double().sum(0)
     return (total / len(chosen)).tolist()
+
+
+def _kl_of_gaussian(encoder: FrozenEncoder) -> Callable[..., torch.Tensor]:
+    """Of means and log-variances: (B, D) nats."""
+    if encoder.spec.objective.get("name") != _LAPLACE_PRIOR:
+        return kl_divergence
+    require(encoder.spec.objective, {"options": {"prior_scale": number(0)}}, f"the objective of {encoder!r}")
+    return partial(laplace_kl_divergence, scale=encoder.spec.objective["options"]["prior_scale"])
 
 
 def _kl_of_eased(components: Any) -> torch.Tensor:

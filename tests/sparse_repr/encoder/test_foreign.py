@@ -15,9 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rl.code_features import CodeFeatures
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.artefact import parse, serialise
 from sparse_repr.encoder import Preprocessing
+from tests.conftest import make_encoder
 from tests.foreign_encoders import SmallNetwork, make_foreign_encoder, pictures, small_network
 
 CONTRACT = Preprocessing(3, (64, 64), (64, 64), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
@@ -233,3 +235,24 @@ def test_a_file_that_names_another_function_is_refused_though_its_fingerprint_is
     path.write_bytes(serialise(tensors, json.loads(text)))
     with pytest.raises(ValueError, match=rf"{path}: the graph names 'aten.from_file.default'"):
         load_encoder(path)
+
+
+def test_components_beyond_the_rank_of_the_examples_are_dead() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    images = np.tile(pictures(6), (4, 1, 1, 1))
+    encoder = _frozen(network, example_images=images, code_size=20)
+    assert sum(encoder.spec.units.active) == 5  # 6 pictures around their mean
+    wrapped = CodeFeatures(encoder, code_scaling="scale")
+    one, many = (wrapped.numpy(*encoder.posterior(part)) for part in (images[:1], images))
+    np.testing.assert_allclose(one, many[:1], atol=1e-3)
+
+
+def test_sizes_may_be_lists_and_torchs_default_another() -> None:
+    contract = Preprocessing(3, [80, 80], [64, 64])  # type: ignore[arg-type]
+    assert contract.sizes == ((80, 80), (64, 64))
+    own, before = make_encoder(3), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert FrozenEncoder.from_bytes(own.to_bytes()) == own
+    finally:
+        torch.set_default_dtype(before)
