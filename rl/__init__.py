@@ -9,6 +9,7 @@ from rl.latent_vec_env import make_latent_vec_env
 from rl.observation import FactorObservation, LatentObservation, VecLatentObservation
 from rl.recoded_codes import RecodedCodes
 from rl.same_codes import SameCodes, require_same_codes
+from rl.saving_callback import SaveAgent
 
 __all__ = [
     "CopiedObservation",
@@ -17,6 +18,7 @@ __all__ = [
     "LatentObservation",
     "RecodedCodes",
     "SameCodes",
+    "SaveAgent",
     "VecLatentObservation",
     "load_agent",
     "make_latent_vec_env",

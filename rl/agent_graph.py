@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage, unwrap_vec_wrapper
 from torch import Tensor, nn
 
 from rl.agents import codes_wrapping
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
+from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
 from rl.recoded_codes import require_raw_codes
 from sparse_repr import FrozenEncoder
@@ -43,7 +43,7 @@ class AgentGraph(nn.Module):
         encoder: FrozenEncoder | None = None,
         latent_options: LatentOptions | None = None,
         image_shape: Sequence[int] | None = None,
-        vec_normalize: VecNormalize | None = None,
+        vec_normalize: VecNormalize | Normalization | None = None,
     ) -> None:
         """Take the agent apart."""
         super().__init__()
@@ -52,12 +52,11 @@ class AgentGraph(nn.Module):
         seen = model.observation_space
         if not isinstance(seen, gym.spaces.Box):
             raise TypeError(f"export_agent needs an agent that observes one Box, got {seen}")
-        normalize = vec_normalize or model.get_vec_normalize_env()
-        statistics = normalize if normalize is not None and normalize.norm_obs else None
+        normalisation = _normalisation(vec_normalize or model.get_vec_normalize_env())
         if len(seen.shape) >= 3:
             if encoder is not None or latent_options is not None:
                 raise TypeError(f"export_agent: this agent observes images {seen.shape} itself: leave encoder out")
-            if statistics is not None:
+            if normalisation is not None:
                 raise ValueError("export_agent: VecNormalize changes the images; give it norm_obs=False")
             shape = tuple(image_shape or _untransposed_shape(model.get_env()) or seen.shape)
             self._observe = nn.Sequential(*_transposition(shape, seen.shape))
@@ -73,8 +72,8 @@ class AgentGraph(nn.Module):
             encoder.preprocessing.layout_of(frame)
             shape = frame if options.n_stack == 1 else (options.n_stack, *frame)
             self._observe = nn.Sequential(_Codes(encoder, options))
-            if statistics is not None:
-                self._observe.append(_Normalisation(statistics))
+            if normalisation is not None:
+                self._observe.append(normalisation)
             self.image_dtype = np.dtype(np.uint8)
         self.image_shape = shape
         """Of one raw image, or of the `n_stack` last ones, oldest first."""
@@ -138,16 +137,24 @@ class _Normalisation(nn.Module):
     deviation: Tensor
     _limit: float
 
-    def __init__(self, normalize: VecNormalize) -> None:
+    def __init__(self, normalization: Normalization) -> None:
         super().__init__()
-        statistics = normalize.obs_rms
-        assert isinstance(statistics, RunningMeanStd)  # a dict belongs to Dict observations
-        self.register_buffer("mean", torch.as_tensor(statistics.mean).clone())
-        self.register_buffer("deviation", torch.as_tensor(np.sqrt(statistics.var + normalize.epsilon)))
-        self._limit = float(normalize.clip_obs)
+        found = normalization.arrays
+        self.register_buffer("mean", torch.as_tensor(found["observation_mean"]).clone())
+        deviation = np.sqrt(found["observation_variance"] + found["epsilon"])
+        self.register_buffer("deviation", torch.as_tensor(deviation))
+        self._limit = float(found["clip_obs"])
 
     def forward(self, codes: Tensor) -> Tensor:
         return ((codes - self.mean) / self.deviation).clamp(-self._limit, self._limit).to(torch.float32)
+
+
+def _normalisation(found: VecNormalize | Normalization | None) -> _Normalisation | None:
+    """What normalises observations; None where nothing does."""
+    if found is None:
+        return None
+    state = Normalization.of(found) if isinstance(found, VecNormalize) else found
+    return _Normalisation(state) if state.settings["norm_obs"] else None
 
 
 def require_memoryless(policy: BasePolicy, name: str) -> None:
@@ -219,7 +226,8 @@ def _encoder_of(
         if found is None:
             raise ValueError(
                 f"export_agent: the agent observes {seen}, and no LatentObservation or VecLatentObservation was found "
-                "in its environment: load it with env=, or give encoder= and image_shape="
+                "in its environment: give the file that save_agent wrote, and image_shape=, or load it with env=, "
+                "or give encoder=, image_shape=, and latent_options= and vec_normalize= as it was trained"
             )
         encoder, options = found
     options = (options or LatentOptions()).resolved(encoder)

@@ -93,6 +93,8 @@ def load_agent(
     training: bool = True,
     device: str = "auto",
     encoder_device: str = "cpu",
+    custom_objects: Mapping[str, Any] | None = None,
+    **overrides: Any,
 ) -> tuple[BaseAlgorithm, VecEnv | None]:
     """Load what `save_agent` wrote, and wrap an environment as the agent was trained.
 
@@ -108,6 +110,9 @@ def load_agent(
         training: False keeps the statistics of `VecNormalize` as they are and shows rewards as they are.
         device: where the policy computes.
         encoder_device: where the wrapper encodes.
+        custom_objects: as in SB3's `load`: what takes the place of what the file holds of that name, for what another
+            version of Python or of a package cannot read, such as a schedule.
+        **overrides: attributes of the algorithm to set, as in SB3's `load`, such as ``tensorboard_log=None``.
 
     Returns:
         The agent, and the environment it observes: always use this one, not the one you gave. None without `env`.
@@ -125,17 +130,24 @@ def load_agent(
         if made is not None and isinstance(env, str):
             unless_loaded.callback(made.close)
         venv = None if made is None else _observed(made, archive, place, training, encoder_device)
-        model = _loaded(algorithm, archive, venv, device)
+        model = _loaded(algorithm, archive, venv, device, dict(custom_objects or {}), overrides)
         unless_loaded.pop_all()
     return model, model.get_env()
 
 
-def _loaded(algorithm: type[BaseAlgorithm], archive: AgentArchive, venv: VecEnv | None, device: str) -> BaseAlgorithm:
+def _loaded(
+    algorithm: type[BaseAlgorithm],
+    archive: AgentArchive,
+    venv: VecEnv | None,
+    device: str,
+    custom_objects: dict[str, Any],
+    overrides: Mapping[str, Any],
+) -> BaseAlgorithm:
     """The agent of an archive, in an environment that keeps its seed."""
-    replaced = {} if archive.wrapper is not None else _policy_with(archive)
+    replaced = {**({} if archive.wrapper is not None else _policy_with(archive)), **custom_objects}
     base: Any = None if venv is None else venv.unwrapped
     seeds = getattr(base, "_seeds", None)
-    model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced)
+    model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced, **overrides)
     if seeds is not None:
         base._seeds = seeds
     return model

@@ -66,6 +66,12 @@ _HARMLESS_VECTORISED: frozenset[type] = frozenset(
 )
 
 
+_NESTED = (
+    "the codes of one encoder are around those of another, and an agent's file holds one encoder: encode all pictures "
+    "by one, with image_keys of all of them, or save the agent by its own save and both encoders beside it"
+)
+
+
 def require_harmless(venv: VecEnv, wrappers: Sequence[VecEnvWrapper]) -> None:
     """Check what is around the codes, in this process or in others.
 
@@ -74,14 +80,24 @@ def require_harmless(venv: VecEnv, wrappers: Sequence[VecEnvWrapper]) -> None:
         wrappers: vectorised ones around it.
 
     Raises:
-        ValueError: a wrapper may change what the agent observes or does.
+        ValueError: a wrapper may change what the agent observes or does, or there are several of a kind of which an
+            agent's file holds one.
     """
+    if sum(isinstance(wrapper, VecNormalize) for wrapper in wrappers) > 1:
+        raise ValueError(
+            "several VecNormalize are around the codes, and an agent's file holds the statistics of one: use one, with "
+            "norm_obs and norm_reward as both had them"
+        )
     for wrapper in wrappers:
         if type(wrapper) not in _HARMLESS_VECTORISED:
             raise ValueError(_refusal(type(wrapper), "VecLatentObservation", "venv"))
     if isinstance(venv, VecLatentObservation):
         if type(venv) is not VecLatentObservation:
             raise ValueError(_refusal(type(venv), "VecLatentObservation", "venv"))
+        if _makes_codes(venv.venv):
+            raise ValueError(_NESTED)
+    elif any(venv.env_is_wrapped(_NestedCodes)):
+        raise ValueError(_NESTED)
     elif any(venv.env_is_wrapped(_ChangesCodes)):
         raise ValueError(_refusal(_found_in(venv, _ChangesCodes), "LatentObservation", "env"))
 
@@ -119,6 +135,22 @@ class _ChangesCodes(gym.Wrapper[Any, Any, Any, Any], metaclass=_AskedOfEachWrapp
         if kind in _HARMLESS or f"{kind.__module__}.{kind.__qualname__}" in _HARMLESS_ELSEWHERE:
             return False
         return is_wrapped(wrapper.env, LatentObservation)
+
+
+class _NestedCodes(gym.Wrapper[Any, Any, Any, Any], metaclass=_AskedOfEachWrapper):
+    """A `LatentObservation` around another."""
+
+    @staticmethod
+    def answer(wrapper: Any) -> bool:
+        return isinstance(wrapper, LatentObservation) and is_wrapped(wrapper.env, LatentObservation)
+
+
+def _makes_codes(venv: VecEnv) -> bool:
+    while isinstance(venv, VecEnvWrapper):
+        if isinstance(venv, VecLatentObservation):
+            return True
+        venv = venv.venv
+    return any(venv.env_is_wrapped(LatentObservation))
 
 
 class _ChangesActions(gym.Wrapper[Any, Any, Any, Any], metaclass=_AskedOfEachWrapper):

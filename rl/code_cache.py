@@ -11,10 +11,12 @@ from torch import Tensor
 
 
 class CodeCache:
-    """Remembers the features of the last `capacity` different frames; the oldest are forgotten first.
+    """Remembers the features of `capacity` different frames; those not asked for the longest are forgotten first.
 
-    PPO encodes each frame of a rollout once when it acts and once per epoch of training: with a capacity of at least
-    `n_steps * n_envs * n_stack` each frame is encoded once. Frames are told apart by a 128-bit BLAKE2 digest.
+    PPO encodes each frame of a rollout once when it acts and once per epoch of training, and also the frames behind the
+    rollout and the last one of each episode that was cut off: with a capacity of at least
+    `(n_steps + 1) * n_envs * n_stack`, and `n_stack` more for each of those episodes, each frame is encoded once.
+    Frames are told apart by a 128-bit BLAKE2 digest.
     """
 
     def __init__(self, encode: Callable[[Tensor], Tensor], capacity: int) -> None:
@@ -37,6 +39,9 @@ class CodeCache:
         """uint8 frames (N, ...) on the CPU -> features (N, F)."""
         rows = frames.contiguous().numpy()
         digests = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+        for digest in digests:
+            if digest in self._known:
+                self._known.move_to_end(digest)
         new = {digest: i for i, digest in enumerate(digests) if digest not in self._known}
         if new:
             # rows are cloned: a view would keep the features of its whole batch in memory

@@ -14,15 +14,18 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from rl.agent_archive import AgentArchive
 from rl.agent_graph import AgentGraph
+from rl.agents import load_agent
 from rl.around_codes import changes_actions
 from rl.latent_encoding import LatentOptions
+from rl.normalization import Normalization
 from sparse_repr import FrozenEncoder
 from sparse_repr.files import write_bytes
 
 
 def export_agent(
-    model: BaseAlgorithm,
+    model: BaseAlgorithm | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     encoder: FrozenEncoder | None = None,
@@ -39,7 +42,9 @@ def export_agent(
 
     Args:
         model: any Stable-Baselines3 algorithm whose policy acts on one image alone. The image is encoded by the
-            policy's own features extractor, or by the observation wrapper of the model's environment.
+            policy's own features extractor, or by the observation wrapper of the model's environment. Or the file that
+            `save_agent` wrote, which has encoder, options and statistics, so that no environment is needed, only the
+            `image_shape`. The model in it holds pickles: export only agents you trust.
         path: ends in ``.pt2`` or ``.onnx``; written atomically.
         encoder: for an agent on codes whose environment is not at hand: what encoded them.
         latent_options: beside `encoder`: how they were stacked and scaled (`wrapper.latent_options`); None: not at all.
@@ -54,7 +59,8 @@ def export_agent(
         an episode. It gives actions (B, ...) in the action space's own range and shape, integers where it is discrete.
 
     Raises:
-        TypeError: an agent with recurrent state, action masks or Dict observations; `encoder` for an agent on images.
+        TypeError: an agent with recurrent state, action masks or Dict observations; `encoder` for an agent on images,
+            or beside a file, which has its own.
         ValueError: another ending; the encoder or the image shape is missing or does not fit; a wrapper around the
             codes may change them or the actions. (A wrapper inside that changes actions, such as `RescaleAction`, is
             not in the graph; a warning names it.)
@@ -63,12 +69,23 @@ def export_agent(
     target = Path(path)
     if target.suffix not in (".pt2", ".onnx"):
         raise ValueError(f"export_agent needs a path that ends in .pt2 or .onnx, got {target}")
+    normalization: VecNormalize | Normalization | None = vec_normalize
+    if isinstance(model, str | os.PathLike):
+        if encoder is not None or latent_options is not None or vec_normalize is not None:
+            raise TypeError(
+                f"export_agent: {os.fspath(model)} has encoder, options and statistics of its own: leave encoder, "
+                "latent_options and vec_normalize out"
+            )
+        archive = AgentArchive.read(Path(model))
+        if archive.wrapper is not None:
+            encoder, latent_options = archive.encoder, LatentOptions(**archive.wrapper)
+        model, normalization = load_agent(model, device="cpu")[0], archive.normalization
     if not isinstance(model, BaseAlgorithm):
-        raise TypeError(f"export_agent needs a Stable-Baselines3 model, got {type(model).__name__}")
+        raise TypeError(f"export_agent needs a Stable-Baselines3 model, or its file, got {type(model).__name__}")
     if target.suffix == ".onnx":
         _require_onnx()
     agent = AgentGraph(
-        model, encoder=encoder, latent_options=latent_options, image_shape=image_shape, vec_normalize=vec_normalize
+        model, encoder=encoder, latent_options=latent_options, image_shape=image_shape, vec_normalize=normalization
     )
     venv = model.get_env()
     changer = None if venv is None else changes_actions(venv)

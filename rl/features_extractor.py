@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import gymnasium as gym
@@ -17,7 +17,7 @@ from rl.code_scaling import Scaling
 from rl.image_input import ImageInput
 from rl.recoding import Recode
 from rl.recodings import RECODINGS
-from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, is_image_space
+from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, require_named
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -84,7 +84,8 @@ class LatentExtractor(BaseFeaturesExtractor):
             include_log_variance: features are the codes of all frames, then their log-variances.
             trunk: widths of dense layers with ReLU on top of the features, trained with the policy.
             cache_frames: remember the codes of this many frames, frozen encoder on the CPU only; PPO needs
-                `n_steps * n_envs * n_stack` of them to encode each frame once instead of once per epoch.
+                `(n_steps + 1) * n_envs * n_stack` of them, and `n_stack` more for each episode of a rollout that is cut
+                off, to encode each frame once instead of once per epoch.
             recode: what stands in place of each code, as in `rl.LatentObservation`.
 
         Raises:
@@ -102,7 +103,7 @@ class LatentExtractor(BaseFeaturesExtractor):
         }
         named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else {}
         others = {key: space for key, space in named.items() if key not in images}
-        _require_named(others, image_keys, raw_keys)
+        require_named(others, image_keys, raw_keys, "LatentExtractor")
         features = CodeFeatures(
             frozen, code_scaling=code_scaling, include_log_variance=include_log_variance, recode=recode
         )
@@ -221,27 +222,6 @@ def _require_gradient(features: CodeFeatures, trainable: bool) -> None:
             f"LatentExtractor: recode={name!r} lets no gradient through, so that trainable=True would train nothing of "
             f"the encoder: take one of {known}, or leave the encoder frozen"
         )
-
-
-def _require_named(others: Mapping[str, gym.Space], image_keys: Sequence[str] | None, raw_keys: Sequence[str]) -> None:
-    """Check that no picture becomes a feature per pixel unless it was asked for."""
-    if isinstance(raw_keys, str) or not set(raw_keys) <= others.keys():
-        raise ValueError(
-            f"LatentExtractor: raw_keys needs a list of keys that are not in image_keys, some of {sorted(others)}, got "
-            f"{raw_keys!r}"
-        )
-    for key, space in others.items():
-        if key not in raw_keys and is_image_space(space):
-            encoded, raw = [*(image_keys or ()), key], [*raw_keys, key]
-            before = (
-                f"custom_objects={{'policy_kwargs': {{..., 'features_extractor_kwargs': {{..., 'raw_keys': {raw}}}}}}}"
-            )
-            raise TypeError(
-                f"LatentExtractor: observation {key!r} is a picture, {space}, and would become "
-                f"{gym.spaces.utils.flatdim(space):,} raw features: encode it with image_keys={encoded}, remove it "
-                f"with FilterObservation, or take its values as they are with raw_keys={raw}. An agent that was "
-                f"trained on them is loaded with {before}"
-            )
 
 
 def _name_of(key: str) -> str:

@@ -270,6 +270,6 @@ class LatentEncoding:
         if self._device.type == "cpu":
             mean, log_variance = self.encoder.posterior(images)
         else:
-            on_device = self.encoder.posterior(torch.as_tensor(images, device=self._device))
+            on_device = self.encoder.posterior(torch.as_tensor(np.ascontiguousarray(images), device=self._device))
             mean, log_variance = (part.cpu().numpy() for part in on_device)
         return self._features.numpy(mean, log_variance)

@@ -28,6 +28,8 @@ def make_latent_vec_env(
     wrapper_class: Callable[..., gym.Env[Any, Any]] | None = None,
     wrapper_kwargs: dict[str, Any] | None = None,
     monitor_dir: str | None = None,
+    monitor_kwargs: dict[str, Any] | None = None,
+    start_index: int = 0,
     vec_env_cls: type[DummyVecEnv] | type[SubprocVecEnv] | None = None,
     vec_env_kwargs: dict[str, Any] | None = None,
     image_keys: Sequence[str] | None = None,
@@ -54,6 +56,8 @@ def make_latent_vec_env(
         wrapper_class: a wrapper of each environment, around its Monitor; it must leave uint8 images.
         wrapper_kwargs: its arguments.
         monitor_dir: where to write each environment's episodes as CSV.
+        monitor_kwargs: of each `Monitor`, such as ``{"info_keywords": ("is_success",)}``.
+        start_index: number of the first environment, in seeds and in the names of those files.
         vec_env_cls: `SubprocVecEnv` for one process per environment; the encoder stays in this one.
         vec_env_kwargs: its arguments.
         image_keys: as in `LatentObservation`, like the following five.
@@ -81,6 +85,8 @@ def make_latent_vec_env(
         n_envs=n_envs,
         seed=seed,
         monitor_dir=monitor_dir,
+        monitor_kwargs=monitor_kwargs,
+        start_index=start_index,
         wrapper_class=functools.partial(_copied, wrapper_class, wrapper_kwargs or {}),
         env_kwargs=env_kwargs,
         vec_env_cls=vec_env_cls,

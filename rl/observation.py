@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.utils import RecordConstructorArgs
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from rl.code_scaling import Scaling
 from rl.code_stack import Codes
@@ -21,6 +21,8 @@ from rl.latent_encoding import LatentEncoding, LatentOptions
 from rl.recoding import Recode
 from rl.wrapper_order import require_images_inside
 from sparse_repr import FrozenEncoder
+
+_GOALS = ("achieved_goal", "desired_goal")
 
 
 def recordable(encoder: FrozenEncoder | str | os.PathLike[str]) -> FrozenEncoder | str:
@@ -109,6 +111,16 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         """The space of what this wrapper shows, whatever is around it; told in the same way."""
         return self._latent.space
 
+    def get_wrapper_attr(self, name: str) -> Any:
+        """As Gymnasium's; but rewards of goals that were pictures cannot be computed from their codes.
+
+        Raises:
+            ValueError: `HerReplayBuffer` asks for rewards of goals that the environment knows as pictures.
+        """
+        if name == "compute_reward":
+            _require_goals_as_they_are(self.latent_options)
+        return super().get_wrapper_attr(name)
+
     def observation(self, observation: Any) -> Any:
         """The newest observation with its images replaced by codes: uint8 pictures -> float32 (n_stack * D,)."""
         first, self._first = self._first, False
@@ -178,6 +190,18 @@ class VecLatentObservation(VecEnvWrapper):
         """How observations become codes."""
         return self._latent.options
 
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> Any:
+        """As SB3's; but rewards of goals that were pictures cannot be computed from their codes.
+
+        Raises:
+            ValueError: `HerReplayBuffer` asks for rewards of goals that the environment knows as pictures.
+        """
+        if method_name == "compute_reward":
+            _require_goals_as_they_are(self.latent_options)
+        return super().env_method(method_name, *method_args, indices=indices, **method_kwargs)
+
     def __getstate__(self) -> dict[str, Any]:
         # SB3 keeps the members of the class with each wrapper, and they cannot be pickled
         return {name: value for name, value in self.__dict__.items() if name != "class_attributes"}
@@ -222,6 +246,16 @@ class VecLatentObservation(VecEnvWrapper):
     def _keep_image(self, info: dict[str, Any], observations: Any, i: int) -> None:
         if self.latent_options.keep_image:
             info["image"] = self._latent.images(observations, i)
+
+
+def _require_goals_as_they_are(options: LatentOptions) -> None:
+    goals = sorted({*_GOALS} & {*(options.image_keys or ())})
+    if goals:
+        raise ValueError(
+            f"{' and '.join(goals)} of the environment {'are pictures' if len(goals) > 1 else 'is a picture'}, and "
+            "rewards are asked for by codes (HerReplayBuffer), which it cannot know: keep goals as vectors, or encode "
+            "in the policy (LatentExtractor with image_keys), so that the replay buffer holds pictures"
+        )
 
 
 class FactorObservation(gym.Wrapper[Codes, Any, npt.NDArray[np.uint8], Any], RecordConstructorArgs):

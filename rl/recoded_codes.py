@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rl.code_recoding import CodeRecoding
 from rl.recoding import Recode
+from rl.spaces import require_named
 from sparse_repr.encoder import UnitStatistics
 
 
@@ -35,16 +36,18 @@ class RecodedCodes(BaseFeaturesExtractor):
         torch.Size([3, 400])
     """
 
-    def __init__(self, observation_space: gym.Space[Any], recode: Recode) -> None:
+    def __init__(self, observation_space: gym.Space[Any], recode: Recode, *, raw_keys: Sequence[str] = ()) -> None:
         """Read the statistics of the codes.
 
         Args:
             observation_space: of `LatentObservation` and its likes, without `code_scaling` and `recode`; in a Dict all
                 that are no codes pass through, flattened.
             recode: as in `LatentObservation`.
+            raw_keys: which of the others are pictures or grids that pass through as they are, a feature per value.
 
         Raises:
-            TypeError: the space holds no codes of this package, or `recode` is neither a name nor a mapping with one.
+            TypeError: the space holds no codes of this package, or a picture that is not in `raw_keys`; or `recode` is
+                neither a name nor a mapping with one.
             ValueError: the codes are scaled or recoded already, or as `CodeRecoding`.
         """
         named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else None
@@ -55,7 +58,9 @@ class RecodedCodes(BaseFeaturesExtractor):
                 f"RecodedCodes needs an environment that shows codes, got observations {observation_space}: wrap it in "
                 "LatentObservation, VecLatentObservation or make_latent_vec_env; for images take LatentExtractor"
             )
-        others = [gym.spaces.utils.flatdim(space) for key, space in parts.items() if key not in codes]
+        passed = {key: space for key, space in parts.items() if key not in codes}
+        require_named(passed, (), raw_keys, "RecodedCodes")
+        others = [gym.spaces.utils.flatdim(space) for space in passed.values()]
         super().__init__(observation_space, features_dim=sum(part.width for part in codes.values()) + sum(others))
         self._codes = codes
         self._others = [key for key in parts if key not in codes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -145,3 +145,38 @@ def remedy_of(shape: tuple[int, ...], encoder: FrozenEncoder, *, in_dict: bool =
             "it needs opencv-python), or pretrain on images of your size."
         )
     return ""
+
+
+def require_named(
+    others: Mapping[str, gym.Space[Any]], image_keys: Sequence[str] | None, raw_keys: Sequence[str], name: str
+) -> None:
+    """Check that no picture becomes a feature per pixel unless it was asked for.
+
+    Args:
+        others: what is not encoded, by its key.
+        image_keys: what is.
+        raw_keys: what may be pictures or grids all the same.
+        name: the class that is checked, for errors.
+
+    Raises:
+        TypeError: a picture is in neither list.
+        ValueError: `raw_keys` is no list of keys of `others`.
+    """
+    if isinstance(raw_keys, str) or not set(raw_keys) <= others.keys():
+        raise ValueError(
+            f"{name}: raw_keys needs a list of keys that are not in image_keys, some of {sorted(others)}, got "
+            f"{raw_keys!r}"
+        )
+    for key, space in others.items():
+        if key not in raw_keys and is_image_space(space):
+            encoded, raw = [*(image_keys or ()), key], [*raw_keys, key]
+            before = (
+                f"custom_objects={{'policy_kwargs': {{..., 'features_extractor_kwargs': {{..., 'raw_keys': {raw}}}}}}}"
+            )
+            wrapped = "" if name == "LatentExtractor" else " of the wrapper"
+            raise TypeError(
+                f"{name}: observation {key!r} is a picture, {space}, and would become "
+                f"{gym.spaces.utils.flatdim(space):,} raw features: encode it with image_keys={encoded}{wrapped}, "
+                f"remove it with FilterObservation, or take its values as they are with raw_keys={raw}. An agent that "
+                f"was trained on them is loaded with {before}"
+            )

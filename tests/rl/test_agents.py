@@ -15,9 +15,18 @@ from gymnasium.wrappers import NormalizeObservation, TransformObservation
 from sb3_contrib import QRDQN
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import EvalCallback, EveryNTimesteps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from rl import LatentExtractor, LatentObservation, VecLatentObservation, load_agent, make_latent_vec_env, save_agent
+from rl import (
+    LatentExtractor,
+    LatentObservation,
+    SaveAgent,
+    VecLatentObservation,
+    load_agent,
+    make_latent_vec_env,
+    save_agent,
+)
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from tests.conftest import make_encoder
 from tests.frame_envs import Frames
@@ -163,7 +172,7 @@ def test_agents_that_took_a_camera_as_raw_features_before_they_were_asked_load(
         "net_arch": [8],
     }
     with monkeypatch.context() as earlier:
-        earlier.setattr("rl.features_extractor.is_image_space", lambda space: False)
+        earlier.setattr("rl.features_extractor.require_named", lambda *_: None)
         agent = A2C("MultiInputPolicy", DummyVecEnv([lambda: Frames(named=True)]), policy_kwargs=kwargs, device="cpu")
         agent.save(tmp_path / "plain.zip")
         save_agent(tmp_path / "agent.zip", agent)
@@ -380,3 +389,42 @@ def test_equal_agents_make_equal_files(tmp_path: Path) -> None:
         with zipfile.ZipFile(save_agent(tmp_path / name, agent)) as archive:
             contents.append({part: archive.read(part) for part in archive.namelist() if part != "model.zip"})
     assert contents[0] == contents[1]
+
+
+def test_attributes_are_replaced_as_in_sb3s_own_load(saved: Path) -> None:
+    model, _ = load_agent(saved, device="cpu", custom_objects={"learning_rate": 1e-5}, gamma=0.5)
+    assert (model.learning_rate, model.gamma) == (1e-5, 0.5)  # type: ignore[attr-defined]
+
+
+def test_a_callback_writes_whole_agents(tmp_path: Path) -> None:
+    agent = _trained(normalize=True)
+    check = make_latent_vec_env(Frames, make_encoder(3), normalize=True, training=False)
+    best = EvalCallback(check, eval_freq=8, n_eval_episodes=1, callback_on_new_best=SaveAgent(tmp_path / "best.zip"))
+    agent.learn(32, callback=[best, EveryNTimesteps(16, SaveAgent(tmp_path / "at-{steps}.zip"))])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["at-16.zip", "at-32.zip", "best.zip"]
+    _, venv = load_agent(tmp_path / "best.zip", Frames(), device="cpu")
+    assert isinstance(venv, VecNormalize)
+    assert isinstance(venv.venv, VecLatentObservation)
+    assert venv.venv.encoder == make_encoder(3)
+    with pytest.raises(ValueError, match=r"SaveAgent needs a path that ends in \.zip, got best"):
+        SaveAgent("best")
+
+
+def test_what_an_agents_file_could_not_hold_is_not_saved(tmp_path: Path) -> None:
+    def save(venv: Any, kind: str = "MlpPolicy") -> None:
+        save_agent(tmp_path / "agent.zip", PPO(kind, venv, n_steps=8, batch_size=8, device="cpu"))
+
+    codes = VecLatentObservation(DummyVecEnv([Frames]), make_encoder(3))
+    with pytest.raises(ValueError, match="several VecNormalize are around the codes"):
+        save(VecNormalize(VecNormalize(codes, norm_reward=False), norm_obs=False))
+    two = "the codes of one encoder are around those of another"
+    named = DummyVecEnv([lambda: Frames(named=True)])
+    left = VecLatentObservation(named, make_encoder(3), image_keys=["back"])
+    with pytest.raises(ValueError, match=two):
+        save(VecLatentObservation(left, other_encoder(), image_keys=["front"]), "MultiInputPolicy")
+    single = LatentObservation(Frames(named=True), make_encoder(3), image_keys=["back"])
+    with pytest.raises(ValueError, match=two):
+        save(
+            DummyVecEnv([lambda: LatentObservation(single, other_encoder(), image_keys=["front"])]), "MultiInputPolicy"
+        )
+    assert list(tmp_path.iterdir()) == []

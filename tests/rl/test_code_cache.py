@@ -49,3 +49,11 @@ def test_features_do_not_hold_on_to_their_batch() -> None:
 def test_no_capacity_is_refused() -> None:
     with pytest.raises(ValueError, match="room for at least 1 frame, got 0"):
         CodeCache(_Counting(), 0)
+
+
+def test_frames_that_are_asked_for_again_stay() -> None:
+    encode = _Counting()
+    cache = CodeCache(encode, 2)
+    for values in ((1, 2), (1,), (3,), (1,)):
+        cache(_frames(*values))
+    assert encode.frames == 3

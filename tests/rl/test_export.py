@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +21,15 @@ from sb3_contrib.common.envs import InvalidActionEnvDiscrete
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from rl import LatentExtractor, LatentObservation, RecodedCodes, VecLatentObservation
+from rl import (
+    LatentExtractor,
+    LatentObservation,
+    RecodedCodes,
+    VecLatentObservation,
+    make_latent_vec_env,
+    save_agent,
+)
+from rl.agent_archive import AgentArchive
 from rl.code_recoding import CodeRecoding
 from rl.code_scaling import CodeScaling
 from rl.dictionary import DictionarySettings, fit_dictionary
@@ -402,7 +411,7 @@ def _on_state(encoder: FrozenEncoder) -> Any:
         (_on_state, {"latent_options": LatentOptions()}, TypeError, "latent_options beside encoder"),
         (lambda e: _in_policy("PPO", e), {"encoder": make_encoder()}, TypeError, "leave encoder out"),
         (lambda e: _in_policy("PPO", e), {"image_shape": (3, 64, 64)}, ValueError, "do not fit an agent"),
-        (lambda e: e, {}, TypeError, "needs a Stable-Baselines3 model, got FrozenEncoder"),
+        (lambda e: e, {}, TypeError, "needs a Stable-Baselines3 model, or its file, got FrozenEncoder"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(
@@ -421,3 +430,20 @@ def test_what_cannot_be_exported_is_refused(
 def test_another_ending_is_refused(encoder: FrozenEncoder, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ends in \.pt2 or \.onnx, got .*agent\.zip"):
         export_agent(_in_policy("PPO", encoder), tmp_path / "agent.zip")
+
+
+def test_the_file_of_an_agent_is_exported_without_its_environment(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    venv = make_latent_vec_env(CONTINUOUS, encoder, n_stack=2, normalize=True, seed=0)
+    agent = _wrapped("PPO", venv).learn(32)
+    file = save_agent(tmp_path / "agent.zip", agent)
+    with pytest.raises(ValueError, match=r"needs image_shape=\(H, W, C\)"):
+        export_agent(file, tmp_path / "agent.pt2")
+    with pytest.raises(TypeError, match="has encoder, options and statistics of its own"):
+        export_agent(file, tmp_path / "agent.pt2", encoder=encoder, image_shape=(64, 64, 1))
+    from_file = export_agent(file, tmp_path / "file.pt2", image_shape=(64, 64, 1))
+    images = np.stack([IMAGES[:3], IMAGES[3:6]], axis=1)
+    expected = _run(export_agent(agent, tmp_path / "agent.pt2"), images)
+    np.testing.assert_allclose(_run(from_file, images), expected, atol=1e-6)
+    bare = PPO.load(io.BytesIO(AgentArchive.read(file).model), device="cpu")
+    with pytest.raises(ValueError, match=r"give the file that save_agent wrote.*vec_normalize= as it was trained"):
+        export_agent(bare, tmp_path / "bare.pt2")

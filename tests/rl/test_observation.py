@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO, SAC
@@ -532,3 +533,49 @@ def test_factors_that_do_not_exist_are_refused() -> None:
         FactorObservation(_make(), ("colour",))
     with pytest.raises(ValueError, match=r"has the factors \(\)"):
         FactorObservation(gym.make("CartPole-v1"))
+
+
+class _Goals(gym.Env[Any, Any]):
+    """Goals are pictures, and rewards are computed from them, as `HerReplayBuffer` asks for."""
+
+    def __init__(self) -> None:
+        image = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        self.observation_space = gym.spaces.Dict(dict.fromkeys(("observation", "achieved_goal", "desired_goal"), image))
+        self.action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+def test_rewards_of_goals_that_were_pictures_are_not_computed_from_codes(vectorised: bool) -> None:
+    def shown(*keys: str) -> Any:
+        if vectorised:
+            return VecLatentObservation(DummyVecEnv([_Goals]), make_encoder(3), image_keys=keys)
+        return DummyVecEnv([lambda: LatentObservation(_Goals(), make_encoder(3), image_keys=keys)])
+
+    with pytest.raises(ValueError, match="achieved_goal and desired_goal of the environment are pictures"):
+        shown("observation", "achieved_goal", "desired_goal").env_method("compute_reward", 0, 0, {}, indices=[0])
+    assert shown("observation").env_method("compute_reward", 0, 0, {}, indices=[0]) == [0.0]
+
+
+def test_mirrored_pictures_are_encoded_on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mirrored(gym.ObservationWrapper[Any, Any, Any]):
+        def observation(self, observation: Any) -> Any:
+            return observation[::-1]
+
+    env = LatentObservation(Mirrored(Frames()), make_encoder(3))
+    expected = env.reset(seed=0)[0]
+    device = torch.device("cuda")
+    # pictures go to a device of another kind; here it is the CPU all the same
+    monkeypatch.setattr(env._latent, "_device", device)
+    as_tensor = torch.as_tensor
+    monkeypatch.setattr(torch, "as_tensor", lambda values, device=None: as_tensor(values))
+    np.testing.assert_allclose(env.reset(seed=0)[0], expected, atol=1e-6)

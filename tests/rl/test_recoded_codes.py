@@ -202,7 +202,7 @@ def test_codes_that_vecnormalize_has_changed_are_not_recoded_silently(named: boo
     policy = {
         "net_arch": [8],
         "features_extractor_class": RecodedCodes,
-        "features_extractor_kwargs": {"recode": "expand"},
+        "features_extractor_kwargs": {"recode": "expand", "raw_keys": ["back"] if named else []},
     }
 
     def agent(**normalize: Any) -> PPO:
@@ -237,3 +237,18 @@ def test_what_cannot_be_recoded_is_refused() -> None:
     for options in ({"code_scaling": "scale"}, {"recode": "expand"}):
         with pytest.raises(ValueError, match="RecodedCodes needs codes as the encoder gives them"):
             RecodedCodes(CodeSpace(ENCODER, **options), recode="expand")  # type: ignore[arg-type]
+
+
+def test_a_picture_beside_the_codes_is_not_taken_pixel_by_pixel_unless_asked_for() -> None:
+    space = VecLatentObservation(
+        DummyVecEnv([lambda: Frames(named=True)]), ENCODER, image_keys=["back"]
+    ).observation_space
+    with pytest.raises(
+        TypeError, match=r"RecodedCodes: observation 'front' is a picture.*image_keys=\['front'\] of the"
+    ):
+        RecodedCodes(space, recode="expand")
+    assert isinstance(space, gym.spaces.Dict)
+    raw = gym.spaces.utils.flatdim(space["front"])
+    others = sum(gym.spaces.utils.flatdim(part) for key, part in space.items() if key != "back")
+    assert RecodedCodes(space, recode="expand", raw_keys=["front"]).features_dim == 80 + others
+    assert raw > 1_000
