@@ -212,7 +212,11 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     ]
     header = ["arm", "seeds", "training (s)", "steps per s", "time against pixels", "evaluation (s)", "memory (MB)"]
     header.append("encoder's training (s)")
-    words = "Time against pixels is per step. Memory is the largest resident memory of the process that trained."
+    words = (
+        "Time against pixels is per step, of agents on one processor; other times are means over the processors that "
+        "seeds ran on, some of which take four times as long. Memory is the largest resident memory of the process "
+        "that trained."
+    )
     title = titled(f"Cost of training on {task}", algorithm)
     return laid_out(title, header, rows, note_of_arms(study, arms, SPREAD_NOTE, words))
 
