@@ -105,7 +105,7 @@ def pictures(results: Path = RESULTS) -> str:
 
 _HEADLINE = (
     *("random_policy", "factors", "pixels", "vae", "sparse", "vae_expand", "sparse_expand"),
-    *("keypoints", "sparse_keypoints", "sparse_keypoints_robust", "vae_tuned"),
+    *("vae_robust_expand", "keypoints", "sparse_keypoints", "sparse_keypoints_robust", "vae_tuned"),
 )
 # experiments/agents/public.md, kinds.md, the curves of `doses`, and paragraphs of README.md
 _PAGES_OF_THEIR_OWN = ("public", "kinds", "doses", "pose", "million")

@@ -17,7 +17,7 @@ from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import multiplies_bf16, resolve_device
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.presets import KEYPOINT_RECIPES, RECIPES, SPARSE_CODE_RECIPES, preset_config
+from sparse_repr.pretrain.presets import KEYPOINT_RECIPES, RECIPES, ROBUST_RECIPES, SPARSE_CODE_RECIPES, preset_config
 from sparse_repr.pretrain.run_folder import has_state
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 from sparse_repr.pretrain.together.distributed import launched_by_torchrun, pretrain_distributed
@@ -31,7 +31,7 @@ _DESCRIPTION = f"""Pretrain an encoder, or many by one command, and write a run 
 DATASET/RECIPE/fast, or fast for the default data set and objective, gets to their bound in less time, with codes that
 are less disentangled; DATASET/RECIPE/steady leaves the mean picture soon on every seed and keeps their disentanglement.
 Data sets: {", ".join(DATASETS)}. Recipes: {", ".join(RECIPES)};
-as they are: {", ".join((*KEYPOINT_RECIPES, *SPARSE_CODE_RECIPES))}.
+as they are: {", ".join((*KEYPOINT_RECIPES, *SPARSE_CODE_RECIPES, *ROBUST_RECIPES))}.
 
 --seeds 0-15 trains one model per seed. The weights of an objective's terms take lists too, --sparsity-weight 0,1,4,
 and every combination is trained. Each run gets a folder in --run-dir (runs unless set), named as a single run is by

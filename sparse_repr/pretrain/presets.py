@@ -108,6 +108,18 @@ SPARSE_CODE_RECIPES: dict[str, dict[str, Any]] = {
     "vaease": {**_SPARSE_CODES, "objective": "vaease", "reconstruction": "gaussian"},
 }
 """Recipe -> settings of `PretrainConfig` for every data set, quick ones already: 64 units of which few are not 0."""
+ROBUST_RECIPES: dict[str, dict[str, Any]] = {
+    # those of `fast`, with which it was measured on SpriteReach
+    "vae_robust": {
+        **_COMMON,
+        "objective": "vae",
+        "learning_rate": 1e-3,
+        "initialisation": "he",
+        "steps": 3_000,
+        **ROBUST,
+    },
+}
+"""Recipe -> settings of `PretrainConfig` for every data set, quick ones already: dense codes of corrupted images."""
 # One half: the scale of the features is that of the squared error, half of which is the loss of a Gaussian with unit
 # variance. The weight of the KL comes down to beta from four times as much, so that positions get a unit each before
 # other units open: with `he`, or with beta early, all open at once (MIG 0.01 to 0.02 in one run each).
@@ -325,7 +337,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     **{
         f"{dataset}/{recipe}": {"dataset": dataset, **settings}
         for dataset in DATASETS
-        for recipe, settings in {**KEYPOINT_RECIPES, **SPARSE_CODE_RECIPES}.items()
+        for recipe, settings in {**KEYPOINT_RECIPES, **SPARSE_CODE_RECIPES, **ROBUST_RECIPES}.items()
     },
 }
 """``DATASET/RECIPE``, ``DATASET/RECIPE/fast``, ``DATASET/RECIPE/steady`` (recipes of the pixels without a

@@ -69,6 +69,15 @@ def test_sparse_codes_of_presets_are_those_of_the_study_that_compares_them(recip
     assert config.objective_weights() == studied.objective_weights()
 
 
+def test_the_robust_vae_is_that_of_the_study() -> None:
+    config = preset_config("h5/vae_robust")
+    studied = encoder_cell(AGENT_SCALES["cpu"], "SpriteReach", "vae_robust", 0, Path("nowhere")).training
+    assert studied is not None
+    same = ("objective", "code_size", "steps", "batch_size", "learning_rate", "initialisation", "reconstruction")
+    assert [getattr(config, name) for name in same] == [getattr(studied, name) for name in same]
+    assert (config.denoising(), config.random_shift) == (studied.denoising(), studied.random_shift)
+
+
 def test_published_settings() -> None:
     assert preset_config("dsprites/beta_vae").objective_weights() == {"beta": 4.0}
     assert preset_config("dsprites/beta_tcvae").objective_weights()["total_correlation_weight"] == 6.4
