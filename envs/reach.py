@@ -14,8 +14,8 @@ from sparse_repr.data.drawing.sprite_geometry import render_sprites
 MAX_STEPS = 50
 """Steps after which an episode is truncated; the way from corner to corner takes about 24."""
 
-# Corners (x, y) of the picture: the first three belong to square, ellipse and heart, the last to none.
-_CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
+CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
+"""Corners (x, y) of the picture: the first three belong to square, ellipse and heart, the last to none."""
 _SPEED = 0.06
 _REACH = 0.12
 _ARRIVAL_BONUS = 1.0
@@ -143,7 +143,7 @@ class SpriteReach(SpriteEnv):
         return self._observe(), reward, min(after) <= _REACH, False, self._info(success)
 
     def _distances(self) -> list[float]:
-        return [math.hypot(self._x - x, self._y - y) for x, y in _CORNERS]
+        return [math.hypot(self._x - x, self._y - y) for x, y in CORNERS]
 
     def _observe(self) -> ImageArray:
         image = render_sprites(self._shape, self._scale, self._orientation, self._x, self._y)[0]

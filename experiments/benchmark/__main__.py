@@ -30,6 +30,7 @@ from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
 from experiments.benchmark.training import measure_training
+from experiments.benchmark.way import measure_way
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import seconds_of
 from sparse_repr import PretrainConfig, load_encoder
@@ -72,8 +73,8 @@ class BenchmarkConfig:
     recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
     pong (whether codes hold the ball and the paddles), pong_of_others (the same of networks of others), first_units
     (which units open first from a large weight of the KL, and what turning them does), kinds (what each kind of
-    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped) or pose (whether codes hold size,
-    angle and colour)."""
+    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped), pose (whether codes hold size,
+    angle and colour) or way (how much must be learned to find the way, from codes of SpriteReach and recodings)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
@@ -302,6 +303,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "pong_of_others": lambda _: measure_pong_of_others(),
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
+    "way": lambda _: measure_way(),
     "kinds": lambda _: measure_kinds(Path("runs/kinds")),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
