@@ -41,8 +41,8 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
         f"none of the {len(units.active)} units of {encoder!r} is active: over its training images no code varies by "
         f"more than {max(units.std):.2g} (standard deviation), so every image has nearly the same code, which tells "
         f"metrics and agents nothing. After {training.get('steps')} steps the penalties ({weights or 'none given'}) "
-        "still outweigh what a unit would add to the reconstruction: train for more steps (steps, --steps, with "
-        "resume), with lower weights, or by the settings of --preset fast (learning_rate 1e-3 and initialisation he), "
+        "still outweigh what a unit would add to the reconstruction: train for more steps (steps, --steps), "
+        "with lower weights, or by the settings of --preset fast (learning_rate 1e-3 and initialisation he), "
         "which leave this plateau sooner",
         CollapsedEncoderWarning,
         stacklevel=stacklevel + 1,
