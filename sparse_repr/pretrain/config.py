@@ -398,11 +398,6 @@ class PretrainConfig:
                         f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "
                         "perceptual loss (--perceptual-weight, or a preset DATASET/perceptual)"
                     )
-        if self.perceptual_features == "dae" and self.perceptual_layers != fields["perceptual_layers"]:
-            raise ValueError(
-                f"perceptual_layers {self.perceptual_layers!r} is of perceptual_features vgg16: a denoising "
-                "autoencoder has no layers to choose from; leave it out"
-            )
         if self.saliency_weight and not (self.pixel_weight or self.pixel_steps):
             raise ValueError(
                 "saliency_weight weighs pixels, and pixel_weight is 0: give pixel_weight, or leave saliency_weight out"

@@ -55,10 +55,6 @@ def test_defaults_are_the_published_protocol() -> None:
             {"perceptual_weights_path": "vgg.pth"},
             "perceptual_weights_path 'vgg.pth' needs a positive perceptual_weight",
         ),
-        (
-            {**PERCEPTUAL, "perceptual_features": "dae", "perceptual_layers": "relu2_2"},
-            "perceptual_layers 'relu2_2' is of perceptual_features vgg16",
-        ),
         ({**PERCEPTUAL, "perceptual_levels": "8:1/00"}, "perceptual_levels needs resolutions separated by commas"),
         (
             {**PERCEPTUAL, "objective": "sparse_keypoints", "pixel_weight": 0.0},

@@ -30,12 +30,13 @@ def test_every_data_set_has_every_recipe() -> None:
     places = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in KEYPOINT_RECIPES}
     of_zeros = ("top_k", "batch_top_k", "jump_relu", "rectified_gaussian", "vaease")
     sparse = {f"{dataset}/{recipe}" for dataset in DATASETS for recipe in of_zeros}
+    robust = {f"{dataset}/vae_robust" for dataset in DATASETS}
     opened = {
         f"dsprites/{recipe}/opened" for recipe in ("vae", "beta_vae", "sparse", "perceptual", "sparse_perceptual")
     }
     turned = {f"dsprites/{recipe}/turned" for recipe in ("vae", "beta_vae", "sparse")}
     fast = {"fast", *(f"{name}/fast" for name in published)}
-    assert set(PRESETS) == {*published, *places, *sparse, *fast, *steady, *opened, *turned}
+    assert set(PRESETS) == {*published, *places, *sparse, *robust, *fast, *steady, *opened, *turned}
     assert set(KEYPOINT_RECIPES) == {
         *("keypoints", "sparse_keypoints", "sparse_keypoints_denoised", "sparse_keypoints_looks"),
         "sparse_keypoints_robust",
