@@ -136,7 +136,7 @@ def points_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Poin
     points = []
     for encoder in study.encoders:
         agent = by_encoder.get((encoder.encoder, encoder.seed))
-        if encoder.task != task or agent is None:
+        if encoder.task != task or agent is None or not _same(encoder, agent):
             continue
         outcomes = {
             "source": agent.mean_return() if agent.returns.get("source") else None,
@@ -145,6 +145,11 @@ def points_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Poin
         }
         points.append(Point(encoder, agent, outcomes))
     return points
+
+
+def _same(encoder: EncoderResult, agent: AgentResult) -> bool:
+    """Whether an agent learned on that encoder, and not on one of the same name that was trained anew."""
+    return None in (encoder.fingerprint, agent.encoder) or encoder.fingerprint == agent.encoder
 
 
 def correlations(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Correlation]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def published_study(folder: Path, scale_name: str) -> AgentStudy:
 def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     """Write what is finished in the folder of a study into that of its published files, and return all that is there.
 
-    Adds and replaces: what another machine published stays.
+    Adds and replaces: what another machine published stays. So does the record of an encoder that published agents
+    learned on, where another encoder of its name was trained anew; a warning names it.
 
     Args:
         out: folder of the study.
@@ -112,15 +114,37 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     scale = AGENT_SCALES[scale_name]
     who = [(one.task, one.arm, one.algorithm, one.seed) for one in live.agents]
     check_cells([agent_cell(scale, *names, out) for names in who], agent_training.AGENT_CELLS)
-    for kind, (runs, name) in _KINDS.items():
+    kept = []
+    for kind, (runs, name) in _KINDS.items():  # agents first: those that are replaced need their encoders no longer
         for path in sorted((out / runs).glob(f"*/{name}")):
             content = _read(path, kind)
+            if kind == "encoders" and _is_learned_on(folder, path.parent.name, content):
+                kept.append(path.parent.name)
+                continue
             if content.get("training"):
                 content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
             settings = content.get("settings", content)
             command = command_of(scale_name, kind, settings)
             write_json(folder / kind / f"{path.parent.name}.json", portable({"command": command, **content}))
+    if kept:
+        warnings.warn(
+            f"kept the records of {', '.join(kept)} in {folder}: published agents learned on these encoders, and those "
+            f"of {out} are others of the same name",
+            stacklevel=2,
+        )
     return published_study(folder, scale_name)
+
+
+def _is_learned_on(folder: Path, name: str, content: Mapping[str, Any]) -> bool:
+    """Whether published agents learned on the published encoder of that name, and this is another one."""
+    there = folder / "encoders" / f"{name}.json"
+    if not there.is_file():
+        return False
+    known = _read(there, "encoders").get("fingerprint")
+    if known is None or known == content.get("fingerprint"):
+        return False
+    agents = (folder / "agents").glob("*.json")
+    return any(_read(path, "agents").get("encoder") == known for path in agents)
 
 
 def command_of(scale_name: str, kind: str, settings: dict[str, Any]) -> str:
@@ -178,6 +202,7 @@ def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
         curve_seconds=content.get("curve_seconds", []),
         updates=content.get("updates", {}),
         first_layer=content.get("first_layer", {}),
+        encoder=content.get("encoder"),
         curve=[(int(step), value, success, int(count)) for step, value, success, count in content["curve"]],
         returns={domain: part["returns"] for domain, part in evaluation.items()},
         successes={domain: part["successes"] for domain, part in evaluation.items()},
@@ -209,6 +234,7 @@ def _encoder(content: dict[str, Any]) -> EncoderResult:
         position_r2=objects["position_r2"],
         linear_position_r2=objects["linear_position_r2"],
         units=(content.get("training") or {}).get("code_size"),
+        fingerprint=content.get("fingerprint"),
         seconds=content["seconds"],
         machine=content["machine"],
     )

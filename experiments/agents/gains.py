@@ -84,10 +84,14 @@ def gains_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Gain]
         arm: {agent.seed: agent.mean_return() for agent in agents if agent.returns.get("source")}
         for arm, agents in arms.items()
     }
+    encoders = {arm: {agent.seed: agent.encoder for agent in agents} for arm, agents in arms.items()}
     found = []
     for first, second in PAIRS:
         one, other = returns.get(first, {}), returns.get(second, {})
         seeds = tuple(sorted(one.keys() & other.keys()))
+        if ARMS[first].encoder == ARMS[second].encoder:
+            # of one encoder, and not of two of the same name
+            seeds = tuple(seed for seed in seeds if encoders[first][seed] == encoders[second][seed])
         if len(seeds) > 1:
             values = tuple((one[seed] - other[seed]) / anchors.span for seed in seeds)
             found.append(Gain(task, first, second, seeds, values))

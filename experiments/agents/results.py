@@ -43,6 +43,8 @@ class AgentResult:
     """Name of `learning.UPDATES` -> a value per update of PPO, if it is a number; none of agents from before."""
     first_layer: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What `learning.FirstLayer` found; nothing of agents from before."""
+    encoder: str | None = None
+    """Fingerprint of the encoder that it learned on; None where it has none."""
 
     def mean_return(self, domain: str = "source") -> float:
         """Mean return in a domain."""
@@ -74,6 +76,8 @@ class EncoderResult:
     """The same of a linear probe."""
     units: int | None = None
     """Size of its code; None of one that was not trained."""
+    fingerprint: str | None = None
+    """Of the encoder; None where it is not known."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -198,11 +198,11 @@ def _require_same(encoder: FrozenEncoder, network: nn.Module, images: Tensor) ->
 
 
 def _statistics(encoder: FrozenEncoder, examples: Tensor) -> UnitStatistics:
-    """Mean and deviation over the example images. There was no prior: a unit is active that varies by more than what
-    differs from batch to batch (`_close`), as principal components beyond the rank of the examples do not."""
+    """Mean and deviation over the example images. There was no prior: a unit is active that varies by more than
+    rounding, as principal components beyond the rank of the examples do not."""
     codes = encoder.encode(examples).double()
     deviations = codes.std(0, correction=0).tolist()
-    least = _ROUNDING * max(1.0, float(codes.abs().max()))
+    least = _ROUNDING * float(codes.abs().max())
     return UnitStatistics(
         kl_nats=(0.0,) * encoder.code_size,
         mean=tuple(codes.mean(0).tolist()),

@@ -316,9 +316,7 @@ class PretrainConfig:
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)
         choose_architecture(self.architecture)
-        if self.reconstruction == "auto":
-            object.__setattr__(self, "reconstruction", choose_objective(self.objective).reconstruction)
-        build_reconstruction(self.reconstruction)
+        build_reconstruction(self.pixel_reconstruction())
         require_initialisation(self.initialisation, decodes=choose_objective(self.objective).decodes)
         require_decay(self.weight_averaging)
         self._check_denoising()
@@ -390,8 +388,8 @@ class PretrainConfig:
         fields = {field.name: field.default for field in dataclasses.fields(self)}
         if not self.perceptual_weight:
             names = ["perceptual_features", "perceptual_layers"]
-            # what predicts features needs these too
-            names += ["perceptual_weights_path", "dae_steps"] if self.feature_targets() is None else []
+            # what predicts features may need it too
+            names += ["dae_steps"] if self.feature_targets() is None else []
             for name in names:
                 if getattr(self, name) != fields[name]:
                     raise ValueError(
@@ -408,7 +406,7 @@ class PretrainConfig:
                 "move: leave one of them out"
             )
         if choose_objective(self.objective).learns_variance and not self.perceptual_weight:
-            if self.reconstruction != "gaussian":
+            if self.pixel_reconstruction() != "gaussian":
                 raise ValueError(
                     f"objective {self.objective!r} learns the variance of a squared error, got reconstruction "
                     f"{self.reconstruction!r}: leave it out, or give gaussian (--reconstruction gaussian)"
@@ -483,6 +481,14 @@ class PretrainConfig:
                 "(units_per_image_steps)"
             )
         return found
+
+    def pixel_reconstruction(self) -> str:
+        """The reconstruction loss of the pixels by its name: that of the objective where it is ``auto``.
+
+        >>> PretrainConfig(objective="vaease").pixel_reconstruction()
+        'gaussian'
+        """
+        return choose_objective(self.objective).reconstruction if self.reconstruction == "auto" else self.reconstruction
 
     def network_name(self) -> str:
         """The entry of `ARCHITECTURES` that is trained: `architecture`, with the head that the objective needs.
@@ -587,6 +593,7 @@ class PretrainConfig:
             step_graph=resolve_step_graph(self.step_graph, device, self._why_not_one_launch()),
             threads=self.threads or torch.get_num_threads(),
             architecture=self.network_name(),
+            reconstruction=self.pixel_reconstruction(),
             perceptual_levels=in_words(self.perceptual().joining()) or None,
             learning_rate_decay_steps=self.learning_rates().decay_steps,
             objective_settings=others or None,

@@ -50,7 +50,7 @@ def export_run(
             "name": config.objective,
             "weights": config.objective_weights(),
             "options": config.objective_options(),
-            "reconstruction": config.reconstruction if decodes else None,
+            "reconstruction": config.pixel_reconstruction() if decodes else None,
             "perceptual": {**perceptual, **(measured or {})} if perceptual else None,
             "steps": steps,
             "seed": config.seed,

@@ -13,7 +13,7 @@ from sparse_repr.registry import lookup
 
 # The reference settings are those of the public comparison of these objectives that accompanies Dubois et al. 2019:
 # batch 64, Adam 5e-4 unless said otherwise, code size 10, Bernoulli likelihood.
-_COMMON: dict[str, Any] = {"batch_size": 64, "code_size": 10, "learning_rate": 5e-4, "reconstruction": "bernoulli"}
+_COMMON: dict[str, Any] = {"batch_size": 64, "code_size": 10, "learning_rate": 5e-4}
 _PERCEPTUAL: dict[str, Any] = {
     # the paper, section 3.2, replaces the pixel loss and names VGG16 (Johnson et al. 2016), but no layer and no weight
     "pixel_weight": 0.0,
@@ -70,7 +70,6 @@ _KEYPOINTS: dict[str, Any] = {
     "learning_rate_decay": "cosine",
     "final_learning_rate": 1e-4,
     "steps": 3_000,
-    "reconstruction": "bernoulli",
     "keypoints": 32,
 }
 CORRUPTED: dict[str, Any] = {"denoising_noise": 0.1, "denoising_color": 0.3, "denoising_background": 0.5}
@@ -97,7 +96,6 @@ _SPARSE_CODES: dict[str, Any] = {
     # a unit that is 0 in all images hears nothing: all must speak at first
     "initialisation": "he",
     "steps": 3_000,
-    "reconstruction": "bernoulli",
     "code_size": 64,
 }
 SPARSE_CODE_RECIPES: dict[str, dict[str, Any]] = {
@@ -105,7 +103,7 @@ SPARSE_CODE_RECIPES: dict[str, dict[str, Any]] = {
     "batch_top_k": {**_SPARSE_CODES, "objective": "batch_top_k", "units_per_image": 8},
     "jump_relu": {**_SPARSE_CODES, "objective": "jump_relu"},
     "rectified_gaussian": {**_SPARSE_CODES, "objective": "rectified_gaussian", "units_per_image": 8},
-    "vaease": {**_SPARSE_CODES, "objective": "vaease", "reconstruction": "gaussian"},
+    "vaease": {**_SPARSE_CODES, "objective": "vaease"},
 }
 """Recipe -> settings of `PretrainConfig` for every data set, quick ones already: 64 units of which few are not 0."""
 ROBUST_RECIPES: dict[str, dict[str, Any]] = {

@@ -225,9 +225,9 @@ class Trainer:
 
     def _pixel_loss(self) -> Reconstruction:
         if not self.config.saliency_weight:
-            return build_reconstruction(self.config.reconstruction)
+            return build_reconstruction(self.config.pixel_reconstruction())
         assert self._median is not None
-        return SalientReconstruction(self.config.reconstruction, self._median, self.config.saliency_weight)
+        return SalientReconstruction(self.config.pixel_reconstruction(), self._median, self.config.saliency_weight)
 
     def _background_loss(self, vae: VAE) -> float:
         # as what is minimised counts pixels, so that a price keeps its meaning beside other weights

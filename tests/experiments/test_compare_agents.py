@@ -112,6 +112,17 @@ def test_a_study_is_computed_once_reported_and_published(
     monkeypatch.setattr(compare_agents, "publish_agent_report", lambda *_: [])
     assert main([*words, "--publish"]) == 0
     assert len(published_study(folder, "smoke").agents) == 9
+    # the record of an encoder that an agent of elsewhere learned on is not replaced by that of another
+    elsewhere = folder / "agents" / "SpriteReach-vae-ppo-seed1-of-another-machine.json"
+    record = folder / "encoders" / "SpriteReach-vae-seed1.json"
+    for path, key in ((elsewhere, "encoder"), (record, "fingerprint")):
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: "another"}))
+    assert main([*words, "--publish"]) == 0
+    assert "kept the records of SpriteReach-vae-seed1 in" in capsys.readouterr().err
+    assert json.loads(record.read_text())["fingerprint"] == "another"
+    elsewhere.unlink()
+    assert main([*words, "--publish"]) == 0
+    assert json.loads(record.read_text())["fingerprint"] != "another"
 
 
 def test_agents_without_an_encoder_need_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,5 +30,8 @@ def test_a_gain_is_over_the_seeds_that_both_have_in_shares_of_ground_truth() -> 
     )
     assert gains_in_words(found, [("sparse_expand", "sparse")]) == ""
     assert gains_table(study(*references, *plain)) is None
+    # of two encoders of one name nothing is compared
+    anew = [*recoded, agent("vae_expand", 0, 1.8, encoder="anew")]
+    assert [gain.seeds for gain in gains_of(study(*references, *plain, *anew), "SpriteReach")] == [(1, 2)]
     # without clearly better ground truth nothing is a share of it
     assert gains_table(study(*plain, *recoded)) is None

@@ -26,7 +26,7 @@ def test_defaults_are_the_published_protocol() -> None:
     config = PretrainConfig()
     assert (config.batch_size, config.code_size, config.image_size) == (64, 10, 64)
     assert (config.learning_rate, config.steps) == (5e-4, 100_000)
-    assert (config.objective, config.reconstruction, config.architecture) == ("sparse", "bernoulli", "burgess")
+    assert (config.objective, config.pixel_reconstruction(), config.architecture) == ("sparse", "bernoulli", "burgess")
     assert config.objective_weights() == {"beta": 1.0, "sparsity_weight": 1.0}
 
 
@@ -51,10 +51,6 @@ def test_defaults_are_the_published_protocol() -> None:
             r"pixel_weight 0\.1 would change nothing",
         ),
         ({"dae_steps": 7}, "dae_steps 7 needs a positive perceptual_weight"),
-        (
-            {"perceptual_weights_path": "vgg.pth"},
-            "perceptual_weights_path 'vgg.pth' needs a positive perceptual_weight",
-        ),
         ({**PERCEPTUAL, "perceptual_levels": "8:1/00"}, "perceptual_levels needs resolutions separated by commas"),
         (
             {**PERCEPTUAL, "objective": "sparse_keypoints", "pixel_weight": 0.0},
@@ -213,6 +209,6 @@ def test_threads_are_those_of_every_library_and_are_given_back(monkeypatch: pyte
 
 
 def test_the_reconstruction_is_the_objectives_own_unless_set() -> None:
-    assert PretrainConfig(objective="vaease").reconstruction == "gaussian"
-    assert PretrainConfig(objective="vae").reconstruction == "bernoulli"
-    assert PretrainConfig(objective="vae", reconstruction="laplace").reconstruction == "laplace"
+    assert PretrainConfig(objective="vaease").resolve().reconstruction == "gaussian"
+    assert PretrainConfig(objective="vae").resolve().reconstruction == "bernoulli"
+    assert PretrainConfig(objective="vae", reconstruction="laplace").resolve().reconstruction == "laplace"
