@@ -387,10 +387,7 @@ class PretrainConfig:
         """Refuse settings beside which there is nothing that they could change."""
         fields = {field.name: field.default for field in dataclasses.fields(self)}
         if not self.perceptual_weight:
-            names = ["perceptual_features", "perceptual_layers"]
-            # what predicts features may need it too
-            names += ["dae_steps"] if self.feature_targets() is None else []
-            for name in names:
+            for name in ("perceptual_features", "perceptual_layers"):
                 if getattr(self, name) != fields[name]:
                     raise ValueError(
                         f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "

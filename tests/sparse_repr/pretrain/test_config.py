@@ -50,7 +50,6 @@ def test_defaults_are_the_published_protocol() -> None:
             {"objective": "vaease", "reconstruction": "gaussian", "pixel_weight": 0.1},
             r"pixel_weight 0\.1 would change nothing",
         ),
-        ({"dae_steps": 7}, "dae_steps 7 needs a positive perceptual_weight"),
         ({**PERCEPTUAL, "perceptual_levels": "8:1/00"}, "perceptual_levels needs resolutions separated by commas"),
         (
             {**PERCEPTUAL, "objective": "sparse_keypoints", "pixel_weight": 0.0},
