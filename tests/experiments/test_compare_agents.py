@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,9 @@ def test_a_study_is_computed_once_reported_and_published(
     record = folder / "encoders" / "SpriteReach-vae-seed1.json"
     for path, key in ((elsewhere, "encoder"), (record, "fingerprint")):
         path.write_text(json.dumps({**json.loads(path.read_text()), key: "another"}))
-    assert main([*words, "--publish"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main([*words, "--publish"]) == 0
     assert "kept the records of SpriteReach-vae-seed1 in" in capsys.readouterr().err
     assert json.loads(record.read_text())["fingerprint"] == "another"
     elsewhere.unlink()
