@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.benchmark.recorded import pretrained, recordings
+from experiments.benchmark.recorded import codes_of, pretrained, recordings
 from experiments.measure.foreign_networks import FOREIGN, foreign_encoder
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
-from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 
 _STEPS = 1_000
@@ -60,7 +58,7 @@ def measure_pong(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
             for name, settings in ARMS.items():
                 chosen = {**settings, "steps": steps, "learning_rate_warmup": steps // 10}
                 encoder, seconds = pretrained(Path(folder), name, seed, chosen)
-                results["arms"][name][str(seed)] = {"seconds": seconds, **place_scores(_codes(encoder, data), data)}
+                results["arms"][name][str(seed)] = {"seconds": seconds, **place_scores(codes_of(encoder, data), data)}
     return results
 
 
@@ -77,7 +75,7 @@ def measure_pong_of_others(*, scale: float = 1.0) -> dict[str, Any]:
         for name in FOREIGN:
             started = time.process_time()
             encoder = foreign_encoder(name, data["train"], code_size=_UNITS, seed=0, side=_SIDE)
-            codes = _codes(encoder, data)
+            codes = codes_of(encoder, data)
             seconds = time.process_time() - started
             results["arms"][name] = {"seconds": seconds, **place_scores(codes, data)}
     return results
@@ -86,10 +84,6 @@ def measure_pong_of_others(*, scale: float = 1.0) -> dict[str, Any]:
 def _recorded(folder: Path, scale: float) -> dict[str, FactorDataset]:
     """Pong under random actions: ``train`` and ``test``."""
     return recordings("envs:SparseRepr/Pong-v0", folder, _FRAMES, every=_EVERY, scale=scale)
-
-
-def _codes(encoder: FrozenEncoder, data: dict[str, FactorDataset]) -> dict[str, npt.NDArray[np.float32]]:
-    return {part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()}
 
 
 def place_scores(

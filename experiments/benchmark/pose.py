@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.benchmark.recorded import pretrained, recordings
+from experiments.benchmark.recorded import codes_of, pretrained, recordings
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 
 _KEYPOINTS = KEYPOINT_RECIPES["sparse_keypoints"]
@@ -53,9 +52,7 @@ def measure_pose(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
             for name, settings in ARMS.items():
                 chosen = {**settings, "steps": steps}
                 encoder, seconds = pretrained(Path(folder), name, seed, chosen)
-                codes = {
-                    part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()
-                }
+                codes = codes_of(encoder, data)
                 found = {"units": encoder.code_size, "seconds": seconds, **pose_scores(codes, data)}
                 results["arms"][name][str(seed)] = found
     return results

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from rl.record import RecordConfig, record
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.encoder.statistics import encode_dataset
 
 
 def recordings(
@@ -58,3 +62,8 @@ def pretrained(folder: Path, name: str, seed: int, settings: Mapping[str, Any]) 
     started = time.process_time()
     encoder = load_encoder(pretrain_encoder(config))
     return encoder, time.process_time() - started
+
+
+def codes_of(encoder: FrozenEncoder, data: Mapping[str, FactorDataset]) -> dict[str, npt.NDArray[np.float32]]:
+    """Codes of every frame, part by part, (N, D)."""
+    return {part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()}

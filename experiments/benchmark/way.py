@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.reach import CORNERS
-from experiments.benchmark.recorded import pretrained, recordings
+from experiments.benchmark.recorded import codes_of, pretrained, recordings
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from rl.code_recoding import CodeRecoding
 from rl.recodings import RECODINGS
 from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
-from sparse_repr.encoder.statistics import encode_dataset
 
 CODE = "code"
 SHOWN = (CODE, *RECODINGS)
@@ -53,9 +52,7 @@ def measure_way(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: flo
         results["frames"] = {part: len(frames) for part, frames in data.items()}
         for seed in seeds:
             encoder, _ = pretrained(Path(folder), "vae", seed, {**_VAE, "steps": steps})
-            codes = {
-                part: encode_dataset(encoder, frames, np.arange(len(frames))).mean for part, frames in data.items()
-            }
+            codes = codes_of(encoder, data)
             for name in SHOWN:
                 recoding = None if name == CODE else CodeRecoding(encoder.spec.units, name)
                 shown = codes if recoding is None else {part: recoding.numpy(codes[part]) for part in codes}
