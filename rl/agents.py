@@ -135,6 +135,11 @@ def load_agent(
     return model, model.get_env()
 
 
+def model_of(archive: AgentArchive, path: Path, *, device: str) -> BaseAlgorithm:
+    """The agent of a file that was read already, without an environment; `path` is for errors."""
+    return _loaded(_algorithm(archive.algorithm, path), archive, None, device, {}, {})
+
+
 def _loaded(
     algorithm: type[BaseAlgorithm],
     archive: AgentArchive,

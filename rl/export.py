@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from rl.agent_archive import AgentArchive
 from rl.agent_graph import AgentGraph
-from rl.agents import load_agent
+from rl.agents import model_of
 from rl.around_codes import changes_actions
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
@@ -79,7 +79,7 @@ def export_agent(
         archive = AgentArchive.read(Path(model))
         if archive.wrapper is not None:
             encoder, latent_options = archive.encoder, LatentOptions(**archive.wrapper)
-        model, normalization = load_agent(model, device="cpu")[0], archive.normalization
+        model, normalization = model_of(archive, Path(model), device="cpu"), archive.normalization
     if not isinstance(model, BaseAlgorithm):
         raise TypeError(f"export_agent needs a Stable-Baselines3 model, or its file, got {type(model).__name__}")
     if target.suffix == ".onnx":

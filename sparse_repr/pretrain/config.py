@@ -385,8 +385,8 @@ class PretrainConfig:
 
     def _check_what_has_no_part(self) -> None:
         """Refuse settings beside which there is nothing that they could change."""
-        fields = {field.name: field.default for field in dataclasses.fields(self)}
         if not self.perceptual_weight:
+            fields = {field.name: field.default for field in dataclasses.fields(self)}
             for name in ("perceptual_features", "perceptual_layers"):
                 if getattr(self, name) != fields[name]:
                     raise ValueError(
