@@ -147,7 +147,7 @@ def require_within(
     """
     low, high = bounds
     # float32 factors may round a hair beyond the bounds; written so that NaN fails too
-    fits = isinstance(value, numbers.Real) and low - 1e-5 <= float(value) <= high + 1e-5
+    fits = isinstance(value, numbers.Real) and math.isfinite(value) and low - 1e-5 <= float(value) <= high + 1e-5
     if not fits or (whole and value != round(value)):
         kind = ", a whole number," if whole else ""
         found = f"{value:g}" if isinstance(value, float) else repr(value)

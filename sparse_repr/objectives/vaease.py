@@ -25,7 +25,7 @@ class VAEaseObjective(SingleOptimiserObjective):
     Here it is the one that suits the batch best, E / d, in closed form (Rybkin et al. 2021), so that no number beside
     the networks has to be learned. Deviation: a perceptual distance may take the place of the squared error, and the
     loss then is no density. A Bernoulli likelihood would not do: it has a large floor on grey pixels, by which E / d
-    hardly falls, and the data would count a thirtieth.
+    hardly falls, and the data would hardly count.
     """
 
     def __init__(self, vae: VAE, reconstruction: Reconstruction, *, learning_rate: float, beta: float) -> None:

@@ -128,6 +128,7 @@ def test_render_is_the_observation_in_rgb() -> None:
         ({"shape": None}, r"needs shape, a whole number, in 0\.\.2, got None"),
         ({"scale": 2.0}, r"needs scale in 0\.5\.\.1, got 2"),
         ({"orientation": float("nan")}, "needs orientation in -inf..inf, got nan"),
+        ({"orientation": float("inf")}, "needs orientation in -inf..inf, got inf"),
     ],
 )
 def test_options_that_no_sprite_has_are_refused(options: dict[str, object], message: str) -> None:

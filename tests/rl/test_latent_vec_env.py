@@ -96,3 +96,16 @@ def test_an_id_is_made_with_its_arguments() -> None:
     )
     assert isinstance(venv.action_space, gym.spaces.Discrete)
     assert np.asarray(venv.reset()).shape == (2, 4)
+
+
+def test_monitors_get_their_arguments_and_environments_their_numbers(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"monitor_dir": str(tmp_path), "monitor_kwargs": {"info_keywords": ("is_success",)}}
+    task = "envs:SparseRepr/SpriteReach-v0"
+    venv = make_latent_vec_env(task, make_encoder(1), n_envs=2, seed=0, start_index=3, **options)
+    venv.reset()
+    for _ in range(50):
+        venv.step(np.zeros((2, 2), np.float32))  # standing still is truncated then
+    venv.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3.monitor.csv", "4.monitor.csv"]
+    assert (tmp_path / "3.monitor.csv").read_text().splitlines()[1] == "r,l,t,is_success"
+    assert (tmp_path / "3.monitor.csv").read_text().splitlines()[2].endswith(",False")

@@ -211,3 +211,13 @@ def test_patches_of_mixed_shapes_are_those_of_single_images() -> None:
         drawn[side + i : 2 * side + i, side + j : 2 * side + j] = pixels
         assert np.array_equal(drawn[side:-side, side:-side], image > 0)
         assert drawn.sum() == pixels.sum()
+
+
+def test_the_official_file_is_found_in_a_folder_of_its_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dsprites").mkdir()
+    (tmp_path / "dsprites" / f"{OFFICIAL_STEM}.npz").write_bytes(b"no archive")
+    monkeypatch.setenv("SPARSE_REPR_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=f"dsprites/{OFFICIAL_STEM}.npz: not a readable dSprites file"):
+        load_dsprites(progress=False)
