@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,9 +56,23 @@ def open_logger(name: str, folder: Path, step: int, settings: Mapping[str, Any])
 def _tensorboard(folder: Path, step: int, _: Mapping[str, Any]) -> Logger:
     from torch.utils.tensorboard import SummaryWriter
 
+    _wait_for_a_later_name(folder)
     # what was logged after the last save is logged again; the save's own step is not
     writer: Logger = SummaryWriter(str(folder), purge_step=step + 1 if step else 0)
     return writer
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Wait, less than a second, until a new file of events has a name behind those in `folder`.
+
+    TensorBoard reads a folder's files by name. A name begins with the second and ends with a count that has no leading
+    zeros, so that of two files of one second the later may be read first, and what is older then hides what is newer.
+    """
+    seconds = [name.split(".")[3] for name in (path.name for path in folder.glob("events.out.tfevents.*"))]
+    latest = max((int(second) for second in seconds if second.isdecimal()), default=0)
+    now = time.time()
+    if int(now) == latest:
+        time.sleep(latest + 1 - now)
 
 
 class _Wandb:

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
 
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.pretrain.__main__ import main
@@ -191,3 +194,17 @@ pretrain_encoder(rectangles_config(Path({str(rectangles)!r}), Path({place!r}), l
     told = {(name, step) for step, metrics in rows for name in json.loads(metrics)}
     assert {("train/loss", 1), ("train/loss", 2), ("reconstructions", 2)} <= told
     assert list((tmp_path / "store").rglob("*.png"))
+
+
+def test_what_is_logged_later_in_one_second_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter(["9", "10"])  # by name, 10 comes before 9
+    monkeypatch.setattr(event_file_writer, "_global_uid", types.SimpleNamespace(get=lambda: next(counts)))
+    clock, began = time.time, time.time()
+    monkeypatch.setattr(time, "time", lambda: int(began) + clock() - began)  # both are opened in one second
+    for step in (0, 2):
+        logger = open_logger("tensorboard", tmp_path, step, {})
+        logger.add_scalar("train/loss", 4.0 - step, step + 1)
+        logger.add_scalar("train/loss", 3.0 - step, step + 2)
+        logger.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.value for event in events.Scalars("train/loss")] == [4.0, 3.0, 2.0, 1.0]
