@@ -23,7 +23,7 @@ from experiments.benchmark.agents import measure_agents
 from experiments.benchmark.encoding import measure_encoding
 from experiments.benchmark.first_units import measure_first_units
 from experiments.benchmark.foreign import measure_foreign
-from experiments.benchmark.kinds import measure_kinds
+from experiments.benchmark.kinds import CODES, measure_kinds
 from experiments.benchmark.pong import measure_pong, measure_pong_of_others
 from experiments.benchmark.pose import measure_pose
 from experiments.benchmark.recoding import measure_recoding
@@ -33,6 +33,7 @@ from experiments.benchmark.training import measure_training
 from experiments.benchmark.way import measure_way
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import seconds_of
+from experiments.study.command import split_names
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
@@ -73,12 +74,15 @@ class BenchmarkConfig:
     recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
     pong (whether codes hold the ball and the paddles), pong_of_others (the same of networks of others), first_units
     (which units open first from a large weight of the KL, and what turning them does), kinds (what each kind of
-    sparsity does to codes of dSprites; goes on in runs/kinds where it was stopped), pose (whether codes hold size,
-    angle and colour) or way (how much must be learned to find the way, from codes of SpriteReach and recodings)."""
+    sparsity does to codes of dSprites, two minutes each; goes on in runs/kinds where it was stopped), pose (whether
+    codes hold size, angle and colour) or way (how much must be learned to find the way, from codes of SpriteReach and
+    recodings)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
     """Recording of SpriteChase that is encoded (foreign)."""
+    codes: str = ",".join(CODES)
+    """Codes that are pretrained, separated by commas (kinds); what is finished of the others is in the results, too."""
     skip_slow: bool = False
     """Leave out the scores that take minutes (metrics): DCI with the published learner."""
     real_frames: str | None = None
@@ -304,7 +308,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
-    "kinds": lambda _: measure_kinds(Path("runs/kinds")),
+    "kinds": lambda config: measure_kinds(Path("runs/kinds"), codes=split_names(config.codes)),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

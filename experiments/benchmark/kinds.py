@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
@@ -46,22 +48,37 @@ def measure_kinds(
 ) -> dict[str, Any]:
     """Pretrain every code with every seed on one thread, and score it; finished runs in `out` are not done again.
 
+    Returns the scores of all that is finished in `out`, of other codes too.
+
     Args:
         out: folder of the runs.
-        codes: keys of `CODES`.
+        codes: keys of `CODES`, which are pretrained.
         seeds: of the encoders.
         steps: of pretraining, in batches of 64.
         items: images that codes and pictures are scored on.
+
+    Raises:
+        ValueError: a code is none of `CODES`.
     """
-    results: dict[str, Any] = {"steps": steps, "items": items, "codes": {name: {} for name in codes}}
-    for seed in seeds:
-        for name in codes:
-            results["codes"][name][str(seed)] = _scores_of(out / f"{name}-seed{seed}", name, seed, steps, items)
-    return results
+    if unknown := [name for name in codes if name not in CODES]:
+        raise ValueError(f"codes need to be of {', '.join(CODES)}, got {', '.join(unknown)}")
+    with tqdm([(seed, name) for seed in seeds for name in codes], unit="code", disable=None) as bar:
+        for seed, name in bar:
+            bar.set_description(f"{name}, seed {seed}")
+            _finish(out / f"{name}-seed{seed}", name, seed, steps, items)
+    finished = {
+        name: {str(seed): _scores_of(run) for seed in seeds if _is_finished(run := out / f"{name}-seed{seed}")}
+        for name in CODES
+    }
+    return {"steps": steps, "items": items, "codes": {name: scores for name, scores in finished.items() if scores}}
 
 
-def _scores_of(run: Path, name: str, seed: int, steps: int, items: int) -> dict[str, Any]:
-    if not (run / "metrics.json").is_file():
+def _is_finished(run: Path) -> bool:
+    return (run / "metrics.json").is_file()
+
+
+def _finish(run: Path, name: str, seed: int, steps: int, items: int) -> None:
+    if not _is_finished(run):
         config = PretrainConfig(
             **{
                 **CODES[name],
@@ -90,6 +107,9 @@ def _scores_of(run: Path, name: str, seed: int, steps: int, items: int) -> dict[
                 progress=False,
             )
         )
+
+
+def _scores_of(run: Path) -> dict[str, Any]:
     report = read_report(run)
     (pictures,) = (part["model"] for part_name, part in report["images"].items() if part_name != "protocol")
     known = {**report["codes"], **report["disentanglement"], **pictures}

@@ -19,6 +19,9 @@ def test_codes_are_scored_once_and_tabled(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr("experiments.benchmark.kinds.pretrain_encoder", lambda _: pytest.fail("trained again"))
         assert measure_kinds(tmp_path, **settings) == found  # type: ignore[arg-type]
+        assert measure_kinds(tmp_path, codes=(), seeds=(0, 1, 2), steps=2, items=150) == found
+    with pytest.raises(ValueError, match=r"codes need to be of vae, wide_autoencoder, .*, got topk"):
+        measure_kinds(tmp_path, codes=("vae", "topk"))
 
 
 def test_the_table_has_means_and_intervals_and_says_where_nothing_is_defined() -> None:
