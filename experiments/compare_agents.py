@@ -60,9 +60,10 @@ class CompareConfig:
     encoders learn from what the finished agent of vae or sparse_keypoints sees, which is computed first; codes shown
     recoded, with _expand behind the name of an encoder; with other settings vae_expand_2d to _50d (sizes of the code)
     and vae_expand_0pc to _50pc (percent that are 1, 0 for one unit); vae_rate_03, _3 and _10 and the same of factors,
-    pixels, vae_expand and sparse_keypoints, whose agents learn at that many times the rate; the controls vae_cosine and
-    vae_project, and vae_dictionary, a learned expansion; the kinds of sparsity wide_autoencoder, wide_vae, wide_sparse,
-    sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k, jump_relu, rectified_gaussian and latent_quantisation;
+    pixels, vae_expand and sparse_keypoints, whose agents learn at that many times the rate; other recodings vae_cosine,
+    vae_project, vae_simplicial, vae_tiles and vae_one_hot, and vae_dictionary, a learned expansion; the kinds of
+    sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
+    jump_relu, rectified_gaussian and latent_quantisation;
     by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or dqn, or several separated by commas; by default those of the scale."""

@@ -17,7 +17,10 @@ from experiments.pages.tables import SPREAD_NOTE, Table, laid_out, spread
 
 PAIRS = (
     *recoded_pairs(),
-    *(("vae_expand", control) for control in ("vae_cosine", "vae_project")),
+    *(
+        ("vae_expand", control)
+        for control in ("vae_cosine", "vae_project", "vae_simplicial", "vae_tiles", "vae_one_hot")
+    ),
     *((rated("vae", rate), other) for other in ("vae", "vae_expand") for rate in RATES),
     *((rated(arm, rate), arm) for arm in RATED if arm != "vae" for rate in RATES),
     *((rated("vae_expand", rate), rated("vae", rate)) for rate in RATES),

@@ -76,13 +76,16 @@ _OF_KINDS = (
 )
 _COLOURS |= dict(zip(KINDS, _OF_KINDS, strict=True))
 _MARKS |= {name: f"${letter}$" for name, letter in zip(KINDS, "ABCDEFGHIJK", strict=True)}
-_RECODED: dict[str, tuple[Any, str]] = {
-    "expand": ("-.", "left"),
-    "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right"),
-    "project": ((0, (1, 1)), "bottom"),
-    DICTIONARY: ((0, (6, 2)), "top"),
+_RECODED: dict[str, tuple[Any, str, str | None]] = {
+    "expand": ("-.", "left", None),
+    "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right", None),
+    "project": ((0, (1, 1)), "bottom", None),
+    DICTIONARY: ((0, (6, 2)), "top", None),
+    "simplicial": ((0, (8, 2, 2, 2)), "full", "$S$"),
+    "tiles": ((0, (2, 3)), "full", "$T$"),
+    "one_hot": ((0, (1, 3)), "full", "$1$"),
 }
-"""Recoding -> line, and half of the marks that is filled."""
+"""Recoding -> line, half of the marks that is filled, and a letter in place of the mark of the code."""
 _OTHER_RATE = (0, (3, 1))
 _FEW = 8
 """Arms that fit into one panel whatever they are."""
@@ -110,9 +113,10 @@ def line_style(arm: str) -> dict[str, Any]:
 def mark_style(arm: str) -> dict[str, Any]:
     """How the dots of an arm are drawn."""
     face, recode = "white" if ARMS[arm].fine_tuned else colour_of(arm), ARMS[arm].recode
+    _, half, letter = _RECODED[recode] if recode else ("-", "full", None)
     return {
-        "marker": _MARKS[_base(arm)],
-        "fillstyle": _RECODED[recode][1] if recode else "full",
+        "marker": letter or _MARKS[_base(arm)],
+        "fillstyle": half,
         "markerfacecoloralt": "white",
         "markeredgecolor": colour_of(arm),
         "markerfacecolor": face,

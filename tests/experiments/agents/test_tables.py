@@ -357,15 +357,18 @@ def test_an_arm_keeps_its_colour_and_stands_in_one_panel_or_in_both() -> None:
     assert colour_of("sparse") == colour_of("sparse_tuned") != colour_of("vae")
     assert panels_of(list(ARMS))[1][1][:4] == ["random_policy", "factors", "pixels", "untrained"]
     assert panels_of(["factors"]) == [("", ["factors"])]
-    assert [len(names) for _, names in panels_of(list(ARMS))] == [27 + 11, 14 + 12, 9]
+    assert [len(names) for _, names in panels_of(list(ARMS))] == [27 + 11, 14 + 15, 9]
 
 
 def test_a_recoded_code_has_the_colour_and_the_mark_of_the_code_and_another_line() -> None:
     assert colour_of("vae_expand") == colour_of("vae")
     plain, recoded = mark_style("vae"), mark_style("vae_expand")
     assert {name for name in plain if plain[name] != recoded[name]} == {"fillstyle"}
-    lines = [line_style(arm)["linestyle"] for arm in ("vae", "vae_expand", "vae_cosine", "vae_project", "vae_tuned")]
-    assert len(set(lines)) == 5
+    shown = [name for name, arm in ARMS.items() if arm.encoder == "vae" and not arm.dosed]
+    assert len(shown) == 9
+    assert len({str(line_style(arm)["linestyle"]) for arm in shown}) == 9
+    marks = [(mark["marker"], mark["fillstyle"], mark["markerfacecolor"]) for mark in map(mark_style, shown)]
+    assert len(set(marks)) == 9
 
 
 def test_agents_of_another_rate_stand_beside_the_others_where_arms_are_few() -> None:

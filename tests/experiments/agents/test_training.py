@@ -397,13 +397,14 @@ def test_a_recoded_arm_shows_what_its_name_says(study: Path, tmp_path: Path) -> 
     assert "recode" not in plain.settings()
     encoder = load_encoder(encoder_cell(TINY, "SpriteReach", UNTRAINED, 0, study).folder)
     folder = encoder_cell(TINY, "SpriteReach", UNTRAINED, 0, study).folder
-    widths = {"vae_expand": 200, "vae_cosine": 200, "vae_project": 200}
+    mixed = dict.fromkeys(("vae_expand", "vae_cosine", "vae_project", "vae_simplicial"), 200)
+    widths = {**mixed, "vae_tiles": 200, "vae_one_hot": 80}
     for arm, width in widths.items():
         cell = dataclasses.replace(cell_of(study, arm, into=tmp_path), encoder_folder=folder)
         venv = make_environments(cell, "source", 2, 0)
         shown = venv.reset()
         assert shown.shape == (2, width)
-        assert (set(np.unique(shown)) == {0.0, 1.0}) == (arm == "vae_expand")
+        assert (set(np.unique(shown)) == {0.0, 1.0}) == (arm in ("vae_expand", "vae_one_hot"))
         venv.close()
     # an encoder without an active unit has nothing to recode
     dead = dataclasses.replace(encoder.spec.units, active=(False,) * 10)
