@@ -25,7 +25,7 @@ quickstart: $(VENV)/.installed ## Pixels to a trained agent: pretrain, evaluate,
 
 # whole files to a process, so that what a file's tests share is made once
 test: $(VENV)/.installed ## Run the test suite, a process per core (4 at most)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed ## Run the end-to-end checks that take minutes
 	$(BIN)/python -m pytest -m slow

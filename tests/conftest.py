@@ -23,12 +23,17 @@ from sparse_repr.perceptual.vgg_weights import CONVOLUTIONS
 from tests.foreign_encoders import make_foreign_encoder
 from tests.small_pictures import encode, write_folder
 
+_HERE = Path(__file__).parent
 STATISTICS_ITEMS = 500
 """Images that the statistics of units are over, instead of 10,000 at the end of every run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a CUDA device where there is none."""
+    """Skip what needs a CUDA device where there is none, and begin with the files of the package as a whole.
+
+    Those take longest for a file, and a process that comes to them last is waited for by all others.
+    """
+    items.sort(key=lambda item: len(item.path.relative_to(_HERE).parts) > 1)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu") is not None:

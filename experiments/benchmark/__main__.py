@@ -33,7 +33,6 @@ from experiments.benchmark.training import measure_training
 from experiments.benchmark.way import measure_way
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import seconds_of
-from experiments.study.command import split_names
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.command_line.bounds import require_sensible
 from sparse_repr.command_line.running import parse_options, run_command
@@ -308,7 +307,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
-    "kinds": lambda config: measure_kinds(Path("runs/kinds"), codes=split_names(config.codes)),
+    "kinds": lambda config: measure_kinds(Path("runs/kinds"), codes=config.codes.split(",")),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

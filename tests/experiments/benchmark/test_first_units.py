@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from experiments.benchmark import first_units
 from experiments.benchmark.first_units import correlation_ratio, measure_first_units
+from sparse_repr.data import FactorDataset
 
 
 def test_the_share_that_a_coordinate_explains_by_hand() -> None:
@@ -38,6 +40,11 @@ def test_both_starts_are_measured_before_and_after_turning(tmp_path: Path, monke
     assert (tmp_path / "first_units.svg").is_file()
 
 
-def test_a_data_set_without_places_is_refused(tmp_path: Path) -> None:
+def test_a_data_set_without_places_is_refused(
+    dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("shape", "scale", "orientation", "azimuth", "elevation")
+    placeless = dataclasses.replace(dsprites, factor_names=names)
+    monkeypatch.setattr(first_units, "load_dataset", lambda _: placeless)
     with pytest.raises(ValueError, match="dataset needs the factors position_x and position_y, got "):
         measure_first_units(tmp_path, (3,), steps=2, dataset="faces")

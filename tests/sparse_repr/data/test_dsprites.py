@@ -125,6 +125,11 @@ def test_factor_values_draw_the_image_again(dsprites: FactorDataset) -> None:
     assert different.sum() <= 3  # float32 values may move a pixel that lies on an edge
 
 
+def test_it_has_factors_of_its_own(dsprites: FactorDataset) -> None:
+    with pytest.raises(ValueError, match=r"data set 'dsprites' \(drawn\) has them \(shape.*leave factor_sizes out"):
+        load_dataset(dsprites.name, factor_sizes="2,3")
+
+
 def test_a_damaged_cache_is_drawn_again(
     dsprites: FactorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sparse_repr import PretrainConfig, pretrain_encoder
-from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.data import load_dataset
 from sparse_repr.data.__main__ import main
 from sparse_repr.data.base import ArrayImages, full_grid
 from sparse_repr.data.storage.file_images import FileImages
@@ -62,9 +62,7 @@ def test_factors_come_with_names_and_sizes_or_without(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.factor_values, values.astype(np.float32))
 
 
-def test_labels_by_order_fit_every_own_kind_and_a_wrong_product_names_both_numbers(
-    dsprites: FactorDataset, tmp_path: Path
-) -> None:
+def test_labels_by_order_fit_every_own_kind_and_a_wrong_product_names_both_numbers(tmp_path: Path) -> None:
     images = pixels(12, 1, 8, 8)
     np.savez(tmp_path / "own.npz", images=images)
     with h5py.File(tmp_path / "own.h5", "w") as file:
@@ -83,8 +81,6 @@ def test_labels_by_order_fit_every_own_kind_and_a_wrong_product_names_both_numbe
     for wrong in (7, [], ["a"], {"a": None}, [2, 0]):  # a config.json may hold anything
         with pytest.raises(ValueError, match="factor_sizes needs whole numbers of at least 1"):
             load_dataset("npz", tmp_path / "own.npz", factor_sizes=wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"data set 'dsprites' \(drawn\) has them \(shape.*leave factor_sizes out"):
-        load_dataset("dsprites", factor_sizes="2,3")
 
 
 def test_a_run_keeps_its_factor_sizes_for_the_evaluation(tmp_path: Path) -> None:

@@ -36,29 +36,29 @@ def _members(**settings: Any) -> list[PretrainConfig]:
         {"objective": "vae"},
         {"objective": "beta_vae"},
         {"objective": "sparse"},
-        {"objective": "sparse", "sparsity_target": "output", "sparsity_warmup": 10},
+        {"objective": "sparse", "sparsity_target": "output", "sparsity_warmup": 6},
         {"objective": "sparse", "sparsity_target": "weights"},
         {"objective": "sparse_shrinkage"},
         {"objective": "spike_and_slab"},
-        {"objective": "top_k", "units_per_image_steps": 10},
+        {"objective": "top_k", "units_per_image_steps": 6},
         {"objective": "batch_top_k", "weight_averaging": 0.9},
-        {"objective": "jump_relu", "nonzero_warmup": 10},
+        {"objective": "jump_relu", "nonzero_warmup": 6},
         {"objective": "rectified_gaussian"},
         {"objective": "vaease"},
         {"objective": "latent_quantisation"},
         {"objective": "laplace_prior"},
-        {"objective": "beta_vae_capacity", "capacity_steps": 30},
+        {"objective": "beta_vae_capacity", "capacity_steps": 18},
         {"objective": "beta_tcvae"},
         {"objective": "dip_vae_i"},
         {"objective": "dip_vae_ii"},
-        {"objective": "sparse_keypoints", "keypoints": 3, "presence_warmup": 10},
+        {"objective": "sparse_keypoints", "keypoints": 3, "presence_warmup": 6},
         # at 1e-3 Adam overshoots, and a single run whose weights moved by one rounding differs as much as a stack
         {"objective": "iwae", "learning_rate": 1e-4},
         {
             "objective": "sparse",
             "learning_rate_warmup": 4,
             "learning_rate_decay": "cosine",
-            "learning_rate_decay_steps": 15,
+            "learning_rate_decay_steps": 9,
             "first_batch_size": 2,
             "batch_growth_steps": 6,
             "initialisation": "he",
@@ -73,7 +73,7 @@ def test_stacked_models_take_the_steps_of_single_ones(settings: dict[str, Any], 
     singles = [Trainer(config, dsprites) for config in configs]
     stack = StackedModels([Trainer(config, dsprites) for config in configs])
     assert set(stack.weights) == set(configs[0].objective_weights())
-    for step in range(20):
+    for step in range(12):
         alone = [single.train_step() for single in singles]
         together = stack.train_step()
         for place, terms in enumerate(alone):
@@ -81,7 +81,7 @@ def test_stacked_models_take_the_steps_of_single_ones(settings: dict[str, Any], 
             assert terms.keys() <= together.keys()
     stack.write_back()
     for single, member in zip(singles, stack.trainers, strict=True):
-        assert member.step == single.step == 20
+        assert member.step == single.step == 12
         assert torch.equal(member.generator.get_state(), single.generator.get_state())
         assert _flat(member.objective.state_dict()).keys() == _flat(single.objective.state_dict()).keys()
         rates = [trainer.objective.optimiser.param_groups[0]["lr"] for trainer in (member, single)]
