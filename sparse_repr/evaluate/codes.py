@@ -34,7 +34,10 @@ from sparse_repr.registry import lookup
 
 EXACT = ("mig", "aam")
 """Scores from the posterior, beside the families of `sparse_repr.metrics.FAMILIES`."""
-ESTIMATORS = "InfoE without a penalty, values equally weighted; mutual information extrapolated to the data set's items"
+ESTIMATORS = (
+    "InfoE without a penalty, values equally weighted; InfoMEC of units that take a few values counts them; mutual "
+    "information extrapolated to the data set's items"
+)
 """Written beside the scores: what changed under a name that stayed."""
 PROBES = "probes"
 """R² of a linear and of a boosted probe for the factors' values."""

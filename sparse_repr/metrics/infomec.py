@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sparse_repr.metrics.histogram import discrete_mutual_information
 from sparse_repr.metrics.information import factor_entropies
 from sparse_repr.metrics.linear import fit_logistic
 from sparse_repr.metrics.sampling import draw_items, require_repeated, split_items
@@ -30,6 +31,10 @@ class InfoMEC(NamedTuple):
     """(K, D), share of each factor's entropy, 0 for units that are not active."""
 
 
+_MOST_LEVELS = 20
+_ITEMS_PER_LEVEL = 10
+
+
 def infomec_scores(
     codes: Any,
     factors: Any,
@@ -39,6 +44,7 @@ def infomec_scores(
     samples: int = 10_000,
     train: int = 10_000,
     test: int = 5_000,
+    discrete: bool | None = None,
 ) -> InfoMEC:
     """InfoM, InfoC and InfoE of a code.
 
@@ -48,6 +54,9 @@ def infomec_scores(
     that no unit knows, are left out of these means. This is the variant of that paper,
     whose active units are those whose *range* exceeds a twentieth of the largest; the authors' later one (Hsu et al.
     2024) takes an inter-quartile range above a tenth of the largest, and gives other numbers.
+
+    Of units that take a few values each, such as quantised ones, R comes from the counts of pairs of values, all that
+    vary are active, and the regression is on their values as one-hot, as in the authors' code.
 
     InfoE = mean over factors of 1 - cross-entropy / log |V_k| of a multinomial logistic regression on all units,
     standardised: without a penalty, every value with the same weight (so that one which knows nothing has log |V_k|),
@@ -62,6 +71,8 @@ def infomec_scores(
         samples: different items for R; all where there are no more.
         train: items for the regression of InfoE.
         test: other items, on which it is scored.
+        discrete: whether units take a few values each; None finds out: where none takes more than 20, and there are
+            ten times as many items as values.
 
     Returns:
         Three scores in 0..1, higher is better, and R. Compactness is 0 with one active unit, where it is not better
@@ -86,24 +97,38 @@ def infomec_scores(
     share = np.zeros((indices.shape[1], np.shape(codes)[1]))
     if not len(live):
         return InfoMEC(0.0, 0.0, 0.0, share)
+    counted = _takes_few_values(array) if discrete is None else discrete
     reach = np.ptp(array, axis=0).astype(np.float64)
-    active = reach > reach.max() / 20
-    kept: FloatArray = array[:, active].astype(np.float64)
+    active = reach > (0 if counted else reach.max() / 20)
     rng = np.random.default_rng(seed)
-    items = draw_items(len(kept), samples, rng)
-    drawn, values = kept[items], indices[items]
+    items = draw_items(len(array), samples, rng)
+    values = indices[items]
     require_repeated(values)
-    drawn = (drawn - drawn.mean(axis=0)) / np.maximum(drawn.std(axis=0), 1e-300)
     entropies = np.maximum(factor_entropies(values), 1e-12)
-    for k, column in enumerate(values.T):
-        information = mutual_info_classif(
-            drawn, column, discrete_features=False, n_neighbors=neighbours, random_state=seed
-        )
-        share[k, live[active]] = information / entropies[k]
-    chosen, held_out = split_items(len(kept), train, test, rng)
-    readable = [_linear_share(array, column, chosen, held_out) for column in indices.T]
+    if counted:
+        levels = np.stack([np.unique(unit, return_inverse=True)[1] for unit in array.T], axis=1)
+        information = discrete_mutual_information(levels[items], values)
+        one_hot = [np.eye(1 + unit.max(), dtype=np.float32)[unit] for unit in levels.T]
+        read: npt.NDArray[np.floating[Any]] = np.hstack(one_hot)
+    else:
+        drawn = array[items][:, active].astype(np.float64)
+        drawn = (drawn - drawn.mean(axis=0)) / np.maximum(drawn.std(axis=0), 1e-300)
+        told_of = [
+            mutual_info_classif(drawn, column, discrete_features=False, n_neighbors=neighbours, random_state=seed)
+            for column in values.T
+        ]
+        information, read = np.stack(told_of), array
+    share[:, live[active]] = information / entropies[:, None]
+    chosen, held_out = split_items(len(array), train, test, rng)
+    readable = [_linear_share(read, column, chosen, held_out) for column in indices.T]
     told = share[:, live[active]]
     return InfoMEC(_largest_share(told.T), _largest_share(told), float(np.mean(readable)), share)
+
+
+def _takes_few_values(codes: npt.NDArray[np.floating[Any]]) -> bool:
+    """Whether every unit takes at most 20 values, with ten items and more for each."""
+    few = min(_MOST_LEVELS, len(codes) // _ITEMS_PER_LEVEL)
+    return all(len(np.unique(unit[:1000])) <= few and len(np.unique(unit)) <= few for unit in codes.T)
 
 
 def _largest_share(information: FloatArray) -> float:

@@ -17,31 +17,44 @@ from sparse_repr.objectives.reconstruction import Reconstruction
 
 @dataclasses.dataclass(frozen=True)
 class LatentQuantisation:
-    """quantise_weight |sg(a) - q|^2 + commit_weight |a - sg(q)|^2, q_j the value of unit j's own list nearest to a_j.
+    """P / D (quantise_weight |sg(a) - q|^2 + commit_weight |a - sg(q)|^2), q_j the value in unit j's list nearest a_j.
 
     Hsu et al. 2023 (QLAE). The decoder takes q, and the gradient passes as if nothing had been rounded
     (straight-through). The lists have ten values each, at first evenly between -1/2 and 1/2, and a strong decay of all
-    weights (AdamW) makes the networks take values to mean the same whatever the other units say.
+    weights (AdamW; not of biases and values, as in the authors' code) makes the networks take values to mean the same
+    whatever the other units say. Theirs are means over the D units beside a mean over the P numbers of a picture; the
+    reconstruction here is their sum, so that the same weights count P times.
     """
 
     quantise_weight: float | Tensor
-    """Weight of the values' distance from what is rounded to them."""
+    """Weight of the values' mean squared distance from what is rounded to them, beside the mean error of a pixel."""
     commit_weight: float | Tensor
-    """Weight of the distance of what is rounded from the values."""
+    """Weight of the mean squared distance of what is rounded from the values."""
+    pixels: int
+    """P, numbers of a picture: channels times height times width."""
 
     def __call__(self, components: Quantised, noise: Tensor, step_number: StepNumber) -> Coded:  # noqa: ARG002
         values, nearest = components.values, components.nearest()
-        quantise = (values.detach() - nearest).square().sum(1).mean()
-        commit = (values - nearest.detach()).square().sum(1).mean()
+        quantise = (values.detach() - nearest).square().mean()
+        commit = (values - nearest.detach()).square().mean()
         code = values + (nearest - values).detach()
-        return code, self.quantise_weight * quantise + self.commit_weight * commit, {"rounding": commit}
+        added = self.pixels * (self.quantise_weight * quantise + self.commit_weight * commit)
+        return code, added, {"rounding": values.shape[1] * commit}
 
 
 def _build(
     vae: VAE, reconstruction: Reconstruction, *, learning_rate: float, weight_decay: float, **settings: Any
 ) -> Objective:
-    objective = PointCodeObjective(vae, reconstruction, LatentQuantisation(**settings), learning_rate=learning_rate)
-    objective.optimiser = torch.optim.AdamW(vae.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    with torch.no_grad():
+        pixels = vae.decoder(next(vae.parameters()).new_zeros(1, vae.code_size)).numel()
+    sparsifier = LatentQuantisation(**settings, pixels=pixels)
+    objective = PointCodeObjective(vae, reconstruction, sparsifier, learning_rate=learning_rate)
+    decays = {name: parameter.ndim > 1 and not name.endswith("codebook") for name, parameter in vae.named_parameters()}
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for name, parameter in vae.named_parameters() if decays[name]]},
+        {"params": [parameter for name, parameter in vae.named_parameters() if not decays[name]], "weight_decay": 0.0},
+    ]
+    objective.optimiser = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
     return objective
 
 

@@ -234,11 +234,11 @@ class PretrainConfig:
     matching_weight: Annotated[float | None, behind_setting("matching_weight")] = None
     """Weight of the distance of the codes from a rectified Gaussian."""
     quantise_weight: Annotated[float | None, behind_setting("quantise_weight")] = None
-    """Weight of the distance of a unit's values from what is rounded to them."""
+    """Weight of the mean squared distance of a unit's values from what is rounded to them, beside a pixel's error."""
     commit_weight: Annotated[float | None, behind_setting("commit_weight")] = None
-    """Weight of the distance of what is rounded from those values."""
+    """Weight of the mean squared distance of what is rounded from those values."""
     weight_decay: Annotated[float | None, behind_setting("weight_decay")] = None
-    """Decay of the weights of both networks (AdamW)."""
+    """Decay of the weights of both networks (AdamW), not of biases and of the values."""
     objective_settings: str | None = None
     """Settings of an objective that has more than the options here, such as one of your own: name=value, separated by
     commas."""

@@ -11,7 +11,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,11 +97,7 @@ class StackedModels:
         self.parameters = {
             name: torch.stack([member[name].detach() for member in members]).requires_grad_() for name in members[0]
         }
-        # the same kind of optimiser with the same settings as a model has alone
-        kind, settings = type(first.optimiser), first.optimiser.defaults
-        known = inspect.signature(kind).parameters  # AdamW notes what Adam calls it, and does not take it
-        taken = {name: value for name, value in settings.items() if name in known}
-        self.optimiser = kind(list(self.parameters.values()), **taken)
+        self.optimiser = self._alike(first.optimiser, members[0])
         if first.optimiser.state:
             self._stack_optimisers(members)
         self._graph: StepGraph | None = None
@@ -121,6 +117,21 @@ class StackedModels:
     def step(self) -> int:
         """Steps that every model has taken."""
         return self.trainers[0].step
+
+    def _alike(self, alone: torch.optim.Optimizer, member: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
+        """The same kind of optimiser with the same groups and settings as a model has alone, of the stack."""
+        kind = type(alone)
+        known = inspect.signature(kind).parameters  # AdamW notes what Adam calls it, and does not take it
+        stacked = {id(parameter): self.parameters[name] for name, parameter in member.items()}
+
+        def taken(settings: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in settings.items() if name in known and name != "params"}
+
+        groups = [
+            {**taken(group), "params": [stacked[id(parameter)] for parameter in group["params"]]}
+            for group in alone.param_groups
+        ]
+        return kind(groups, **taken(alone.defaults))
 
     def _stack_optimisers(self, members: list[dict[str, nn.Parameter]]) -> None:
         for name, stacked in self.parameters.items():

@@ -91,6 +91,29 @@ def test_infoe_of_a_code_that_tells_every_value_is_one_however_many_values_there
     assert (infomec_scores(small, factors).information[:, 1] == 0).all()
 
 
+def test_infomec_of_units_that_take_a_few_values_counts_them() -> None:
+    # two units of three values each: the first tells the factor's parity, the second nothing but two of its values
+    factors = np.stack([np.arange(1200) % 4, np.arange(1200) // 4 % 3], axis=1)
+    shape = factors[:, 0]
+    codes = np.stack([shape % 2, np.where(shape == 3, 0.01, 0.0), 0.001 * factors[:, 1]], axis=1)
+    found = infomec_scores(codes, factors)
+    quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    expected = [[0.5, quarter / math.log(4), 0], [0, 0, 1]]
+    np.testing.assert_allclose(found.information, expected, atol=1e-6)  # small units are active, too
+    assert found.modularity == pytest.approx(1)
+    assert found.compactness == pytest.approx(((0.5 / (0.5 + expected[0][1]) + 1) / 2 - 1 / 3) * 1.5)
+    # of a value known up to its parity, and one of the odd ones known: even ones keep log 2 of log 4, odd ones nothing
+    assert found.explicitness == pytest.approx((0.75 + 1) / 2, abs=0.01)
+    # which values they are does not count: a line could not tell the middle one of three
+    middle = np.stack([np.choose(factors[:, 1], [0.0, 5.0, 1.0]), shape], axis=1)
+    assert infomec_scores(middle, factors).explicitness == pytest.approx(1, abs=0.01)
+    # asked for otherwise, and where units are continuous, neighbours are looked at
+    assert infomec_scores(codes, factors, discrete=False).information[1, 2] == 0
+    noisy = codes + 1e-4 * np.random.default_rng(0).standard_normal(codes.shape)
+    as_they_are, with_neighbours = infomec_scores(noisy, factors), infomec_scores(noisy, factors, discrete=False)
+    assert (as_they_are.information == with_neighbours.information).all()
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_infoe_of_a_gaussian_channel_is_its_information_whatever_the_values_shares(share: float) -> None:
     # log-odds of a binary input over a Gaussian channel of signal to noise 1 are linear, and with equally weighted

@@ -81,8 +81,8 @@ EXPECTED: dict[str, tuple[float, float, float]] = {
     "dci_lasso_disentanglement": (1.000, 0.282, 0.2181),
     "dci_lasso_completeness": (1.000, 0.214, 0.3975),
     "dci_lasso_informativeness": (1.000, 0.000, 0.9145),
-    "infomec_modularity": (0.995, 0.874, 0.5097),
-    "infomec_compactness": (0.995, 0.629, 0.6451),
+    "infomec_modularity": (1.000, 0.874, 0.5097),
+    "infomec_compactness": (1.000, 0.629, 0.6451),
     "infomec_explicitness": (1.000, 0.021, 0.7616),
 }
 

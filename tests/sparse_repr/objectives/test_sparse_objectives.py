@@ -24,6 +24,7 @@ from sparse_repr.models import (
     soft_threshold,
 )
 from sparse_repr.objectives import (
+    OBJECTIVES,
     L1Penalty,
     LargestOfBatch,
     LargestOfImage,
@@ -365,15 +366,31 @@ def test_units_are_rounded_to_values_of_their_own() -> None:
     codebook = torch.tensor([[-1.0, 0.0, 1.0], [0.0, 2.0, 5.0]], requires_grad=True)
     quantised = Quantised(values, codebook)
     assert quantised.moments().mean.tolist() == [[0.0, 5.0]]
-    code, added, terms = LatentQuantisation(quantise_weight=0.5, commit_weight=0.25)(quantised, NO_NOISE, 0)
+    code, added, terms = LatentQuantisation(quantise_weight=0.5, commit_weight=0.25, pixels=6)(quantised, NO_NOISE, 0)
     torch.testing.assert_close(code.detach(), torch.tensor([[0.0, 5.0]]))
     squared = 0.4**2 + 1.4**2
     assert isinstance(added, torch.Tensor)
-    assert added.item() == pytest.approx(0.75 * squared)
+    assert added.item() == pytest.approx(6 * 0.75 * squared / 2)
     assert terms["rounding"].item() == pytest.approx(squared)
     (2 * code.sum() + added).backward()
     assert values.grad is not None
     assert codebook.grad is not None
-    torch.testing.assert_close(values.grad, torch.tensor([[2 + 0.5 * 0.4, 2 - 0.5 * 1.4]]))
-    torch.testing.assert_close(codebook.grad, torch.tensor([[0, -0.4, 0], [0, 0, 1.4]]))
+    # each share of the weights is 6 / 2 times twice a distance; the code itself passes 2
+    torch.testing.assert_close(values.grad, torch.tensor([[2 + 1.5 * 0.4, 2 - 1.5 * 1.4]]))
+    torch.testing.assert_close(codebook.grad, torch.tensor([[0, -1.2, 0], [0, 0, 4.2]]))
     assert HEADS["quantised"].parameters(3)["codebook"][2].tolist() == pytest.approx([-0.5 + k / 9 for k in range(10)])
+
+
+def test_weights_decay_and_neither_biases_nor_values_do() -> None:
+    vae = build_vae("burgess_quantised", {"channels": 3, "size": 32, "code_size": 4}, seed=0)
+    settings = {"quantise_weight": 0.01, "commit_weight": 0.01, "weight_decay": 0.1}
+    objective = OBJECTIVES["latent_quantisation"].build(vae, bernoulli, learning_rate=1e-2, **settings)
+    assert objective.sparsifier.pixels == 3 * 32 * 32  # type: ignore[attr-defined]
+    before = {name: parameter.detach().clone() for name, parameter in vae.named_parameters()}
+    for parameter in vae.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    (optimiser,) = objective.optimisers
+    optimiser.step()
+    for name, parameter in vae.named_parameters():
+        kept = 1.0 if name.endswith(("bias", "codebook")) else 1 - 1e-2 * 0.1
+        torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)
