@@ -52,8 +52,9 @@ class InfoGANObjective:
     mean. What is exported are plain networks: Q, and the generator at noise 0 with its normalisation folded into a
     decoder. Deviations: Q shares no layers with the discriminator, which is spectrally normalised as in InfoGAN-CR
     (Lin et al. 2020; without it the discriminator wins on dSprites) and whose learning rate is twice the generator's,
-    likewise; the Burgess networks take the place of the paper's; the generator's loss is the non-saturating one of
-    Goodfellow et al. 2014.
+    likewise; Q learns its variance, which the authors' code fixes at 1, so that lambda counts for more the better a
+    code is read, and is trained at the generator's rate; the Burgess networks take the place of the paper's; the
+    generator's loss is the non-saturating one of Goodfellow et al. 2014.
     """
 
     batches = 1

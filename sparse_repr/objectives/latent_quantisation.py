@@ -19,11 +19,13 @@ from sparse_repr.objectives.reconstruction import Reconstruction
 class LatentQuantisation:
     """P / D (quantise_weight |sg(a) - q|^2 + commit_weight |a - sg(q)|^2), q_j the value in unit j's list nearest a_j.
 
-    Hsu et al. 2023 (QLAE). The decoder takes q, and the gradient passes as if nothing had been rounded
-    (straight-through). The lists have ten values each, at first evenly between -1/2 and 1/2, and a strong decay of all
-    weights (AdamW; not of biases and values, as in the authors' code) makes the networks take values to mean the same
-    whatever the other units say. Theirs are means over the D units beside a mean over the P numbers of a picture; the
-    reconstruction here is their sum, so that the same weights count P times.
+    Hsu et al. 2023 (QLAE). The decoder takes q, and the gradient passes as if nothing had been rounded (straight-
+    through). The lists have ten values each, at first evenly between -1/2 and 1/2, and a strong decay of all weights
+    (AdamW; not of biases and values, as in the authors' code) makes the networks take values to mean the same whatever
+    the other units say. What decays, decays by learning rate times decay a step: over the authors' 200,000 steps at
+    1e-3 that is e^-20, over 3,000 a quarter, so that short runs need more of it. Theirs are means over the D units
+    beside a mean over the P numbers of a picture; the reconstruction here is their sum, so that the same weights count
+    P times.
     """
 
     quantise_weight: float | Tensor

@@ -55,8 +55,9 @@ class RectifiedGaussian:
 
     Kuang et al. 2026 (RDMReg), whose target is a rectified generalised Gaussian. Its mean m sets how many units of an
     image are not 0: P(m + e > 0) = k / D. The target is not closed under projection, so that it is compared as a
-    sample, along as many random directions as there are images in the batch. Deviations: the target is Gaussian
-    throughout, and the regulariser stands beside a reconstruction.
+    sample, along random directions. Deviations: as many directions as there are images in the batch, where the authors'
+    code has 8,192 (the gradient is that of more on average); the target is Gaussian throughout, and the regulariser
+    stands beside a reconstruction.
     """
 
     matching_weight: float | Tensor
