@@ -17,7 +17,7 @@ from sparse_repr.data.base import IntArray
 from sparse_repr.data.storage.resident import image_reader
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.metrics import lpips, ssim
-from sparse_repr.metrics.contrast import contrast_sums, slope_of
+from sparse_repr.metrics.contrast import ContrastSums
 from sparse_repr.metrics.image_quality import mean_squared_errors
 from sparse_repr.metrics.lpips import default_weights_path
 from sparse_repr.metrics.sharpness import laplacian_energy, sharpness_of
@@ -44,7 +44,7 @@ def image_scores(
         preprocessing: images as the network takes them.
         data: the data set; train and held-out images are scored apart where it has both.
         image_items: number of fixed random images of each part.
-        lpips_items: LPIPS is computed on the first of these, up to the slab of 512 that reaches this many.
+        lpips_items: number of them, random ones again, that LPIPS is computed on.
         device: where to compute.
         progress: show a bar.
 
@@ -63,16 +63,19 @@ def image_scores(
     if lpips_items and not with_lpips:
         scores["protocol"] += "; no LPIPS (python -m sparse_repr.perceptual fetch)"
     for name, indices in parts.items():
-        chosen = np.sort(np.random.default_rng(0).permutation(indices)[:image_items])
+        drawn = np.random.default_rng(0).permutation(indices)[:image_items]
+        # sorted, they are read faster: what LPIPS sees is not to be the first of them
+        judged, chosen = drawn[:lpips_items], np.sort(drawn)
         errors: dict[str, list[Tensor]] = {"model": [], "black": [], "mean_image": []}
         similarities = dict.fromkeys(errors, 0.0)
         energies, energy = dict.fromkeys(errors, 0.0), 0.0
-        products, squares = dict.fromkeys(errors, 0.0), dict.fromkeys(errors, 0.0)
-        distance, compared = 0.0, 0
+        contrasts = {candidate: ContrastSums(mean_image) for candidate in errors}
+        distance = 0.0
         bar = tqdm(total=len(chosen), desc=f"reconstructing {name}", unit="img", disable=not progress)
         with bar, torch.no_grad():
             for start in range(0, len(chosen), _SLAB):
-                images = preprocessing(read(chosen[start : start + _SLAB]))
+                items = chosen[start : start + _SLAB]
+                images = preprocessing(read(items))
                 candidates = {
                     "model": torch.sigmoid(vae.decoder(vae.encoder(images).mean)),
                     "black": torch.zeros_like(images),
@@ -81,25 +84,23 @@ def image_scores(
                 energy += float(laplacian_energy(images).sum())
                 for candidate, pictures in candidates.items():
                     energies[candidate] += float(laplacian_energy(pictures).sum())
-                    product, square = contrast_sums(images, pictures, mean_image)
-                    products[candidate] += product
-                    squares[candidate] += square
+                    contrasts[candidate].add(images, pictures)
                     errors[candidate].append(mean_squared_errors(images, pictures, data_range=1.0))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
-                if with_lpips and compared < lpips_items:
-                    distance += lpips(images, candidates["model"]) * len(images)
-                    compared += len(images)
+                seen = torch.from_numpy(np.flatnonzero(np.isin(items, judged))).to(device)
+                if with_lpips and len(seen):
+                    distance += lpips(images[seen], candidates["model"][seen]) * len(seen)
                 bar.update(len(images))
         scores[name] = {
             candidate: {
                 **_quality(torch.cat(values), similarities[candidate] / len(chosen)),
                 "laplacian_sharpness": _finite(sharpness_of(energies[candidate], energy)),
-                "contrast_slope": _finite(slope_of(products[candidate], squares[candidate])),
+                "contrast_slope": _finite(contrasts[candidate].slope()),
             }
             for candidate, values in errors.items()
         }
         if with_lpips:
-            scores[name]["model"]["lpips"] = distance / compared
+            scores[name]["model"]["lpips"] = distance / len(judged)
     return scores
 
 

@@ -52,8 +52,8 @@ class EvaluateConfig:
     image_items: int = 10_000
     """PSNR and SSIM are computed on this many fixed random images."""
     lpips_items: int = 1_000
-    """LPIPS is computed on the first images of these, up to the slab of 512 that reaches this many; 0 for none. VGG16
-    sees about 100 images a second on two cores."""
+    """LPIPS is computed on this many of them, random ones too; 0 for none. VGG16 sees about 100 images a second on two
+    cores."""
     data_path: str | None = None
     """Your own copy of the data; by default the path the run was trained with."""
     factor_sizes: str | None = None

@@ -10,17 +10,35 @@ from torch import Tensor
 from sparse_repr.metrics.image_quality import image_pair
 
 
-def contrast_sums(images: Tensor, reconstructed: Tensor, mean_image: Tensor) -> tuple[float, float]:
-    """sum (x - m) (y - m) and sum (x - m)^2 over images x, their reconstructions y and all pixels, m the mean image.
+class ContrastSums:
+    """What the slope is made of, over any number of slabs of images."""
 
-    Args:
-        images: (N, C, H, W).
-        reconstructed: (N, C, H, W).
-        mean_image: (1, C, H, W).
-    """
-    own = (images - mean_image).double() if images.device.type != "mps" else images - mean_image
-    of_products = (own * (reconstructed - mean_image)).sum()
-    return float(of_products), float(own.square().sum())
+    def __init__(self, reference: Tensor) -> None:
+        """Start with nothing; `reference` (1, C, H, W), about the images' mean, keeps what is summed small."""
+        self._reference = reference
+        self._items = 0
+        self._products = self._squares = 0.0
+        self._own: Tensor | float = 0.0  # (C, H, W) float64 on the CPU: sum of x - reference
+        self._other: Tensor | float = 0.0
+
+    def add(self, images: Tensor, reconstructed: Tensor) -> None:
+        """Take images (N, C, H, W) and what became of them."""
+        own, other = images - self._reference, reconstructed - self._reference
+        if images.device.type != "mps":  # it has no float64
+            own, other = own.double(), other.double()
+        self._products += float((own * other).sum())
+        self._squares += float(own.square().sum())
+        self._own = self._own + own.sum(0).cpu().double()
+        self._other = self._other + other.sum(0).cpu().double()
+        self._items += len(images)
+
+    def slope(self) -> float:
+        """Sum of (x - m) (y - m) over that of (x - m)^2, m the mean of the images; NaN where they are all alike."""
+        if not isinstance(self._own, Tensor) or not isinstance(self._other, Tensor):
+            return math.nan
+        products = self._products - float((self._own * self._other).sum()) / self._items
+        squares = self._squares - float(self._own.square().sum()) / self._items
+        return products / squares if squares > 1e-12 * self._squares else math.nan
 
 
 def contrast_slope(images: Any, reconstructed: Any, *, data_range: float | None = None) -> float:
@@ -48,10 +66,6 @@ def contrast_slope(images: Any, reconstructed: Any, *, data_range: float | None 
     """
     first, second, _ = image_pair(images, reconstructed, data_range)
     first, second = first.double(), second.double()
-    products, squares = contrast_sums(first, second, first.mean(0, keepdim=True))
-    return slope_of(products, squares)
-
-
-def slope_of(products: float, squares: float) -> float:
-    """products / squares, NaN where there are no squares."""
-    return products / squares if squares > 0 else math.nan
+    sums = ContrastSums(first.mean(0, keepdim=True))
+    sums.add(first, second)
+    return sums.slope()

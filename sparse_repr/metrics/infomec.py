@@ -32,7 +32,7 @@ class InfoMEC(NamedTuple):
 
 
 _MOST_LEVELS = 20
-_ITEMS_PER_LEVEL = 10
+_NOTHING = 1e-10
 
 
 def infomec_scores(
@@ -71,8 +71,8 @@ def infomec_scores(
         samples: different items for R; all where there are no more.
         train: items for the regression of InfoE.
         test: other items, on which it is scored.
-        discrete: whether units take a few values each; None finds out: where none takes more than 20, and there are
-            ten times as many items as values.
+        discrete: whether units take a few values each; None finds out: none takes more than 20, nor half as many as
+            there are items.
 
     Returns:
         Three scores in 0..1, higher is better, and R. Compactness is 0 with one active unit, where it is not better
@@ -108,8 +108,7 @@ def infomec_scores(
     if counted:
         levels = np.stack([np.unique(unit, return_inverse=True)[1] for unit in array.T], axis=1)
         information = discrete_mutual_information(levels[items], values)
-        one_hot = [np.eye(1 + unit.max(), dtype=np.float32)[unit] for unit in levels.T]
-        read: npt.NDArray[np.floating[Any]] = np.hstack(one_hot)
+        information[information < _NOTHING] = 0  # of independent units rounding is left
     else:
         drawn = array[items][:, active].astype(np.float64)
         drawn = (drawn - drawn.mean(axis=0)) / np.maximum(drawn.std(axis=0), 1e-300)
@@ -117,18 +116,24 @@ def infomec_scores(
             mutual_info_classif(drawn, column, discrete_features=False, n_neighbors=neighbours, random_state=seed)
             for column in values.T
         ]
-        information, read = np.stack(told_of), array
+        information = np.stack(told_of)
     share[:, live[active]] = information / entropies[:, None]
     chosen, held_out = split_items(len(array), train, test, rng)
-    readable = [_linear_share(read, column, chosen, held_out) for column in indices.T]
+    read, unseen = (_one_hot(levels, part) if counted else array[part] for part in (chosen, held_out))
+    readable = [_linear_share(read, unseen, column[chosen], column[held_out], not counted) for column in indices.T]
     told = share[:, live[active]]
     return InfoMEC(_largest_share(told.T), _largest_share(told), float(np.mean(readable)), share)
 
 
 def _takes_few_values(codes: npt.NDArray[np.floating[Any]]) -> bool:
-    """Whether every unit takes at most 20 values, with ten items and more for each."""
-    few = min(_MOST_LEVELS, len(codes) // _ITEMS_PER_LEVEL)
+    """Whether every unit takes at most 20 values, fewer than half as many as there are items."""
+    few = min(_MOST_LEVELS, len(codes) // 2)
     return all(len(np.unique(unit[:1000])) <= few and len(np.unique(unit)) <= few for unit in codes.T)
+
+
+def _one_hot(levels: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Which value each unit has: (N, D) levels and n items -> (n, sum of the numbers of values)."""
+    return np.hstack([np.eye(1 + unit.max(), dtype=np.float32)[unit[items]] for unit in levels.T])
 
 
 def _largest_share(information: FloatArray) -> float:
@@ -143,17 +148,18 @@ def _largest_share(information: FloatArray) -> float:
 
 
 def _linear_share(
-    codes: npt.NDArray[np.floating[Any]],
-    column: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.int64],
-    held_out: npt.NDArray[np.int64],
+    train: npt.NDArray[np.floating[Any]],
+    test: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.int64],
+    test_labels: npt.NDArray[np.int64],
+    standardised: bool,
 ) -> float:
     """Share of the held-out entropy of a factor with equally weighted values that a regression explains, at least 0."""
-    model = fit_logistic(codes[chosen], column[chosen], penalty_c=np.inf, balanced=True, steps=_STEPS)
-    known = np.isin(column[held_out], model.classes_)
+    model = fit_logistic(train, labels, penalty_c=np.inf, balanced=True, steps=_STEPS, standardised=standardised)
+    known = np.isin(test_labels, model.classes_)
     if len(model.classes_) < 2 or not known.any():
         return 0.0
-    probability = model.predict_proba(codes[held_out][known].astype(np.float64))
-    truth = np.searchsorted(model.classes_, column[held_out][known])
+    probability = model.predict_proba(test[known].astype(np.float64))
+    truth = np.searchsorted(model.classes_, test_labels[known])
     cross_entropy = -np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-300)).mean()
     return float(max(0.0, 1 - cross_entropy / np.log(len(model.classes_))))

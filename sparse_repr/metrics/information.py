@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sparse_repr.metrics.quadrature import Resolution, group_items, unit_information
+from sparse_repr.metrics.quadrature import Resolution, blurred_share, group_items, unit_information
 from sparse_repr.metrics.validation import check_codes, check_factors
 
 # A code that carries nothing has some 1e-15 to 1e-11 nats by rounding; ratios of these would be arbitrary.
@@ -33,7 +33,8 @@ class MutualInformation(NamedTuple):
     matrix: npt.NDArray[np.float64]
     """(K, D) nats, I(v_k; z_j)."""
     error_nats: float
-    """Bounds the error of the integrals: the largest difference from coarser ones, and 5e-6 for what both cut off."""
+    """Bounds the error of the integrals: the largest difference from coarser ones, 5e-6 for what both cut off, and what
+    a factor can tell of blurred items, where a few means or widths far from the rest make the grid coarse."""
     factor_entropies_nats: npt.NDArray[np.float64]
     """(K,) nats, empirical H(v_k)."""
 
@@ -91,21 +92,24 @@ def mutual_information_matrix(
     resolution = Resolution(points_per_sigma)
     given = [group_items(torch.from_numpy(np.ascontiguousarray(column)).to(device)) for column in indices.T]
 
-    def unit_column(unit: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def unit_column(unit: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
         means, log_variances = (
             torch.from_numpy(np.ascontiguousarray(array[:, unit])).to(device, torch.float64)
             for array in (mean_array, log_variance_array)
         )
         sigmas = (0.5 * log_variances).exp()
         fine = unit_information(means, sigmas, given, resolution)
-        return fine, unit_information(means, sigmas, given, resolution.coarser())
+        blurred = blurred_share(means, sigmas, resolution)
+        return fine, unit_information(means, sigmas, given, resolution.coarser()), blurred
 
     # Most of the time goes to scatter-adds that use one thread each; more than two units at once only need memory.
     with ThreadPoolExecutor(min(2, torch.get_num_threads()) if device.type == "cpu" else 1) as pool:
         columns = list(pool.map(unit_column, range(mean_array.shape[1])))
-    matrix = np.stack([fine for fine, _ in columns], axis=1)
-    coarser = np.stack([coarse for _, coarse in columns], axis=1)
-    return MutualInformation(matrix, float(np.abs(matrix - coarser).max()) + _CUT_OFF_NATS, factor_entropies(indices))
+    matrix = np.stack([fine for fine, _, _ in columns], axis=1)
+    coarser = np.stack([coarse for _, coarse, _ in columns], axis=1)
+    entropies = factor_entropies(indices)
+    blurred = max(share for _, _, share in columns) * float(entropies.max())
+    return MutualInformation(matrix, float(np.abs(matrix - coarser).max()) + _CUT_OFF_NATS + blurred, entropies)
 
 
 def extrapolated_information(

@@ -15,6 +15,8 @@ Learner = Callable[
     Fitted,
 ]
 
+_FOLDS = 5
+
 
 def fit_learner(
     fit: Learner,
@@ -27,7 +29,10 @@ def fit_learner(
     """What `fit` makes of one factor; where the training items hold one value only, no importance and that answer."""
     if (labels == labels[0]).all():
         return np.zeros(train.shape[1]), float((test_labels == labels[0]).mean())
-    return fit(train, labels, test, test_labels, seed)
+    # scikit-learn's trees take float32, and a spread of 1e-7 for none: powers of two change no split
+    spread = train.std(axis=0, dtype=np.float64)
+    scale = np.exp2(-np.floor(np.log2(np.where(spread > 0, spread, 1))))
+    return fit(train * scale, labels, test * scale, test_labels, seed)
 
 
 def gradient_boosting(
@@ -94,6 +99,8 @@ def lasso(
 
     The order of a factor's values matters to it: for factors without one, such as shape, prefer a classifier.
     """
+    if len(train) < _FOLDS:
+        raise ValueError(f"dci_lasso needs at least {_FOLDS} items to choose its penalty on, got {len(train)}")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LassoCV
     from sklearn.preprocessing import StandardScaler
@@ -102,7 +109,7 @@ def lasso(
     centre, scale = target.mean(), target.std()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LassoCV(cv=5, random_state=seed).fit(scaler.transform(train), (target - centre) / scale)
+        model = LassoCV(cv=_FOLDS, random_state=seed).fit(scaler.transform(train), (target - centre) / scale)
     truth = (test_labels - centre) / scale
     spread = ((truth - truth.mean()) ** 2).sum()
     missed = ((truth - model.predict(scaler.transform(test))) ** 2).sum()

@@ -16,6 +16,7 @@ def fit_logistic(
     penalty_c: float = 1.0,
     balanced: bool = False,
     steps: int = 1000,
+    standardised: bool = True,
 ) -> Any:
     """Multinomial logistic regression with scikit-learn's L2 penalty (C = 1) on standardised inputs.
 
@@ -25,6 +26,7 @@ def fit_logistic(
         penalty_c: inverse strength of the penalty; infinity for none.
         balanced: weigh items so that every class counts the same.
         steps: of the optimiser (L-BFGS) at most, which separable classes may use up.
+        standardised: whether inputs are standardised first.
 
     Returns:
         A fitted scikit-learn classifier.
@@ -40,5 +42,5 @@ def fit_logistic(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression = LogisticRegression(C=penalty_c, class_weight="balanced" if balanced else None, max_iter=steps)
-        model = make_pipeline(StandardScaler(), regression)
+        model = make_pipeline(StandardScaler(), regression) if standardised else regression
         return model.fit(inputs.astype(np.float64), labels)

@@ -151,6 +151,25 @@ def unit_information(
     return information
 
 
+def blurred_share(means: Tensor, sigmas: Tensor, resolution: Resolution) -> float:
+    """Share of a unit's items that are widened beyond what their means are apart, since a few lie far from the rest.
+
+    Args:
+        means: (N,) float64.
+        sigmas: (N,) float64, positive.
+        resolution: of the grid.
+
+    Returns:
+        0..1; 0 where the grid resolves a thousandth of what lies between 1 and 99 % of the means.
+    """
+    width = float((means + _MARGIN_SIGMAS * sigmas).max() - (means - _MARGIN_SIGMAS * sigmas).min())
+    sharpest = width / resolution.most_points * resolution.points_per_sigma
+    ordered = means.sort().values
+    last = len(ordered) - 1
+    usual = float(ordered[last - last // 100] - ordered[last // 100])
+    return 0.0 if sharpest <= usual / 1000 else float((sigmas < sharpest / 2).double().mean())
+
+
 def _components(
     means: Tensor, sigmas: Tensor, low: float, width: float, resolution: Resolution, values: float
 ) -> _Components:

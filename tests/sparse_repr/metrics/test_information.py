@@ -312,3 +312,15 @@ def test_the_rounding_of_a_code_that_carries_nothing_is_no_alignment() -> None:
     rounding = np.array([[3e-12, 0, 0], [0, 5e-15, 1e-15]])
     assert aam_score(rounding) == 0
     assert aam_score(np.maximum(rounding, [[0.01, 0, 0], [0, 0, 0]])) == pytest.approx(0.5)  # however little it is
+
+
+@pytest.mark.parametrize(("mean", "log_variance"), [(0.0, 20.0), (0.0, 40.0), (1e6, -6.0)])
+def test_the_error_tells_of_one_item_far_from_the_rest(mean: float, log_variance: float) -> None:
+    factors = (np.arange(2000) % 10)[:, None]
+    means, widths = factors.astype(float), np.full((2000, 1), -6.0)
+    told = mutual_information_matrix(means, widths, factors)
+    assert told.matrix[0, 0] == pytest.approx(math.log(10), abs=1e-3)
+    assert told.error_nats < 1e-3
+    means[0], widths[0] = mean, log_variance
+    blurred = mutual_information_matrix(means, widths, factors)
+    assert abs(blurred.matrix[0, 0] - told.matrix[0, 0]) <= blurred.error_nats + 0.01

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from sparse_repr.metrics import LEARNERS, dci_scores, explicitness_score, infomec_scores, probe_scores, sap_score
+from sparse_repr.metrics import (
+    LEARNERS,
+    METRICS,
+    bootstrap_interval,
+    dci_scores,
+    explicitness_score,
+    infomec_scores,
+    probe_scores,
+    sap_score,
+)
 from sparse_repr.metrics.predictive import _one_minus_entropy
 
 GRID = np.stack(np.unravel_index(np.arange(240) % 12, (3, 4)), axis=1)
@@ -112,6 +121,52 @@ def test_infomec_of_units_that_take_a_few_values_counts_them() -> None:
     noisy = codes + 1e-4 * np.random.default_rng(0).standard_normal(codes.shape)
     as_they_are, with_neighbours = infomec_scores(noisy, factors), infomec_scores(noisy, factors, discrete=False)
     assert (as_they_are.information == with_neighbours.information).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8, 5), (2, 6, 6, 2), (6, 7, 5, 9)])
+def test_infomec_leaves_out_a_factor_that_no_counted_unit_knows(shape: tuple[int, ...]) -> None:
+    factors = np.argwhere(np.ones(shape))
+    factors = factors.repeat(-(-1000 // len(factors)), axis=0)
+    found = infomec_scores(factors[:, :3].astype(np.float32), factors)
+    assert (found.modularity, found.compactness) == (pytest.approx(1), pytest.approx(1))
+    assert (found.information[3] == 0).all()
+
+
+def test_infoe_of_counted_units_is_that_of_plain_one_hot_values() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(0, 4, 3000), rng.integers(0, 3, 3000)], axis=1)
+    levels = np.minimum(rng.geometric(0.25, (3000, 4)), 18)  # the largest ones are rare
+    levels[:, 0] = np.where(rng.random(3000) < 0.5, factors[:, 0], levels[:, 0])
+    found = infomec_scores(levels.astype(float), factors)
+    half = np.full((4, 4), 1 / 16) + np.eye(4) * 0.25  # about what the first unit tells
+    assert 0.05 < found.explicitness < -(half.sum(0) * np.log(half.sum(0))).sum()
+    shifted = levels * [1.0, 50.0, 0.1, -3.0] + 7  # which values they are does not count
+    assert infomec_scores(shifted, factors).explicitness == pytest.approx(found.explicitness, abs=1e-9)
+
+
+def test_the_interval_of_infomec_takes_the_estimator_of_its_score() -> None:
+    rng = np.random.default_rng(1)
+    factors = rng.integers(0, 5, (300, 2))
+    codes = (4 * factors + rng.integers(0, 4, factors.shape)).astype(float)  # 20 levels
+    metric = METRICS["infomec_modularity"]
+    score, low, high = bootstrap_interval(metric, codes, factors, n_bootstrap=20)
+    halves = [infomec_scores(codes[k::2], factors[k::2], discrete=True).modularity for k in range(2)]
+    assert low <= score <= high
+    assert high - low > 0.2 * abs(halves[0] - score)  # with neighbours' halves: 0.008 for a difference of 0.15
+
+
+@pytest.mark.parametrize("learner", ["random_forest", "gradient_boosting"])
+def test_trees_see_units_of_any_scale(learner: str) -> None:
+    factors = np.argwhere(np.ones((3, 4))).repeat(20, axis=0)
+    small, usual = (dci_scores(scale * factors, factors, learner=learner)[:3] for scale in (1e-9, 1.0))
+    assert small == pytest.approx(usual, abs=1e-6)
+    assert small[0] > 0.99
+
+
+def test_lasso_says_how_many_items_it_needs() -> None:
+    few = np.array([[0, 0], [1, 1], [0, 1], [1, 0], [0, 0], [1, 1]])
+    with pytest.raises(ValueError, match="dci_lasso needs at least 5 items to choose its penalty on, got"):
+        dci_scores(few + np.random.default_rng(0).random(few.shape), few, learner="lasso")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
