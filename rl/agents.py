@@ -30,9 +30,8 @@ from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
-from rl.recoded_codes import require_raw_codes
+from rl.recoded_codes import RecodedCodes, require_raw_codes
 from rl.recoding import described
-from rl.recodings import recoding_of
 from rl.spaces import is_image_space
 from sparse_repr import FrozenEncoder
 
@@ -189,13 +188,16 @@ def _encoder_in_policy(model: BaseAlgorithm) -> FrozenEncoder | None:
 
 
 def _carry_dictionary(model: BaseAlgorithm) -> None:
-    """Put what is in the file of a dictionary in place of its path, so that the agent's file needs no other."""
+    """Put the dictionary that the policy shows in place of its file's path, so that the agent's file needs no other."""
     extractor = (model.policy_kwargs or {}).get("features_extractor_kwargs") or {}
-    recode = extractor.get("recode")
-    if recode is not None and not isinstance(recode, Mapping):
-        chosen = recoding_of(recode)
-        if chosen.fitted_to is not None:
-            extractor["recode"] = chosen.settings()
+    if extractor.get("recode") is None or isinstance(extractor["recode"], Mapping):
+        return
+    for module in model.policy.modules():
+        if isinstance(module, LatentExtractor | RecodedCodes) and module.recoding_settings is not None:
+            # what was read when the policy was made: the file may have been written again, or be gone
+            if "artefact" in module.recoding_settings:
+                extractor["recode"] = dict(module.recoding_settings)
+            return
 
 
 def _portable(options: LatentOptions) -> dict[str, Any]:

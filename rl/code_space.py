@@ -70,3 +70,19 @@ def _as_plain_box(space: CodeSpace) -> tuple[Any, ...]:
 # Stable-Baselines3 writes spaces into agents' files with cloudpickle. They load with nothing but Gymnasium there; all
 # other pickles, those between processes among them, give the class itself.
 cloudpickle.CloudPickler.dispatch_table[CodeSpace] = _as_plain_box
+
+
+def restored(space: gym.spaces.Space[Any]) -> gym.spaces.Space[Any]:
+    """A space that went through cloudpickle, such as into a process of `SubprocVecEnv`, as it was: in place."""
+    for part in space.values() if isinstance(space, gym.spaces.Dict) else (space,):
+        if type(part) is gym.spaces.Box and hasattr(part, "made_by"):
+            part.__class__ = CodeSpace
+    return space
+
+
+def same_codes(one: gym.spaces.Space[Any], other: gym.spaces.Space[Any]) -> bool:
+    """Whether two spaces are equal, and of codes that were made alike where both tell, as plain boxes too."""
+    if isinstance(one, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        return one.keys() == other.keys() and all(same_codes(one[key], other[key]) for key in one)
+    told = [getattr(space, "made_by", None) for space in (one, other)]
+    return one == other and (None in told or told[0] == told[1])

@@ -56,7 +56,8 @@ def export_agent(
     Returns:
         The path. The graph takes images (B, *image_shape) of the environment's type (uint8), any B; where the wrapper
         stacks codes, the last images (B, n_stack, *image_shape), oldest first, the first one repeated at the start of
-        an episode. It gives actions (B, ...) in the action space's own range and shape, integers where it is discrete.
+        an episode. It gives actions (B, ...) in the action space's own range and shape; int64 for Discrete and
+        MultiDiscrete, float32 for MultiBinary.
 
     Raises:
         TypeError: an agent with recurrent state, action masks or Dict observations; `encoder` for an agent on images,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import torch
@@ -98,7 +100,14 @@ class LatentExtractor(BaseFeaturesExtractor):
         _check_options(trainable, encoder_lr_multiplier, n_stack, cache_frames, trunk)
         images = image_spaces(observation_space, image_keys, "LatentExtractor")
         inputs = {
-            key: ImageInput(space, frozen, n_stack=n_stack, images_in_0_1=images_in_0_1, name=_name_of(key))
+            key: ImageInput(
+                space,
+                frozen,
+                n_stack=n_stack,
+                images_in_0_1=images_in_0_1,
+                name=_name_of(key),
+                in_dict=key != PLAIN_IMAGE,
+            )
             for key, space in images.items()
         }
         named = observation_space.spaces if isinstance(observation_space, gym.spaces.Dict) else {}
@@ -123,6 +132,8 @@ class LatentExtractor(BaseFeaturesExtractor):
         self._verified = False
         self.trainable_encoder = TrainableEncoder(frozen, encoder_lr_multiplier) if trainable else None
         """The copy that is fine-tuned; None where the encoder is frozen."""
+        self._saved_multiplier: float | None = None
+        self.register_load_state_dict_post_hook(_keep_loaded_weights)
         self.trunk = _dense_layers(width, trunk or ())
         """Dense layers on top of the features; empty without `trunk`."""
 
@@ -130,6 +141,11 @@ class LatentExtractor(BaseFeaturesExtractor):
     def encoder(self) -> FrozenEncoder:
         """The frozen encoder; with `trainable`, the one that fine-tuning starts from."""
         return self._held[0]
+
+    @property
+    def recoding_settings(self) -> Mapping[str, Any] | None:
+        """Name and settings of what stands in place of each code, with what was fitted; None for codes themselves."""
+        return None if self.code_features.recoding is None else self.code_features.recoding.settings
 
     def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
         """Observations as SB3 hands them over -> (B, features_dim); a frozen encoder's codes carry no gradient."""
@@ -174,27 +190,54 @@ class LatentExtractor(BaseFeaturesExtractor):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """The encoder's fingerprint as 32 bytes, uint8 (32,).
+        """The encoder's fingerprint, the digest of a dictionary and the multiplier of its steps, uint8 (72,).
 
         Raises:
             RuntimeError: the weights are not those of the fingerprint any more; what is saved would say they are.
         """
         self.encoder.verify()
-        return torch.frombuffer(bytearray.fromhex(self.encoder.fingerprint), dtype=torch.uint8)
+        multiplier = self.trainable_encoder.learning_rate_multiplier if self.trainable_encoder is not None else 1.0
+        told = bytes.fromhex(self.encoder.fingerprint) + self._recoding_digest() + struct.pack("<d", multiplier)
+        return torch.frombuffer(bytearray(told), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Verify that the agent was saved with this encoder.
+        """Verify that the agent was saved with this encoder and this dictionary.
+
+        Agents that were saved before there was more than the fingerprint tell nothing else. Where the multiplier of a
+        fine-tuned encoder is another one, its weights stay what they were.
 
         Raises:
-            ValueError: it was saved with another one.
+            ValueError: it was saved with other ones.
         """
-        saved = bytes(state.cpu().tolist()).hex()
+        told = bytes(state.cpu().tolist())
+        saved, digest, multiplier = told[:_DIGEST].hex(), told[_DIGEST : 2 * _DIGEST], told[2 * _DIGEST :]
         if saved != self.encoder.fingerprint:
             raise ValueError(
                 f"the agent was saved with encoder {saved[:12]}, but {self.encoder!r} was given; "
                 "load it with the encoder it was trained on"
             )
+        if digest and digest != self._recoding_digest():
+            raise ValueError(
+                "the agent was saved with another dictionary than that of recode=: its file was written again, or is "
+                "another one. Load it with the dictionary it was trained on; save_agent keeps that in the agent's file"
+            )
+        self._saved_multiplier = struct.unpack("<d", multiplier)[0] if multiplier else None
         self._verified = False
+
+    def _recoding_digest(self) -> bytes:
+        """32 bytes of what a dictionary holds; zeros of a recoding that nothing was fitted for, and without one."""
+        fitted = (self.recoding_settings or {}).get("artefact")
+        return bytes(_DIGEST) if fitted is None else hashlib.sha256(str(fitted).encode()).digest()
+
+
+def _keep_loaded_weights(extractor: LatentExtractor, _: object) -> None:
+    """After loading: let the weights of a fine-tuned encoder be those that were saved, whatever its steps count."""
+    saved, extractor._saved_multiplier = extractor._saved_multiplier, None
+    if saved is not None and extractor.trainable_encoder is not None:
+        extractor.trainable_encoder.rescale(saved)
+
+
+_DIGEST = 32
 
 
 def _check_options(

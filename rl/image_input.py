@@ -23,6 +23,7 @@ class ImageInput:
         n_stack: int = 1,
         images_in_0_1: bool | None = None,
         name: str = "the observation",
+        in_dict: bool = False,
     ) -> None:
         """Check the space against the encoder.
 
@@ -32,6 +33,7 @@ class ImageInput:
             n_stack: frames per observation.
             images_in_0_1: what reaches the extractor, where SB3 does not tell: True for 0..1, False for 0..255.
             name: how errors call the space.
+            in_dict: whether it is one of a Dict, which Gymnasium's wrappers of images do not take.
 
         Raises:
             TypeError: not a Box.
@@ -41,7 +43,7 @@ class ImageInput:
             raise TypeError(f"LatentExtractor needs {name} to be a Box of images, got {space}")
         self.n_stack = n_stack
         self._name = name
-        self._frame_shape, self._order = _split_stack(space.shape, encoder, n_stack, name)
+        self._frame_shape, self._order = _split_stack(space.shape, encoder, n_stack, name, in_dict)
         self._scaled = _expects_0_1(space, images_in_0_1, name)
         self._checked = False
         self._range = PixelRange(
@@ -111,6 +113,13 @@ _NORMALISED = (
 
 
 def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -> bool:
+    if np.isinf(space.low).any():
+        raise ValueError(
+            f"LatentExtractor: {name} is {space}, which does not say what range pictures have; declare it: "
+            f"gymnasium.wrappers.TransformObservation(env, lambda picture: picture, gymnasium.spaces.Box(0, 1, "
+            f"{space.shape}, numpy.float32)) for 0..1. If VecNormalize is around the environment, leave its "
+            "observations as they are, norm_obs=False"
+        )
     if space.low.min() < 0:
         raise ValueError(f"LatentExtractor: {name} is {space}; {_NORMALISED}")
     if images_in_0_1 is False and space.high.max() <= 1:
@@ -129,7 +138,7 @@ def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -
 
 
 def _split_stack(
-    shape: tuple[int, ...], encoder: FrozenEncoder, n_stack: int, name: str
+    shape: tuple[int, ...], encoder: FrozenEncoder, n_stack: int, name: str, in_dict: bool
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]] | None]:
     """The shape of one frame, and how to reach (B, n_stack, *frame): a reshape without B and a permutation; or None."""
     preprocessing = encoder.preprocessing
@@ -144,7 +153,9 @@ def _split_stack(
                 f" If these are {frames} stacked frames (VecFrameStack), say so with n_stack={frames}; if it is one "
                 "colour picture, convert it to grey."
             )
-            raise ValueError(f"LatentExtractor: {name}: {unfit(frame, encoder)}{remedy if frames else ''}")
+            raise ValueError(
+                f"LatentExtractor: {name}: {unfit(frame, encoder, in_dict=in_dict)}{remedy if frames else ''}"
+            )
         return shape, None
     if len(shape) == 3 and shape[0] == n_stack * channels and shape[1:] in sizes:
         return (channels, *shape[1:]), ((n_stack, channels, *shape[1:]), (1, 2, 3, 4))
@@ -153,16 +164,16 @@ def _split_stack(
     raise ValueError(
         f"LatentExtractor: {name}: n_stack={n_stack} needs {n_stack} frames of {preprocessing.describe()}, that is "
         f"{n_stack * channels} channels, got images of shape {tuple(shape)}."
-        + _remedy_of_frames(shape, encoder, n_stack)
+        + _remedy_of_frames(shape, encoder, n_stack, in_dict)
     )
 
 
-def _remedy_of_frames(shape: tuple[int, ...], encoder: FrozenEncoder, n_stack: int) -> str:
+def _remedy_of_frames(shape: tuple[int, ...], encoder: FrozenEncoder, n_stack: int, in_dict: bool) -> str:
     """What mends one frame of a stack whose frames do not fit."""
     if len(shape) == 4 and shape[0] == n_stack:
-        return remedy_of(shape[1:], encoder)
+        return remedy_of(shape[1:], encoder, in_dict=in_dict)
     if len(shape) == 3 and shape[0] < shape[2] and shape[0] % n_stack == 0:
-        return remedy_of((shape[0] // n_stack, *shape[1:]), encoder)
+        return remedy_of((shape[0] // n_stack, *shape[1:]), encoder, in_dict=in_dict)
     if len(shape) == 3 and shape[2] % n_stack == 0:
-        return remedy_of((*shape[:2], shape[2] // n_stack), encoder)
+        return remedy_of((*shape[:2], shape[2] // n_stack), encoder, in_dict=in_dict)
     return ""

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from rl.code_scaling import Scaling
+from rl.code_space import restored
 from rl.code_stack import Codes
 from rl.copied_observation import CopiedObservation
 from rl.latent_encoding import LatentEncoding, LatentOptions
@@ -89,6 +90,7 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         require_images_inside(env, "LatentObservation")
         self._latent = LatentEncoding(env.observation_space, encoder, options, "LatentObservation")
         self._first = True
+        self._ended = False
         self.observation_space = self._latent.space
 
     @property
@@ -111,6 +113,12 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         """The space of what this wrapper shows, whatever is around it; told in the same way."""
         return self._latent.space
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Know what made the codes in another process, too: on the way there spaces become plain boxes."""
+        self.__dict__.update(state)
+        for space in (self.observation_space, self.code_space):
+            restored(space)
+
     def get_wrapper_attr(self, name: str) -> Any:
         """As Gymnasium's; but rewards of goals that were pictures cannot be computed from their codes.
 
@@ -129,12 +137,14 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Code of the first picture."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._first = True
+        self._first, self._ended = True, False
         return self.observation(observation), self._kept(info, observation)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Code of the next picture."""
         observation, reward, terminated, truncated, info = self.env.step(action)
+        # an Autoreset inside shows the first picture of the next episode in the step behind the last one
+        self._first, self._ended = self._ended, bool(terminated or truncated)
         return self.observation(observation), reward, terminated, truncated, self._kept(info, observation)
 
     def _kept(self, info: dict[str, Any], observation: Any) -> dict[str, Any]:

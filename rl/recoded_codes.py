@@ -65,6 +65,11 @@ class RecodedCodes(BaseFeaturesExtractor):
         self._codes = codes
         self._others = [key for key in parts if key not in codes]
 
+    @property
+    def recoding_settings(self) -> Mapping[str, Any] | None:
+        """Name and settings of what stands in place of each code, with what was fitted."""
+        return next((part.settings for part in self._codes.values()), None)
+
     def recodes(self, keys: Iterable[str]) -> bool:
         """Whether what is observed under some of these keys is recoded; "" is the key of what is no Dict."""
         return any(key in self._codes for key in keys)
@@ -115,6 +120,7 @@ class _Codes:
             )
         units = UnitStatistics(**{name: tuple(values) for name, values in space.units.items()})
         self._recoding = CodeRecoding(units, recode, made_by["encoder"])
+        self.settings: Mapping[str, Any] = self._recoding.settings
         self._code_size = len(space.units["mean"])
         self._n_stack = made_by["n_stack"]
         each = self._recoding.width + (self._code_size if made_by["include_log_variance"] else 0)

@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from rl.code_space import same_codes
 from rl.observation import LatentObservation, VecLatentObservation
 from rl.recoded_codes import require_raw_codes
 
@@ -32,7 +33,7 @@ def require_same_codes(model: BaseAlgorithm, env: gym.Env[Any, Any] | VecEnv) ->
     venv, observed, shown = model.get_env(), model.observation_space, _code_space(env)
     if not _tells(observed) and venv is not None:
         observed = _code_space(venv)
-    if _tells(observed) and observed != shown:
+    if _tells(observed) and not same_codes(observed, shown):
         raise ValueError(
             f"the agent was trained on {observed}, the environment shows {shown}: wrap it in the same encoder with the "
             "same options, or make both environments by make_latent_vec_env"

@@ -91,7 +91,7 @@ def require_uint8_images(
             that say 0..1.
     """
     if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8:
-        raise TypeError(f"{caller} needs a Box of uint8 images in 0..255, got {space}{_remedy_of_type(space)}")
+        raise TypeError(f"{caller} needs a Box of uint8 images in 0..255, got {space}{_remedy_of_type(space, in_dict)}")
     if space.high.max() <= 1:
         raise ValueError(
             f"{caller} needs uint8 images in 0..255, got {space}, whose pixels would all be black: leave out what "
@@ -108,12 +108,18 @@ def require_uint8_images(
         raise ValueError(f"{caller}: {unfit(shape, encoder, in_dict=in_dict)}{remedy if frames else ''}")
 
 
-def _remedy_of_type(space: gym.Space[Any]) -> str:
+def _remedy_of_type(space: gym.Space[Any], in_dict: bool) -> str:
     if not isinstance(space, gym.spaces.Box):
         return ""
-    if space.high.max() <= 1:
-        return ": leave out what scales them (RescaleObservation, scale_obs), or multiply by 255 and convert to uint8"
-    return ": convert them to uint8 (gymnasium.wrappers.DtypeObservation(env, np.uint8))"
+    wanted = f"gymnasium.spaces.Box(0, 255, {space.shape}, np.uint8)"
+    if in_dict:
+        return f": make them {wanted} (gymnasium.wrappers.TransformObservation, whose function sees the whole Dict)"
+    if space.low.min() == 0 and space.high.max() == 255:
+        return ": convert them to uint8 (gymnasium.wrappers.DtypeObservation(env, np.uint8))"
+    return (
+        ": leave out what scales them (RescaleObservation, scale_obs), or make them uint8 in 0..255 "
+        f"(gymnasium.wrappers.TransformObservation(env, f, {wanted}))"
+    )
 
 
 def unfit(shape: tuple[int, ...], encoder: FrozenEncoder, *, in_dict: bool = False) -> str:

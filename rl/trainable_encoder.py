@@ -52,12 +52,23 @@ class TrainableEncoder(nn.Module):
                 f"encoder_lr_multiplier needs a positive number, got {learning_rate_multiplier!r}; "
                 "trainable=False keeps the encoder as it is"
             )
+        self.learning_rate_multiplier = learning_rate_multiplier
+        """The weights move this many times as far as the optimiser's rate says."""
         self._preprocessing = encoder.preprocessing
         self.network = build_encoder(encoder.spec.architecture, dict(encoder.spec.arguments))
         self.network.load_state_dict(encoder.network("cpu").state_dict())
         for module in list(self.network.modules()):
             for name, weight in list(module.named_parameters(recurse=False)):
                 parametrize.register_parametrization(module, name, _Displacement(weight, learning_rate_multiplier))
+
+    def rescale(self, saved_multiplier: float) -> None:
+        """Keep the weights of displacements that were learned under another multiplier."""
+        if saved_multiplier == self.learning_rate_multiplier:
+            return
+        with torch.no_grad():
+            for name, displacement in self.network.named_parameters():
+                if name.endswith(".original"):
+                    displacement.mul_(saved_multiplier / self.learning_rate_multiplier)
 
     def forward(self, images: Tensor) -> Posterior:
         """uint8 (N, C, H, W) or (N, H, W, C) -> posterior (N, D), in the type of the weights, with gradient."""

@@ -34,6 +34,7 @@ _INSIDE: dict[type, tuple[str, str]] = {
 }
 # What lies in the environments of a VecEnv cannot be put around it: these are their twins there.
 _IN_A_VEC_ENV: dict[type, type] = {NormalizeObservation: VecNormalize, FrameStackObservation: VecFrameStack}
+_IN_A_VECTOR_ENV: dict[type, type] = {NormalizeObservation: VectorNormalizeObservation}
 
 
 def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, wrapper: str) -> None:
@@ -47,6 +48,8 @@ def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any
             if issubclass(kind, refused):
                 if isinstance(env, VecEnv):
                     reason, remedy = _INSIDE[_IN_A_VEC_ENV.get(refused, refused)]
+                elif isinstance(env, gym.vector.VectorEnv):
+                    reason, remedy = _INSIDE[_IN_A_VECTOR_ENV.get(refused, refused)]
                 order = remedy.format(wrapper=wrapper)
                 raise ValueError(f"{wrapper} cannot be around {kind.__name__}: {reason}. {order}")
 
@@ -60,6 +63,19 @@ def _kinds_inside(env: Any) -> Iterator[type]:
     while isinstance(env, gym.Wrapper | gym.vector.VectorWrapper | VecEnvWrapper):
         yield type(env)
         env = env.venv if isinstance(env, VecEnvWrapper) else env.env
+    if isinstance(env, gym.vector.VectorEnv):
+        yield from _kinds_inside_vector(env)
     if isinstance(env, VecEnv):
         # the environments may live in other processes, which can only be asked
         yield from (kind for kind in (NormalizeObservation, FrameStackObservation) if any(env.env_is_wrapped(kind)))
+
+
+def _kinds_inside_vector(env: gym.vector.VectorEnv[Any, Any, Any]) -> Iterator[type]:
+    """Those of the environments of Gymnasium's vector environments, and of one that stacks by itself, as ALE's."""
+    if getattr(env, "stack_num", 1) > 1:
+        yield FrameStackObservation
+    if hasattr(env, "call"):
+        # the environments may live in other processes, which tell of their attributes alone
+        for kind, attribute in ((NormalizeObservation, "obs_rms"), (FrameStackObservation, "obs_queue")):
+            if any(env.call("has_wrapper_attr", attribute)):
+                yield kind

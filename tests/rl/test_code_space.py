@@ -23,7 +23,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecNormalize
 
 from rl import LatentObservation, SameCodes, VecLatentObservation, require_same_codes
-from rl.code_space import CodeSpace
+from rl.code_space import CodeSpace, same_codes
 from tests.conftest import make_encoder
 from tests.frame_envs import Frames
 from tests.rl.test_agents import Continuous, other_encoder
@@ -251,3 +251,34 @@ def test_a_replay_buffer_holds_eight_bytes_per_unit_and_step() -> None:
     buffer = SAC("MlpPolicy", venv, buffer_size=100, device="cpu").replay_buffer
     assert buffer is not None
     assert buffer.observations.nbytes + buffer.next_observations.nbytes == 100 * 8 * 2 * ONE.code_size
+
+
+def test_ready_made_environments_in_other_processes_tell_what_made_their_codes(tmp_path: Path) -> None:
+    agent = A2C("MlpPolicy", LatentObservation(Continuous(), ONE), device="cpu")
+    agent.save(tmp_path / "agent.zip")
+    same, wrong = (LatentObservation(Continuous(), encoder) for encoder in (ONE, OTHER))
+    venv = SubprocVecEnv([lambda: wrong])
+    try:
+        assert type(venv.observation_space) is CodeSpace
+        with pytest.raises(ValueError, match=REFUSED):
+            A2C.load(tmp_path / "agent.zip", env=venv)
+        with pytest.raises(ValueError, match=DIFFER):
+            require_same_codes(agent, venv)
+    finally:
+        venv.close()
+    venv = SubprocVecEnv([lambda: same])
+    try:
+        require_same_codes(A2C.load(tmp_path / "agent.zip", env=venv), venv)
+    finally:
+        venv.close()
+
+
+def test_codes_are_compared_in_plain_boxes_too() -> None:
+    one, other = (cloudpickle.loads(cloudpickle.dumps(CodeSpace(encoder))) for encoder in (ONE, OTHER))
+    assert type(one) is gym.spaces.Box
+    assert one == other  # Gymnasium's own comparison knows of bounds alone
+    assert not same_codes(one, other)
+    assert same_codes(one, CodeSpace(ONE))
+    both = [gym.spaces.Dict({"code": box, "speed": BOX}) for box in (one, other)]
+    assert not same_codes(*both)
+    assert same_codes(both[0], copy.deepcopy(both[0]))

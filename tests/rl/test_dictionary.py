@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
 
+from rl import LatentExtractor, LatentObservation, RecodedCodes, load_agent, save_agent
 from rl.code_recoding import CodeRecoding
 from rl.dictionaries import Dictionary, load_dictionary, make_dictionary
 from rl.dictionary import DictionarySettings, fit_dictionary, main
@@ -22,6 +24,7 @@ from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.artefact import parse, serialise
 from sparse_repr.encoder import UnitStatistics
 from tests.conftest import make_encoder
+from tests.frame_envs import Frames
 
 ENCODER = make_encoder(1, code_size=2)
 UNITS = UnitStatistics((1.0,) * 2, (1.0, 0.0), (2.0, 1.0), (True, True))
@@ -182,3 +185,39 @@ def test_the_command_fits_one_to_a_run(
         assert message in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert main([]) == 2
+
+
+@pytest.mark.parametrize("recoded", [False, True])
+def test_an_agent_keeps_the_dictionary_it_saw_whatever_becomes_of_the_file(recoded: bool, tmp_path: Path) -> None:
+    encoder = make_encoder(3, code_size=2)
+    codes = np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
+    path = tmp_path / "dictionary.safetensors"
+    fit_dictionary(encoder, codes, DictionarySettings(steps=20, seed=0)).save(path)
+    kind: type[Any] = RecodedCodes if recoded else LatentExtractor
+    given = {"recode": path} if recoded else {"recode": path, "encoder": encoder}
+    policy = {"features_extractor_class": kind, "features_extractor_kwargs": given}
+    env = LatentObservation(Frames(), encoder) if recoded else Frames()
+    name = "MlpPolicy" if recoded else "CnnPolicy"
+    model = PPO(name, env, n_steps=8, batch_size=8, seed=0, device="cpu", policy_kwargs=policy)
+    model.save(tmp_path / "plain.zip")
+    observed = np.stack([env.reset(seed=0)[0], env.step(0)[0]])
+
+    def seen(agent: Any) -> torch.Tensor:
+        policy = agent.policy
+        with torch.no_grad():
+            found: torch.Tensor = policy.extract_features(
+                policy.obs_to_tensor(observed if recoded else observed.transpose(0, 3, 1, 2))[0]
+            )
+        return found
+
+    before = seen(model)
+    fit_dictionary(encoder, 3 * codes[::-1], DictionarySettings(steps=20, seed=1)).save(path)
+    if not recoded:  # the extractor's state tells
+        with pytest.raises(
+            ValueError, match="saved with another dictionary than that of recode=: its file was written"
+        ):
+            PPO.load(tmp_path / "plain.zip", device="cpu")
+    path.unlink()
+    save_agent(tmp_path / "whole.zip", model)
+    loaded, _ = load_agent(tmp_path / "whole.zip", Frames())
+    assert torch.equal(seen(loaded), before)

@@ -517,3 +517,14 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         LatentExtractor(gym.spaces.Box(0, 255, (1, 64, 64), np.uint8), tiny_encoder, **options)
+
+
+def test_remedies_for_unbounded_pictures_and_for_grey_ones_in_a_dict_can_be_followed() -> None:
+    encoder, shape = make_encoder(1), (64, 64, 1)
+    with pytest.raises(ValueError, match=r"not say what range pictures have; declare it: .*Box\(0, 1, \(64, 64, 1\), "):
+        LatentExtractor(gym.spaces.Box(-np.inf, np.inf, shape, np.float32), encoder, images_in_0_1=True)
+    declared = gym.spaces.Box(0, 1, shape, np.float32)
+    assert LatentExtractor(declared, encoder, images_in_0_1=True).features_dim == 4
+    colour = gym.spaces.Dict({"camera": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)})
+    with pytest.raises(ValueError, match="Convert to grey first .*TransformObservation, whose function sees the whole"):
+        LatentExtractor(colour, encoder, image_keys=["camera"])

@@ -579,3 +579,40 @@ def test_mirrored_pictures_are_encoded_on_any_device(monkeypatch: pytest.MonkeyP
     as_tensor = torch.as_tensor
     monkeypatch.setattr(torch, "as_tensor", lambda values, device=None: as_tensor(values))
     np.testing.assert_allclose(env.reset(seed=0)[0], expected, atol=1e-6)
+
+
+def test_a_stack_of_codes_begins_anew_where_an_autoreset_inside_begins_an_episode() -> None:
+    encoder = make_encoder(3)
+    env = LatentObservation(gym.wrappers.Autoreset(Frames(length=2)), encoder, n_stack=2)
+    code = [[encoder.encode(picture(episode, step)[None])[0] for step in range(3)] for episode in range(2)]
+    shown = [env.reset(seed=0)[0], *(env.step(0)[0] for _ in range(4))]
+    expected = [(code[0][0], code[0][0]), (code[0][0], code[0][1]), (code[0][1], code[0][2])]
+    expected += [(code[1][0], code[1][0]), (code[1][0], code[1][1])]
+    np.testing.assert_allclose(shown, [np.concatenate(pair) for pair in expected], atol=1e-6)
+
+
+class _Floats(Frames):
+    """Pictures that say they are floats in some range."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.observation_space = gym.spaces.Box(low, high, self.shape, np.float32)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-np.inf, np.inf), (0, np.inf), (-1, 1), (0, 1)])
+def test_remedies_for_floats_of_any_range_can_be_followed(low: float, high: float) -> None:
+    encoder = make_encoder(3)
+    with pytest.raises(
+        TypeError, match=r"TransformObservation\(env, f, gymnasium.spaces.Box\(0, 255, \(64, 64, 3\), np"
+    ):
+        LatentObservation(_Floats(low, high), encoder)
+    wanted = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    mended = gym.wrappers.TransformObservation(_Floats(low, high), lambda seen: seen.astype(np.uint8), wanted)
+    assert LatentObservation(mended, encoder).reset()[0].shape == (4,)
+
+
+def test_floats_in_a_dict_are_told_of_a_wrapper_that_takes_one() -> None:
+    space = gym.spaces.Dict({"camera": gym.spaces.Box(0, 255, (64, 64, 3), np.float32)})
+    camera = gym.wrappers.TransformObservation(Frames(), lambda seen: {"camera": seen}, space)
+    with pytest.raises(TypeError, match="TransformObservation, whose function sees the whole Dict"):
+        LatentObservation(camera, make_encoder(3), image_keys=["camera"])

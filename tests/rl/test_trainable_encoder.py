@@ -14,7 +14,7 @@ from stable_baselines3 import DQN, PPO, SAC
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from rl import LatentExtractor
+from rl import LatentExtractor, load_agent, save_agent
 from rl.trainable_encoder import TrainableEncoder
 from sparse_repr import FrozenEncoder, load_encoder
 
@@ -186,3 +186,30 @@ def test_trap_01_apply_visits_the_trunk_but_no_pretrained_layer(tiny_encoder: Fr
     visited: list[torch.nn.Module] = []
     assert extractor.apply(visited.append) is extractor
     assert set(visited) == {extractor, *extractor.trunk.modules()}
+
+
+def test_another_multiplier_keeps_the_weights_that_were_learned(tiny_encoder: FrozenEncoder, tmp_path: Path) -> None:
+    model = _ppo(tiny_encoder, learning_rate=3e-3, encoder_lr_multiplier=0.5)
+    model.learn(32)
+    extractor = model.policy.features_extractor
+    learned = _weights(extractor.trainable_encoder)
+    given = {"encoder": tiny_encoder, "trainable": True, "encoder_lr_multiplier": 0.05}
+    slower = {"features_extractor_class": LatentExtractor, "features_extractor_kwargs": given}
+    save_agent(tmp_path / "whole.zip", model)
+    model.save(tmp_path / "plain.zip")
+    whole, _ = load_agent(tmp_path / "whole.zip", CONTINUOUS, custom_objects={"policy_kwargs": slower})
+    plain = PPO.load(tmp_path / "plain.zip", custom_objects={"policy_kwargs": slower})
+    other = _ppo(tiny_encoder, encoder_lr_multiplier=4.0)
+    other.set_parameters(model.get_parameters())
+    for loaded, multiplier in ((whole, 0.05), (plain, 0.05), (other, 4.0)):
+        copy = loaded.policy.features_extractor.trainable_encoder
+        assert copy.learning_rate_multiplier == multiplier
+        for name, weight in _weights(copy).items():
+            torch.testing.assert_close(weight, learned[name], rtol=1e-5, atol=1e-6, msg=name)
+    # files of before say nothing of a multiplier
+    state = model.policy.state_dict()
+    old = {name: value[:32] if name.endswith("_extra_state") else value for name, value in state.items()}
+    again = _ppo(tiny_encoder, encoder_lr_multiplier=0.5)
+    again.policy.load_state_dict(old)
+    found = _weights(again.policy.features_extractor.trainable_encoder)
+    assert all(torch.equal(weight, learned[name]) for name, weight in found.items())

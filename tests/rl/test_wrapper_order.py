@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from gymnasium.wrappers import FrameStackObservation, NormalizeObservation
 from gymnasium.wrappers.vector import NormalizeObservation as VectorNormalizeObservation
 from stable_baselines3 import SAC
@@ -86,3 +87,29 @@ def test_trap_12_off_policy_agents_store_codes_with_normalisation_outside() -> N
     agent.learn(6)
     assert agent.replay_buffer is not None
     assert agent.replay_buffer.observations.shape == (20, 1, 4)
+
+
+@pytest.mark.parametrize("vectorised", [SyncVectorEnv, AsyncVectorEnv])
+@pytest.mark.parametrize(
+    ("wrapper", "remedy"),
+    [
+        (NormalizeObservation, r"outside: NormalizeObservation\(LatentObservation\(envs, "),
+        (lambda env: FrameStackObservation(env, 3), r"remove it and stack codes: LatentObservation\(env, .*n_stack=k"),
+    ],
+)
+def test_trap_10_the_order_is_checked_inside_gymnasium_s_vector_environments(
+    vectorised: Any, wrapper: Any, remedy: str
+) -> None:
+    envs = vectorised([lambda: gym.wrappers.TimeLimit(wrapper(Frames()), 9)] * 2)
+    try:
+        with pytest.raises(ValueError, match=f"LatentObservation cannot be around .*: .*{remedy}"):
+            VectorLatentObservation(envs, make_encoder(3))
+    finally:
+        envs.close()
+
+
+def test_trap_10_vector_environments_that_stack_by_themselves_are_refused() -> None:
+    envs = SyncVectorEnv([Frames] * 2)
+    envs.stack_num = 3  # type: ignore[attr-defined]  # as ALE's AtariVectorEnv
+    with pytest.raises(ValueError, match="cannot be around FrameStackObservation: stacks of pictures"):
+        VectorLatentObservation(envs, make_encoder(3))
