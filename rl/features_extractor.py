@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from rl.code_cache import CodeCache
 from rl.code_features import CodeFeatures
 from rl.code_scaling import Scaling
 from rl.image_input import ImageInput
-from rl.recoding import Recode
+from rl.recoding import Recode, fitted_digest, require_same_fit
 from rl.recodings import RECODINGS
 from rl.spaces import PLAIN_IMAGE, as_encoder, image_spaces, require_named
 from rl.trainable_encoder import TrainableEncoder
@@ -197,7 +196,11 @@ class LatentExtractor(BaseFeaturesExtractor):
         """
         self.encoder.verify()
         multiplier = self.trainable_encoder.learning_rate_multiplier if self.trainable_encoder is not None else 1.0
-        told = bytes.fromhex(self.encoder.fingerprint) + self._recoding_digest() + struct.pack("<d", multiplier)
+        told = (
+            bytes.fromhex(self.encoder.fingerprint)
+            + fitted_digest(self.recoding_settings)
+            + struct.pack("<d", multiplier)
+        )
         return torch.frombuffer(bytearray(told), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -216,24 +219,17 @@ class LatentExtractor(BaseFeaturesExtractor):
                 f"the agent was saved with encoder {saved[:12]}, but {self.encoder!r} was given; "
                 "load it with the encoder it was trained on"
             )
-        if digest and digest != self._recoding_digest():
-            raise ValueError(
-                "the agent was saved with another dictionary than that of recode=: its file was written again, or is "
-                "another one. Load it with the dictionary it was trained on; save_agent keeps that in the agent's file"
-            )
+        if digest:
+            require_same_fit(digest, self.recoding_settings)
         self._saved_multiplier = struct.unpack("<d", multiplier)[0] if multiplier else None
         self._verified = False
 
-    def _recoding_digest(self) -> bytes:
-        """32 bytes of what a dictionary holds; zeros of a recoding that nothing was fitted for, and without one."""
-        fitted = (self.recoding_settings or {}).get("artefact")
-        return bytes(_DIGEST) if fitted is None else hashlib.sha256(str(fitted).encode()).digest()
 
-
-def _keep_loaded_weights(extractor: LatentExtractor, _: object) -> None:
+def _keep_loaded_weights(extractor: LatentExtractor, keys: Any) -> None:
     """After loading: let the weights of a fine-tuned encoder be those that were saved, whatever its steps count."""
     saved, extractor._saved_multiplier = extractor._saved_multiplier, None
-    if saved is not None and extractor.trainable_encoder is not None:
+    left_out = any(name.endswith(".original") for name in keys.missing_keys)
+    if saved is not None and extractor.trainable_encoder is not None and not left_out:
         extractor.trainable_encoder.rescale(saved)
 
 

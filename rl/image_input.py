@@ -44,7 +44,7 @@ class ImageInput:
         self.n_stack = n_stack
         self._name = name
         self._frame_shape, self._order = _split_stack(space.shape, encoder, n_stack, name, in_dict)
-        self._scaled = _expects_0_1(space, images_in_0_1, name)
+        self._scaled = _expects_0_1(space, images_in_0_1, name, self._frame_shape, in_dict)
         self._checked = False
         self._range = PixelRange(
             f"LatentExtractor: {name}",
@@ -112,12 +112,15 @@ _NORMALISED = (
 )
 
 
-def _expects_0_1(space: gym.spaces.Box, images_in_0_1: bool | None, name: str) -> bool:
+def _expects_0_1(
+    space: gym.spaces.Box, images_in_0_1: bool | None, name: str, frame: tuple[int, ...], in_dict: bool
+) -> bool:
     if np.isinf(space.low).any():
+        how = ", whose function sees the whole Dict" if in_dict else "(env, lambda picture: picture, the Box)"
         raise ValueError(
-            f"LatentExtractor: {name} is {space}, which does not say what range pictures have; declare it: "
-            f"gymnasium.wrappers.TransformObservation(env, lambda picture: picture, gymnasium.spaces.Box(0, 1, "
-            f"{space.shape}, numpy.float32)) for 0..1. If VecNormalize is around the environment, leave its "
+            f"LatentExtractor: {name} is {space}, which does not say what range pictures have; declare it where the "
+            f"picture is made, for 0..1 as gymnasium.spaces.Box(0, 1, {frame}, np.float32) "
+            f"(gymnasium.wrappers.TransformObservation{how}). If VecNormalize is around the environment, leave its "
             "observations as they are, norm_obs=False"
         )
     if space.low.min() < 0:

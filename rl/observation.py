@@ -11,6 +11,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.wrappers import Autoreset
+from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
@@ -91,6 +93,7 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         self._latent = LatentEncoding(env.observation_space, encoder, options, "LatentObservation")
         self._first = True
         self._ended = False
+        self._autoreset = unwrap_wrapper(env, Autoreset) is not None
         self.observation_space = self._latent.space
 
     @property
@@ -144,7 +147,7 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         """Code of the next picture."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         # an Autoreset inside shows the first picture of the next episode in the step behind the last one
-        self._first, self._ended = self._ended, bool(terminated or truncated)
+        self._first, self._ended = self._ended, self._autoreset and bool(terminated or truncated)
         return self.observation(observation), reward, terminated, truncated, self._kept(info, observation)
 
     def _kept(self, info: dict[str, Any], observation: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import Tensor
 
 from rl.code_recoding import CodeRecoding
-from rl.recoding import Recode
+from rl.recoding import Recode, fitted_digest, require_same_fit
 from rl.spaces import require_named
 from sparse_repr.encoder import UnitStatistics
 
@@ -69,6 +69,26 @@ class RecodedCodes(BaseFeaturesExtractor):
     def recoding_settings(self) -> Mapping[str, Any] | None:
         """Name and settings of what stands in place of each code, with what was fitted."""
         return next((part.settings for part in self._codes.values()), None)
+
+    def get_extra_state(self) -> Tensor:
+        """The digest of a dictionary, uint8 (32,); zeros of a recoding that nothing was fitted for."""
+        return torch.frombuffer(bytearray(fitted_digest(self.recoding_settings)), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Verify that the agent was saved with this dictionary.
+
+        Raises:
+            ValueError: it was saved with another one.
+        """
+        require_same_fit(bytes(state.cpu().tolist()), self.recoding_settings)
+
+    def _load_from_state_dict(
+        self, state: Any, prefix: str, metadata: Any, strict: bool, missing: Any, *rest: Any
+    ) -> None:
+        super()._load_from_state_dict(state, prefix, metadata, strict, missing, *rest)
+        name = f"{prefix}_extra_state"
+        if name in missing:  # agents that were saved before there was one
+            missing.remove(name)
 
     def recodes(self, keys: Iterable[str]) -> bool:
         """Whether what is observed under some of these keys is recoded; "" is the key of what is no Dict."""

@@ -88,3 +88,26 @@ def described(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "artefact" not in settings:
         return dict(settings)
     return {**settings, "artefact": hashlib.sha256(str(settings["artefact"]).encode()).hexdigest()}
+
+
+def fitted_digest(settings: Mapping[str, Any] | None) -> bytes:
+    """32 bytes of what was fitted for a recoding; zeros where nothing was, and without one."""
+    fitted = (settings or {}).get("artefact")
+    return bytes(32) if fitted is None else hashlib.sha256(str(fitted).encode()).digest()
+
+
+def require_same_fit(saved: bytes, settings: Mapping[str, Any] | None) -> None:
+    """Check that an agent is loaded with the dictionary that it was saved with.
+
+    Args:
+        saved: `fitted_digest` of what it was saved with.
+        settings: of the recoding that it is loaded with.
+
+    Raises:
+        ValueError: another one.
+    """
+    if saved != fitted_digest(settings):
+        raise ValueError(
+            "the agent was saved with another dictionary than that of recode=: its file was written again, or is "
+            "another one. Load it with the dictionary it was trained on; save_agent keeps that in the agent's file"
+        )

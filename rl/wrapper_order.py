@@ -72,8 +72,8 @@ def _kinds_inside(env: Any) -> Iterator[type]:
 
 def _kinds_inside_vector(env: gym.vector.VectorEnv[Any, Any, Any]) -> Iterator[type]:
     """Those of the environments of Gymnasium's vector environments, and of one that stacks by itself, as ALE's."""
-    if getattr(env, "stack_num", 1) > 1:
-        yield FrameStackObservation
+    if type(env).__module__.startswith("ale_py") and (env.single_observation_space.shape or (1,))[0] > 1:
+        yield FrameStackObservation  # ALE's own stack comes first: (k, H, W) and (k, H, W, 3)
     if hasattr(env, "call"):
         # the environments may live in other processes, which tell of their attributes alone
         for kind, attribute in ((NormalizeObservation, "obs_rms"), (FrameStackObservation, "obs_queue")):

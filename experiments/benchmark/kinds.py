@@ -66,10 +66,10 @@ def measure_kinds(
         for seed, name in bar:
             bar.set_description(f"{name}, seed {seed}")
             _finish(out / f"{name}-seed{seed}", name, seed, steps, items)
-    finished = {
-        name: {str(seed): _scores_of(run) for seed in seeds if _is_finished(run := out / f"{name}-seed{seed}")}
-        for name in CODES
-    }
+    finished: dict[str, dict[str, Any]] = {}
+    for name in CODES:
+        runs = {str(seed): out / f"{name}-seed{seed}" for seed in seeds}
+        finished[name] = {seed: _scores_of(run, steps, items) for seed, run in runs.items() if _is_finished(run)}
     return {"steps": steps, "items": items, "codes": {name: scores for name, scores in finished.items() if scores}}
 
 
@@ -109,8 +109,14 @@ def _finish(run: Path, name: str, seed: int, steps: int, items: int) -> None:
         )
 
 
-def _scores_of(run: Path) -> dict[str, Any]:
+def _scores_of(run: Path, steps: int, items: int) -> dict[str, Any]:
     report = read_report(run)
+    scored = report["images"]["protocol"]
+    if report["trained_steps"] != steps or f" {items})" not in scored:
+        raise ValueError(
+            f"{run} has {report['trained_steps']:,} steps, scored on {scored}; asked for were {steps:,} steps and "
+            f"{items:,} items: take another folder, or delete that one"
+        )
     (pictures,) = (part["model"] for part_name, part in report["images"].items() if part_name != "protocol")
     known = {**report["codes"], **report["disentanglement"], **pictures}
     return {score: known[score] for score in SCORES}

@@ -60,6 +60,8 @@ def image_scores(
     scores: dict[str, Any] = {"protocol": f"fixed random items ({counted}), decoded posterior mean, range 1"}
     has_weights = default_weights_path().is_file()
     with_lpips = lpips_items > 0 and has_weights and data.image_shape[0] in (1, 3)
+    if with_lpips:
+        scores["protocol"] += f"; LPIPS of at most {lpips_items} random ones of them"
     if lpips_items and not with_lpips:
         scores["protocol"] += "; no LPIPS (python -m sparse_repr.perceptual fetch)"
     for name, indices in parts.items():

@@ -62,6 +62,8 @@ def bootstrap_interval(
     array, indices = check_codes("codes", codes), np.asarray(factors)
     if len(array) < 4:
         raise ValueError(f"bootstrap_interval needs at least 4 items, got {len(array)}")
+    if decide := getattr(metric, "decided_once", None):  # the halves take the score's own estimator
+        options = {**decide(array), **options}
     score = metric(array, indices, seed=seed, **options)
     rng = np.random.default_rng(seed)
     repeated = np.empty(n_bootstrap)

@@ -32,6 +32,7 @@ class InfoMEC(NamedTuple):
 
 
 _MOST_LEVELS = 20
+_MOST_COUNTED = 256
 _NOTHING = 1e-10
 
 
@@ -79,7 +80,8 @@ def infomec_scores(
         than chance; all are 0 for a code without a live unit.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant or continuous factor, a single one.
+        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant or continuous factor, a single one,
+            `discrete` units of more than 256 values.
 
     Example:
         >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
@@ -97,7 +99,7 @@ def infomec_scores(
     share = np.zeros((indices.shape[1], np.shape(codes)[1]))
     if not len(live):
         return InfoMEC(0.0, 0.0, 0.0, share)
-    counted = _takes_few_values(array) if discrete is None else discrete
+    counted = takes_few_values(array) if discrete is None else discrete
     reach = np.ptp(array, axis=0).astype(np.float64)
     active = reach > (0 if counted else reach.max() / 20)
     rng = np.random.default_rng(seed)
@@ -107,6 +109,8 @@ def infomec_scores(
     entropies = np.maximum(factor_entropies(values), 1e-12)
     if counted:
         levels = np.stack([np.unique(unit, return_inverse=True)[1] for unit in array.T], axis=1)
+        if (most := int(levels.max()) + 1) > _MOST_COUNTED:
+            raise ValueError(f"discrete=True needs units of at most {_MOST_COUNTED} values, got one of {most}")
         information = discrete_mutual_information(levels[items], values)
         information[information < _NOTHING] = 0  # of independent units rounding is left
     else:
@@ -125,7 +129,7 @@ def infomec_scores(
     return InfoMEC(_largest_share(told.T), _largest_share(told), float(np.mean(readable)), share)
 
 
-def _takes_few_values(codes: npt.NDArray[np.floating[Any]]) -> bool:
+def takes_few_values(codes: npt.NDArray[np.floating[Any]]) -> bool:
     """Whether every unit takes at most 20 values, fewer than half as many as there are items."""
     few = min(_MOST_LEVELS, len(codes) // 2)
     return all(len(np.unique(unit[:1000])) <= few and len(np.unique(unit)) <= few for unit in codes.T)

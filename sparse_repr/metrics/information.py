@@ -33,8 +33,8 @@ class MutualInformation(NamedTuple):
     matrix: npt.NDArray[np.float64]
     """(K, D) nats, I(v_k; z_j)."""
     error_nats: float
-    """Bounds the error of the integrals: the largest difference from coarser ones, 5e-6 for what both cut off, and what
-    a factor can tell of blurred items, where a few means or widths far from the rest make the grid coarse."""
+    """The error of the integrals from above: the largest difference from coarser ones, 5e-6 for what both cut off, and
+    what a factor can tell of blurred items, where a few means or widths far from the rest make the grid coarse."""
     factor_entropies_nats: npt.NDArray[np.float64]
     """(K,) nats, empirical H(v_k)."""
 

@@ -16,6 +16,7 @@ Learner = Callable[
 ]
 
 _FOLDS = 5
+_FAR = 1_000
 
 
 def fit_learner(
@@ -29,10 +30,12 @@ def fit_learner(
     """What `fit` makes of one factor; where the training items hold one value only, no importance and that answer."""
     if (labels == labels[0]).all():
         return np.zeros(train.shape[1]), float((test_labels == labels[0]).mean())
-    # scikit-learn's trees take float32, and a spread of 1e-7 for none: powers of two change no split
-    spread = train.std(axis=0, dtype=np.float64)
+    # scikit-learn's trees take float32, and a spread of 1e-7 for none: powers of two change no split, and of what lies
+    # far from 0 float32 would not leave enough
+    spread, centre = train.std(axis=0, dtype=np.float64), train.mean(axis=0, dtype=np.float64)
     scale = np.exp2(-np.floor(np.log2(np.where(spread > 0, spread, 1))))
-    return fit(train * scale, labels, test * scale, test_labels, seed)
+    centre = np.where(np.abs(centre) > _FAR * spread, centre, 0)
+    return fit((train - centre) * scale, labels, (test - centre) * scale, test_labels, seed)
 
 
 def gradient_boosting(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sparse_repr.metrics.histogram import mig_histogram_score, modularity_score
-from sparse_repr.metrics.infomec import infomec_scores
+from sparse_repr.metrics.infomec import infomec_scores, takes_few_values
 from sparse_repr.metrics.interventional import beta_vae_score, factor_vae_score, irs_score
 from sparse_repr.metrics.predictive import dci_scores, explicitness_score, sap_score
 from sparse_repr.metrics.probes import boosted_probe_score, linear_probe_score
@@ -34,8 +34,8 @@ def _dci(prefix: str, learner: str) -> Family:
     return scores
 
 
-def _infomec(codes: Any, factors: Any, *, seed: int = 0) -> dict[str, float]:
-    result = infomec_scores(codes, factors, seed=seed)
+def _infomec(codes: Any, factors: Any, *, seed: int = 0, discrete: bool | None = None) -> dict[str, float]:
+    result = infomec_scores(codes, factors, seed=seed, discrete=discrete)
     return {
         "infomec_modularity": result.modularity,
         "infomec_compactness": result.compactness,
@@ -80,9 +80,12 @@ _TOGETHER = {
 
 
 def _member(family: str, key: str) -> Metric:
-    def score(codes: Any, factors: Any, *, seed: int = 0) -> float:
-        return FAMILIES[family](codes, factors, seed=seed)[key]
+    def score(codes: Any, factors: Any, *, seed: int = 0, **options: Any) -> float:
+        return FAMILIES[family](codes, factors, seed=seed, **options)[key]
 
+    if family == "infomec":
+        # what `bootstrap_interval` asks once, for all items, and hands to every half of them
+        score.decided_once = lambda codes: {"discrete": takes_few_values(codes)}  # type: ignore[attr-defined]
     score.__doc__ = f"`{key}` of the family `{family}`: 0..1, higher is better."
     return score
 

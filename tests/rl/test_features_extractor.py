@@ -521,8 +521,15 @@ def test_options_that_contradict_each_other_are_refused(
 
 def test_remedies_for_unbounded_pictures_and_for_grey_ones_in_a_dict_can_be_followed() -> None:
     encoder, shape = make_encoder(1), (64, 64, 1)
-    with pytest.raises(ValueError, match=r"not say what range pictures have; declare it: .*Box\(0, 1, \(64, 64, 1\), "):
-        LatentExtractor(gym.spaces.Box(-np.inf, np.inf, shape, np.float32), encoder, images_in_0_1=True)
+    unbounded = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+    told = r"not say what range pictures have; declare it where .*Box\(0, 1, \(64, 64, 1\), np.float32\) \(gymnasium.*"
+    with pytest.raises(ValueError, match=told + r"TransformObservation\(env, "):
+        LatentExtractor(unbounded, encoder, images_in_0_1=True)
+    with pytest.raises(ValueError, match=told + "TransformObservation, whose function sees the whole Dict"):
+        LatentExtractor(gym.spaces.Dict({"camera": unbounded}), encoder, image_keys=["camera"], images_in_0_1=True)
+    stacked = gym.spaces.Box(-np.inf, np.inf, (64, 64, 3), np.float32)
+    with pytest.raises(ValueError, match=told):
+        LatentExtractor(stacked, encoder, n_stack=3, images_in_0_1=True)
     declared = gym.spaces.Box(0, 1, shape, np.float32)
     assert LatentExtractor(declared, encoder, images_in_0_1=True).features_dim == 4
     colour = gym.spaces.Dict({"camera": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)})

@@ -108,8 +108,13 @@ def test_trap_10_the_order_is_checked_inside_gymnasium_s_vector_environments(
         envs.close()
 
 
-def test_trap_10_vector_environments_that_stack_by_themselves_are_refused() -> None:
-    envs = SyncVectorEnv([Frames] * 2)
-    envs.stack_num = 3  # type: ignore[attr-defined]  # as ALE's AtariVectorEnv
-    with pytest.raises(ValueError, match="cannot be around FrameStackObservation: stacks of pictures"):
-        VectorLatentObservation(envs, make_encoder(3))
+@pytest.mark.parametrize("options", [{}, {"grayscale": False}])
+def test_trap_10_ale_s_vector_environments_that_stack_by_themselves_are_refused(options: dict[str, Any]) -> None:
+    vector_env = pytest.importorskip("ale_py.vector_env")
+    size = {"img_height": 64, "img_width": 64}
+    envs = vector_env.AtariVectorEnv("pong", num_envs=1, stack_num=3, **size, **options)
+    try:
+        with pytest.raises(ValueError, match="cannot be around FrameStackObservation: stacks of pictures"):
+            VectorLatentObservation(envs, make_encoder(3))
+    finally:
+        envs.close()

@@ -314,13 +314,16 @@ def test_the_rounding_of_a_code_that_carries_nothing_is_no_alignment() -> None:
     assert aam_score(np.maximum(rounding, [[0.01, 0, 0], [0, 0, 0]])) == pytest.approx(0.5)  # however little it is
 
 
-@pytest.mark.parametrize(("mean", "log_variance"), [(0.0, 20.0), (0.0, 40.0), (1e6, -6.0)])
-def test_the_error_tells_of_one_item_far_from_the_rest(mean: float, log_variance: float) -> None:
+@pytest.mark.parametrize(
+    ("items", "mean", "log_variance"),
+    [(1, 0.0, 20.0), (1, 0.0, 40.0), (1, 1e6, -6.0), (30, 1e6, -6.0), (60, 1e7, -6.0)],
+)
+def test_the_error_tells_of_a_few_items_far_from_the_rest(items: int, mean: float, log_variance: float) -> None:
     factors = (np.arange(2000) % 10)[:, None]
     means, widths = factors.astype(float), np.full((2000, 1), -6.0)
     told = mutual_information_matrix(means, widths, factors)
     assert told.matrix[0, 0] == pytest.approx(math.log(10), abs=1e-3)
     assert told.error_nats < 1e-3
-    means[0], widths[0] = mean, log_variance
+    means[:items], widths[:items] = mean, log_variance
     blurred = mutual_information_matrix(means, widths, factors)
-    assert abs(blurred.matrix[0, 0] - told.matrix[0, 0]) <= blurred.error_nats + 0.01
+    assert abs(blurred.matrix[0, 0] - told.matrix[0, 0]) <= blurred.error_nats + 0.15

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sparse_repr.metrics import (
     infomec_scores,
     probe_scores,
     sap_score,
+    suite,
 )
 from sparse_repr.metrics.predictive import _one_minus_entropy
 
@@ -144,23 +146,34 @@ def test_infoe_of_counted_units_is_that_of_plain_one_hot_values() -> None:
     assert infomec_scores(shifted, factors).explicitness == pytest.approx(found.explicitness, abs=1e-9)
 
 
-def test_the_interval_of_infomec_takes_the_estimator_of_its_score() -> None:
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_interval_of_infomec_takes_the_estimator_of_its_score(more: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     factors = rng.integers(0, 5, (300, 2))
     codes = (4 * factors + rng.integers(0, 4, factors.shape)).astype(float)  # 20 levels
-    metric = METRICS["infomec_modularity"]
-    score, low, high = bootstrap_interval(metric, codes, factors, n_bootstrap=20)
-    halves = [infomec_scores(codes[k::2], factors[k::2], discrete=True).modularity for k in range(2)]
+    codes[0] += 100 * more  # a 21st, which most halves lack
+    seen: list[Any] = []
+    usual = suite.infomec_scores
+    monkeypatch.setattr(suite, "infomec_scores", lambda *a, **k: seen.append(k["discrete"]) or usual(*a, **k))
+    score, low, high = bootstrap_interval(METRICS["infomec_modularity"], codes, factors, n_bootstrap=6)
     assert low <= score <= high
-    assert high - low > 0.2 * abs(halves[0] - score)  # with neighbours' halves: 0.008 for a difference of 0.15
+    assert seen == [not more] * 7
+
+
+def test_units_that_are_said_to_be_discrete_take_few_values() -> None:
+    factors = np.stack([np.arange(600) % 4, np.arange(600) // 4 % 3], axis=1)
+    with pytest.raises(ValueError, match="discrete=True needs units of at most 256 values, got one of 600"):
+        infomec_scores(np.random.default_rng(0).random((600, 2)), factors, discrete=True)
 
 
 @pytest.mark.parametrize("learner", ["random_forest", "gradient_boosting"])
 def test_trees_see_units_of_any_scale(learner: str) -> None:
     factors = np.argwhere(np.ones((3, 4))).repeat(20, axis=0)
-    small, usual = (dci_scores(scale * factors, factors, learner=learner)[:3] for scale in (1e-9, 1.0))
-    assert small == pytest.approx(usual, abs=1e-6)
-    assert small[0] > 0.99
+    usual = dci_scores(1.0 * factors, factors, learner=learner)[:3]
+    assert usual[0] > 0.99
+    for offset in (0.0, 1.0, -1e4):
+        small = dci_scores(offset + 1e-9 * factors, factors, learner=learner)[:3]
+        assert small == pytest.approx(usual, abs=1e-6), offset
 
 
 def test_lasso_says_how_many_items_it_needs() -> None:
