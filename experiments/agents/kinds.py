@@ -100,7 +100,14 @@ def kinds_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
     found = _codes(study, task)
     if not found:
         return None
-    figure, panels = new_figure(len(_PANELS) + 1, 1, 2.5, 0.9 + 0.27 * len(found))
+    returns = {
+        arm: _values(normalised_scores(study, arm, [task], algorithm=algorithm))
+        for encoder in found
+        for arm in _arms_on(encoder)
+        if arm is not None
+    }
+    titles = [*_PANELS.values(), *(["normalised return"] if any(returns.values()) else [])]
+    figure, panels = new_figure(len(titles), 1, 2.5, 0.9 + 0.27 * len(found))
     axes = list(panels.flat)
     for place, (encoder, entries) in enumerate(found.items()):
         scored = [_scores(entry) for entry in entries]
@@ -108,18 +115,16 @@ def kinds_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
         for one, name in zip(axes, _PANELS, strict=False):
             _draw(one, [float(value) for score in scored if (value := score.get(name)) is not None], place, plain)
         for arm, shift in ((plain, -0.15), (expanded, 0.15)):
-            scores = None if arm is None else normalised_scores(study, arm, [task], algorithm=algorithm)
-            _draw(axes[-1], _values(scores), place + shift, arm)
-    for one, title in zip(axes, (*_PANELS.values(), "normalised return"), strict=True):
+            _draw(axes[-1], returns.get(arm or "", []), place + shift, arm)
+    for one, title in zip(axes, titles, strict=True):
         one.set_xlabel(title)
         one.set_ylim(len(found) - 0.5, -0.5)
         one.set_yticks(range(len(found)), [encoder_title(name) for name in found] if one is axes[0] else [])
-    axes[-1].axvline(1, color="0.4", linewidth=0.8, linestyle="-.")
-    add_note(
-        figure,
-        "dots: means over the seeds; bars: 95 % t-intervals, from 3 seeds on; half open: expanded; "
-        "1: the agents on ground truth",
-    )
+    note = "dots: means over the seeds; bars: 95 % t-intervals, from 3 seeds on"
+    if any(returns.values()):
+        axes[-1].axvline(1, color="0.4", linewidth=0.8, linestyle="-.")
+        note += "; half open: expanded; 1: the agents on ground truth"
+    add_note(figure, note)
     return figure
 
 

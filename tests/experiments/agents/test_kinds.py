@@ -72,14 +72,17 @@ def test_without_a_kind_of_sparsity_there_is_neither_table_nor_figure() -> None:
 
 def test_the_figure_has_a_row_for_every_code_and_a_panel_for_every_question() -> None:
     codes = [encoder(name, seed, psnr_db=20.0 + seed) for name in ("vae", "jump_relu") for seed in range(3)]
-    figure = kinds_figure(study(*codes), "SpriteReach")
+    agents = [agent("random_policy", source=0.0), agent("factors", source=2.0), agent("jump_relu", source=0.5)]
+    figure = kinds_figure(study(*agents, *codes), "SpriteReach")
     assert figure is not None
-    assert [axes.get_xlabel() for axes in figure.axes] == [
-        *("units not 0 per image", "PSNR (dB)", "R² of the place, by a line", "normalised return")
-    ]
+    panels = ["units not 0 per image", "PSNR (dB)", "R² of the place, by a line", "normalised return"]
+    assert [axes.get_xlabel() for axes in figure.axes] == panels
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["VAE", "JumpReLU"]
-    # the dot of each code and its bar
-    assert [len(axes.lines) for axes in figure.axes] == [0, 4, 0, 1]
+    # the dot of each code and its bar; of the one agent a dot, beside the line of ground truth
+    assert [len(axes.lines) for axes in figure.axes] == [0, 4, 0, 2]
+    without = kinds_figure(study(*codes), "SpriteReach")
+    assert without is not None
+    assert [axes.get_xlabel() for axes in without.axes] == panels[:-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
