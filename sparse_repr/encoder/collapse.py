@@ -22,6 +22,10 @@ class PresenceWarning(UserWarning):
     """The keypoints of a run in training are all present in every image, or none is in any."""
 
 
+_REWARDS = ("feature_weight", "information_weight")
+"""Weights that do not keep units from being used."""
+
+
 def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
     """Warn, once for each encoder, if none of its units was active on its training images (Burda et al. 2016).
 
@@ -36,14 +40,15 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
         return
     _TOLD.add(encoder)
     training = encoder.spec.objective
-    weights = ", ".join(f"{name} {value:g}" for name, value in dict(training.get("weights") or {}).items())
+    given = dict(training.get("weights") or {})
+    weights = ", ".join(f"{name} {value:g}" for name, value in given.items() if name not in _REWARDS and value)
+    outweighed = f"the penalties ({weights}) still outweigh what a unit would add" if weights else "no unit is used yet"
     warnings.warn(
         f"none of the {len(units.active)} units of {encoder!r} is active: over its training images no code varies by "
         f"more than {max(units.std):.2g} (standard deviation), so every image has nearly the same code, which tells "
-        f"metrics and agents nothing. After {training.get('steps')} steps the penalties ({weights or 'none given'}) "
-        "still outweigh what a unit would add to the reconstruction: train for more steps (steps, --steps), "
-        "with lower weights, or by the settings of --preset fast (learning_rate 1e-3 and initialisation he), "
-        "which leave this plateau sooner",
+        f"metrics and agents nothing. After {training.get('steps')} steps {outweighed}: train for more steps "
+        f"(steps, --steps), {'with lower weights, ' if weights else ''}or by the settings of --preset fast "
+        "(learning_rate 1e-3 and initialisation he), which leave this plateau sooner",
         CollapsedEncoderWarning,
         stacklevel=stacklevel + 1,
     )

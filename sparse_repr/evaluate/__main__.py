@@ -11,7 +11,7 @@ import tyro
 
 from sparse_repr.command_line.bounds import require_name
 from sparse_repr.command_line.running import parse_options, run_command
-from sparse_repr.evaluate.comparison import comparison_markdown
+from sparse_repr.evaluate.comparison import COMPARISON_FILES, comparison_markdown
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, compare_runs, evaluate_run
 
@@ -50,14 +50,18 @@ def _evaluate_as_asked(arguments: list[str] | None) -> None:
             "Score pretraining runs: writes metrics.json and figures/ into each folder, and a comparison of several."
         ),
     )
-    if len(config.runs) == 1:
-        run = Path(config.runs[0])
-        print(summary(evaluate_run(dataclasses.replace(config, run=config.runs[0]))))
+    # runs/* finds the comparison of last time beside the runs, too
+    runs = tuple(run for run in config.runs if Path(run).name not in COMPARISON_FILES)
+    if not runs:
+        raise ValueError(f"evaluate needs run folders, got {', '.join(config.runs)}, which it wrote itself")
+    if len(runs) == 1:
+        run = Path(runs[0])
+        print(summary(evaluate_run(dataclasses.replace(config, run=runs[0]))))
         print(f"metrics: {run / 'metrics.json'}")
         print(f"figures: {run / 'figures'}")
         return
-    out = Path(config.out) if config.out else Path(config.runs[0]).parent
-    print(comparison_markdown(compare_runs(config.runs, config, out)), end="")
+    out = Path(config.out) if config.out else Path(runs[0]).parent
+    print(comparison_markdown(compare_runs(runs, config, out)), end="")
     print(f"comparison: {out / 'comparison.csv'}, .md and .png")
 
 

@@ -134,8 +134,14 @@ def disentanglement_scores(
         except ValueError as error:
             scores[family], notes[family] = None, str(error)
             continue
-        scores.update(found)
+        for name, value in found.items():  # of a score of one's own, any number
+            scores[name] = float(value) if math.isfinite(value) else None
+            if scores[name] is None:
+                notes[name] = f"{family} gave {value}"
         for name in found if n_bootstrap else ():
+            if name not in METRICS:
+                notes[f"{name}, interval"] = f"an interval needs {name} in METRICS, one score by itself"
+                continue
             try:
                 interval = bootstrap_interval(METRICS[name], mean, factors, n_bootstrap=n_bootstrap, seed=seed)
             except ValueError as error:  # what is scored stands

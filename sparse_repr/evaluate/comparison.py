@@ -106,6 +106,10 @@ def udr_across(
     return scores
 
 
+COMPARISON_FILES = tuple(f"comparison.{ending}" for ending in ("csv", "md", "png", "svg"))
+"""Names of what `write_comparison` writes."""
+
+
 def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Write comparison.csv, comparison.md and comparison.png into `folder`; returns their paths."""
     paths = [folder / f"comparison.{ending}" for ending in ("csv", "md", "png")]

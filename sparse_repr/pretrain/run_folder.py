@@ -153,7 +153,8 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
                 f"put that back, or {_ANOTHER_FOLDER}"
             )
         return None
-    _compare(folder, config)
+    if not (config.resume and _never_began(folder)):
+        _compare(folder, config)
     if not config.resume:
         raise FileExistsError(
             f"{folder} already holds a run with these settings; continue it with resume (--resume), "
@@ -166,6 +167,11 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
             "give at least that many steps (--steps)"
         )
     return state
+
+
+def _never_began(folder: Path) -> bool:
+    """Whether a run stopped before anything was saved: other settings may be what its message advised."""
+    return not has_state(folder) and not (folder / "encoder.safetensors").is_file()
 
 
 def has_state(folder: Path) -> bool:

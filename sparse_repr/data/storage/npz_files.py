@@ -55,6 +55,15 @@ class NpzFile:
         Raises:
             ValueError: no such array, damaged, or of pickled objects.
         """
+        header = self.header(name)
+        if header.fortran_order and header.shape and not header.dtype.hasobject:
+            size = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+            with self._opened(name) as (_, file, _), self._explained():
+                data = file.read(size)
+                if len(data) != size:
+                    raise EOFError(f"{name} is cut off")
+            whole = np.frombuffer(data, dtype=header.dtype).reshape(header.shape, order="F")
+            return np.ascontiguousarray(whole)
         rows = list(self.slabs(name))
         return np.concatenate(rows) if rows else np.empty(self.header(name).shape, self.header(name).dtype)
 
@@ -67,7 +76,9 @@ class NpzFile:
         with self._opened(name) as (header, file, _):
             if header.dtype.hasobject or header.fortran_order or not header.shape:
                 kind = "pickled objects" if header.dtype.hasobject else "Fortran order or no axis"
-                raise ValueError(f"{self.path}: {name} needs numbers or text in C order, found {kind}")
+                raise ValueError(
+                    f"{self.path}: {name} needs numbers or text in C order (np.ascontiguousarray), found {kind}"
+                )
             row_bytes = int(np.prod(header.shape[1:], dtype=object)) * header.dtype.itemsize
             step = rows if rows is not None else max(1, _SLAB_BYTES // max(1, row_bytes))
             for start in range(0, header.shape[0], step):

@@ -147,3 +147,13 @@ def test_a_path_is_needed(tmp_path: Path) -> None:
         load_dataset("npz")
     with pytest.raises(FileNotFoundError, match=r"no \.npz file at"):
         load_dataset("npz", tmp_path / "none.npz")
+
+
+def test_labels_may_be_in_fortran_order_and_images_are_told_how_to_be_in_the_other(tmp_path: Path) -> None:
+    labels = np.array(np.unravel_index(np.arange(12), (3, 4))).T
+    assert not labels.flags.c_contiguous
+    np.savez(tmp_path / "own.npz", images=pixels(12, 1, 8, 8), factors=labels)
+    np.testing.assert_array_equal(load_dataset("npz", tmp_path / "own.npz").factors, labels)
+    np.savez(tmp_path / "turned.npz", images=np.asfortranarray(pixels(12, 1, 8, 8)), factors=labels)
+    with pytest.raises(ValueError, match="ascontiguousarray"):
+        load_dataset("npz", tmp_path / "turned.npz")

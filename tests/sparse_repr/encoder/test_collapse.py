@@ -44,6 +44,23 @@ def test_the_warning_has_cause_and_remedy_and_comes_once() -> None:
         warn_if_collapsed(make_encoder())
 
 
+def test_weights_that_reward_a_unit_are_no_penalties() -> None:
+    told = _told_of({"information_weight": 0.1})
+    assert "no unit is used yet: train for more steps" in told
+    assert "lower weights" not in told
+    assert "the penalties (beta 1) still outweigh" in _told_of(
+        {"beta": 1.0, "sparsity_weight": 0.0, "feature_weight": 1.0}
+    )
+
+
+def _told_of(weights: dict[str, float]) -> str:
+    encoder = _encoder((False,) * 4, seed=1)
+    spec = dataclasses.replace(encoder.spec, objective={**encoder.spec.objective, "weights": weights})
+    with pytest.warns(CollapsedEncoderWarning) as told:
+        warn_if_collapsed(FrozenEncoder(spec, encoder.network().state_dict()))
+    return str(told[0].message)
+
+
 class _Pictures(gym.Env):  # type: ignore[type-arg]
     observation_space = gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)
     action_space = gym.spaces.Discrete(2)

@@ -92,6 +92,10 @@ def test_several_runs_are_compared(
         "comparison.png",
         "comparison.svg",
     }
+    # once more, by runs/*: what was written is no run
+    assert main([*map(str, sorted(folder.iterdir())), *chosen]) == 0
+    assert main([str(path) for path in folder.glob("comparison.*")]) == 2
+    assert "evaluate needs run folders, got " in capsys.readouterr().err
     rows = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
     assert [row["run"] for row in rows] == ["one", "two"]
     assert float(rows[0]["udr"]) == float(rows[1]["udr"])

@@ -16,7 +16,7 @@ from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.__main__ import main
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
-from sparse_repr.metrics import aam_score, active_units, extrapolated_information, mig_score, psnr, ssim
+from sparse_repr.metrics import FAMILIES, aam_score, active_units, extrapolated_information, mig_score, psnr, ssim
 
 IMAGES = 1_500
 
@@ -261,3 +261,17 @@ def test_quantile_values_span_the_middle_95_percent() -> None:
     sparse = np.zeros((1001, 3), np.float32)
     sparse[:5, 0], sparse[:5, 1] = [1, 2, 3, 4, 5], [-1, -2, -3, -4, -5]  # 0 in all but five images, and in all
     np.testing.assert_allclose(figures.quantile_values(sparse, 2), [[0, 4.9], [-4.9, 0], [0, 0]], atol=1e-6)
+
+
+def test_scores_of_one_s_own_may_be_any_numbers(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"half": np.float32(0.5), "nothing": float("nan")}
+    monkeypatch.setitem(FAMILIES, "own", lambda *_, **__: own)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    sizes = {"sample": 300, "image_items": 40, "lpips_items": 0, "n_bootstrap": 3, "progress": False}
+    evaluate_run(EvaluateConfig(run=str(tmp_path / "run"), metrics="own", **sizes))
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["disentanglement"]
+    assert (found["half"], found["nothing"]) == (0.5, None)
+    assert found["notes"]["nothing"] == "own gave nan"
+    assert "needs half in METRICS" in found["notes"]["half, interval"]

@@ -217,3 +217,11 @@ def test_probes_classify_integers_and_regress_floats() -> None:
         probe_scores(codes, values[:10])
     with pytest.raises(ValueError, match="column 1 is constant"):
         probe_scores(codes, values * [1, 0])
+
+
+def test_sap_leaves_numpy_s_own_random_numbers_alone() -> None:
+    factors = np.argwhere(np.ones((3, 4))).repeat(10, axis=0)
+    np.random.seed(0)  # noqa: NPY002
+    expected = np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]  # noqa: NPY002
+    sap_score(factors.astype(float), factors)
+    assert np.random.get_state()[1].tolist() == expected  # type: ignore[index, union-attr]  # noqa: NPY002

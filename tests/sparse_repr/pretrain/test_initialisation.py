@@ -72,3 +72,14 @@ def test_black_pictures_get_a_finite_bias(tmp_path_factory: pytest.TempPathFacto
         data = load_dataset("folder", folder)
     initialise(vae, "he", data, Preprocessing(1, (32, 32), (32, 32)), seed=0)
     assert all(torch.isfinite(tensor).all() for tensor in vae.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["output_bias", "he"])
+def test_a_network_made_otherwise_is_told_to_take_its_own_weights(name: str, dsprites: FactorDataset) -> None:
+    vae = build_vae("burgess", {"channels": 1, "size": 64, "code_size": 4}, seed=0)
+    vae.decoder.layers.append(torch.nn.Unflatten(1, (1, 1)))
+    with pytest.raises(
+        ValueError, match=f"initialisation '{name}' needs a decoder .*BurgessDecoder are made otherwise"
+    ):
+        initialise(vae, name, dsprites, Preprocessing(1, (64, 64), (64, 64)), seed=0)
+    initialise(vae, "default", dsprites, Preprocessing(1, (64, 64), (64, 64)), seed=0)

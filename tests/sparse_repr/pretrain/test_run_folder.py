@@ -15,7 +15,7 @@ from sparse_repr.artefact import parse, serialise
 from sparse_repr.evaluate import __main__ as evaluate
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.pretrain import __main__ as pretrain
-from sparse_repr.pretrain.run_folder import _LATER, differing_settings, read_settings
+from sparse_repr.pretrain.run_folder import _LATER, differing_settings, read_settings, write_config
 from tests.conftest import rectangles_config
 from tests.mutations import UNREADABLE
 
@@ -133,6 +133,16 @@ def test_a_folder_of_another_objective_is_sound(objective: str, rectangles: Path
     asked = rectangles_config(rectangles, copied, objective=objective)
     with pytest.raises(ValueError, match=rf"holds a run with other settings .*objective: '\w+' there, '{objective}'"):
         pretrain_encoder(asked)
+
+
+def test_a_run_that_never_took_a_step_may_go_on_with_other_settings(rectangles: Path, tmp_path: Path) -> None:
+    asked = rectangles_config(rectangles, tmp_path / "run")
+    write_config(asked.resolve())
+    other = dataclasses.replace(asked, learning_rate=2e-3)
+    with pytest.raises(ValueError, match="holds a run with other settings .*learning_rate"):
+        pretrain_encoder(other)
+    pretrain_encoder(dataclasses.replace(other, resume=True))
+    assert read_settings(tmp_path / "run")["learning_rate"] == 2e-3
 
 
 def test_settings_of_a_sound_run(rectangles_run: Path, rectangles: Path) -> None:
