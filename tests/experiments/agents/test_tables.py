@@ -251,7 +251,7 @@ def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
     assert table is not None
     assert table.header == ("arm", "against", "all tasks", "SpriteReach", "SpriteChase")
     assert table.rows[-1][1] == "pixels, end to end"
-    assert len(table.rows) == 59 + 11 + 12 + 3 + 9
+    assert len(table.rows) == 59 + 11 + 12 + 3 + 9 + 3
 
 
 def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
