@@ -307,7 +307,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
-    "kinds": lambda config: measure_kinds(Path("runs/kinds"), codes=config.codes.split(",")),
+    "kinds": lambda config: measure_kinds(Path("runs/kinds"), codes=[name.strip() for name in config.codes.split(",")]),
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

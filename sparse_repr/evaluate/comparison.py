@@ -112,7 +112,7 @@ COMPARISON_FILES = tuple(f"comparison.{ending}" for ending in ("csv", "md", "png
 
 def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Write comparison.csv, comparison.md and comparison.png into `folder`; returns their paths."""
-    paths = [folder / f"comparison.{ending}" for ending in ("csv", "md", "png")]
+    paths = [folder / name for name in COMPARISON_FILES[:3]]  # a chart is drawn as .svg, too
     write_bytes(paths[0], comparison_csv(rows).encode())
     write_bytes(paths[1], comparison_markdown(rows).encode())
     scores = [
