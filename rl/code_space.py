@@ -72,12 +72,11 @@ def _as_plain_box(space: CodeSpace) -> tuple[Any, ...]:
 cloudpickle.CloudPickler.dispatch_table[CodeSpace] = _as_plain_box
 
 
-def restored(space: gym.spaces.Space[Any]) -> gym.spaces.Space[Any]:
-    """A space that went through cloudpickle, such as into a process of `SubprocVecEnv`, as it was: in place."""
+def restore(space: gym.spaces.Space[Any]) -> None:
+    """Make a space what it was before it went through cloudpickle, such as into a process of `SubprocVecEnv`."""
     for part in space.values() if isinstance(space, gym.spaces.Dict) else (space,):
         if type(part) is gym.spaces.Box and hasattr(part, "made_by"):
             part.__class__ = CodeSpace
-    return space
 
 
 def same_codes(one: gym.spaces.Space[Any], other: gym.spaces.Space[Any]) -> bool:

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from rl.code_scaling import Scaling
-from rl.code_space import restored
+from rl.code_space import restore
 from rl.code_stack import Codes
 from rl.copied_observation import CopiedObservation
 from rl.latent_encoding import LatentEncoding, LatentOptions
@@ -120,7 +120,7 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
         """Know what made the codes in another process, too: on the way there spaces become plain boxes."""
         self.__dict__.update(state)
         for space in (self.observation_space, self.code_space):
-            restored(space)
+            restore(space)
 
     def get_wrapper_attr(self, name: str) -> Any:
         """As Gymnasium's; but rewards of goals that were pictures cannot be computed from their codes.

@@ -92,8 +92,8 @@ def described(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def fitted_digest(settings: Mapping[str, Any] | None) -> bytes:
     """32 bytes of what was fitted for a recoding; zeros where nothing was, and without one."""
-    fitted = (settings or {}).get("artefact")
-    return bytes(32) if fitted is None else hashlib.sha256(str(fitted).encode()).digest()
+    told = described(settings or {}).get("artefact")
+    return bytes(32) if told is None else bytes.fromhex(told)
 
 
 def require_same_fit(saved: bytes, settings: Mapping[str, Any] | None) -> None:

@@ -89,8 +89,7 @@ def image_scores(
                     contrasts[candidate].add(images, pictures)
                     errors[candidate].append(mean_squared_errors(images, pictures, data_range=1.0))
                     similarities[candidate] += ssim(images, pictures, data_range=1.0) * len(images)
-                seen = torch.from_numpy(np.flatnonzero(np.isin(items, judged))).to(device)
-                if with_lpips and len(seen):
+                if with_lpips and len(seen := np.flatnonzero(np.isin(items, judged))):
                     distance += lpips(images[seen], candidates["model"][seen]) * len(seen)
                 bar.update(len(images))
         scores[name] = {

@@ -72,8 +72,8 @@ def infomec_scores(
         samples: different items for R; all where there are no more.
         train: items for the regression of InfoE.
         test: other items, on which it is scored.
-        discrete: whether units take a few values each; None finds out: none takes more than 20, nor half as many as
-            there are items.
+        discrete: whether units take a few values each; None finds out: none takes more than 20, nor more than half as
+            many as there are items.
 
     Returns:
         Three scores in 0..1, higher is better, and R. Compactness is 0 with one active unit, where it is not better
@@ -130,7 +130,7 @@ def infomec_scores(
 
 
 def takes_few_values(codes: npt.NDArray[np.floating[Any]]) -> bool:
-    """Whether every unit takes at most 20 values, fewer than half as many as there are items."""
+    """Whether every unit takes at most 20 values, and at most half as many as there are items."""
     few = min(_MOST_LEVELS, len(codes) // 2)
     return all(len(np.unique(unit[:1000])) <= few and len(np.unique(unit)) <= few for unit in codes.T)
 

@@ -134,8 +134,7 @@ def unit_information(
     Returns:
         (K,) nats.
     """
-    low = float((means - _MARGIN_SIGMAS * sigmas).min())
-    width = float((means + _MARGIN_SIGMAS * sigmas).max()) - low
+    low, width = _extent(means, sigmas)
     components = _components(means, sigmas, low, width, resolution, sum(len(f.ends) for f in given) / len(given))
     information = np.empty(len(given))
     for k, factor in enumerate(given):
@@ -151,6 +150,17 @@ def unit_information(
     return information
 
 
+def _extent(means: Tensor, sigmas: Tensor) -> tuple[float, float]:
+    """Where the grid of a unit begins, and how wide it is."""
+    low = float((means - _MARGIN_SIGMAS * sigmas).min())
+    return low, float((means + _MARGIN_SIGMAS * sigmas).max()) - low
+
+
+def _sharpest(width: float, resolution: Resolution) -> float:
+    """The least sigma that the largest grid of this width resolves: what is sharper is widened to it."""
+    return width / resolution.most_points * resolution.points_per_sigma
+
+
 def blurred_share(means: Tensor, sigmas: Tensor, resolution: Resolution) -> float:
     """Share of a unit's items that are widened beyond what their means are apart, since a few lie far from the rest.
 
@@ -162,8 +172,8 @@ def blurred_share(means: Tensor, sigmas: Tensor, resolution: Resolution) -> floa
     Returns:
         0..1; 0 where the grid resolves a thousandth of the shortest interval that holds half of the means.
     """
-    width = float((means + _MARGIN_SIGMAS * sigmas).max() - (means - _MARGIN_SIGMAS * sigmas).min())
-    sharpest = width / resolution.most_points * resolution.points_per_sigma
+    _, width = _extent(means, sigmas)
+    sharpest = _sharpest(width, resolution)
     ordered = means.sort().values
     half = len(ordered) // 2
     usual = float((ordered[half:] - ordered[: len(ordered) - half]).min())
@@ -175,7 +185,7 @@ def _components(
 ) -> _Components:
     """Lay the components out; `values` is the mean number of values of a factor."""
     points_per_sigma, nodes_per_octave = resolution.points_per_sigma, resolution.nodes_per_octave
-    sharpest = max(float(sigmas.min()), width / resolution.most_points * points_per_sigma)
+    sharpest = max(float(sigmas.min()), _sharpest(width, resolution))
     # where few points would do, more cost nothing
     points_per_sigma *= max(1.0, _LEAST_SIGMAS / (width / sharpest))
     points = _fast_length(width / sharpest * points_per_sigma)

@@ -41,9 +41,9 @@ class JumpReLU:
     """nonzero_weight min(1, step / warmup) (mean number of units above their thresholds), each of which is learned.
 
     Rajamanoharan et al. 2024. An activation that stands is what it was: no shrinkage, as the price is on the number of
-    units alone, which grows from 0, so that units have something to say before they pay for it. Deviations: the window
-    is a share of each threshold, as the activations of a deep network have no scale of their own; Adam has its usual
-    beta_1 of 0.9, where public code of the method has 0.
+    units alone; it grows from 0, so that units have something to say before they pay. Deviations: the window is a share
+    of each threshold, as the activations of a deep network have no scale of their own; Adam has its usual beta_1 of
+    0.9, where public code of the method has 0.
     """
 
     nonzero_weight: float | Tensor

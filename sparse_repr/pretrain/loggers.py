@@ -68,7 +68,7 @@ def _wait_for_a_later_name(folder: Path) -> None:
     TensorBoard reads a folder's files by name. A name begins with the second and ends with a count that has no leading
     zeros, so that of two files of one second the later may be read first, and what is older then hides what is newer.
     """
-    seconds = [name.split(".")[3] for name in (path.name for path in folder.glob("events.out.tfevents.*"))]
+    seconds = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     latest = max((int(second) for second in seconds if second.isdecimal()), default=0)
     now = time.time()
     if int(now) == latest:
