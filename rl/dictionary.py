@@ -16,7 +16,7 @@ from rl.code_scaling import CodeScaling
 from rl.dictionaries import Dictionary, largest, make_dictionary
 from rl.recoding import MOST_VALUES
 from sparse_repr import FrozenEncoder, load_encoder
-from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_whole
+from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_types, require_whole
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
@@ -168,6 +168,7 @@ class DictionaryConfig(DictionarySettings):
         super().__post_init__()
         require_whole("items", self.items)
         require_threads(self.threads)
+        require_types(self)
         for name in ("run", "out", "data_path"):
             require_name(name, getattr(self, name))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+_MANY = 40
 
 
 def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
@@ -18,7 +19,8 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
         kind: what the entries are called in the error, e.g. ``"data set"``.
 
     Raises:
-        ValueError: `name` is not in the registry; the message lists close matches and every known name.
+        ValueError: `name` is not in the registry; the message lists close matches and every known name; of more
+            than 40 their number, where something is close.
 
     Example:
         >>> lookup({"faces": 1, "shapes3d": 2}, "face", "data set")
@@ -30,4 +32,8 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
         return registry[name]
     close = difflib.get_close_matches(str(name), registry, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
-    raise ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(registry))}.")
+    # a hundred names would hide the hint
+    known = (
+        f"Known are {len(registry)}." if close and len(registry) > _MANY else f"Known: {', '.join(sorted(registry))}."
+    )
+    raise ValueError(f"unknown {kind} {name!r}.{hint} {known}")

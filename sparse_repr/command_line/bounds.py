@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import numbers
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
 
 MOST_THREADS = 1_024
 MOST_TORCH_SEED = 2**63 - 1
@@ -44,6 +47,42 @@ def require_name(name: str, value: str | os.PathLike[str] | None) -> None:
     """
     if value is not None and not str(value).strip():
         raise ValueError(f"{name} needs the name of a file or folder, got {str(value)!r}")
+
+
+def require_types(settings: Any) -> None:
+    """Check that the settings of a dataclass are of the types that they are declared with: plain ones, or None.
+
+    A whole number will do for any number, a path for text.
+
+    Raises:
+        ValueError: one of them is something else, such as the text "1e-3" for a number; it is named.
+    """
+    for name, (kinds, words) in _declared(type(settings)).items():
+        value = getattr(settings, name)
+        fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        if not fits:
+            raise ValueError(f"{name} needs {words}, got {value!r}")
+
+
+_KINDS: Mapping[type, tuple[tuple[type, ...], str]] = {
+    float: ((numbers.Real,), "a number"),
+    int: ((int,), "a whole number"),
+    str: ((str, os.PathLike), "text"),
+    bool: ((bool,), "True or False"),
+    type(None): ((type(None),), "None"),
+}
+
+
+@functools.cache
+def _declared(settings: type) -> Mapping[str, tuple[tuple[type, ...], str]]:
+    """Name -> what its value may be, and in words; settings of other types are left out."""
+    hints, found = get_type_hints(settings), {}
+    for field in dataclasses.fields(settings):
+        parts = get_args(hints[field.name]) or (hints[field.name],)
+        if all(part in _KINDS for part in parts):
+            kinds = tuple(kind for part in parts for kind in _KINDS[part][0])
+            found[field.name] = kinds, " or ".join(_KINDS[part][1] for part in parts)
+    return found
 
 
 def require_sensible(settings: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 ImageArray = npt.NDArray[np.uint8]
+_DIGEST_IMAGES = 64
 
 
 def full_grid(sizes: tuple[int, ...]) -> IntArray:
@@ -266,6 +268,16 @@ class FactorDataset:
         if index.size and (index.min() < -count or index.max() >= count):
             raise IndexError(f"images() needs indices in 0..{count - 1}, got {index.min()}..{index.max()}")
         return self.store.read(np.where(index < 0, index + count, index).astype(np.int64))
+
+    def digest(self, items: IntArray) -> str:
+        """The same for the same items (n,) of the same data, by up to 64 of their images, evenly spaced.
+
+        A file that was copied or moved has it too.
+        """
+        some = self.images(items[:: max(1, len(items) // _DIGEST_IMAGES)][:_DIGEST_IMAGES])
+        digest = hashlib.sha256(np.ascontiguousarray(some).tobytes())
+        digest.update(items.tobytes())
+        return digest.hexdigest()
 
     def varying(self, items: IntArray) -> tuple[int, ...]:
         """Which factors differ among items (n,), by their numbers; none where no factors are known."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy.typing as npt
 import tyro
 from tqdm import tqdm
 
-from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_whole
-from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_types, require_whole
+from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads, resolve_device, whole_float32
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -31,7 +30,6 @@ from sparse_repr.files.json_reader import OBJECT, TEXT, require, whole
 from sparse_repr.pretrain.run_folder import read_settings
 
 _MOST_REPETITIONS = 1_000_000
-_DIGEST_IMAGES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +65,7 @@ class EvaluateConfig:
     """Show progress bars."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         if self.sample is not None and self.sample < 2:
             raise ValueError(f"sample needs at least 2 items, got {self.sample}")
         if self.image_items < 1:
@@ -166,15 +165,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems, str
         draw_run(run, encoder, vae, data, encoded, report, device=device)
     write_json(run / "metrics.json", report)
     warn_if_collapsed(encoder)
-    return report, encoded, _digest(data, items)
-
-
-def _digest(data: FactorDataset, items: npt.NDArray[np.int64]) -> str:
-    """The same for the same items of the same data, by some of their images: a file may have been copied or moved."""
-    some = data.images(items[:: max(1, len(items) // _DIGEST_IMAGES)][:_DIGEST_IMAGES])
-    digest = hashlib.sha256(np.ascontiguousarray(some).tobytes())
-    digest.update(items.tobytes())
-    return digest.hexdigest()
+    return report, encoded, data.digest(items)
 
 
 def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
 
-from sparse_repr.command_line.bounds import MOST_TORCH_SEED, require_name, require_threads, require_whole
+from sparse_repr.command_line.bounds import MOST_TORCH_SEED, require_name, require_threads, require_types, require_whole
 from sparse_repr.data import DATASETS
 from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.data.storage.resident import DATA_PLACES
@@ -309,6 +310,7 @@ class PretrainConfig:
         require_whole("health_check", self.health_check, least=0)
         require_threads(self.threads)
         require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
+        require_types(self)
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
         lookup(DATASETS, self.dataset, "data set")
@@ -477,7 +479,22 @@ class PretrainConfig:
                 f"as few units as encode images are trained from step {options['units_per_image_steps']:,} "
                 "(units_per_image_steps)"
             )
-        return found
+        ramps = (f"{what} from step {end:,} ({name})" for name, end, what in self._ramps() if end > self.steps)
+        return [*found, *ramps]
+
+    def _ramps(self) -> Iterator[tuple[str, int, str]]:
+        """Setting, step at which what it stretches is whole, and what that is."""
+        options: dict[str, Any] = {**self.objective_options(), **self.objective_weights()}
+        start = options.get("sparsity_start") or 0
+        for name, weight, begun, what in (
+            ("beta_steps", "beta", 0, "the KL term has its weight"),
+            ("sparsity_warmup", "sparsity_weight", start, "the L1 penalty has its weight"),
+            ("capacity_steps", "capacity_nats", 0, "the code has its whole capacity"),
+            ("presence_warmup", "presence_weight", 0, "presences have their price"),
+            ("nonzero_warmup", "nonzero_weight", 0, "units that are not 0 have their price"),
+        ):
+            if options.get(weight) and begun < self.steps:
+                yield name, begun + (options.get(name) or 0), what
 
     def pixel_reconstruction(self) -> str:
         """The reconstruction loss of the pixels by its name: that of the objective where it is ``auto``.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
 import torch
 
+from sparse_repr.data import FactorDataset
 from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
 from sparse_repr.pretrain.config import ADDED, PretrainConfig
@@ -57,7 +58,8 @@ _LATER: tuple[dict[str, Any], ...] = (
 # What config.json has only where it was set.
 _LEFT_OUT = frozenset({*ADDED, "objective_settings"})
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
-_HISTORY = (_EARLIER, _NOT_FINITE)
+_DATA = "training_images"
+_HISTORY = (_EARLIER, _NOT_FINITE, _DATA)
 
 _ANOTHER_FOLDER = "choose another folder with run_dir (--run-dir)"
 
@@ -188,15 +190,47 @@ def saved_state(folder: Path) -> dict[str, Any] | None:
     return read_state(folder / "state.pt") if has_state(folder) else None
 
 
-def write_config(config: PretrainConfig, step: int = 0) -> None:
+def training_images_of(data: FactorDataset) -> dict[str, Any]:
+    """What a run keeps of the images that it learns from: how many they are, and a digest of some of them."""
+    train, _ = data.split
+    return {"images": len(train), "digest": data.digest(train)}
+
+
+def require_same_images(folder: Path, data: FactorDataset) -> None:
+    """Check that a run goes on with the images that it began with; one from before they were noted is not checked.
+
+    Raises:
+        ValueError: it has others now, as where a file was written again under the same name.
+    """
+    noted, now = _described(folder).get(_DATA), training_images_of(data)
+    if noted is None or noted == now:
+        return
+    place = f"{data.name} data" if data.source == "drawn" else data.source
+    how = (
+        f"{now['images']:,} to learn from"
+        if now["images"] != noted["images"]
+        else f"as many, {now['images']:,}, but other ones"
+    )
+    raise ValueError(
+        f"{folder} has learned from {noted['images']:,} images, and {place} has {how} now: "
+        f"put back what was there, or start again: {_ANOTHER_FOLDER}"
+    )
+
+
+def write_config(config: PretrainConfig, step: int = 0, images: Mapping[str, Any] | None = None) -> None:
     """Write `config.json`, which marks the folder as this run's: once the data is there and training can start.
 
     Settings that were changed to cure a loss that was not finite are kept there as ``earlier_settings``, each with the
     step until which it held.
+
+    Args:
+        config: a resolved configuration.
+        step: that the run is at.
+        images: what `training_images_of` returned, kept as ``training_images``.
     """
     folder = config.run_folder()
     found = _described(folder) if (folder / "config.json").is_file() else {}
-    wanted = config.to_json()
+    wanted = {**config.to_json(), **({_DATA: dict(images)} if images else {})}
     changed = {name: found[name] for name in sorted(_CURES & found.keys()) if found[name] != wanted[name]}
     earlier = [*found.get(_EARLIER, []), *([{"until_step": step, **changed}] if changed and step else [])]
     write_json(folder / "config.json", {**wanted, **({_EARLIER: earlier} if earlier else {})})
@@ -212,6 +246,8 @@ def _described(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path, remedy=_REMEDY)
     if _EARLIER in found:
         require(found, {_EARLIER: many(OBJECT)}, str(path), remedy=_REMEDY)
+    if _DATA in found:
+        require(found, {_DATA: {"images": whole(0), "digest": TEXT}}, str(path), remedy=_REMEDY)
     return found
 
 
@@ -219,7 +255,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of the run in a folder.
 
     Returns:
-        Content of `config.json`: at least dataset, data_path, objective, seed, steps and code_size, of their types.
+        Content of `config.json` but for what happened to the run: at least dataset, data_path, objective, seed, steps
+        and code_size, of their types.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -228,7 +265,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"no config.json in {folder}: expected a run folder of sparse_repr.pretrain")
-    return dict(read_json(path, _SETTINGS, remedy="put back the file that the run wrote"))
+    found = read_json(path, _SETTINGS, remedy="put back the file that the run wrote")
+    return {name: value for name, value in found.items() if name not in _HISTORY}
 
 
 def _from_before(folder: Path, described: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -44,9 +44,11 @@ from sparse_repr.pretrain.run_folder import (
     locked_run_folder,
     note_not_finite,
     open_run_folder,
+    require_same_images,
     resumable,
     save_state,
     saved_state,
+    training_images_of,
     write_config,
 )
 from sparse_repr.pretrain.shares import ONLY_PROCESS, Shares
@@ -92,11 +94,12 @@ def opened_run(
         )
         stack.callback(trainer.batches.close)
         if state is not None:
+            require_same_images(trainer.folder, trainer.data)
             trainer.load_state(state)
         writer = None
         if shares.rank == 0:
             require_logger(config.logger)
-            write_config(config, trainer.step)
+            write_config(config, trainer.step, training_images_of(trainer.data))
             stack.enter_context(resumable(trainer.folder))
         try:
             if shares.rank == 0:

@@ -130,6 +130,8 @@ def test_bad_settings_are_refused(change: dict[str, object], message: str) -> No
             9_000,
             ["the L1 penalty counts from step 9,500", "features at all resolutions are compared from step"],
         ),
+        ("npz/jump_relu", 300, ["units that are not 0 have their price from step 1,000 (nonzero_warmup)"]),
+        ("npz/sparse_keypoints", 300, ["presences have their price from step 1,000 (presence_warmup)"]),
         ("npz/top_k", 300, ["as few units as encode images are trained from step 1,000 (units_per_image_steps)"]),
     ],
 )
@@ -139,6 +141,20 @@ def test_schedules_that_outlast_the_steps_are_told_of(preset: str, steps: int, l
     short = dataclasses.replace(whole, steps=steps).never_reached()
     for words in late:
         assert any(found.startswith(words.split(" at all")[0]) for found in short), short
+
+
+def test_warm_ups_that_outlast_the_steps_are_told_of() -> None:
+    config = PretrainConfig(steps=100)
+    kl = dataclasses.replace(config, objective="beta_vae", beta=4.0, beta_steps=101)
+    assert kl.never_reached() == ["the KL term has its weight from step 101 (beta_steps)"]
+    assert dataclasses.replace(kl, steps=101).never_reached() == []
+    sparse = dataclasses.replace(config, objective="sparse", sparsity_weight=1.0, sparsity_start=60, sparsity_warmup=41)
+    assert sparse.never_reached() == ["the L1 penalty has its weight from step 101 (sparsity_warmup)"]
+    assert dataclasses.replace(sparse, sparsity_weight=0.0).never_reached() == []
+    late = dataclasses.replace(sparse, sparsity_start=100)
+    assert late.never_reached() == ["the L1 penalty counts from step 100 (sparsity_start)"]
+    capacity = dataclasses.replace(config, objective="beta_vae_capacity", capacity_nats=25.0, capacity_steps=200)
+    assert capacity.never_reached() == ["the code has its whole capacity from step 200 (capacity_steps)"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -158,3 +158,39 @@ def test_resuming_beside_a_damaged_config_starts_in_another_folder(rectangles: P
     ):
         pretrain_encoder(rectangles_config(rectangles, copied, resume=True))
     pretrain_encoder(rectangles_config(rectangles, copied.parent / "another"))
+
+
+@pytest.mark.parametrize("change", ["another picture", "fewer pictures"])
+def test_a_run_does_not_go_on_with_other_images(change: str, rectangles: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(rectangles, tmp_path / "data"))
+    config = rectangles_config(data, tmp_path / "run")
+    longer = dataclasses.replace(config, steps=3, resume=True)
+    pretrain_encoder(config)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    kept = (data / "05.png").read_bytes()
+    if change == "another picture":
+        shutil.copy(data / "06.png", data / "05.png")
+        message = "has learned from 36 images, and .*data has as many, 36, but other ones now"
+    else:
+        for name in ("05.png", "06.png", "07.png"):
+            (data / name).unlink()
+        message = "has learned from 36 images, and .*data has 34 to learn from now"
+    with pytest.raises(ValueError, match=f"{message}: put back what was there, or start again: choose another folder"):
+        pretrain_encoder(longer)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    if change == "another picture":
+        (data / "05.png").write_bytes(kept)
+        pretrain_encoder(longer)
+        assert load_encoder(tmp_path / "run").spec.objective["steps"] == 3
+
+
+def test_a_run_from_before_its_images_were_noted_goes_on(rectangles: Path, copied: Path) -> None:
+    path = copied / "config.json"
+    described = json.loads(path.read_text())
+    noted = described.pop("training_images")
+    path.write_text(json.dumps(described))
+    pretrain_encoder(rectangles_config(rectangles, copied, resume=True))
+    assert json.loads(path.read_text())["training_images"] == noted
+    path.write_text(json.dumps({**described, "training_images": {"images": -1, "digest": ""}}))
+    with pytest.raises(ValueError, match=r"config\.json is damaged: training_images\.images needs a whole number"):
+        pretrain_encoder(rectangles_config(rectangles, copied, resume=True))
