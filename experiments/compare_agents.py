@@ -63,7 +63,7 @@ class CompareConfig:
     pixels, vae_expand and sparse_keypoints, whose agents learn at that many times the rate; other recodings vae_cosine,
     vae_project, vae_simplicial, vae_tiles and vae_one_hot, and vae_dictionary, a learned expansion; the kinds of
     sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
-    jump_relu, rectified_gaussian and latent_quantisation;
+    jump_relu, rectified_gaussian, tight_rectified_gaussian and latent_quantisation;
     by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or dqn, or several separated by commas; by default those of the scale."""

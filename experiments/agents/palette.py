@@ -72,10 +72,11 @@ _OF_KINDS = (
     "#2E8C6D",
     "#7FC8AE",
     "#B8860B",
+    "#D9A92B",
     "#7A5195",
 )
 _COLOURS |= dict(zip(KINDS, _OF_KINDS, strict=True))
-_MARKS |= {name: f"${letter}$" for name, letter in zip(KINDS, "ABCDEFGHIJK", strict=True)}
+_MARKS |= {name: f"${letter}$" for name, letter in zip(KINDS, "ABCDEFGHIJLK", strict=True)}
 _RECODED: dict[str, tuple[Any, str, str | None]] = {
     "expand": ("-.", "left", None),
     "cosine": ((0, (4, 1, 1, 1, 1, 1)), "right", None),
