@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -110,30 +111,37 @@ def improvement(
 ) -> Improvement | None:
     """Probability that a run of one arm has a higher mean return than one of another, over the tasks that both have.
 
+    The mean over these tasks, on each of all seeds that an arm has there.
+
     Returns:
-        None where an arm has fewer than `MIN_SEEDS` seeds, or no task is common.
+        None where an arm has fewer than `MIN_SEEDS` seeds on one of them, or no task is common.
 
     Raises:
         ImportError: rliable is not installed.
     """
     common = [task for task in tasks if {first, second} <= set(study.of(task, algorithm))]
-    found = [mean_returns(study, arm, common, algorithm=algorithm, domain=domain) for arm in (first, second)]
-    one, other = found
-    if one is None or other is None or one.tasks != other.tasks:
+    values, counts, played = [], [], []
+    for task in common:
+        found = [mean_returns(study, arm, [task], algorithm=algorithm, domain=domain) for arm in (first, second)]
+        one, other = found
+        if one is None or other is None:
+            continue
+        values.append(min(1.0, float(_metrics().probability_of_improvement(one.values, other.values))))
+        counts.append(min(len(one.seeds), len(other.seeds)))
+        played.append(task)
+    if not played or min(counts) < MIN_SEEDS:
         return None
-    count = min(len(one.seeds), len(other.seeds))
-    if count < MIN_SEEDS:
-        return None
-    value = min(1.0, float(_metrics().probability_of_improvement(one.values, other.values)))
-    low, high = improvement_interval(value, count, len(one.tasks))
-    return Improvement(first, second, Estimate(value, low, high, count, one.tasks))
+    value, count = fmean(values), min(counts)
+    low, high = improvement_interval(value, count, len(played))
+    return Improvement(first, second, Estimate(value, low, high, count, tuple(played)))
 
 
 def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algorithm: str = "ppo") -> str | None:
     """The arm with a frozen, pretrained encoder that does best in the source.
 
-    By its mean return on a single task, else by the IQM of its normalised scores; only arms that have all those of the
-    tasks that any of them has. It is chosen by the numbers that it is then compared with, which favours it.
+    By its mean return on a single task, else by the IQM of its normalised scores; of the arms with `MIN_SEEDS` seeds,
+    if there are any, those that have all tasks that any of these has. It is chosen by the numbers that it is then
+    compared with, which favours it.
 
     Raises:
         ImportError: rliable is not installed, and there are several tasks.
@@ -141,7 +149,10 @@ def best_frozen(study: AgentStudy, tasks: Sequence[str] = tuple(TASKS), *, algor
     frozen = [arm for arm, settings in ARMS.items() if settings.frozen and settings.encoder not in LEARNED_NOTHING]
     begun = [task for task in tasks if any(arm in study.of(task, algorithm) for arm in frozen)]
     take = mean_returns if len(begun) == 1 else normalised_scores
-    found = _of_all_tasks({arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen})
+    scores = {arm: take(study, arm, begun, algorithm=algorithm) for arm in frozen}
+    # of one with fewer nothing could be told then, and the others would have no best one
+    enough = {arm: one for arm, one in scores.items() if one is not None and len(one.seeds) >= MIN_SEEDS}
+    found = _of_all_tasks(enough or scores)
     means = {
         arm: float(scores.values.mean()) if len(begun) == 1 else float(_metrics().aggregate_iqm(scores.values))
         for arm, scores in found.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -22,6 +23,7 @@ from experiments.agents.clock import (
 from experiments.agents.gains import PAIRS
 from experiments.agents.palette import add_legend, line_style, new_figure, panels_of
 from experiments.agents.results import AgentResult, AgentStudy
+from experiments.agents.scores import paired_seeds
 from experiments.agents.table_parts import note_of
 from experiments.pages.tables import EMPTY, Table, laid_out
 from sparse_repr.figures import add_note, chart
@@ -49,8 +51,14 @@ def _times(
 def _shown(ratio: Ratio | None) -> str:
     if ratio is None:
         return EMPTY
-    below = "< " if ratio.bounded else ""
-    return f"{below}{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    if ratio.bounded:  # how far below it is nobody has seen
+        return f"< {ratio.high:.2f}"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _median(times: Sequence[Time], what: str) -> float:
+    """Of agents of which most get there: what the others would need is longer than all."""
+    return median(float(getattr(time, what)) if time.reached else math.inf for time in times)
 
 
 def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
@@ -72,9 +80,9 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
             [
                 ARMS[arm].title,
                 f"{len(there)} of {len(found)}",
-                f"{median(time.steps for time in found):,.0f}" if most else EMPTY,
+                f"{_median(found, 'steps'):,.0f}" if most else EMPTY,
                 f"{median(time.before for time in found) / 60:.1f}",
-                f"{median(time.seconds for time in found) / 60:.1f}" if most else EMPTY,
+                f"{_median(found, 'seconds') / 60:.1f}" if most else EMPTY,
                 *(
                     EMPTY if arm == _PIXELS else _shown(ratio_of(found, times.get(_PIXELS, []), reused=reused))
                     for reused in (False, True)
@@ -85,7 +93,8 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         f"Threshold: a return of {level:.4g} while learning, over three windows of a fortieth of the steps. Minutes "
         "are of the processor, on one core: frames recorded, encoder pretrained, agent trained. Medians over seeds; "
         "those that never get there count as the longest. Against pixels: ratio of geometric means with its 95 % "
-        "interval, where every seed gets there; <: some agents on pixels do not, and count with all of their training. "
+        "interval, where every seed gets there; <: some agents on pixels do not, and count with all of their training, "
+        "and what is known is the upper end of the interval. "
         "With an encoder that is there: the same of the agent's learning alone."
     )
     header = ["arm", "seeds that get there", "steps", "minutes before", "minutes in all", "time against pixels"]
@@ -107,17 +116,20 @@ def paired_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table 
     arms = study.of(task, algorithm)
     rows, entries = [], []
     for first, second in (*PAIRS, *((arm, UNTRAINED) for arm in times if arm != UNTRAINED)):
-        ratio = paired_steps(times.get(first, []), times.get(second, []))
+        paired = paired_seeds(arms.get(first, []), arms.get(second, []))
+        one, other = ([time for time in times.get(arm, []) if time.seed in paired] for arm in (first, second))
+        ratio = paired_steps(one, other)
         if ratio is None:
             continue
-        seeds = {time.seed for time in times[first]} & {time.seed for time in times[second]}
+        seeds = {time.seed for time in one} & {time.seed for time in other}
         rows.append([ARMS[first].title, ARMS[second].title, str(len(seeds)), _shown(ratio)])
         entries += [agent for arm in (first, second) for agent in arms[arm] if agent.seed in seeds]
     if not rows:
         return None
     words = (
         f"Steps until a return of {level:.4g}, as in the table by the clock: geometric mean of the ratios of agents of "
-        "one seed, with its 95 % interval; <: some of the other arm do not get there, and count with all of theirs."
+        "one seed, and on one encoder where both show its codes, with its 95 % interval; <: some of the other arm do "
+        "not get there, and count with all of theirs, and what is known is the upper end of the interval."
     )
     title = f"Steps until {task} is learned, one arm against another ({algorithm.upper()})"
     return laid_out(title, ["arm", "against", "pairs", "share of its steps"], rows, note_of(study, entries, words))
@@ -175,12 +187,13 @@ def clock_in_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
     sentences = []
     if pixels:
         there = sum(time.reached for time in pixels)
-        minutes = f"{median(time.seconds for time in pixels) / 60:.1f} minutes of a core"
-        seeds = f"(median; {there} of {len(pixels)} seeds)"
+        most = there > len(pixels) / 2
+        seconds = _median(pixels, "seconds") if most else median(time.seconds for time in pixels)
+        told = f"{seconds / 60:.1f} minutes of a core (median; {there} of {len(pixels)} seeds)"
         sentences.append(
-            f"Pixels get there in {minutes} {seeds}."
-            if there > len(pixels) / 2
-            else f"Most agents on pixels do not get there in all of their {minutes} {seeds}."
+            f"Pixels get there in {told}."
+            if most
+            else f"Most agents on pixels do not get there in all of their {told}."
         )
     for arm, found in times.items():
         ratio = ratio_of(found, pixels) if ARMS[arm].frozen else None

@@ -11,7 +11,7 @@ from experiments.agents.arms import ARMS, PRICES, RATES, SHARES, TIMES, rated
 from experiments.agents.encoder_tables import by_encoder
 from experiments.agents.palette import colour_of, new_figure
 from experiments.agents.results import AgentStudy
-from experiments.agents.scores import anchors_of, returns_of
+from experiments.agents.scores import anchors_of, paired_seeds, returns_of
 from experiments.agents.table_parts import NORMALISED, note_of, titled
 from experiments.measure.intervals import t_interval
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
@@ -130,18 +130,20 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
     Returns:
         None where no dose is finished.
     """
-    encoders = by_encoder(study, task)
+    encoders, agents = by_encoder(study, task), study.of(task, algorithm)
     rows = []
     for curve, returns in _dosed(study, task, algorithm):
         for dose in (Dose(0.0, curve.beside), *curve.doses):
             found, default = returns.get(dose.arm, {}), returns.get(curve.default, {})
             if not found:
                 continue
-            differences = [found[seed] - default[seed] for seed in found if seed in default]
+            paired = paired_seeds(agents[dose.arm], agents.get(curve.default, []))
+            differences = [found[seed] - default[seed] for seed in paired if seed in found and seed in default]
+            shown = {agent.seed: agent.encoder for agent in agents[dose.arm]}
             places = [
                 fmean(entry.position_r2.values())
                 for entry in encoders.get(str(ARMS[dose.arm].encoder), [])
-                if entry.position_r2
+                if entry.position_r2 and shown.get(entry.seed, "") in (None, entry.fingerprint)
             ]
             rows.append(
                 [
@@ -149,7 +151,7 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
                     curve.words if dose.arm == curve.beside else _told(dose, curve),
                     str(len(found)),
                     spread(list(found.values()), 2),
-                    EMPTY if dose.arm == curve.default or not differences else spread(differences, 2),
+                    EMPTY if dose.arm == curve.default or not differences else _paired(differences, len(found)),
                     spread(places, 2),
                 ]
             )
@@ -163,13 +165,19 @@ def doses_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         for agent in arms.get(arm, ())
     ]
     words = (
-        "Against the default: difference of agents of the same seed. Places: R² of a small network that reads the "
-        "sprites' places from the code on held-out frames."
+        "Against the default: difference of agents of the same seed, of one code on one encoder; how many pairs, where "
+        "they are fewer than the seeds. Places: R² of a small network that reads the sprites' places from the code of "
+        "these agents' encoders on held-out frames."
     )
     header = ["setting", "value", "seeds", "return", "against the default", "places"]
     scale = _RAW if anchors_of(study, task, algorithm) is None else NORMALISED
     note = note_of(study, entries, SPREAD_NOTE, words, scale)
     return laid_out(titled(f"How much of it, on {task}", algorithm), header, rows, note)
+
+
+def _paired(differences: Sequence[float], seeds: int) -> str:
+    pairs = "" if len(differences) == seeds else f" ({len(differences)} {'pair' if len(differences) == 1 else 'pairs'})"
+    return f"{spread(differences, 2)}{pairs}"
 
 
 def _told(dose: Dose, curve: Curve) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from experiments.agents.analysis import recoded_pairs
 from experiments.agents.arms import ARMS, PRICES, RATED, RATES, SECOND_ROUND, rated
 from experiments.agents.results import AgentStudy
-from experiments.agents.scores import anchors_of
+from experiments.agents.scores import anchors_of, paired_seeds
 from experiments.agents.table_parts import NORMALISED, note_of
 from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import CentredInterval, t_interval
@@ -83,20 +83,13 @@ def gains_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> list[Gain]
     anchors, arms = anchors_of(study, task, algorithm), study.of(task, algorithm)
     if anchors is None:
         return []
-    returns = {
-        arm: {agent.seed: agent.mean_return() for agent in agents if agent.returns.get("source")}
-        for arm, agents in arms.items()
-    }
-    encoders = {arm: {agent.seed: agent.encoder for agent in agents} for arm, agents in arms.items()}
+    played = {arm: [agent for agent in agents if agent.returns.get("source")] for arm, agents in arms.items()}
+    returns = {arm: {agent.seed: agent.mean_return() for agent in agents} for arm, agents in played.items()}
     found = []
     for first, second in PAIRS:
-        one, other = returns.get(first, {}), returns.get(second, {})
-        seeds = tuple(sorted(one.keys() & other.keys()))
-        if ARMS[first].encoder == ARMS[second].encoder:
-            # of one encoder, and not of two of the same name
-            seeds = tuple(seed for seed in seeds if encoders[first][seed] == encoders[second][seed])
+        seeds = paired_seeds(played.get(first, []), played.get(second, []))
         if len(seeds) > 1:
-            values = tuple((one[seed] - other[seed]) / anchors.span for seed in seeds)
+            values = tuple((returns[first][seed] - returns[second][seed]) / anchors.span for seed in seeds)
             found.append(Gain(task, first, second, seeds, values))
     return found
 

@@ -9,6 +9,7 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
+from experiments.agents.arms import ARMS
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.tasks import TASKS
 from experiments.measure.intervals import difference_interval
@@ -62,6 +63,20 @@ def clear_difference(first: Sequence[float], second: Sequence[float]) -> float |
 def episodes_of(agents: Sequence[AgentResult], domain: str = "source") -> list[float]:
     """Returns of all episodes of some agents in a domain."""
     return [value for agent in agents for value in agent.returns.get(domain, ())]
+
+
+def paired_seeds(first: Sequence[AgentResult], second: Sequence[AgentResult]) -> tuple[int, ...]:
+    """The seeds that two arms on a task have in common, in order.
+
+    Where both show one kind of encoder, an agent of each learned on the very same encoder: of those that were trained
+    anew under the same name, the two would differ in more than the arm. Agents from before that was kept count.
+    """
+    ones, others = ({agent.seed: agent for agent in agents} for agents in (first, second))
+    return tuple(
+        seed
+        for seed in sorted(ones.keys() & others.keys())
+        if ARMS[ones[seed].arm].encoder != ARMS[others[seed].arm].encoder or ones[seed].encoder == others[seed].encoder
+    )
 
 
 def anchors_of(study: AgentStudy, task: str, algorithm: str = "ppo") -> Anchors | None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from envs.domains import TARGETS
-from experiments.agents.analysis import compared_pairs, improvement, iqm, iqm_of_arms
+from experiments.agents.analysis import best_frozen, compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS
 from experiments.agents.clock import of_one_processor
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.results import AgentResult, AgentStudy
-from experiments.agents.scores import RANDOM, anchors_of
+from experiments.agents.scores import FACTORS, RANDOM, anchors_of
 from experiments.agents.table_parts import IQM, NORMALISED, not_new_to, note_of_arms, shown, titled
 from experiments.agents.tasks import TASKS
 from experiments.agents.transfer import unseen_scores
@@ -48,8 +48,9 @@ def overall_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None:
             over = overall.get(arm)
             cells = [shown(found.get(arm)) for found in (overall, *each.values(), *targets.values())]
             done = [task for task in TASKS if arm in each[task]]
-            seeds = over.seeds if over is not None else min(each[task][arm].seeds for task in done)
-            rows.append([ARMS[arm].title, str(seeds), ", ".join(done), *cells])
+            own = {str(each[task][arm].seeds): None for task in done}
+            seeds = "; ".join(own) if len(own) == 1 or over is None else f"{'; '.join(own)} ({over.seeds} in all tasks)"
+            rows.append([ARMS[arm].title, seeds, ", ".join(done), *cells])
     if not rows:
         return None
     header = ["arm", "seeds", "tasks", "IQM in the source", *each, *(name.replace("_", " ") for name in targets)]
@@ -229,21 +230,27 @@ def improvement_table(study: AgentStudy, algorithm: str = "ppo") -> Table | None
         algorithm: ppo, sac or dqn.
     """
     rows = []
+    begun = [task for task in TASKS if any(arm not in (RANDOM, FACTORS) for arm in study.of(task, algorithm))]
+    best = best_frozen(study, algorithm=algorithm)
     for first, second in compared_pairs(study, algorithm=algorithm):
-        found = [
-            improvement(study, first, second, tasks, algorithm=algorithm)
-            for tasks in (list(TASKS), *([task] for task in TASKS))
-        ]
-        cells = [shown(one.probability if one else None) for one in found]
+        each = {task: improvement(study, first, second, [task], algorithm=algorithm) for task in TASKS}
+        # over the tasks of the study, and not of those alone that the pair has
+        whole = improvement(study, first, second, begun, algorithm=algorithm) if all(map(each.get, begun)) else None
+        cells = [shown(one.probability if one else None) for one in (whole, *each.values())]
         if any(cell != EMPTY for cell in cells):
             rows.append([ARMS[first].title, ARMS[second].title, *cells])
     if not rows:
         return None
     words = (
         "Share of the pairs of seeds in which the first arm has the higher return in the source, 0.5 being none, with "
-        "its 95 % interval (Wilson's, of as many trials as seeds and tasks). The last pair is the frozen encoder that "
-        "does best against pixels: chosen by the same numbers, which favours it."
+        "its 95 % interval (Wilson's, of as many trials as seeds and tasks). All tasks: the mean, where both arms have "
+        "three seeds on each."
     )
+    if best is not None and rows[-1][:2] == [ARMS[best].title, ARMS["pixels"].title]:
+        words += (
+            " The last pair is the frozen encoder that does best against pixels: chosen by the same numbers, which "
+            "favours it."
+        )
     header = ["arm", "against", "all tasks", *TASKS]
     note = note_of_arms(study, _every_arm(study, algorithm), words)
     return laid_out(titled("Probability of improvement", algorithm), header, rows, note)

@@ -48,7 +48,8 @@ def kept_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     """Share of what was learned that is left in every target; None where nothing was clearly learned."""
     words = (
         "Percent of the source's return above the random policy's that is left: 100 keeps everything, 0 is as good as "
-        "acting at random. Seeds that are not clearly better than random in the source are left out."
+        "acting at random. Seeds that are not clearly better than random in the source are left out; where some are, "
+        "how many are left is said."
     )
     return _domains_table(
         study,
@@ -56,9 +57,14 @@ def kept_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
         algorithm,
         "Share of the return kept in unseen domains of",
         TARGETS,
-        lambda scores: spread([100 * share for share in scores.kept], 0),
+        _kept,
         words,
     )
+
+
+def _kept(scores: DomainScores) -> str:
+    told, count = spread([100 * share for share in scores.kept], 0), len(scores.kept)
+    return told if count in (0, len(scores.returns)) else f"{told}; {count} of {len(scores.returns)} seeds"
 
 
 def ends_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:

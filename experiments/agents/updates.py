@@ -10,7 +10,7 @@ from typing import Any
 from experiments.agents.arms import ARMS
 from experiments.agents.palette import mark_style, new_figure
 from experiments.agents.results import AgentResult, AgentStudy
-from experiments.agents.scores import returns_of
+from experiments.agents.scores import paired_seeds, returns_of
 from experiments.agents.table_parts import note_of, titled
 from experiments.measure.intervals import t_interval
 from experiments.pages.tables import EMPTY, SPREAD_NOTE, Table, laid_out, spread
@@ -93,10 +93,12 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
     arms = movements_of(study, task, algorithm)
     if not arms:
         return None
-    itself = {one.seed: one.kl for one in arms.get(_ITSELF, ())}
+    itself, agents = {one.seed: one.kl for one in arms.get(_ITSELF, ())}, study.of(task, algorithm)
     rows = []
     for arm, moved in arms.items():
-        ratios = [one.kl / itself[one.seed] for one in moved if itself.get(one.seed, 0) > 0 and one.kl > 0]
+        paired = paired_seeds(agents[arm], agents.get(_ITSELF, []))
+        both = [one for one in moved if one.seed in paired]
+        ratios = [one.kl / itself[one.seed] for one in both if itself.get(one.seed, 0) > 0 and one.kl > 0]
         rows.append(
             [
                 ARMS[arm].title,
@@ -115,7 +117,8 @@ def updates_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table
         f"Moved and clipped: means over the first of {PART} parts of the updates, in the last epoch of each: KL "
         "divergence of the policy that recorded the rollout from what learning made of it, and the share of "
         "probability ratios beyond the clipping range. Against the code itself: geometric mean of the ratios of agents "
-        "of the same seed. Returns foretold: explained variance, over the last part. As Stable-Baselines3 logs them. "
+        "of the same seed, and of the same encoder if it is the same code. Returns foretold: explained variance, over "
+        "the last part. As Stable-Baselines3 logs them. "
         "Input: L1 norm of what the first layer is shown, by which one step of Adam moves its outputs at most, in "
         "learning rates. First layer moved: root mean square change of its outputs, from before learning to its end, "
         "over their spread before, on what the untrained policy saw."

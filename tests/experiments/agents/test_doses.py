@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import gymnasium as gym
@@ -140,3 +141,21 @@ def test_without_a_dose_there_is_neither_table_nor_figure() -> None:
         agent("random_policy", source=0.0), agent("factors", source=2.0), agent("keypoints"), agent("sparse_keypoints")
     )
     assert doses_table(ends, "SpriteReach") is doses_figure(ends, "SpriteReach") is None
+
+
+def test_agents_on_encoders_that_were_trained_anew_are_no_pairs() -> None:
+    references = [agent("random_policy", source=0.0), agent("factors", source=2.0)]
+    arms = [agent("vae_expand", seed, 1.8, encoder=f"E{seed}") for seed in range(3)]
+    arms += [agent("vae_expand_2d", seed, 1.2, encoder="anew" if seed else "E0") for seed in range(3)]
+    codes = [dataclasses.replace(encoder("vae", seed, sprites=0.9), fingerprint=f"E{seed}") for seed in range(3)]
+    table = doses_table(study(*references, *arms, *codes), "SpriteReach")
+    assert table is not None
+    rows = {row[1]: row for row in table.rows if row[0] == WIDTH.title}
+    assert rows["2"][2] == "3"
+    assert rows["2"][4] == "-0.30 (1 pair)"
+    # of the encoder that one of these agents learned on
+    assert (rows["2"][5], rows["20 (default)"][5][:4]) == ("0.90", "0.90")
+    anew = [dataclasses.replace(one, encoder="anew") for one in arms if one.arm == "vae_expand_2d"]
+    table = doses_table(study(*references, *arms[:3], *anew, *codes), "SpriteReach")
+    assert table is not None
+    assert [row[4:] for row in table.rows if row[1] == "2"] == [("–", "–")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from experiments.agents.encoder_tables import correlations_table, encoders_table
 from experiments.agents.figures import figures_of
 from experiments.agents.palette import colour_of, line_style, mark_style, panels_of
 from experiments.agents.report import all_tables
-from experiments.agents.results import AgentStudy
+from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.table_parts import not_new_to
 from experiments.agents.tables import (
     agent_tables,
@@ -251,7 +252,42 @@ def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
     assert table is not None
     assert table.header == ("arm", "against", "all tasks", "SpriteReach", "SpriteChase")
     assert table.rows[-1][1] == "pixels, end to end"
-    assert len(table.rows) == 59 + 11 + 12 + 3 + 9 + 3
+    assert "The last pair is the frozen encoder that does best" in table.note
+    assert len(table.rows) == 59 + 11 + 12 + 3 + 9 + 3 + 2
+
+
+def test_improvements_over_all_tasks_are_of_pairs_that_have_them_all() -> None:
+    def seeds(arm: str, values: Sequence[float], task: str) -> list[AgentResult]:
+        return [agent(arm, seed, value, task=task) for seed, value in enumerate(values)]
+
+    reach, chase = "SpriteReach", "SpriteChase"
+    arms = [*seeds("vae", [1, 2, 3, 4, 9, 9], reach), *seeds("vae", [1, 1, 1], chase)]
+    arms += [
+        *seeds("sparse", [5, 5, 5], reach),
+        *seeds("sparse", [2, 2, 0], chase),
+        *seeds("beta_vae", [1, 1, 1], reach),
+    ]
+    table = improvement_table(study(*arms))
+    assert table is not None
+    rows = {row[:2]: [cell[:4] for cell in row[2:]] for row in table.rows}
+    # all six seeds of one task count there, and each task as much as the other
+    assert rows["sparse", "VAE"] == ["0.67", "0.67", "0.67"]
+    assert rows["sparse", "β-VAE"] == ["–", "1.00", "–"]
+    assert "The last pair" not in table.note
+
+
+def test_the_tables_say_of_how_many_seeds_they_are() -> None:
+    made = []
+    for task in ("SpriteReach", "SpriteChase"):
+        made.append(agent("random_policy", source=[0.0, 0.01], task=task, targets={"noise": 0.0}))
+        made.append(agent("factors", source=[1.0, 1.01], task=task))
+        made += [agent(arm, source=0.8, task=task, targets={"noise": 0.4}) for arm in ("vae", "sparse")]
+    made += [agent("vae", seed, 0.8, targets={"noise": 0.4}) for seed in (1, 2)]
+    made += [agent("vae", 3, [0.0, 0.01], targets={"noise": 0.4})]
+    cells = column(overall_table(study(*made)), "seeds")
+    assert (cells["VAE"], cells["sparse"]) == ("4; 1 (1 in all tasks)", "1")
+    # one of four had learned nothing that could be lost
+    assert column(kept_table(study(*made), "SpriteReach"), "noise")["VAE"].endswith("; 3 of 4 seeds")
 
 
 def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
@@ -290,9 +326,9 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
 
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
     table = correlations_table(whole, "SpriteReach")
-    assert column(table, "return in the source")["PSNR (dB)"].endswith("(105)")
-    # of the orders of 35 kinds hardly any is as strong
-    assert column(table, "means per kind, p")["position R²"] == "+1.00 (35), p < 0.001, < 0.001"
+    assert column(table, "return in the source")["PSNR (dB)"].endswith("(108)")
+    # of the orders of 36 kinds hardly any is as strong
+    assert column(table, "means per kind, p")["position R²"] == "+1.00 (36), p < 0.001, < 0.001"
     assert table is not None
     names = [row[0] for row in table.rows]
     assert "class accuracy" not in names  # never computed
@@ -357,7 +393,7 @@ def test_an_arm_keeps_its_colour_and_stands_in_one_panel_or_in_both() -> None:
     assert colour_of("sparse") == colour_of("sparse_tuned") != colour_of("vae")
     assert panels_of(list(ARMS))[1][1][:4] == ["random_policy", "factors", "pixels", "untrained"]
     assert panels_of(["factors"]) == [("", ["factors"])]
-    assert [len(names) for _, names in panels_of(list(ARMS))] == [27 + 11, 14 + 15, 9]
+    assert [len(names) for _, names in panels_of(list(ARMS))] == [27 + 12, 14 + 16, 9]
 
 
 def test_a_recoded_code_has_the_colour_and_the_mark_of_the_code_and_another_line() -> None:

@@ -59,6 +59,11 @@ def test_the_table_sets_every_arm_beside_the_code_itself() -> None:
     assert rows["VAE"][5].startswith("8.0")
     assert rows["VAE"][6].startswith("0.20")
     assert updates_table(study(agent()), "SpriteReach") is None
+    # of two encoders of one name nothing is compared
+    anew = [dataclasses.replace(one, encoder="anew") for one in arms if one.arm == "vae_rate_10" and one.seed]
+    table = updates_table(study(*arms[:3], *anew), "SpriteReach")
+    assert table is not None
+    assert {row[0]: row[3] for row in table.rows}["VAE, learning rate times 10"] == "2.00"
 
 
 @pytest.mark.parametrize("count", [2, 3])
