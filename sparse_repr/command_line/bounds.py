@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import numbers
 import os
 from collections.abc import Mapping
@@ -49,7 +48,7 @@ def require_name(name: str, value: str | os.PathLike[str] | None) -> None:
         raise ValueError(f"{name} needs the name of a file or folder, got {str(value)!r}")
 
 
-def require_types(settings: Any) -> None:
+def require_types(settings: object) -> None:
     """Check that the settings of a dataclass are of the types that they are declared with: plain ones, or None.
 
     A whole number will do for any number, a path for text.
@@ -73,9 +72,17 @@ _KINDS: Mapping[type, tuple[tuple[type, ...], str]] = {
 }
 
 
-@functools.cache
+_KNOWN: dict[type, Mapping[str, tuple[tuple[type, ...], str]]] = {}
+
+
 def _declared(settings: type) -> Mapping[str, tuple[tuple[type, ...], str]]:
     """Name -> what its value may be, and in words; settings of other types are left out."""
+    if settings not in _KNOWN:
+        _KNOWN[settings] = _read_declared(settings)
+    return _KNOWN[settings]
+
+
+def _read_declared(settings: type) -> dict[str, tuple[tuple[type, ...], str]]:
     hints, found = get_type_hints(settings), {}
     for field in dataclasses.fields(settings):
         parts = get_args(hints[field.name]) or (hints[field.name],)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sparse_repr.data.base import ArrayImages, FactorDataset, MappedImages, PackedBits
@@ -48,7 +50,11 @@ DATASETS: dict[str, Callable[[Path | None], FactorDataset]] = {
 
 
 def load_dataset(
-    name: str, path: str | os.PathLike[str] | None = None, *, factor_sizes: str | Sequence[int] | None = None
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    factor_sizes: str | Sequence[int] | None = None,
+    progress: bool = True,
 ) -> FactorDataset:
     """Load a data set by its name in `DATASETS`.
 
@@ -57,6 +63,7 @@ def load_dataset(
         path: the user's own copy, a file or a folder; each loader documents what it takes and what it does without.
         factor_sizes: for images without factors that are in the order of a full grid, the last factor changing
             fastest: the numbers of values, as they are or as a text such as ``"6,6,2,3,3,40,40"``.
+        progress: show a bar where a first use takes long.
 
     Raises:
         ValueError: unknown name (close matches are suggested), a file that is not what the loader expects, or
@@ -71,8 +78,10 @@ def load_dataset(
         >>> data.images([0, 737_279]).shape, data.factors[-1].tolist()
         ((2, 1, 64, 64), [2, 5, 39, 31, 31])
     """
-    loader = lookup(DATASETS, name, "data set")
+    loader: Callable[..., FactorDataset] = lookup(DATASETS, name, "data set")
     sizes = () if factor_sizes is None else parse_factor_sizes(factor_sizes)
+    if not progress and "progress" in inspect.signature(loader).parameters:  # those of others need not have bars
+        loader = partial(loader, progress=False)
     dataset = loader(None if path is None else Path(path))
     if sizes and name == "folder" and path is not None:
         require_labels_by_order(Path(path), len(dataset))

@@ -110,6 +110,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems, str
         settings["dataset"],
         config.data_path or settings["data_path"],
         factor_sizes=config.factor_sizes or settings.get("factor_sizes"),
+        progress=config.progress,
     )
     if data.image_shape != encoder.image_shape:
         raise ValueError(

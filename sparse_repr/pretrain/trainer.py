@@ -89,7 +89,7 @@ def opened_run(
         state = shares.from_first(claim)
         trainer = Trainer(
             config,
-            load_dataset(config.dataset, config.data_path, factor_sizes=config.factor_sizes) if data is None else data,
+            load_run_data(config) if data is None else data,
             shares,
         )
         stack.callback(trainer.batches.close)
@@ -122,6 +122,11 @@ def _events(trainer: Trainer) -> Iterator[Logger]:
             writer.close()
         raise
     writer.close()
+
+
+def load_run_data(config: PretrainConfig) -> FactorDataset:
+    """The data set that a configuration names."""
+    return load_dataset(config.dataset, config.data_path, factor_sizes=config.factor_sizes, progress=config.progress)
 
 
 def pretrain_encoder(

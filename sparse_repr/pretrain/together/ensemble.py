@@ -12,7 +12,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_signal
-from sparse_repr.data import load_dataset
 from sparse_repr.devices import available_cores, cpu_threads, resolve_device
 from sparse_repr.files import removed_if_empty
 from sparse_repr.pretrain.config import PretrainConfig
@@ -21,7 +20,7 @@ from sparse_repr.pretrain.term_sums import NonFiniteLossError
 from sparse_repr.pretrain.together.stack_proof import PROVEN_ON, why_stack_differs
 from sparse_repr.pretrain.together.stacked import train_stacked, why_not_stacked
 from sparse_repr.pretrain.together.worker_processes import train_in_processes
-from sparse_repr.pretrain.trainer import opened_run, pretrain_encoder
+from sparse_repr.pretrain.trainer import load_run_data, opened_run, pretrain_encoder
 
 TOGETHER = ("auto", "vectorized", "sequential", "processes")
 """Ways to train several models: see `pretrain_encoders`."""
@@ -72,17 +71,16 @@ def pretrain_encoders(
     total = sum(config.steps for config in configs)
     quiet = on_steps is not None or not all(config.progress for config in configs)
     with tqdm(total=total, initial=taken, unit="step", desc=f"{len(configs)} runs, {way}", disable=quiet) as bar:
-        members = [dataclasses.replace(config, progress=False) for config in configs]
         report = on_steps or bar.update
         with contextlib.ExitStack() as stack:
             for config in configs:  # the first run makes the folder above all of them, and need not be the last to go
                 stack.enter_context(removed_if_empty(config.run_folder().parent))
             if way == "processes":
-                train_in_processes(members, workers, report)
+                train_in_processes(configs, workers, report)
             elif way == "vectorized":
-                _train_vectorized(members, report)
+                _train_vectorized(configs, report)
             else:
-                _train_sequentially(members, report)
+                _train_sequentially(configs, report)
     return [config.run_folder() for config in configs]
 
 
@@ -134,7 +132,7 @@ def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int
     first = configs[0]
     with contextlib.ExitStack() as stack:
         stack.enter_context(cpu_threads(first.threads))
-        data = load_dataset(first.dataset, first.data_path, factor_sizes=first.factor_sizes)
+        data = load_run_data(first)
         runs = []
         for config in configs:
             trainer, writer = stack.enter_context(opened_run(config, data))
@@ -150,10 +148,7 @@ def _train_vectorized(configs: Sequence[PretrainConfig], on_steps: Callable[[int
 
 def _train_sequentially(configs: Sequence[PretrainConfig], on_steps: Callable[[int], None]) -> None:
     sources = {(config.dataset, config.data_path, config.factor_sizes) for config in configs}
-    data = None
-    if len(sources) == 1:
-        dataset, path, sizes = sources.pop()
-        data = load_dataset(dataset, path, factor_sizes=sizes)
+    data = load_run_data(configs[0]) if len(sources) == 1 else None
     _in_turn(
         (config.run_folder(), partial(pretrain_encoder, config, data=data, on_steps=on_steps)) for config in configs
     )

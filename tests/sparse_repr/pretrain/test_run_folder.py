@@ -12,6 +12,7 @@ import pytest
 
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
 from sparse_repr.artefact import parse, serialise
+from sparse_repr.data import load_dataset
 from sparse_repr.evaluate import __main__ as evaluate
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.pretrain import __main__ as pretrain
@@ -194,3 +195,17 @@ def test_a_run_from_before_its_images_were_noted_goes_on(rectangles: Path, copie
     path.write_text(json.dumps({**described, "training_images": {"images": -1, "digest": ""}}))
     with pytest.raises(ValueError, match=r"config\.json is damaged: training_images\.images needs a whole number"):
         pretrain_encoder(rectangles_config(rectangles, copied, resume=True))
+
+
+def test_no_progress_shows_no_bar_of_a_first_use_either(
+    rectangles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(rectangles, tmp_path / "data"))
+    pretrain_encoder(rectangles_config(data, tmp_path / "run"))
+    assert "data" not in capsys.readouterr().err
+    shutil.copy(data / "06.png", data / "05.png")  # looked at anew
+    evaluate_run(EvaluateConfig(str(tmp_path / "run"), metrics="mig", lpips_items=0, progress=False))
+    assert "data" not in capsys.readouterr().err
+    shutil.copy(data / "07.png", data / "05.png")
+    load_dataset("folder", data)
+    assert "looking at data" in capsys.readouterr().err
