@@ -126,6 +126,8 @@ def disentanglement_scores(
     mean = encoded.mean
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
+    if n_bootstrap:
+        notes |= {f"{name}, interval": "of the posteriors of all items, nothing is drawn" for name in scores}
     families = [name for name in metrics if name in FAMILIES]
     for family in tqdm(families, desc="scoring", unit="metric", disable=not progress):
         started = time.perf_counter()
@@ -154,6 +156,8 @@ def disentanglement_scores(
         started = time.perf_counter()
         extra["probe_r2"] = _probes(mean, data.factor_values[encoded.items][:, varying], seed)
         seconds[PROBES] = round(time.perf_counter() - started, 2)
+        if n_bootstrap:
+            notes["probe_r2, interval"] = "a probe is fitted once"
     report = {
         **scores,
         **extra,

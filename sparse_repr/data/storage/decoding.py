@@ -86,7 +86,14 @@ def picture_kind(data: bytes) -> tuple[int, int, bool]:
         width, height = picture.size
         if "exif" in picture.info and picture.getexif().get(_ORIENTATION_TAG, 1) >= 5:  # lying on its side
             width, height = height, width
-        return height, width, picture.mode in _GREY_MODES
+        return height, width, picture.mode in _GREY_MODES or _has_grey_palette(picture)
+
+
+def _has_grey_palette(picture: Image.Image) -> bool:
+    """Whether it numbers colours, as every GIF does, that are all grey."""
+    palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
+    colours = np.array(palette or [], np.uint8).reshape(-1, 3)
+    return len(colours) > 0 and bool((colours == colours[:, :1]).all())
 
 
 def resize_images(images: npt.NDArray[np.uint8], size: int) -> ImageArray:

@@ -66,6 +66,24 @@ def test_grey_stays_grey_until_one_picture_has_colour(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.images([0])[0], np.stack([grey] * 3))
 
 
+def test_a_palette_of_greys_is_grey(tmp_path: Path) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    numbers = (63 - np.arange(64, dtype=np.uint8)).reshape(8, 8)
+    members = {}
+    for name, kind, colours in (
+        ("a.gif", "GIF", [(level,) * 3 for level in range(63, -1, -1)]),
+        ("b.png", "PNG", [(level,) * 3 for level in range(63, -1, -1)]),
+    ):
+        picture = Image.fromarray(numbers, "P")
+        picture.putpalette([value for colour in colours for value in colour])
+        content = io.BytesIO()
+        picture.save(content, kind)
+        members[name] = content.getvalue()
+    data = load_dataset("folder", write_folder(tmp_path / "own", members))
+    assert data.image_shape == (1, 8, 8)
+    np.testing.assert_array_equal(data.images([0, 1])[:, 0], [grey, grey])
+
+
 def test_sixteen_bit_greys_are_scaled_and_transparency_is_laid_over_white(tmp_path: Path) -> None:
     deep = (np.arange(4, dtype=np.uint16) * 21845).reshape(2, 2)
     data = load_folder(write_folder(tmp_path / "deep", {"a.png": saved(Image.fromarray(deep))}), progress=False)

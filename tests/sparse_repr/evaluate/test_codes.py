@@ -85,6 +85,28 @@ def test_a_score_stands_where_its_interval_cannot_be_taken() -> None:
     assert "cannot score each half" in scores["notes"]["modularity, interval"]
 
 
+@pytest.mark.parametrize("n_bootstrap", [0, 2])
+def test_scores_that_draw_nothing_say_that_they_have_no_interval(n_bootstrap: int) -> None:
+    factors = np.random.default_rng(0).integers(0, 4, (600, 2)).astype(np.int64)
+    data = FactorDataset(
+        "test",
+        ArrayImages(np.zeros((600, 1, 4, 4), np.uint8)),
+        "drawn",
+        ("x", "y"),
+        (4, 4),
+        factors,
+        factors.astype(np.float32),
+    )
+    encoded = EncodedItems(np.arange(600), factors.astype(np.float32), np.zeros((600, 2), np.float32))
+    asked = ("mig", "aam", "linear_probe", "probes", "modularity")
+    scores = disentanglement_scores(encoded, data, asked, n_bootstrap=n_bootstrap)
+    assert scores is not None
+    assert scores["notes"].keys() == (
+        {"mig, interval", "aam, interval", "probe_r2, interval"} if n_bootstrap else set()
+    )
+    assert ("modularity" in scores["intervals_95"]) == bool(n_bootstrap)
+
+
 def test_the_summary_has_the_probes_and_says_what_is_missing() -> None:
     found = {
         "mig": None,
