@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from sparse_repr.models import build_vae
 from sparse_repr.objectives.base import minimise
@@ -54,12 +55,13 @@ class DenoisingFeatures:
         self._network = build_vae("burgess", arguments, seed=seed).to(device).to(memory_format=torch.channels_last)
         self.trained = False
 
-    def train(self, batch: Callable[[int], Tensor], steps: int) -> list[float]:
+    def train(self, batch: Callable[[int], Tensor], steps: int, *, progress: bool = False) -> list[float]:
         """Train and freeze: reconstruct whole images from images with a masked rectangle.
 
         Args:
             batch: step -> images (B, C, S, S) in 0..1.
             steps: optimisation steps.
+            progress: show a bar.
 
         Returns:
             The loss of every tenth step, nats per image.
@@ -67,7 +69,7 @@ class DenoisingFeatures:
         generator = torch.Generator().manual_seed(self._seed)
         optimiser = torch.optim.Adam(self._network.parameters(), lr=_LEARNING_RATE, fused=True)
         losses = []
-        for step in range(steps):
+        for step in tqdm(range(steps), unit="step", desc="features: denoising autoencoder", disable=not progress):
             images = batch(step)
             masked = mask_rectangles(images, torch.rand((len(images), 4), generator=generator).to(images.device))
             logits = self._network.decoder(self._network.encoder(masked).mean)

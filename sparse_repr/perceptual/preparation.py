@@ -24,19 +24,27 @@ class Preparation:
     targets: FeatureTargets | None = None
     """Features whose mean and deviation are measured before they are predicted."""
 
-    def __call__(self, batch: Callable[[int], Tensor], images: Callable[[], Tensor], *, dae_steps: int) -> None:
+    def __call__(
+        self,
+        batch: Callable[[int], Tensor],
+        images: Callable[[], Tensor],
+        *,
+        dae_steps: int,
+        progress: bool = False,
+    ) -> None:
         """Train and measure what is not yet.
 
         Args:
             batch: step -> images (B, C, S, S) in 0..1, to train features on.
             images: training images (N, C, S, S) in 0..1, to measure on.
             dae_steps: steps that features are trained for.
+            progress: show a bar over them.
 
         Raises:
             ValueError: the images are all the same.
         """
         if self.denoiser is not None and not self.denoiser.trained:
-            self.denoiser.train(batch, dae_steps)
+            self.denoiser.train(batch, dae_steps, progress=progress)
         if self.variances is not None and not self.variances.measured:
             self.variances.measure(images())
         if self.targets is not None and not self.targets.measured:

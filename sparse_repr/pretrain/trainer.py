@@ -247,18 +247,24 @@ class Trainer:
         """What the run exports: the networks that are trained, or the average of their weights."""
         return self.objective.vae if self.average is None else self.average.network
 
-    def prepare(self) -> None:
+    def prepare(self, *, progress: bool = False) -> None:
         """Take from the training images what a perceptual loss or predicted features need before the first step,
         unless that is done.
 
         What is measured is measured on 512 of them (seed 0).
+
+        Args:
+            progress: show a bar over the steps that features are trained for.
         """
 
         def some_images() -> Tensor:
             return some_training_images(self.data, self.preprocessing, self.device, count=VARIANCE_IMAGES)
 
         self.preparation(
-            lambda step: self.network_input(self.batches.draw(step)), some_images, dae_steps=self.config.dae_steps
+            lambda step: self.network_input(self.batches.draw(step)),
+            some_images,
+            dae_steps=self.config.dae_steps,
+            progress=progress,
         )
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -460,10 +466,10 @@ class Trainer:
         """Train to the end, or to a signal; `on_steps` as in `pretrain_encoder`."""
         config = self.config
         sums = TermSums()
-        self.prepare()
+        quiet = not config.progress or writer is None or on_steps is not None
+        self.prepare(progress=not quiet)
         started, started_at = time.perf_counter(), self.step
         self.objective.vae.train()
-        quiet = not config.progress or writer is None or on_steps is not None
         bar = tqdm(total=config.steps, initial=self.step, unit="step", desc=self.folder.name, disable=quiet)
         stopping, reported = False, self.step
         encoder: FrozenEncoder | None = None

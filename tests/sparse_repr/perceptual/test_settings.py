@@ -122,6 +122,15 @@ def test_the_denoising_autoencoder_is_handed_out_to_be_trained() -> None:
     torch.testing.assert_close(loss(LOGITS, IMAGES), PerceptualDistance(denoiser)(LOGITS, IMAGES))
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_shows_how_far_the_denoising_autoencoder_is(progress: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    _, preparation = settings(weight=1.0, pixel_weight=0.0, features="dae").build(
+        gaussian, channels=1, seed=3, step=no_step
+    )
+    preparation(lambda _: IMAGES, lambda: IMAGES, dae_steps=2, progress=progress)
+    assert ("denoising autoencoder: 100%" in capsys.readouterr().err) == progress
+
+
 def test_steps_and_images_are_chosen_by_the_step(random_vgg: str) -> None:
     now = [0]
     chosen = settings(weight=1.0, layers="relu1_2", weights_path=random_vgg, every=2, images=2)
