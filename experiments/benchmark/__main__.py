@@ -43,6 +43,7 @@ from sparse_repr.data.faces import render_faces
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.files import write_json
+from sparse_repr.files.json_reader import OBJECT, Shape, each, read_json, whole
 from sparse_repr.metrics import (
     FAMILIES,
     aam_score,
@@ -291,6 +292,15 @@ def _measure_ssim() -> dict[str, Any]:
     }
 
 
+def _measure_kinds(config: BenchmarkConfig) -> dict[str, Any]:
+    written = Path(config.out) / "kinds.json"
+    shape: Shape = {"steps": whole(1), "items": whole(1), "codes": each(each(OBJECT)), "machine": OBJECT}
+    remedy = "put it back, or give another folder (--out)"
+    earlier = read_json(written, shape, remedy=remedy) if written.is_file() else None
+    codes = [name.strip() for name in config.codes.split(",")]
+    return measure_kinds(Path("runs/kinds"), codes=codes, earlier=earlier)
+
+
 PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "drawing": measure_drawing,
     "data": measure_data,
@@ -307,7 +317,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
-    "kinds": lambda config: measure_kinds(Path("runs/kinds"), codes=[name.strip() for name in config.codes.split(",")]),
+    "kinds": _measure_kinds,
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

@@ -45,10 +45,11 @@ def measure_kinds(
     seeds: Sequence[int] = SEEDS,
     steps: int = _STEPS,
     items: int = _ITEMS,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Pretrain every code with every seed on one thread, and score it; finished runs in `out` are not done again.
 
-    Returns the scores of all that is finished in `out`, of other codes too.
+    Returns the scores of all that is finished in `out`, of other codes too, and of what is known from elsewhere.
 
     Args:
         out: folder of the runs.
@@ -56,10 +57,17 @@ def measure_kinds(
         seeds: of the encoders.
         steps: of pretraining, in batches of 64.
         items: images that codes and pictures are scored on.
+        earlier: what an earlier call returned, with its machine; its codes of which `out` has none are kept, and
+            ``other_machines`` says where they were computed.
 
     Raises:
-        ValueError: a code is none of `CODES`.
+        ValueError: a code is none of `CODES`, or the earlier ones have other steps or items.
     """
+    if earlier and (earlier["steps"], earlier["items"]) != (steps, items):
+        raise ValueError(
+            f"earlier results need {steps:,} steps and {items:,} items, found {earlier['steps']:,} and "
+            f"{earlier['items']:,}: write the new ones to another folder (--out)"
+        )
     if unknown := [name for name in codes if name not in CODES]:
         raise ValueError(f"codes need to be of {', '.join(CODES)}, got {', '.join(unknown)}")
     with tqdm([(seed, name) for seed in seeds for name in codes], unit="code", disable=None) as bar:
@@ -70,7 +78,11 @@ def measure_kinds(
     for name in CODES:
         runs = {str(seed): out / f"{name}-seed{seed}" for seed in seeds}
         finished[name] = {seed: _scores_of(run, steps, items) for seed, run in runs.items() if _is_finished(run)}
-    return {"steps": steps, "items": items, "codes": {name: scores for name, scores in finished.items() if scores}}
+    known = earlier["codes"] if earlier else {}
+    kept = [name for name, scores in finished.items() if name in known and not scores]
+    every = {name: scores or known[name] for name, scores in finished.items() if scores or name in known}
+    machines = [earlier["machine"], *earlier.get("other_machines", [])] if earlier and kept else []
+    return {"steps": steps, "items": items, "codes": every, "other_machines": machines}
 
 
 def _is_finished(run: Path) -> bool:
@@ -136,9 +148,10 @@ def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:
             for key, (_, digits) in SCORES.items()
         )
         rows.append((KIND_TITLES.get(name, "VAE"), *cells))
+    machines = [found["machine"], *found.get("other_machines", [])]
     seeds = sorted({seed for each in found["codes"].values() for seed in each}, key=int)
     return (
         f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\n"
         f"dSprites, {found['steps']:,} steps of 64 images, seeds {', '.join(seeds)}. {SPREAD_NOTE} On "
-        f"{found['items']:,} images. VAE: 10 units, all others 64. {origin([found['machine']])}"
+        f"{found['items']:,} images. VAE: 10 units, all others 64. {origin(machines)}"
     )

@@ -24,6 +24,22 @@ def test_codes_are_scored_once_and_tabled(tmp_path: Path, monkeypatch: pytest.Mo
         measure_kinds(tmp_path, codes=("vae", "topk"))
 
 
+def test_codes_that_were_measured_elsewhere_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CODES, "top_k", {**CODES["top_k"], "image_size": 32, "code_size": 9})
+    there, here = {"processor": "P"}, {"processor": "Q"}
+    old = dict.fromkeys(SCORES, 0.5)
+    earlier = {"steps": 2, "items": 150, "codes": {"vae": {"5": old}, "top_k": {"5": old}}, "machine": there}
+    found = measure_kinds(tmp_path, codes=("top_k",), seeds=(0,), steps=2, items=150, earlier=earlier)
+    assert found["codes"]["vae"] == {"5": old}
+    assert found["codes"]["top_k"].keys() == {"0"}  # measured anew as a whole
+    assert list(found["codes"]) == ["vae", "top_k"]
+    assert found["other_machines"] == [there]
+    again = measure_kinds(tmp_path, codes=(), seeds=(0,), steps=2, items=150, earlier={**found, "machine": here})
+    assert (again["codes"], again["other_machines"]) == (found["codes"], [here, there])
+    with pytest.raises(ValueError, match="earlier results need 3 steps and 150 items, found 2 and 150: write the new"):
+        measure_kinds(tmp_path, codes=(), steps=3, items=150, earlier=earlier)
+
+
 def test_the_table_has_means_and_intervals_and_says_where_nothing_is_defined() -> None:
     scores = dict.fromkeys(SCORES, 0.5)
     one, other = (
