@@ -274,8 +274,8 @@ class FactorDataset:
 
         A file that was copied or moved has it too.
         """
-        some = self.images(items[:: max(1, len(items) // _DIGEST_IMAGES)][:_DIGEST_IMAGES])
-        digest = hashlib.sha256(np.ascontiguousarray(some).tobytes())
+        spaced = np.linspace(0, max(0, len(items) - 1), min(_DIGEST_IMAGES, len(items))).astype(np.int64)
+        digest = hashlib.sha256(np.ascontiguousarray(self.images(items[spaced])).tobytes())
         digest.update(items.tobytes())
         return digest.hexdigest()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from sparse_repr.data import ArrayImages, FactorDataset, PackedBits, load_dataset
@@ -10,6 +11,24 @@ def _data(count: int = 12) -> FactorDataset:
     images = np.arange(count * 48, dtype=np.uint8).reshape(count, 3, 4, 4)
     factors = np.stack([np.arange(count) % 3, np.arange(count) // 3 % 2], axis=1)
     return FactorDataset("test", ArrayImages(images), "memory", ("a", "b"), (3, 2), factors)
+
+
+@pytest.mark.parametrize("count", [0, 1, 64, 100, 1_000])
+def test_a_digest_is_of_images_from_all_over_the_items(count: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 4, 4), np.uint8)
+
+    def digest(pixels: npt.NDArray[np.uint8], part: slice = slice(None)) -> str:
+        data = FactorDataset("test", ArrayImages(pixels), "drawn")
+        return data.digest(np.arange(len(pixels))[part])
+
+    whole = digest(images)
+    assert digest(images.copy()) == whole
+    for item in {0, count - 1} if count else ():
+        changed = images.copy()
+        changed[item] ^= 255
+        assert digest(changed) != whole
+    if count > 2:
+        assert digest(images, slice(1, None)) != whole
 
 
 def test_images_reads_by_index_also_from_the_end() -> None:
