@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 import tyro
@@ -75,19 +76,18 @@ class PixelsToAgentConfig:
 
 def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
     frames = out / "frames.h5"
-    if not frames.is_file():
-        record(
-            RecordConfig(
-                env=config.env,
-                out=str(frames),
-                frames=config.frames,
-                envs=config.environments,
-                parallel=config.parallel,
-                seed=config.seed,
-                resume=True,
-                progress=config.progress,
-            )
+    record(  # what is there goes on, unless it is of other settings
+        RecordConfig(
+            env=config.env,
+            out=str(frames),
+            frames=config.frames,
+            envs=config.environments,
+            parallel=config.parallel,
+            seed=config.seed,
+            resume=True,
+            progress=config.progress,
         )
+    )
     return frames
 
 
@@ -164,9 +164,11 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
             caption=f"PPO on codes ({config.objective})",
             steps=config.film_steps,
         )
-        film = record_agent_film(
-            model, out / "agent_film.safetensors", caption=f"PPO in {_name_of(config.env)}", steps=config.film_steps
-        )
+        film = None
+        if isinstance(venv.action_space, gym.spaces.Box | gym.spaces.Discrete):  # what the page can show
+            film = record_agent_film(
+                model, out / "agent_film.safetensors", caption=f"PPO in {_name_of(config.env)}", steps=config.film_steps
+            )
         write_explorer([run], out / "explorer.html", film=film)
         venv.close()
     finite = all(bool(torch.isfinite(weight).all()) for weight in model.policy.parameters())
@@ -193,7 +195,7 @@ _PROGRAM = "python -m experiments.pixels_to_agent"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return run_command(lambda: _as_asked(arguments), refused=(TypeError,))
+    return run_command(lambda: _as_asked(arguments), refused=(TypeError, ImportError, gym.error.Error))
 
 
 def _as_asked(arguments: list[str] | None) -> None:

@@ -10,7 +10,7 @@ import copy
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -99,10 +99,28 @@ class SeededEpisodes(gym.Wrapper[Any, Any, Any, Any]):
             return None
         edges = _declared(self.env, "factor_bins") or ()
         nominal = _declared(self.env, "nominal_factors") or ()
-        return list(map(str, names)), [np.asarray(row, dtype=np.float64) for row in edges], list(map(str, nominal))
+        if isinstance(edges, Mapping):
+            edges = _in_order(edges, list(names))
+        return list(map(str, names)), [_numbers(row) for row in edges], list(map(str, nominal))
 
     def _kept(self, info: dict[str, Any]) -> dict[str, Any]:
         return {"factors": np.array(info["factors"])} if "factors" in info else {}
+
+
+def _in_order(edges: Mapping[str, Any], names: list[str]) -> list[Any]:
+    if edges.keys() != set(names):
+        raise ValueError(
+            f"factor_bins needs edges of each of factor_names ({', '.join(map(str, names))}), got those of "
+            f"{', '.join(map(str, edges))}"
+        )
+    return [edges[name] for name in names]
+
+
+def _numbers(row: Any) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(row, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"factor_bins needs the edges of bins, numbers, got {row!r}") from error
 
 
 def _declared(env: gym.Env[Any, Any], name: str) -> Any:

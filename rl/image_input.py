@@ -164,6 +164,11 @@ def _split_stack(
         return (channels, *shape[1:]), ((n_stack, channels, *shape[1:]), (1, 2, 3, 4))
     if len(shape) == 3 and shape[2] == n_stack * channels and shape[:2] in sizes:
         return (*shape[:2], channels), ((*shape[:2], n_stack, channels), (3, 1, 2, 4))
+    if preprocessing.find_layout(shape) is not None:
+        raise ValueError(
+            f"LatentExtractor: {name}: n_stack={n_stack} needs {n_stack} stacked frames, got single pictures "
+            f"{tuple(shape)}: leave n_stack out, or stack frames first (VecFrameStack(env, {n_stack}))"
+        )
     raise ValueError(
         f"LatentExtractor: {name}: n_stack={n_stack} needs {n_stack} frames of {preprocessing.describe()}, that is "
         f"{n_stack * channels} channels, got images of shape {tuple(shape)}."

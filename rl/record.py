@@ -160,6 +160,12 @@ def _first_images(
             "so none are recorded: let it report them with every picture, at reset too",
             stacklevel=3,
         )
+    if declared is None and "factors" in players.infos:
+        warnings.warn(
+            f"{config.env} reports info['factors'], but has no factor_names, so none are recorded: name them in order "
+            '(factor_names = ("x", "y")), in the environment or a wrapper of it',
+            stacklevel=3,
+        )
     needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
     require_space(out.parent, int(1.05 * config.frames * needed), "the recording")
     return images, factors

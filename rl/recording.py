@@ -48,6 +48,9 @@ class RecordedFactors:
     def __init__(self, names: list[str], edges: list[npt.NDArray[np.float64]], nominal: list[str]) -> None:
         if edges and len(edges) != len(names):
             raise ValueError(f"factor_bins needs edges for {len(names)} factor_names, got {len(edges)}")
+        for name, row in zip(names, edges, strict=bool(edges)):
+            if row.ndim != 1 or not np.isfinite(row).all() or not (np.diff(row) > 0).all():
+                raise ValueError(f"factor_bins needs finite ascending edges, got {row.tolist()} for factor {name!r}")
         if not set(nominal) <= set(names):
             raise ValueError(f"nominal_factors needs names of factor_names ({', '.join(names)}), got {nominal}")
         self.names = names

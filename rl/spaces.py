@@ -43,9 +43,13 @@ def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, caller
     """The spaces of the images by key, in the order of `image_keys`; one that is no Dict has the key `PLAIN_IMAGE`.
 
     Raises:
-        TypeError: a Dict without `image_keys`, or `image_keys` without a Dict.
+        TypeError: a Dict without `image_keys`, `image_keys` without a Dict, or one string.
         ValueError: a key that the Dict does not have.
     """
+    if isinstance(image_keys, str):
+        raise TypeError(
+            f"{caller}: image_keys needs a sequence of keys, got the string {image_keys!r}: put it in a list"
+        )
     if not isinstance(space, gym.spaces.Dict):
         if image_keys is not None:
             raise TypeError(f"{caller}: image_keys needs a Dict space, got {space}")

@@ -43,7 +43,7 @@ class FilmConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return run_command(lambda: _as_asked(arguments), refused=(TypeError, gym.error.Error))
+    return run_command(lambda: _as_asked(arguments), refused=(TypeError, ImportError, gym.error.Error))
 
 
 def _as_asked(arguments: list[str] | None) -> None:

@@ -40,7 +40,7 @@ def record_agent_film(
         The path. Where the policy cannot be computed in a browser, the film says why and shows the actions alone.
 
     Raises:
-        TypeError: the environment keeps no frames.
+        TypeError: the environment keeps no frames, or its actions are neither a Discrete nor a Box.
         ValueError: no environment, no codes, another ending, or less than one step.
     """
     if steps < 1:
@@ -48,6 +48,12 @@ def record_agent_film(
     venv = model.get_env()
     if venv is None:
         raise ValueError("a film for the explorer needs a model with its environment: model.set_env(...) first")
+    space = model.action_space
+    if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+        raise TypeError(
+            f"a film for the explorer shows a Discrete or a Box of actions, got {space}: the page has no place for "
+            "several choices at once, but `film_agent` draws such an agent as a GIF"
+        )
     encoder = encoder_of(model)
     if seed is not None:
         venv.seed(seed)
@@ -67,7 +73,6 @@ def record_agent_film(
         if dones[0]:  # what was shown last is the end of the episode, on which nobody acts
             frame, step, gathered = _frame(venv.unwrapped.reset_infos[0], venv), 0, 0.0
     images = np.stack(frames)
-    space = model.action_space
     film = AgentFilm(
         encoder=encoder.fingerprint,
         caption=type(model).__name__ if caption is None else caption,

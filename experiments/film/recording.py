@@ -39,7 +39,16 @@ class KeepFrames(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        """Wrap an environment that observes frames, uint8 (H, W, C), (C, H, W) or (H, W)."""
+        """Wrap an environment that observes frames, uint8 (H, W, C), (C, H, W) or (H, W).
+
+        Raises:
+            TypeError: what it observes has several parts.
+        """
+        if isinstance(env.observation_space, gym.spaces.Dict | gym.spaces.Tuple):
+            raise TypeError(
+                f"KeepFrames needs an environment that observes frames (H, W, C), (C, H, W) or (H, W), got "
+                f"{env.observation_space}: show the frame alone inside of it"
+            )
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 

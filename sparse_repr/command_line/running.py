@@ -88,7 +88,7 @@ def _of_the_box(text: str) -> str:
     said = [" ".join(part.split()) for part in parts if part.strip()]
     body = said[0] if text.startswith("╭") else " ".join(said[1:2])
     # the name of the dataclass says nothing to who typed the options
-    return re.sub(r"^Error parsing [A-Z_]\w*: ", "", body)
+    return re.sub(r"^Error parsing [A-Za-z_]\w*: ", "", body)
 
 
 def run_command(work: Callable[[], int | None], *, refused: tuple[type[Exception], ...] = ()) -> int:

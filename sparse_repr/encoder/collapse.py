@@ -40,6 +40,16 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
         return
     _TOLD.add(encoder)
     training = encoder.spec.objective
+    if not any(units.std) and training.get("steps"):
+        warnings.warn(
+            f"none of the {len(units.active)} units of {encoder!r} is active: all are the same in all of its training "
+            f"images after {training['steps']} steps, as units are that are 0 everywhere and learn nothing any more. "
+            "More steps do not help: start again in another folder (--run-dir), by the preset of the objective "
+            "(--preset DATASET/OBJECTIVE), a smaller learning rate (--learning-rate) or another seed (--seed)",
+            CollapsedEncoderWarning,
+            stacklevel=stacklevel + 1,
+        )
+        return
     given = dict(training.get("weights") or {})
     weights = ", ".join(f"{name} {value:g}" for name, value in given.items() if name not in _REWARDS and value)
     outweighed = f"the penalties ({weights}) still outweigh what a unit would add" if weights else "no unit is used yet"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from sparse_repr.metrics import (
     population_sparseness,
     probe_scores,
 )
-from sparse_repr.metrics.suite import SLOW, SLOW_ON_WIDE_CODES
+from sparse_repr.metrics.suite import OURS, SLOW, SLOW_ON_WIDE_CODES
 from sparse_repr.registry import lookup
 
 EXACT = ("mig", "aam")
@@ -135,6 +136,14 @@ def disentanglement_scores(
             found = FAMILIES[family](mean, factors, seed=seed)
         except ValueError as error:
             scores[family], notes[family] = None, str(error)
+            continue
+        except Exception as error:  # of a score of one's own, which is not to cost the others
+            if family in OURS:
+                raise
+            scores[family], notes[family] = None, f"{type(error).__name__}: {error}"
+            continue
+        if not isinstance(found, Mapping) or not all(isinstance(value, numbers.Real) for value in found.values()):
+            scores[family], notes[family] = None, f"{family} needs to return names and numbers, got {found!r:.100}"
             continue
         for name, value in found.items():  # of a score of one's own, any number
             scores[name] = float(value) if math.isfinite(value) else None

@@ -41,6 +41,8 @@ def comparison_rows(reports: Mapping[str, Mapping[str, Any]], udr: Mapping[str, 
         if "health" in report:
             row["spread"] = report["health"]["spread"]
         row.update({key: report["codes"][key] for key in _CODE_COLUMNS})
+        if report.get("posterior") == "point":  # which has none
+            row["kl_nats"] = None
         scores = report.get("disentanglement", {})
         row.update({key: value for key, value in scores.items() if isinstance(value, float)})
         for key, (low, high) in scores.get("intervals_95", {}).items():

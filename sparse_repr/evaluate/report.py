@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def require_report(report: Any, origin: str, *, remedy: str = _REMEDY) -> None:
         require({"disentanglement": scores}, {"disentanglement": probes}, origin, remedy=remedy)
 
 
+def _span(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.4f} to {interval[1]:.4f})"
+
+
 def summary(report: dict[str, Any]) -> str:
     """The main numbers of a report as a few lines of text."""
     lines = [report["images"]["protocol"]] if report["images"].keys() == {"protocol"} else []
@@ -99,7 +104,9 @@ def summary(report: dict[str, Any]) -> str:
         found = report["disentanglement"]
         # how exact the mutual information is, is in metrics.json
         scores = {n: v for n, v in found.items() if isinstance(v, float) and n != "mutual_information_error_nats"}
-        lines += ["  ".join(f"{name} {value:.4f}" for name, value in scores.items())] if scores else []
+        spans = found.get("intervals_95", {})
+        told = [f"{name} {value:.4f}{_span(spans.get(name))}" for name, value in scores.items()]
+        lines += ["  ".join(told)] if told else []
         for learner, values in found.get("probe_r2", {}).items():
             named = zip(found["factor_names"], values, strict=True)
             lines.append(f"R² of a {learner} probe: " + ", ".join(f"{factor} {value:.3f}" for factor, value in named))
@@ -107,4 +114,6 @@ def summary(report: dict[str, Any]) -> str:
         notes: dict[str, str] = found.get("notes", {})
         for why in dict.fromkeys(notes.values()):
             lines.append(f"no {', '.join(name for name, each in notes.items() if each == why)}: {why}")
+    else:
+        lines.append("no scores of factors: none is known of this data, or none takes two values")
     return "\n".join(lines)

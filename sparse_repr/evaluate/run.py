@@ -187,6 +187,9 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     twice = [run for number, run in enumerate(runs) if places[number] in places[:number]]
     if twice:
         raise ValueError(f"a comparison needs different run folders, got {twice[0]} twice; leave one of them out")
+    for run in runs:  # before the first is scored, which takes long
+        read_settings(Path(run))
+        load_encoder(run)
     names = [Path(run).name for run in runs]
     if len(set(names)) < len(names):
         names = [str(Path(run)) for run in runs]

@@ -137,7 +137,7 @@ def _new_figure(width: float, height: float) -> Any:
 
 def show_picture(axes: Any, picture: Tensor) -> None:
     """Show a picture (C, H, W) in 0..1 in matplotlib axes, without ticks; one channel is grey."""
-    pixels = picture.permute(1, 2, 0).numpy()
+    pixels = picture.clamp(0, 1).permute(1, 2, 0).numpy()  # resizing may overshoot by a rounding
     axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([])
     axes.set_yticks([])

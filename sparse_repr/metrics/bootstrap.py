@@ -76,5 +76,10 @@ def bootstrap_interval(
                 f"bootstrap_interval cannot score each half of these {len(array)} items: in one of them {error}. The "
                 "score of all items stands; for an interval leave out the factor with the rare value, or give more"
             ) from error
+    everything = np.append(repeated, score)
+    if not np.isfinite(everything).all():
+        raise ValueError(f"bootstrap_interval needs a score that is a number on every half, got {everything.min()}")
     low, high = score + np.quantile(repeated - repeated.mean(), (0.025, 0.975))
-    return Interval(float(score), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)))
+    if ((everything >= 0) & (everything <= 1)).all():  # else a score of one's own that has other ends
+        low, high = np.clip((low, high), 0, 1)
+    return Interval(float(score), float(low), float(high))

@@ -90,6 +90,8 @@ def _member(family: str, key: str) -> Metric:
     return score
 
 
+OURS = frozenset(FAMILIES)
+"""What the package brings."""
 METRICS: dict[str, Metric] = {
     "mig_histogram": mig_histogram_score,
     "modularity": modularity_score,

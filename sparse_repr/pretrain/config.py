@@ -602,6 +602,10 @@ class PretrainConfig:
         return dataclasses.replace(
             self,
             run_dir=str(self.run_folder()),
+            # the whole path of what is there, so that the run can be evaluated from anywhere
+            data_path=str(Path(self.data_path).resolve())
+            if self.data_path is not None and Path(self.data_path).exists()
+            else self.data_path,
             device=str(device),
             precision=resolve_precision(self.precision, device),
             step_graph=resolve_step_graph(self.step_graph, device, self._why_not_one_launch()),

@@ -55,6 +55,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"opening_warmup": 0},
     {"random_shift": 0},
 )
+_PLACES = ("data_path", "perceptual_weights_path")
 # What config.json has only where it was set.
 _LEFT_OUT = frozenset({*ADDED, "objective_settings"})
 _EARLIER, _NOT_FINITE = "earlier_settings", "not_finite_by_step"
@@ -299,8 +300,15 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
         for name in sorted(found.keys() | wanted.keys())
-        if name not in ignored and found.get(name) != wanted.get(name)
+        if name not in ignored and not _same_setting(name, found.get(name), wanted.get(name))
     ]
+
+
+def _same_setting(name: str, found: Any, wanted: Any) -> bool:
+    if name in _PLACES and isinstance(found, str) and isinstance(wanted, str):
+        # one place may have several names; what is no file, such as a data set of minari, has one
+        return found == wanted or (Path(wanted).exists() and Path(found).resolve() == Path(wanted).resolve())
+    return bool(found == wanted)
 
 
 def as_finished(config: PretrainConfig) -> PretrainConfig:

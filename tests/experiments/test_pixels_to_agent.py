@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from experiments.pixels_to_agent import main
+from rl.record import record
+from rl.record_config import RecordConfig
 
 TINY = [
     "envs:SparseRepr/SpriteReach-v0",
@@ -38,3 +40,20 @@ def test_from_an_environment_to_a_film_and_nothing_twice(
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["CartPole-v1", "--frames", "8", "--out", str(tmp_path), "--no-progress"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_frames_of_another_environment_are_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(
+        RecordConfig("envs:SparseRepr/SpriteChase-v0", str(tmp_path / "frames.h5"), frames=8, envs=1, progress=False)
+    )
+    assert main([*TINY, "--out", str(tmp_path)]) == 2
+    assert "SpriteChase" in capsys.readouterr().err
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_a_mistyped_environment_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("envs:SparseRepr/SpriteRech-v0", "envz:SparseRepr/SpriteReach-v0"):
+        assert main([name, *TINY[1:], "--out", str(tmp_path / "out")]) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: ")
+        assert shown.count("\n") == 1

@@ -231,3 +231,60 @@ def test_a_finished_file_whose_settings_are_none_is_no_recording(tmp_path: Path)
             file.attrs["settings"] = settings if len(settings) < 60_000 else settings[:60_000]
         with pytest.raises(FileExistsError, match=r"f\.h5 exists, and is no recording; give --overwrite, or another"):
             _record(path, frames=8, resume=True)
+
+
+class _Unnamed(Frames):
+    """Reports factors that nothing names."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return super().reset(seed=seed, options=options)[0], {"factors": np.zeros(1, np.float32)}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return *super().step(action)[:4], {"factors": np.zeros(1, np.float32)}
+
+
+class _OddBins(_Unnamed):
+    factor_names = ("clock",)
+    factor_bins: Any = ((60.0, 20.0),)
+
+
+def test_factors_without_names_are_told_of(tmp_path: Path) -> None:
+    gym.register("Unnamed-v0", _Unnamed)
+    try:
+        with pytest.warns(UserWarning, match=r"Unnamed-v0 reports info\['factors'\], but has no factor_names, so none"):
+            out = _record(tmp_path / "f.h5", env="Unnamed-v0", frames=6)
+    finally:
+        del gym.registry["Unnamed-v0"]
+    assert load_dataset("h5", out).factors is None
+
+
+@pytest.mark.parametrize(
+    ("bins", "message"),
+    [
+        (((60.0, 20.0),), r"factor_bins needs finite ascending edges, got \[60.0, 20.0\] for factor 'clock'"),
+        (((0.0, np.inf),), "factor_bins needs finite ascending edges"),
+        ({"hour": (0.0, 1.0)}, r"factor_bins needs edges of each of factor_names \(clock\), got those of hour"),
+        (("few",), "factor_bins needs the edges of bins, numbers, got 'few'"),
+    ],
+)
+def test_bins_that_no_file_could_be_read_with_are_refused(
+    bins: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_OddBins, "factor_bins", bins)
+    gym.register("OddBins-v0", _OddBins)
+    try:
+        with pytest.raises(ValueError, match=message):
+            _record(tmp_path / "f.h5", env="OddBins-v0", frames=6)
+    finally:
+        del gym.registry["OddBins-v0"]
+    assert not (tmp_path / "f.h5").exists()
+
+
+def test_bins_may_be_given_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_OddBins, "factor_bins", {"clock": (-1.0, 1.0, 2.0)})
+    gym.register("OddBins-v0", _OddBins)
+    try:
+        out = _record(tmp_path / "f.h5", env="OddBins-v0", frames=6)
+    finally:
+        del gym.registry["OddBins-v0"]
+    assert load_dataset("h5", out).factor_sizes == (4,)  # below, twice between, and above

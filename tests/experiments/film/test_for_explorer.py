@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -147,3 +148,27 @@ def test_the_page_plays_it_and_asks_what_if(
         browser.run("new Promise((done) => setTimeout(done, 500))")
         browser.click("#film button")
         assert browser.run("Explorer.film.place") != 7
+
+
+class _Parts(gym.Env):  # type: ignore[type-arg]
+    observation_space = gym.spaces.Dict({"camera": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)})
+    action_space = gym.spaces.Discrete(2)
+
+
+class _SeveralChoices(gym.ActionWrapper):  # type: ignore[type-arg]
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.action_space = gym.spaces.MultiDiscrete([3, 3])
+
+    def action(self, action: Any) -> Any:
+        return np.asarray(action, np.float32) - 1
+
+
+def test_what_the_page_cannot_show_is_said_before_anything_is_played(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"KeepFrames needs an environment that observes frames .*, got Dict\("):
+        KeepFrames(_Parts())
+    venv = make_latent_vec_env(REACH, tiny_run, n_envs=1, wrapper_class=lambda env: KeepFrames(_SeveralChoices(env)))
+    model = PPO("MlpPolicy", venv, device="cpu", n_steps=8, batch_size=8)
+    venv.step_async = lambda _: pytest.fail("played")  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match=r"a Discrete or a Box of actions, got MultiDiscrete\(\[3 3\]\)"):
+        record_agent_film(model, tmp_path / "film.safetensors", steps=2)

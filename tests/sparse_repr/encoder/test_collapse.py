@@ -94,3 +94,14 @@ def test_training_and_evaluation_tell(
         assert evaluate([str(tmp_path / "run"), "--no-progress"]) == 0
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: none of the 10")]
         assert len(said) == 1
+
+
+def test_units_that_are_0_everywhere_are_not_told_to_go_on() -> None:
+    encoder = make_encoder(code_size=4)
+    units = UnitStatistics((0.0,) * 4, (0.0,) * 4, (0.0,) * 4, (False,) * 4)
+    spec = dataclasses.replace(
+        encoder.spec, units=units, objective={"name": "top_k", "weights": {}, "steps": 400, "seed": 5}
+    )
+    with pytest.warns(CollapsedEncoderWarning, match="More steps do not help: start again in another folder") as told:
+        warn_if_collapsed(FrozenEncoder(spec, encoder.network().state_dict()))
+    assert "train for more steps" not in str(told[0].message)

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sparse_repr.data.base import full_grid
 from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.evaluate.codes import disentanglement_scores
 from sparse_repr.evaluate.report import summary
-from sparse_repr.metrics import aam_score, mig_score
+from sparse_repr.metrics import FAMILIES, aam_score, mig_score
 
 SIZES = (3, 4, 3)
 
@@ -136,3 +137,46 @@ def test_a_constant_nominal_factor_gives_no_name(grid: FactorDataset, encoded: E
     scores = disentanglement_scores(part, data, ("mig",))
     assert scores is not None
     assert "mig_without_color" in scores
+
+
+def _raises(*_: object, **__: object) -> dict[str, float]:
+    raise ZeroDivisionError("by nothing")
+
+
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [
+        (_raises, "ZeroDivisionError: by nothing"),
+        (lambda *_, **__: 0.5, "own needs to return names and numbers, got 0.5"),
+        (lambda *_, **__: {"own": "much"}, "own needs to return names and numbers"),
+    ],
+)
+def test_a_score_of_ones_own_that_fails_costs_no_other(
+    own: Any, why: str, grid: FactorDataset, encoded: EncodedItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "own", own)
+    scores = disentanglement_scores(encoded, grid, ("own", "modularity"))
+    assert scores is not None
+    assert scores["own"] is None
+    assert scores["notes"]["own"].startswith(why)
+    assert scores["modularity"] is not None
+    # a fault of the package is none of the user's
+    monkeypatch.setitem(FAMILIES, "modularity", _raises)
+    with pytest.raises(ZeroDivisionError):
+        disentanglement_scores(encoded, grid, ("modularity",))
+
+
+def test_the_summary_shows_intervals_and_says_that_no_factor_is_known() -> None:
+    report = {
+        "images": {"protocol": "on 10 images"},
+        "codes": {"active_units": 2, "hoyer_sparsity": 0.5, "kl_nats": 1.0, "near_zero_fraction": 0.0},
+        "disentanglement": {
+            "modularity": 0.5,
+            "sap": 0.25,
+            "intervals_95": {"sap": [0.125, 0.375]},
+            "over": "2 factors",
+        },
+    }
+    assert "modularity 0.5000  sap 0.2500 (0.1250 to 0.3750)" in summary(report)
+    del report["disentanglement"]
+    assert summary(report).endswith("no scores of factors: none is known of this data, or none takes two values")

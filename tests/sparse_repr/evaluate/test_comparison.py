@@ -139,3 +139,16 @@ def test_bars_reach_where_intervals_end_and_only_scores_are_drawn(
 def test_a_run_is_not_compared_with_itself(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tiny_run), f"{tiny_run}/../{tiny_run.name}", "--out", str(tmp_path)]) == 2
     assert "needs different run folders" in capsys.readouterr().err
+
+
+def test_a_missing_run_is_named_before_any_is_scored(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sparse_repr.evaluate.run._evaluate", lambda _: pytest.fail("scored"))
+    assert main([str(tiny_run), str(tmp_path / "missing"), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'missing'}" in capsys.readouterr().err
+
+
+def test_points_have_no_kl_to_compare() -> None:
+    rows = comparison_rows({"gaussian": _report(0), "point": {**_report(1), "posterior": "point"}}, {})
+    assert [row["kl_nats"] for row in rows] == [12.0, None]

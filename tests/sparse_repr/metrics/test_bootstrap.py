@@ -44,3 +44,11 @@ def test_bad_input_is_named() -> None:
         bootstrap_interval(_mean, np.zeros((9, 1)), np.zeros((9, 1)), n_bootstrap=1)
     with pytest.raises(ValueError, match="at least 4 items, got 3"):
         bootstrap_interval(_mean, np.zeros((3, 1)), np.zeros((3, 1)))
+
+
+def test_a_score_with_other_ends_is_not_clipped() -> None:
+    codes = np.random.default_rng(0).standard_normal((200, 1))
+    wide = bootstrap_interval(lambda codes, _, **__: 3 + float(codes.mean()), codes, codes, n_bootstrap=20)
+    assert 2 < wide.low < wide.score < wide.high < 4
+    with pytest.raises(ValueError, match="needs a score that is a number on every half, got nan"):
+        bootstrap_interval(lambda *_, **__: float("nan"), codes, codes, n_bootstrap=2)

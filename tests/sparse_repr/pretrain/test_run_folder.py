@@ -209,3 +209,20 @@ def test_no_progress_shows_no_bar_of_a_first_use_either(
     shutil.copy(data / "07.png", data / "05.png")
     load_dataset("folder", data)
     assert "looking at data" in capsys.readouterr().err
+
+
+def test_a_run_knows_where_its_data_is_from_any_folder(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(rectangles.parent)
+    run = pretrain_encoder(rectangles_config(Path(rectangles.name), tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    evaluate_run(EvaluateConfig(str(run), metrics="mig", lpips_items=0, progress=False))
+    pretrain_encoder(rectangles_config(rectangles, run, resume=True))
+    # of a run from before whole paths were kept
+    described = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**described, "data_path": rectangles.name}))
+    monkeypatch.chdir(rectangles.parent)
+    assert differing_settings(run, rectangles_config(rectangles, run, resume=True).resolve()) == []
+    other = rectangles_config(tmp_path, run, resume=True).resolve()
+    assert [words.partition(":")[0] for words in differing_settings(run, other)] == ["data_path"]
