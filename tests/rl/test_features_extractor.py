@@ -535,3 +535,17 @@ def test_remedies_for_unbounded_pictures_and_for_grey_ones_in_a_dict_can_be_foll
     colour = gym.spaces.Dict({"camera": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)})
     with pytest.raises(ValueError, match="Convert to grey first .*TransformObservation, whose function sees the whole"):
         LatentExtractor(colour, encoder, image_keys=["camera"])
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (64, 64, 1)])
+def test_single_pictures_are_no_stack(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"n_stack=4 needs 4 stacked frames, got single pictures .*: leave n_stack out"
+    ):
+        LatentExtractor(gym.spaces.Box(0, 255, shape, np.uint8), make_encoder(1), n_stack=4, images_in_0_1=True)
+
+
+def test_one_string_is_no_list_of_keys() -> None:
+    space = gym.spaces.Dict({"a": gym.spaces.Box(0, 255, (1, 64, 64), np.uint8)})
+    with pytest.raises(TypeError, match="image_keys needs a sequence of keys, got the string 'a': put it in a list"):
+        LatentExtractor(space, make_encoder(1), image_keys="a", images_in_0_1=True)
