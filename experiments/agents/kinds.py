@@ -40,9 +40,10 @@ def _scores(entry: EncoderResult) -> dict[str, float | None]:
     return {**entry.scores, **read}
 
 
-def _codes(study: AgentStudy, task: str) -> dict[str, list[EncoderResult]]:
-    """The encoders of a task, where some of them are kinds of sparsity."""
-    found = by_encoder(study, task)
+def _codes(study: AgentStudy, task: str, algorithm: str) -> dict[str, list[EncoderResult]]:
+    """The encoders of a task, where some of them are kinds of sparsity; beside PPO's agents they stand once, with or
+    without these, beside another algorithm's where there are any."""
+    found = by_encoder(study, task) if algorithm == "ppo" or study.of(task, algorithm) else {}
     return found if found.keys() & KINDS.keys() else {}
 
 
@@ -62,9 +63,9 @@ def kinds_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         algorithm: ppo, sac or dqn.
 
     Returns:
-        None where no encoder of a kind of sparsity is finished.
+        None where no encoder of a kind of sparsity is finished, or no agent of another algorithm than PPO.
     """
-    found, reached = _codes(study, task), iqm_of_arms(study, [task], algorithm=algorithm)
+    found, reached = _codes(study, task, algorithm), iqm_of_arms(study, [task], algorithm=algorithm)
     if not found:
         return None
     rows = []
@@ -97,7 +98,7 @@ def kinds_figure(study: AgentStudy, task: str, algorithm: str = "ppo") -> Any | 
 
     Dots are means over the seeds, bars 95 % t-intervals from 3 seeds on.
     """
-    found = _codes(study, task)
+    found = _codes(study, task, algorithm)
     if not found:
         return None
     returns = {

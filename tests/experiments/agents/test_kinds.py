@@ -70,6 +70,16 @@ def test_without_a_kind_of_sparsity_there_is_neither_table_nor_figure() -> None:
     assert kinds_table(study(), "SpriteReach") is None
 
 
+def test_codes_stand_beside_another_algorithm_where_it_has_agents() -> None:
+    codes = [encoder("top_k", psnr_db=20.0), encoder("vae", psnr_db=21.0)]
+    found = study(*codes, agent("random_policy"), agent("top_k", algorithm="sac"))
+    assert kinds_table(found, "SpriteReach", "sac") is not None
+    assert kinds_figure(found, "SpriteReach", "sac") is not None
+    without = study(*codes, agent("random_policy"))
+    assert kinds_table(without, "SpriteReach") is not None
+    assert kinds_table(without, "SpriteReach", "sac") is kinds_figure(without, "SpriteReach", "sac") is None
+
+
 def test_the_figure_has_a_row_for_every_code_and_a_panel_for_every_question() -> None:
     codes = [encoder(name, seed, psnr_db=20.0 + seed) for name in ("vae", "jump_relu") for seed in range(3)]
     agents = [agent("random_policy", source=0.0), agent("factors", source=2.0), agent("jump_relu", source=0.5)]
