@@ -539,9 +539,7 @@ def test_remedies_for_unbounded_pictures_and_for_grey_ones_in_a_dict_can_be_foll
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (64, 64, 1)])
 def test_single_pictures_are_no_stack(shape: tuple[int, ...]) -> None:
-    with pytest.raises(
-        ValueError, match=r"n_stack=4 needs 4 stacked frames, got single pictures .*: leave n_stack"
-    ):
+    with pytest.raises(ValueError, match=r"n_stack=4 needs 4 stacked frames, got single pictures .*: leave n_stack"):
         LatentExtractor(gym.spaces.Box(0, 255, shape, np.uint8), make_encoder(1), n_stack=4, images_in_0_1=True)
 
 
