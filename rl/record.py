@@ -160,7 +160,7 @@ def _first_images(
             "so none are recorded: let it report them with every picture, at reset too",
             stacklevel=3,
         )
-    if declared is None and "factors" in players.infos:
+    if declared is None and _are_numbers(players.infos.get("factors")):
         warnings.warn(
             f"{config.env} reports info['factors'], but has no factor_names, so none are recorded: name them in order "
             '(factor_names = ("x", "y")), in the environment or a wrapper of it',
@@ -169,6 +169,14 @@ def _first_images(
     needed = images[0].nbytes + (0 if factors is None else 4 * len(factors.names))
     require_space(out.parent, int(1.05 * config.frames * needed), "the recording")
     return images, factors
+
+
+def _are_numbers(factors: Any) -> bool:
+    """Whether info['factors'] of every environment may be what is recorded; something else may be called so."""
+    try:
+        return factors is not None and np.stack([np.asarray(one, np.float64) for one in factors]).size > 0
+    except (TypeError, ValueError):
+        return False
 
 
 def _begin(

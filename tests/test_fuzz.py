@@ -184,6 +184,7 @@ def test_config(copied: Path, rectangles: Path, count: int) -> None:
     """Resuming takes only what equals the settings asked for; evaluation what is of the encoder beside it."""
     path = copied / "config.json"
     sound = json.loads(path.read_text())
+    settings = read_settings(copied)  # what happened to the run is none of them
     config = rectangles_config(rectangles, copied, resume=True).resolve()
     whatever_else = {"steps", "log_every", "picture_every", "save_every", "step_graph"}
 
@@ -194,7 +195,7 @@ def test_config(copied: Path, rectangles: Path, count: int) -> None:
         return read_settings(copied)
 
     def same(found: dict[str, Any]) -> bool:
-        return all(found.get(name) == value for name, value in sound.items() if name not in whatever_else)
+        return all(found.get(name) == value for name, value in settings.items() if name not in whatever_else)
 
     _check(path, json_mutations(sound, count), as_resumed, same)
     _check(path, mutations(json.dumps(sound, indent=2).encode(), count), as_resumed, same)

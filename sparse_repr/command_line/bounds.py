@@ -48,16 +48,22 @@ def require_name(name: str, value: str | os.PathLike[str] | None) -> None:
         raise ValueError(f"{name} needs the name of a file or folder, got {str(value)!r}")
 
 
-def require_types(settings: object) -> None:
+def require_types(settings: object, *, whole: bool = True) -> None:
     """Check that the settings of a dataclass are of the types that they are declared with: plain ones, or None.
 
     A whole number will do for any number, a path for text.
+
+    Args:
+        settings: the dataclass.
+        whole: check whole numbers too; not where each has bounds that its own message names.
 
     Raises:
         ValueError: one of them is something else, such as the text "1e-3" for a number; it is named.
     """
     for name, (kinds, words) in _declared(type(settings)).items():
         value = getattr(settings, name)
+        if not whole and int in kinds:
+            continue
         fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if not fits:
             raise ValueError(f"{name} needs {words}, got {value!r}")

@@ -310,7 +310,7 @@ class PretrainConfig:
         require_whole("health_check", self.health_check, least=0)
         require_threads(self.threads)
         require_whole("seed", self.seed, least=0, most=MOST_TORCH_SEED)
-        require_types(self)
+        require_types(self, whole=False)
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
         lookup(DATASETS, self.dataset, "data set")

@@ -106,7 +106,7 @@ def test_a_signal_saves_every_stacked_run(small_study: PretrainConfig, monkeypat
 def test_every_folder_is_checked_before_training(small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = vary(small_study, seeds=[0, 1])
     pretrain_encoder(dataclasses.replace(configs[1], steps=1))
-    monkeypatch.setattr(ensemble, "load_dataset", lambda *_: pytest.fail("training was prepared"))
+    monkeypatch.setattr(ensemble, "load_run_data", lambda *_: pytest.fail("training was prepared"))
     with pytest.raises(ValueError, match=r"seed1 holds a run with other settings"):
         pretrain_encoders([dataclasses.replace(config, code_size=4) for config in configs], together="sequential")
     with pytest.raises(FileExistsError, match=r"seed1 already holds a run"):
@@ -207,7 +207,7 @@ def test_a_signal_before_the_first_step_is_followed_by_advice_that_holds(
     words = ["--dataset", "folder", "--data-path", str(rectangles), "--run-dir", str(tmp_path / "run")]
     words += ["--image-size", "32", "--steps", "2", "--batch-size", "8", "--device", "cpu", "--no-progress"]
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "prepare", lambda _: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(training.Trainer, "prepare", lambda _, **__: os.kill(os.getpid(), signal.SIGINT))
         assert main(words) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "stopped by SIGINT; the same command plus --resume goes on"
     assert main([*words, "--resume"]) == 0
