@@ -21,7 +21,7 @@ from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
 from rl.recoding import Recode
 from rl.recodings import recoding_of
-from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_uint8_images
+from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_keys, require_uint8_images
 from sparse_repr import FrozenEncoder
 from sparse_repr.devices import resolve_device
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -57,10 +57,7 @@ class LatentOptions:
             TypeError: `image_keys` is one string, or `recode` neither a name nor a mapping with one.
             ValueError: an unknown recoding or setting of it.
         """
-        if isinstance(self.image_keys, str):
-            raise TypeError(
-                f"image_keys needs a sequence of keys, got the string {self.image_keys!r}: put it in a list"
-            )
+        require_keys(self.image_keys)
         if self.image_keys is not None:
             object.__setattr__(self, "image_keys", tuple(self.image_keys))
         if self.recode is not None:

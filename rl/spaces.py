@@ -39,6 +39,16 @@ def as_encoder(encoder: FrozenEncoder | str | os.PathLike[str], *, in_policy: bo
         ) from error
 
 
+def require_keys(image_keys: Sequence[str] | None, caller: str = "") -> None:
+    """Check that keys are several, and not the letters of one.
+
+    Raises:
+        TypeError: one string; the message begins with `caller`.
+    """
+    if isinstance(image_keys, str):
+        raise TypeError(f"{caller}image_keys needs a sequence of keys, got the string {image_keys!r}: put it in a list")
+
+
 def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, caller: str) -> dict[str, gym.Space[Any]]:
     """The spaces of the images by key, in the order of `image_keys`; one that is no Dict has the key `PLAIN_IMAGE`.
 
@@ -46,10 +56,7 @@ def image_spaces(space: gym.Space[Any], image_keys: Sequence[str] | None, caller
         TypeError: a Dict without `image_keys`, `image_keys` without a Dict, or one string.
         ValueError: a key that the Dict does not have.
     """
-    if isinstance(image_keys, str):
-        raise TypeError(
-            f"{caller}: image_keys needs a sequence of keys, got the string {image_keys!r}: put it in a list"
-        )
+    require_keys(image_keys, f"{caller}: ")
     if not isinstance(space, gym.spaces.Dict):
         if image_keys is not None:
             raise TypeError(f"{caller}: image_keys needs a Dict space, got {space}")

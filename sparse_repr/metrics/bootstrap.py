@@ -36,7 +36,7 @@ def bootstrap_interval(
     as means do. In simulations it covered the score's expectation in 83 % of samples instead of 95 %.
 
     Args:
-        metric: f(codes, factors, *, seed, **options) -> float in 0..1, as in `METRICS`.
+        metric: f(codes, factors, *, seed, **options) -> float, as in `METRICS`, whose are in 0..1.
         codes: (N, D), N at least 4.
         factors: (N, K).
         n_bootstrap: repetitions, at least 2.
@@ -44,7 +44,7 @@ def bootstrap_interval(
         **options: handed to the metric.
 
     Returns:
-        The score and the ends of its interval, clipped to 0..1.
+        The score and the ends of its interval, clipped to 0..1 where it is in there on every half.
 
     Raises:
         TypeError, ValueError: as the metric, or too few items or repetitions, or values so rare that a half of the

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +80,21 @@ def test_keyword_arguments_reach_the_environment(tmp_path: Path) -> None:
             RecordConfig(ENV, "f.h5", env_kwargs=wrong)
 
 
-def test_factors_that_are_named_and_not_reported_at_reset_are_told_of(tmp_path: Path) -> None:
-    gym.register("Late-v0", _ReportsLate)
+@contextlib.contextmanager
+def _registered(name: str, kind: type[gym.Env[Any, Any]]) -> Iterator[None]:
+    gym.register(name, kind)
     try:
-        with pytest.warns(UserWarning, match=r"Late-v0 names its factors \(clock\), but reports none .* at reset"):
-            out = _record(tmp_path / "f.h5", env="Late-v0", frames=6)
+        yield
     finally:
-        del gym.registry["Late-v0"]
+        del gym.registry[name]
+
+
+def test_factors_that_are_named_and_not_reported_at_reset_are_told_of(tmp_path: Path) -> None:
+    with (
+        _registered("Late-v0", _ReportsLate),
+        pytest.warns(UserWarning, match=r"Late-v0 names its factors \(clock\), but reports none .* at reset"),
+    ):
+        out = _record(tmp_path / "f.h5", env="Late-v0", frames=6)
     assert load_dataset("h5", out).factors is None
 
 
@@ -249,12 +259,11 @@ class _OddBins(_Unnamed):
 
 
 def test_factors_without_names_are_told_of(tmp_path: Path) -> None:
-    gym.register("Unnamed-v0", _Unnamed)
-    try:
-        with pytest.warns(UserWarning, match=r"Unnamed-v0 reports info\['factors'\], but has no factor_names, so none"):
-            out = _record(tmp_path / "f.h5", env="Unnamed-v0", frames=6)
-    finally:
-        del gym.registry["Unnamed-v0"]
+    with (
+        _registered("Unnamed-v0", _Unnamed),
+        pytest.warns(UserWarning, match=r"Unnamed-v0 reports info\['factors'\], but has no factor_names, so none"),
+    ):
+        out = _record(tmp_path / "f.h5", env="Unnamed-v0", frames=6)
     assert load_dataset("h5", out).factors is None
 
 
@@ -271,20 +280,13 @@ def test_bins_that_no_file_could_be_read_with_are_refused(
     bins: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_OddBins, "factor_bins", bins)
-    gym.register("OddBins-v0", _OddBins)
-    try:
-        with pytest.raises(ValueError, match=message):
-            _record(tmp_path / "f.h5", env="OddBins-v0", frames=6)
-    finally:
-        del gym.registry["OddBins-v0"]
+    with _registered("OddBins-v0", _OddBins), pytest.raises(ValueError, match=message):
+        _record(tmp_path / "f.h5", env="OddBins-v0", frames=6)
     assert not (tmp_path / "f.h5").exists()
 
 
 def test_bins_may_be_given_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_OddBins, "factor_bins", {"clock": (-1.0, 1.0, 2.0)})
-    gym.register("OddBins-v0", _OddBins)
-    try:
+    with _registered("OddBins-v0", _OddBins):
         out = _record(tmp_path / "f.h5", env="OddBins-v0", frames=6)
-    finally:
-        del gym.registry["OddBins-v0"]
     assert load_dataset("h5", out).factor_sizes == (4,)  # below, twice between, and above
