@@ -16,7 +16,7 @@ import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from experiments.film.for_explorer import record_agent_film
+from experiments.film.for_explorer import can_be_filmed, record_agent_film
 from experiments.film.recording import KeepFrames, film_agent
 from experiments.film.views import see_codes
 from experiments.measure.machine import machine_facts
@@ -165,7 +165,7 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
             steps=config.film_steps,
         )
         film = None
-        if isinstance(venv.action_space, gym.spaces.Box | gym.spaces.Discrete):  # what the page can show
+        if can_be_filmed(venv.action_space):
             film = record_agent_film(
                 model, out / "agent_film.safetensors", caption=f"PPO in {_name_of(config.env)}", steps=config.film_steps
             )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rl.episodes import Moment
 from sparse_repr.command_line.interruption import CommandInterrupted
+from sparse_repr.data.recorded import require_ascending
 from sparse_repr.data.storage.contiguous import Layout, create_contiguous, write_array
 from sparse_repr.files import atomic_path, held_lock, replace_synced, write_json
 from sparse_repr.files.json_reader import Shape, many, parse_json, whole
@@ -48,14 +49,13 @@ class RecordedFactors:
     def __init__(self, names: list[str], edges: list[npt.NDArray[np.float64]], nominal: list[str]) -> None:
         if edges and len(edges) != len(names):
             raise ValueError(f"factor_bins needs edges for {len(names)} factor_names, got {len(edges)}")
-        for name, row in zip(names, edges, strict=bool(edges)):
-            if row.ndim != 1 or not np.isfinite(row).all() or not (np.diff(row) > 0).all():
-                raise ValueError(f"factor_bins needs finite ascending edges, got {row.tolist()} for factor {name!r}")
         if not set(nominal) <= set(names):
             raise ValueError(f"nominal_factors needs names of factor_names ({', '.join(names)}), got {nominal}")
         self.names = names
         self.nominal = nominal
         self.edges = dict(zip(names, edges, strict=True)) if edges else {}
+        for name, row in self.edges.items():
+            require_ascending("factor_bins", row, name)
 
 
 class Recording:

@@ -15,6 +15,11 @@ from rl.acting_network import NotCarriedError, acting_network, encoder_of
 from sparse_repr.explore import AgentFilm
 
 
+def can_be_filmed(actions: gym.spaces.Space[Any]) -> bool:
+    """Whether the explorer's page has a place for such actions: one choice, or numbers."""
+    return isinstance(actions, gym.spaces.Box | gym.spaces.Discrete)
+
+
 def record_agent_film(
     model: BaseAlgorithm,
     path: str | os.PathLike[str],
@@ -49,7 +54,7 @@ def record_agent_film(
     if venv is None:
         raise ValueError("a film for the explorer needs a model with its environment: model.set_env(...) first")
     space = model.action_space
-    if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+    if not can_be_filmed(space):
         raise TypeError(
             f"a film for the explorer shows a Discrete or a Box of actions, got {space}: the page has no place for "
             "several choices at once, but `film_agent` draws such an agent as a GIF"

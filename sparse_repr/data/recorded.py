@@ -55,10 +55,19 @@ def bin_factors(values: npt.ArrayLike, bins: Sequence[npt.ArrayLike]) -> IntArra
     binned = np.empty(array.shape, dtype=np.int64)
     for k, edges in enumerate(bins):
         row = np.asarray(edges, dtype=np.float64)
-        if row.ndim != 1 or not np.isfinite(row).all() or not (np.diff(row) > 0).all():
-            raise ValueError(f"bin_factors needs finite ascending edges, got {row.tolist()} for factor {k}")
+        require_ascending("bin_factors", row, k)
         binned[:, k] = np.digitize(array[:, k].astype(np.float64), row)
     return binned
+
+
+def require_ascending(caller: str, edges: npt.NDArray[np.float64], factor: int | str) -> None:
+    """Check the edges of the bins of one factor.
+
+    Raises:
+        ValueError: not one axis, not finite, or not ascending; the message begins with `caller` and names `factor`.
+    """
+    if edges.ndim != 1 or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
+        raise ValueError(f"{caller} needs finite ascending edges, got {edges.tolist()} for factor {factor!r}")
 
 
 def load_recorded(

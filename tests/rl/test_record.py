@@ -89,15 +89,6 @@ def _registered(name: str, kind: type[gym.Env[Any, Any]]) -> Iterator[None]:
         del gym.registry[name]
 
 
-def test_factors_that_are_named_and_not_reported_at_reset_are_told_of(tmp_path: Path) -> None:
-    with (
-        _registered("Late-v0", _ReportsLate),
-        pytest.warns(UserWarning, match=r"Late-v0 names its factors \(clock\), but reports none .* at reset"),
-    ):
-        out = _record(tmp_path / "f.h5", env="Late-v0", frames=6)
-    assert load_dataset("h5", out).factors is None
-
-
 class _ReportsLate(Frames):
     """Its factors are in the infos of steps alone."""
 
@@ -258,12 +249,18 @@ class _OddBins(_Unnamed):
     factor_bins: Any = ((60.0, 20.0),)
 
 
-def test_factors_without_names_are_told_of(tmp_path: Path) -> None:
-    with (
-        _registered("Unnamed-v0", _Unnamed),
-        pytest.warns(UserWarning, match=r"Unnamed-v0 reports info\['factors'\], but has no factor_names, so none"),
-    ):
-        out = _record(tmp_path / "f.h5", env="Unnamed-v0", frames=6)
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (_ReportsLate, r"Odd-v0 names its factors \(clock\), but reports none .* at reset"),
+        (_Unnamed, r"Odd-v0 reports info\['factors'\], but has no factor_names, so none"),
+    ],
+)
+def test_factors_that_cannot_be_recorded_are_told_of(
+    kind: type[gym.Env[Any, Any]], message: str, tmp_path: Path
+) -> None:
+    with _registered("Odd-v0", kind), pytest.warns(UserWarning, match=message):
+        out = _record(tmp_path / "f.h5", env="Odd-v0", frames=6)
     assert load_dataset("h5", out).factors is None
 
 
