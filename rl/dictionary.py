@@ -17,6 +17,7 @@ from rl.dictionaries import Dictionary, largest, make_dictionary
 from rl.recoding import MOST_VALUES
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_types, require_whole
+from sparse_repr.command_line.plugins import PLUGIN_HELP, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.devices import cpu_threads
@@ -225,9 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _as_asked(arguments: list[str] | None) -> None:
     description = (
         "Fit a dictionary, a sparse autoencoder with the k largest units, to the codes of a frozen encoder. Agents see "
-        "it in place of the codes with recode=FILE."
+        f"it in place of the codes with recode=FILE.\n\n{PLUGIN_HELP}"
     )
-    config = parse_options(DictionaryConfig, arguments, program="python -m rl.dictionary", description=description)
+    words = take_plugins(arguments)
+    config = parse_options(DictionaryConfig, words, program="python -m rl.dictionary", description=description)
     dictionary, out = fit_to_run(config)
     header = dictionary.header
     print(f"dictionary: {out}")

@@ -10,13 +10,14 @@ T = TypeVar("T")
 _MANY = 40
 
 
-def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
+def lookup(registry: Mapping[str, T], name: str, kind: str, *, own: bool = False) -> T:
     """Return ``registry[name]``; an unknown name raises with its close matches.
 
     Args:
         registry: name -> entry.
         name: what the user asked for.
         kind: what the entries are called in the error, e.g. ``"data set"``.
+        own: users register entries of their own there, which the error reminds of.
 
     Raises:
         ValueError: `name` is not in the registry; the message lists close matches and every known name; of more
@@ -36,4 +37,5 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
     known = (
         f"Known are {len(registry)}." if close and len(registry) > _MANY else f"Known: {', '.join(sorted(registry))}."
     )
-    raise ValueError(f"unknown {kind} {name!r}.{hint} {known}")
+    first = " Your own must be registered first (--plugin FILE.py)." if own and not close else ""
+    raise ValueError(f"unknown {kind} {name!r}.{hint} {known}{first}")

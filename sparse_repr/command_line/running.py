@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import tyro
 
 from sparse_repr.command_line.interruption import CommandInterrupted, TrainingInterrupted, end_on_signal
+from sparse_repr.command_line.plugins import require_not_imported
 
 Options = TypeVar("Options")
 
@@ -100,7 +101,11 @@ def run_command(work: Callable[[], int | None], *, refused: tuple[type[Exception
 
     Returns:
         The exit code.
+
+    Raises:
+        ValueError, SystemExit: it starts while the file that holds it is only imported.
     """
+    require_not_imported()
     try:
         with end_on_signal(), one_line_each():
             code = work() or 0

@@ -78,7 +78,7 @@ def load_dataset(
         >>> data.images([0, 737_279]).shape, data.factors[-1].tolist()
         ((2, 1, 64, 64), [2, 5, 39, 31, 31])
     """
-    loader: Callable[..., FactorDataset] = lookup(DATASETS, name, "data set")
+    loader: Callable[..., FactorDataset] = lookup(DATASETS, name, "data set", own=True)
     sizes = () if factor_sizes is None else parse_factor_sizes(factor_sizes)
     if not progress and "progress" in inspect.signature(loader).parameters:  # those of others need not have bars
         loader = partial(loader, progress=False)

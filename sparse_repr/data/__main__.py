@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from sparse_repr.command_line.bounds import require_name
+from sparse_repr.command_line.plugins import PLUGIN_HELP, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import DATASETS, FactorDataset, load_dataset
 from sparse_repr.data.contact_sheet import write_contact_sheet
@@ -76,10 +77,14 @@ def show(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    return run_command(lambda: _as_asked(arguments))
+
+
+def _as_asked(arguments: list[str] | None) -> None:
+    words = take_plugins(arguments)
     known = "\n".join(f"  {name:<18}{description(name)}" for name in sorted(DATASETS))
-    text = f"Print what a data set is and write a contact sheet of it.\n\nData sets:\n{known}"
-    program = "python -m sparse_repr.data"
-    return run_command(lambda: parse_options(show, arguments, program=program, description=text))
+    text = f"Print what a data set is and write a contact sheet of it.\n\n{PLUGIN_HELP}\n\nData sets:\n{known}"
+    parse_options(show, words, program="python -m sparse_repr.data", description=text)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from sparse_repr.command_line.bounds import require_name
+from sparse_repr.command_line.plugins import PLUGIN_HELP, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.evaluate.comparison import COMPARISON_FILES, comparison_markdown
 from sparse_repr.evaluate.report import summary
@@ -44,10 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _evaluate_as_asked(arguments: list[str] | None) -> None:
     config = parse_options(
         ComparisonConfig,
-        arguments,
+        take_plugins(arguments),
         program="python -m sparse_repr.evaluate",
         description=(
             "Score pretraining runs: writes metrics.json and figures/ into each folder, and a comparison of several."
+            f"\n\n{PLUGIN_HELP}"
         ),
     )
     # runs/* finds the comparison of last time beside the runs, too

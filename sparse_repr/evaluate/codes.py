@@ -57,7 +57,7 @@ def choose_metrics(names: str | None, code_size: int = 1) -> tuple[str, ...]:
     if names is None:
         slow = (*SLOW, *SLOW_ON_WIDE_CODES) if code_size > _WIDE else SLOW
         return tuple(name for name in known if name not in slow)
-    chosen = [lookup(known, name.strip(), "metric") for name in names.split(",") if name.strip()]
+    chosen = [lookup(known, name.strip(), "metric", own=True) for name in names.split(",") if name.strip()]
     if not chosen:
         raise ValueError(f"metrics needs at least one of {', '.join(known)}, got {names!r}")
     return tuple(dict.fromkeys(chosen))

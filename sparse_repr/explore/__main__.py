@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from sparse_repr.command_line.bounds import require_name, require_whole
+from sparse_repr.command_line.plugins import PLUGIN_HELP, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.explore.page import MOST_EXAMPLES, write_explorer
 
@@ -46,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _explore_as_asked(arguments: list[str] | None) -> None:
     config = parse_options(
         ExploreConfig,
-        arguments,
+        take_plugins(arguments),
         program="python -m sparse_repr.explore",
-        description="Write a page in which the units of runs can be moved: one file, no server, no network.",
+        description=(
+            f"Write a page in which the units of runs can be moved: one file, no server, no network.\n\n{PLUGIN_HELP}"
+        ),
     )
     page = write_explorer(
         config.runs, config.output, film=config.film, data_path=config.data_path, examples=config.examples

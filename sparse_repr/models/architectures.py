@@ -65,7 +65,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def choose_architecture(name: str) -> Architecture:
     """The entry of `ARCHITECTURES` called `name`; an unknown name raises with its close matches."""
-    return lookup(ARCHITECTURES, name, "architecture")
+    return lookup(ARCHITECTURES, name, "architecture", own=True)
 
 
 def posterior_of(architecture: str) -> str:

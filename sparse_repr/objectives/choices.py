@@ -53,7 +53,7 @@ OBJECTIVES: dict[str, ObjectiveChoice] = {
 
 def choose_objective(name: str) -> ObjectiveChoice:
     """The entry of `OBJECTIVES` called `name`; an unknown name raises with its close matches."""
-    return lookup(OBJECTIVES, name, "objective")
+    return lookup(OBJECTIVES, name, "objective", own=True)
 
 
 def weight_names() -> list[str]:

@@ -13,7 +13,9 @@ from typing import Literal
 
 import tyro
 
+from sparse_repr.command_line.plugins import PLUGIN_HELP, plugin_words, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
+from sparse_repr.command_line.words import take_option
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import multiplies_bf16, resolve_device
 from sparse_repr.pretrain.config import PretrainConfig
@@ -36,6 +38,8 @@ as they are: {", ".join((*KEYPOINT_RECIPES, *SPARSE_CODE_RECIPES, *ROBUST_RECIPE
 --seeds 0-15 trains one model per seed. The weights of an objective's terms take lists too, --sparsity-weight 0,1,4,
 and every combination is trained. Each run gets a folder in --run-dir (runs unless set), named as a single run is by
 default, with the varied weights in the name.
+
+{PLUGIN_HELP}
 
 torchrun --nproc-per-node 2 -m sparse_repr.pretrain ... trains one model by several processes, each on its share of
 every batch.
@@ -62,14 +66,7 @@ def take_preset(arguments: list[str]) -> tuple[str | None, list[str]]:
     Raises:
         ValueError: it is given twice, or without a value.
     """
-    names, others = [], []
-    rest = iter(arguments)
-    for argument in rest:
-        key, _, value = argument.partition("=")
-        if key == "--preset":
-            names.append(value or next(rest, ""))
-        else:
-            others.append(argument)
+    names, others = take_option(arguments, "--preset")
     if len(names) > 1 or "" in names:
         raise ValueError("--preset needs one name, such as dsprites/sparse or fast")
     return (names[0] if names else None), others
@@ -101,7 +98,7 @@ def take_weight_lists(arguments: list[str]) -> tuple[dict[str, list[float]], lis
 
 
 def _pretrain(arguments: list[str]) -> list[Path]:
-    preset, others = take_preset(arguments)
+    preset, others = take_preset(take_plugins(arguments))
     weights, others = take_weight_lists(others)
     command = parse_options(
         _Command,
@@ -169,7 +166,7 @@ def _pretrain_as_asked(words: list[str]) -> int:
         return 1
     for folder in folders:
         print(f"encoder: {folder / 'encoder.safetensors'}")
-    print(f"next:    python -m sparse_repr.evaluate {shlex.join(map(str, folders))}")
+    print(f"next:    python -m sparse_repr.evaluate {shlex.join([*map(str, folders), *plugin_words()])}")
     print(f"watch:   tensorboard --logdir {shlex.quote(str(folders[0] if len(folders) == 1 else folders[0].parent))}")
     return 0
 

@@ -313,7 +313,7 @@ class PretrainConfig:
         require_types(self, whole=False)
         lookup(dict.fromkeys(DATA_PLACES), self.data_on_device, "data_on_device")
         lookup(dict.fromkeys(STEP_GRAPHS), self.step_graph, "step_graph")
-        lookup(DATASETS, self.dataset, "data set")
+        lookup(DATASETS, self.dataset, "data set", own=True)
         lookup(LOGGERS, self.logger, "logger")
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from sparse_repr.command_line.interruption import CommandInterrupted, TrainingInterrupted, end_on_signal, stop_on_signal
+from sparse_repr.command_line.plugins import load_plugins, loaded_plugins
 from sparse_repr.command_line.running import one_line_each
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
@@ -52,7 +53,7 @@ class Workers:
         # spawned: a forked process computes with one thread (`devices`)
         context = multiprocessing.get_context("spawn")
         receiving, sending = context.Pipe(duplex=False)
-        process = context.Process(target=_do, args=(sending, work, folder), name=folder.name)
+        process = context.Process(target=_do, args=(loaded_plugins(), sending, work, folder), name=folder.name)
         process.start()
         sending.close()  # the worker's copy is then the last one, so that its end is seen here
         self._running[receiving] = process, folder
@@ -140,8 +141,8 @@ def _receive(connection: Connection, process: BaseProcess, folder: Path) -> int 
     )
 
 
-def _do(connection: Connection, work: Work, folder: Path) -> None:
-    """What a process does: `work`, whose steps and error go through `connection`."""
+def _do(plugins: Sequence[str], connection: Connection, work: Work, folder: Path) -> None:
+    """What a process does: `work`, whose steps and error go through `connection`, with the entries of `plugins`."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
@@ -152,6 +153,7 @@ def _do(connection: Connection, work: Work, folder: Path) -> None:
 
     try:
         with end_on_signal(), one_line_each():
+            load_plugins(plugins)
             work(send)
     except CommandInterrupted as stopped:
         send(TrainingInterrupted(folder, None, stopped.signal_number))
