@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import operator
 import sys
 import time
 from pathlib import Path
@@ -41,6 +43,10 @@ class PixelsToAgentConfig:
     """Environment id; MODULE:ID imports MODULE first, such as ale_py:ALE/Pong-v5."""
     out: str = "runs/pixels_to_agent"
     """Folder; what is finished in there is kept."""
+    render: bool = False
+    """Show the encoder what the environment draws (render_mode rgb_array), where its observations are no pictures."""
+    key: str | None = None
+    """Which entry of a Dict observation is the picture; the agent sees its code alone."""
     frames: int = 5_000
     """Frames recorded with random actions."""
     parallel: bool = False
@@ -72,6 +78,18 @@ class PixelsToAgentConfig:
 
     def __post_init__(self) -> None:
         require_sensible(self)
+        if self.render and self.key is not None:
+            raise ValueError(f"take either what is drawn (--render) or an entry (--key {self.key}), got both")
+
+
+def _pictures_alone(config: PixelsToAgentConfig) -> gym.Env[Any, Any]:
+    """The environment, whose observations are the pictures that were recorded, and nothing else."""
+    env = gym.make(config.env, render_mode="rgb_array") if config.render else gym.make(config.env)
+    if config.render:
+        return gym.wrappers.AddRenderObservation(env, render_only=True)
+    assert isinstance(env.observation_space, gym.spaces.Dict)  # `record` has looked
+    assert config.key is not None
+    return gym.wrappers.TransformObservation(env, operator.itemgetter(config.key), env.observation_space[config.key])
 
 
 def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
@@ -83,6 +101,8 @@ def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
             frames=config.frames,
             envs=config.environments,
             parallel=config.parallel,
+            render=config.render,
+            key=config.key,
             seed=config.seed,
             resume=True,
             progress=config.progress,
@@ -141,7 +161,7 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
     with cpu_threads(config.threads):
         started = time.perf_counter()
         venv = make_latent_vec_env(
-            config.env,
+            config.env if not config.render and config.key is None else functools.partial(_pictures_alone, config),
             run,
             n_envs=config.environments,
             seed=config.seed,

@@ -249,8 +249,10 @@ def _check_options(
         )
     if trainable and cache_frames:
         raise ValueError("LatentExtractor: cache_frames needs a frozen encoder: codes of a trainable one change")
-    if trunk is not None and (not trunk or any(width < 1 for width in trunk)):
-        raise ValueError(f"LatentExtractor: trunk needs widths of at least 1, got {list(trunk)}")
+    if trunk is not None and (
+        not isinstance(trunk, Sequence) or not trunk or any(type(width) is not int or width < 1 for width in trunk)
+    ):
+        raise ValueError(f"LatentExtractor: trunk needs a list of widths of at least 1, such as [64], got {trunk!r}")
 
 
 def _require_gradient(features: CodeFeatures, trainable: bool) -> None:

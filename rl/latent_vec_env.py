@@ -16,6 +16,7 @@ from rl.copied_observation import CopiedObservation
 from rl.observation import VecLatentObservation
 from rl.recoding import Recode
 from sparse_repr import FrozenEncoder
+from sparse_repr.command_line.bounds import require_whole
 
 
 def make_latent_vec_env(
@@ -75,11 +76,13 @@ def make_latent_vec_env(
         The outermost wrapper: `VecNormalize` where asked for, else `VecLatentObservation`.
 
     Raises:
-        TypeError, ValueError: as `VecLatentObservation`; also where `wrapper_class` normalises or stacks pictures, and
-            where `normalize` sets `training`.
+        TypeError, ValueError: as `VecLatentObservation`; also no environment at all, where `wrapper_class` normalises
+            or stacks pictures, and where `normalize` sets `training`.
     """
     if isinstance(normalize, Mapping) and "training" in normalize:
         raise ValueError("make_latent_vec_env: give training=... beside normalize, not inside of it")
+    require_whole("make_latent_vec_env: n_envs", n_envs)
+    require_whole("make_latent_vec_env: start_index", start_index, least=0)
     venv = make_vec_env(
         env,
         n_envs=n_envs,

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 from experiments.pixels_to_agent import main
+from rl import load_agent
 from rl.record import record
 from rl.record_config import RecordConfig
+from sparse_repr.data import load_dataset
+from tests.frame_envs import Frames
 
 TINY = [
     "envs:SparseRepr/SpriteReach-v0",
@@ -57,3 +64,39 @@ def test_a_mistyped_environment_is_one_line(tmp_path: Path, capsys: pytest.Captu
         shown = capsys.readouterr().err
         assert shown.startswith("error: ")
         assert shown.count("\n") == 1
+
+
+class Drawn(Frames):
+    """Observes two cameras and a position, and draws what neither camera shows."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(named=True)
+        self.render_mode = render_mode
+
+    def render(self) -> Any:
+        return self.look()["front"] // 2
+
+
+@pytest.fixture
+def drawn() -> Iterator[str]:
+    gym.register("PixelsToAgent/Drawn-v0", Drawn, disable_env_checker=True)
+    yield "PixelsToAgent/Drawn-v0"
+    gym.registry.pop("PixelsToAgent/Drawn-v0")
+
+
+@pytest.mark.parametrize(("options", "brightest"), [(("--render",), 127), (("--key", "back"), 255)])
+def test_pictures_that_are_drawn_or_one_of_several(
+    options: tuple[str, ...], brightest: int, drawn: str, tmp_path: Path
+) -> None:
+    assert main([drawn, *TINY[1:], *options, "--out", str(tmp_path)]) == 0
+    frames = load_dataset("h5", tmp_path / "frames.h5")
+    assert frames.images(np.arange(8)).max() == brightest
+    agent, _ = load_agent(tmp_path / "agent.zip")
+    assert agent.observation_space.shape == (16,)  # four codes of four, and nothing of the other entries
+
+
+def test_dict_observations_need_one_of_the_two(drawn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([drawn, *TINY[1:], "--out", str(tmp_path)]) == 2
+    assert "name the picture with --key, one of ['back', 'front', 'position']" in capsys.readouterr().err

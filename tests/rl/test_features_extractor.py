@@ -508,7 +508,10 @@ def test_trap_18_with_a_cache_each_frame_is_encoded_once(
         ({"encoder_lr_multiplier": 0.1}, "encoder_lr_multiplier=0.1 needs trainable=True"),
         ({"trainable": True, "cache_frames": 8}, "cache_frames needs a frozen encoder"),
         ({"cache_frames": -1}, "cache_frames needs 0 or more, got -1"),
-        ({"trunk": []}, r"trunk needs widths of at least 1, got \[\]"),
+        ({"trunk": []}, r"trunk needs a list of widths of at least 1, such as \[64\], got \[\]"),
+        ({"trunk": 64}, r"trunk needs a list of widths of at least 1, such as \[64\], got 64"),
+        ({"trunk": [64, 0]}, r"got \[64, 0\]"),
+        ({"trunk": [6.4]}, r"got \[6.4\]"),
         ({"code_scaling": "whiten"}, "code_scaling needs one of none, scale, standardize"),
     ],
 )

@@ -109,3 +109,9 @@ def test_monitors_get_their_arguments_and_environments_their_numbers(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3.monitor.csv", "4.monitor.csv"]
     assert (tmp_path / "3.monitor.csv").read_text().splitlines()[1] == "r,l,t,is_success"
     assert (tmp_path / "3.monitor.csv").read_text().splitlines()[2].endswith(",False")
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_envs", 0), ("n_envs", 1.5), ("start_index", -1)])
+def test_numbers_of_environments_that_there_cannot_be(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"make_latent_vec_env: {name} needs a whole number of at least .*, got"):
+        _make(**{name: value})

@@ -67,7 +67,11 @@ REFUSED = {
         (["--threads", "0"], "threads needs a whole number in 1..1024, got 0"),
     ],
     "experiments.pixels_to_agent": [
-        (["e", "--frames", "-5"], "frames needs a whole number in 1..1000000000000, got -5")
+        (["e", "--frames", "-5"], "frames needs a whole number in 1..1000000000000, got -5"),
+        (
+            ["e", "--render", "--key", "k"],
+            "take either what is drawn (--render) or an entry (--key k), got both",
+        ),
     ],
     "envs.pictures": [(["--our", "f"], "Unrecognized options: --our")],
     "envs.baselines": [
