@@ -87,6 +87,22 @@ class Regulariser(Protocol):
         """Posterior and its sample z, (B, D) each -> what is added to the loss (scalar), and more terms to report."""
 
 
+def reported(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The terms of a loss without their gradient, "loss" among them.
+
+    Raises:
+        ValueError: one is no scalar tensor, as where an objective of one's own did not average over the batch.
+    """
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim:
+            found = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else repr(term)
+            raise ValueError(
+                f"what an objective adds to the loss and reports needs to be scalar tensors, averaged over the batch; "
+                f"{name} is {found}"
+            )
+    return {name: term.detach() for name, term in terms.items()}
+
+
 def ramp(step_number: StepNumber, steps: int, *, start: int = 0) -> float | Tensor:
     """Linear schedule from 0 to 1: min(1, (step_number - start) / steps), 0 before `start`; 1 from there if no `steps`.
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import StepNumber, minimise
+from sparse_repr.objectives.base import StepNumber, minimise, reported
 from sparse_repr.objectives.entry import ObjectiveChoice, Setting, number, one_of
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
@@ -130,7 +130,7 @@ class FactorVAEObjective:
             "discriminator_loss": discriminator_loss,
             "discriminator_accuracy": (scores.argmax(1) == truth).float().mean(),
         }
-        return {name: term.detach() for name, term in terms.items()}
+        return reported(terms)
 
     def state_dict(self) -> dict[str, Any]:
         return {

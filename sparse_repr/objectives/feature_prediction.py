@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.models import VAE
 from sparse_repr.models.transposed_convolution import apply_layers
-from sparse_repr.objectives.base import Objective, SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.base import Objective, SingleOptimiserObjective, StepNumber, reported
 from sparse_repr.objectives.entry import ObjectiveChoice, Setting
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import SPARSITY_OPTIONS, L1Penalty, achieved_sparsity, weight_zeros
@@ -141,7 +141,7 @@ class FeaturePredictionObjective(SingleOptimiserObjective):
         if self.penalty.sparsity_target == "weights":
             further["weight_zeros"] = weight_zeros(self.vae.encoder)
         terms = {"loss": loss, "unexplained_features": unexplained, "kl": kl, "l1": l1, **further}
-        return loss, {name: term.detach() for name, term in terms.items()}
+        return loss, reported(terms)
 
     def _shrink(self, step_number: StepNumber) -> None:
         # the rate of this very step, which a schedule may have changed

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber, reported
 from sparse_repr.objectives.entry import ObjectiveChoice, Setting
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.terms import gaussian_log_density, kl_divergence, l1_penalty
@@ -57,7 +57,7 @@ class ImportanceWeightedObjective(SingleOptimiserObjective):
             "kl": kl_divergence(*posterior).sum(1).mean(),
             "l1": l1_penalty(posterior.mean).mean(),
         }
-        return loss, {name: term.detach() for name, term in terms.items()}
+        return loss, reported(terms)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> ImportanceWeightedObjective:
         """Itself: the bound has no weights."""

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import Objective, StepNumber, minimise
+from sparse_repr.objectives.base import Objective, StepNumber, minimise, reported
 from sparse_repr.objectives.entry import ObjectiveChoice, Setting, number
 from sparse_repr.objectives.generator import Generator
 from sparse_repr.objectives.reconstruction import Reconstruction
@@ -140,7 +140,7 @@ class InfoGANObjective:
             "discriminator_accuracy": 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean()),
             **achieved_sparsity(posterior.mean),
         }
-        return {name: term.detach() for name, term in terms.items()}
+        return reported(terms)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, running statistics and singular vectors, and the state of both optimisers."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import Objective, SingleOptimiserObjective, StepNumber, in_precision_of, ramp
+from sparse_repr.objectives.base import Objective, SingleOptimiserObjective, StepNumber, in_precision_of, ramp, reported
 from sparse_repr.objectives.entry import ObjectiveChoice, Setting
 from sparse_repr.objectives.reconstruction import Reconstruction
 
@@ -87,7 +87,7 @@ class KeypointObjective(SingleOptimiserObjective):
         if self.price is not None:
             terms["presence_price"] = self.price(logit, step_number)
             loss = loss + terms["presence_price"]
-        return loss, {name: term.detach() for name, term in {"loss": loss, **terms}.items()}
+        return loss, reported({"loss": loss, **terms})
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> KeypointObjective:
         """The same networks under another price, a scalar tensor by its name."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import Objective, SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.base import Objective, SingleOptimiserObjective, StepNumber, reported
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import achieved_sparsity
 from sparse_repr.objectives.terms import l1_penalty
@@ -70,7 +70,7 @@ class PointCodeObjective(SingleOptimiserObjective):
             **achieved_sparsity(code),
             **further,
         }
-        return terms["loss"], {name: term.detach() for name, term in terms.items()}
+        return terms["loss"], reported(terms)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> PointCodeObjective:
         """The same networks under other weights of the terms, scalar tensors by name."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_repr.models import VAE, SpikeAndSlab
-from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber, reported
 from sparse_repr.objectives.entry import ObjectiveChoice, Setting, number
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import achieved_sparsity
@@ -120,7 +120,7 @@ class SpikeAndSlabObjective(SingleOptimiserObjective):
             "slab_share": torch.sigmoid(components.slab_logit).mean(),
             **achieved_sparsity(exact),
         }
-        return loss, {name: term.detach() for name, term in terms.items()}
+        return loss, reported(terms)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> SpikeAndSlabObjective:
         """The same networks under another weight of the KL term, a scalar tensor by its name "beta"."""

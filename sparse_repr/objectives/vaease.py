@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr.models import VAE, Eased
-from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.base import SingleOptimiserObjective, StepNumber, reported
 from sparse_repr.objectives.entry import ObjectiveChoice
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import achieved_sparsity
@@ -66,7 +66,7 @@ class VAEaseObjective(SingleOptimiserObjective):
             "l1": l1_penalty(code).mean(),
             **achieved_sparsity(code),
         }
-        return terms["loss"], {name: term.detach() for name, term in terms.items()}
+        return terms["loss"], reported(terms)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> VAEaseObjective:
         """The same networks under another weight of the KL term, a scalar tensor by its name "beta"."""

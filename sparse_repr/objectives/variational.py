@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr.models import VAE
-from sparse_repr.objectives.base import Objective, Regulariser, SingleOptimiserObjective, StepNumber
+from sparse_repr.objectives.base import Objective, Regulariser, SingleOptimiserObjective, StepNumber, reported
 from sparse_repr.objectives.reconstruction import Reconstruction
 from sparse_repr.objectives.sparsity import L1Penalty, achieved_sparsity, weight_zeros
 from sparse_repr.objectives.terms import kl_divergence, l1_penalty
@@ -76,7 +76,7 @@ class VariationalObjective(SingleOptimiserObjective):
             if self.penalty is not None and self.penalty.sparsity_target == "weights":
                 further["weight_zeros"] = weight_zeros(self.vae.encoder)
         terms = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "l1": l1, **further}
-        return loss, {name: term.detach() for name, term in terms.items()}
+        return loss, reported(terms)
 
     def _shrink(self, step_number: StepNumber) -> None:
         assert self.penalty is not None

@@ -399,3 +399,20 @@ def test_options_resolve_to_defaults_or_to_what_was_given() -> None:
 def test_options_an_objective_cannot_use_are_refused(name: str, given: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve_options(name, given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ((torch.ones(4), {}), r"loss is a tensor of shape \(4,\)"),
+        ((torch.ones(()), {"price": torch.ones(4, 10)}), r"price is a tensor of shape \(4, 10\)"),
+        ((torch.ones(()), {"price": 0.5}), r"price is 0\.5"),
+    ],
+)
+def test_an_objective_of_ones_own_that_is_not_averaged_is_named(
+    returned: tuple[torch.Tensor, dict[str, torch.Tensor]], message: str
+) -> None:
+    vae = build_vae("burgess", {"channels": 1, "size": 32, "code_size": 10}, seed=0)
+    own = VariationalObjective(vae, bernoulli, lambda *_: returned, learning_rate=1e-3)
+    with pytest.raises(ValueError, match=f"needs to be scalar tensors, averaged over the batch; {message}"):
+        own.loss(torch.rand(4, 1, 32, 32), torch.randn(4, 10), OFF)
