@@ -14,6 +14,7 @@ from sparse_repr.command_line.plugins import PLUGIN_HELP, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import DATASETS, FactorDataset, load_dataset
 from sparse_repr.data.contact_sheet import write_contact_sheet
+from sparse_repr.data.crop import parse_crop
 from sparse_repr.registry import lookup
 
 
@@ -54,6 +55,7 @@ def show(
     path: Annotated[str | None, tyro.conf.arg(aliases=["--data-path"])] = None,
     out: str | None = None,
     factor_sizes: str | None = None,
+    crop: str | None = None,
 ) -> None:
     """Print what a data set is and write a contact sheet of it.
 
@@ -63,13 +65,16 @@ def show(
         out: the PNG file to write; NAME.png in the current folder when left out.
         factor_sizes: numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors in the order
             of a grid (last factor fastest).
+        crop: TOP,LEFT,HEIGHT,WIDTH in pixels: what the sheet shows of each image, as an encoder pretrained with --crop
+            would see it.
     """
     for option, given in (("path", path), ("out", out)):
         require_name(option, given)
+    shown = None if crop is None else parse_crop(crop)
     dataset = load_dataset(name, path, factor_sizes=factor_sizes)
     print(report(dataset))
     sheet = Path(f"{name}.png" if out is None else out)
-    write_contact_sheet(dataset, sheet)
+    write_contact_sheet(dataset, sheet, crop=shown)
     print(f"wrote     {sheet} (contact sheet)")
     if name == "celeba":
         print("          CelebA must not be redistributed: keep this picture to yourself, and out of any repository")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparse_repr.data.crop import Crop
 from sparse_repr.files.json_reader import TEXT, Shape, many, number, optional, require, whole
 
 RESIZES = {"bilinear-antialias": "bilinear", "bicubic-antialias": "bicubic"}
@@ -24,6 +25,8 @@ _HEADER: dict[str, Shape] = {
     "resize": TEXT,
     "value_range": many(whole(), 2),
 }
+# a header without it is that of an encoder that sees the whole picture, or its middle
+_CROP: dict[str, Shape] = {"crop": many(whole(0), 4)}
 # networks of others; a header without them is that of one of ours
 _NORMALISATION: dict[str, Shape] = {"mean": many(number()), "std": many(number(0))}
 
@@ -32,9 +35,10 @@ _NORMALISATION: dict[str, Shape] = {"mean": many(number()), "std": many(number(0
 class Preprocessing:
     """The contract between an encoder and its images; it travels inside the artefact.
 
-    An image of `source_size` is centre-cropped to `crop_size` and resized to `network_size` with antialiased weights;
-    an image that already has `network_size` is only scaled to 0..1. Channels are never converted. Networks of others
-    often want each channel normalised after that: (value - mean) / std.
+    An image of `source_size` is cropped, to its middle of `crop_size` or to `crop`, and resized to `network_size` with
+    antialiased weights; an image that already has `network_size` is only scaled to 0..1, but where there is a `crop`
+    all images have `source_size`. Channels are never converted. Networks of others often want each channel normalised
+    after that: (value - mean) / std.
     """
 
     channels: int
@@ -51,6 +55,8 @@ class Preprocessing:
     """What is taken from each channel of an image in 0..1; None takes nothing."""
     std: tuple[float, ...] | None = None
     """What each channel is divided by after that; None where `mean` is."""
+    crop: Crop | None = None
+    """(top, left, height, width) of what is taken from the source before resizing, in place of `crop_size`."""
 
     def __post_init__(self) -> None:
         for name in ("source_size", "network_size", "crop_size", "mean", "std"):  # lists, as JSON has them, do too
@@ -58,6 +64,11 @@ class Preprocessing:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.crop_size is not None:
             self._check_crop(self.crop_size)
+        if self.crop is not None:
+            object.__setattr__(self, "crop", Crop(*self.crop))
+            if self.crop_size is not None:
+                raise ValueError(f"Preprocessing needs crop or crop_size, got both: {self.crop} and {self.crop_size}")
+            self.crop.require_within(self.source_size)
         if self.resize not in RESIZES:
             raise ValueError(f"Preprocessing: resize needs one of {', '.join(RESIZES)}, got {self.resize!r}")
         if (self.mean is None) != (self.std is None):
@@ -91,7 +102,10 @@ class Preprocessing:
         """
         remedy = "a newer sparse-repr may read it"
         require(header, _HEADER, "the preprocessing", remedy=remedy)
-        normalised = set(header) - set(_HEADER)
+        cropped = set(header) & set(_CROP)
+        if cropped:
+            require({"crop": header["crop"]}, _CROP, "the preprocessing")
+        normalised = set(header) - set(_HEADER) - cropped
         if normalised:
             require(
                 header, {name: _NORMALISATION[name] for name in normalised & set(_NORMALISATION)}, "the preprocessing"
@@ -110,6 +124,7 @@ class Preprocessing:
             resize=header["resize"],
             mean=tuple(header["mean"]) if normalised else None,
             std=tuple(header["std"]) if normalised else None,
+            crop=Crop(*header["crop"]) if cropped else None,
         )
 
     def to_header(self) -> dict[str, Any]:
@@ -123,12 +138,22 @@ class Preprocessing:
             "resize": self.resize,
             "value_range": [0, 255],
             **normalisation,
+            **({} if self.crop is None else {"crop": list(self.crop)}),
         }
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """The (H, W) that are accepted."""
-        return tuple(dict.fromkeys((self.source_size, self.network_size)))
+        only_source = self.crop is not None  # of the network's size, it could be cropped already or not
+        return (self.source_size,) if only_source else tuple(dict.fromkeys((self.source_size, self.network_size)))
+
+    @property
+    def seen(self) -> Crop:
+        """What of an image of `source_size` is seen."""
+        if self.crop is not None:
+            return self.crop
+        (height, width), (rows, columns) = self.source_size, self.crop_size or self.source_size
+        return Crop((height - rows) // 2, (width - columns) // 2, rows, columns)
 
     def describe(self) -> str:
         """What is accepted, in words for an error message."""
@@ -178,7 +203,7 @@ class Preprocessing:
         In 0..1, or normalised where the contract has a mean.
         """
         scaled = images.to(torch.float32).div_(255)
-        if tuple(images.shape[-2:]) != self.network_size:
+        if self.crop is not None or tuple(images.shape[-2:]) != self.network_size:
             scaled = self._resized(scaled)
         if self.mean is None:
             return scaled
@@ -186,10 +211,9 @@ class Preprocessing:
         return (scaled - mean[:, None, None]) / std[:, None, None]
 
     def _resized(self, images: Tensor) -> Tensor:
-        if self.crop_size is not None:
-            top = (self.source_size[0] - self.crop_size[0]) // 2
-            left = (self.source_size[1] - self.crop_size[1]) // 2
-            images = images[..., top : top + self.crop_size[0], left : left + self.crop_size[1]]
+        if self.crop is not None or self.crop_size is not None:
+            top, left, height, width = self.seen
+            images = images[..., top : top + height, left : left + width]
         mode = RESIZES[self.resize]
         resized = F.interpolate(images, size=self.network_size, mode=mode, antialias=True, align_corners=False)
         return resized.clamp_(0, 1) if mode == "bicubic" else resized

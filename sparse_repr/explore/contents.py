@@ -128,16 +128,17 @@ def _encoder_in_browser(encoder: Any, preprocessing: Preprocessing) -> tuple[lis
 def _contract(preprocessing: Preprocessing) -> dict[str, Any]:
     """What the page needs to prepare images: sizes, the crop, and resizing as a matrix for each axis."""
     (height, width), (high, wide) = preprocessing.source_size, preprocessing.network_size
-    rows, columns = preprocessing.crop_size or preprocessing.source_size
+    top, left, rows, columns = preprocessing.seen
     mode = RESIZES[preprocessing.resize]
     found: dict[str, Any] = {
         "channels": preprocessing.channels,
         "source_size": [height, width],
         "network_size": [high, wide],
-        "crop": [(height - rows) // 2, (width - columns) // 2, rows, columns],
+        "crop": [top, left, rows, columns],
+        "takes_network_size": preprocessing.crop is None,
         "clamped": mode == "bicubic",
     }
-    if (height, width) != (high, wide):
+    if preprocessing.crop is not None or (height, width) != (high, wide):
         found["rows"] = _resizing(rows, high, mode)
         found["columns"] = _resizing(columns, wide, mode)
     return found

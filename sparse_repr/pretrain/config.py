@@ -12,6 +12,7 @@ import tyro
 
 from sparse_repr.command_line.bounds import MOST_TORCH_SEED, require_name, require_threads, require_types, require_whole
 from sparse_repr.data import DATASETS
+from sparse_repr.data.crop import parse_crop
 from sparse_repr.data.own_factors import parse_factor_sizes
 from sparse_repr.data.storage.resident import DATA_PLACES
 from sparse_repr.devices import resolve_device, resolve_precision
@@ -74,6 +75,9 @@ class PretrainConfig:
     factor_sizes: str | None = None
     """Numbers of values of the factors, such as 6,6,2,3,3,40,40, for images without factors that are in the order of a
     grid, the last factor changing fastest."""
+    crop: str | None = None
+    """TOP,LEFT,HEIGHT,WIDTH in pixels of the images: what the encoder sees of them, in pretraining and wherever it is
+    used. What is small and decides is larger in it, and what does not matter draws no attention. By default all."""
     objective: Annotated[str, tyro.conf.arg(help=objectives_in_words())] = "sparse"
     """What is minimised, an entry of `objectives.OBJECTIVES`; --help describes each."""
     run_dir: str | None = None
@@ -317,6 +321,8 @@ class PretrainConfig:
         lookup(LOGGERS, self.logger, "logger")
         if self.factor_sizes is not None:
             parse_factor_sizes(self.factor_sizes)
+        if self.crop is not None:
+            parse_crop(self.crop)
         choose_architecture(self.architecture)
         build_reconstruction(self.pixel_reconstruction())
         require_initialisation(self.initialisation, decodes=choose_objective(self.objective).decodes)

@@ -54,6 +54,7 @@ _LATER: tuple[dict[str, Any], ...] = (
     {"opening_recycle": False},
     {"opening_warmup": 0},
     {"random_shift": 0},
+    {"crop": None},
 )
 _PLACES = ("data_path", "perceptual_weights_path")
 # What config.json has only where it was set.

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sparse_repr import figures
 from sparse_repr.command_line.interruption import CommandInterrupted, TrainingInterrupted, stop_on_signal
 from sparse_repr.data import FactorDataset, load_dataset
+from sparse_repr.data.crop import parse_crop
 from sparse_repr.devices import autocast_for, cpu_threads
 from sparse_repr.encoder import FrozenEncoder
 from sparse_repr.encoder.code_use import some_training_images
@@ -179,7 +180,10 @@ class Trainer:
             keep_freed_memory()
         channels, height, width = data.image_shape
         self.preprocessing = Preprocessing(
-            channels=channels, source_size=(height, width), network_size=(config.image_size, config.image_size)
+            channels=channels,
+            source_size=(height, width),
+            network_size=(config.image_size, config.image_size),
+            crop=None if config.crop is None else parse_crop(config.crop),
         )
         self._image_shape = (channels, config.image_size, config.image_size)
         self.arguments = {"channels": channels, "size": config.image_size, "code_size": config.code_size}

@@ -212,7 +212,7 @@ const Kernel = (() => {
   function prepare(contract, bytes, height, width) {
     const channels = contract.channels, [high, wide] = contract.network_size;
     const scaled = Float32Array.from(bytes, (value) => value / 255);
-    if (height === high && width === wide) return {data: scaled, shape: [channels, high, wide]};
+    if (contract.takes_network_size && height === high && width === wide) return {data: scaled, shape: [channels, high, wide]};
     const [top, left, rows, columns] = contract.crop;
     const out = new Float32Array(channels * high * wide), across = new Float32Array(rows * wide);
     const down = contract.rows.data, along = contract.columns.data;

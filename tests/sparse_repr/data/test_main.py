@@ -120,3 +120,17 @@ def test_the_report_says_when_the_grid_is_not_full() -> None:
     store = ArrayImages(np.zeros((5, 1, 2, 2), dtype=np.uint8))
     data = FactorDataset("dsprites", store, "drawn", ("a", "b"), (2, 3), full_grid((2, 3))[:5])
     assert "factors   2, not a full grid\n          a: 2 values\n          b: 3 values" in report(data)
+
+
+def test_a_crop_shows_that_part_of_each_image(capsys: pytest.CaptureFixture[str]) -> None:
+    images = np.zeros((3, 40, 30, 3), np.uint8)
+    images[:, 10:15, 20:26] = 255
+    np.savez("frames.npz", images=images)
+    assert main(["npz", "--path", "frames.npz", "--crop", "10,20,5,6", "--out", "part.png"]) == 0
+    with Image.open("part.png") as sheet:
+        shown = np.asarray(sheet)
+    assert shown.shape == (2 + 5 + 2, 2 + 12 * 8, 3)
+    assert (shown[2:7, 2:8] == 255).all()
+    assert main(["npz", "--path", "frames.npz", "--crop", "10,20,5,60", "--out", "not.png"]) == 2
+    assert "crop needs a rectangle within images of 40x30" in capsys.readouterr().err
+    assert not Path("not.png").exists()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sparse_repr.data.crop import Crop
 from sparse_repr.encoder.preprocessing import Preprocessing
 
 COLOUR = Preprocessing(3, (96, 96), (64, 64))
@@ -64,3 +65,40 @@ def test_a_crop_that_would_not_be_taken_is_refused() -> None:
     for crop in ((65, 64), (0, 8)):
         with pytest.raises(ValueError, match=r"needs a crop_size within \(64, 64\)"):
             Preprocessing(1, (64, 64), (32, 32), crop_size=crop)
+
+
+@pytest.mark.parametrize("network", [(32, 32), (64, 64)])
+def test_a_part_is_seen_and_nothing_around_it(network: tuple[int, int]) -> None:
+    contract = Preprocessing(1, (64, 64), network, crop=Crop(40, 3, 16, 61))
+    images = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8)
+    images[..., 40:56, 3:64] = 255
+    torch.testing.assert_close(contract(images), torch.ones(1, 1, *network))
+    ramp = torch.arange(64, dtype=torch.uint8).expand(1, 1, 64, 64)
+    seen = Preprocessing(1, (64, 64), (32, 32), crop=Crop(0, 8, 32, 32))(ramp)
+    torch.testing.assert_close(seen[0, 0, 0], torch.arange(8, 40) / 255)  # no resizing
+
+
+def test_images_of_the_network_might_be_cropped_already_and_are_refused() -> None:
+    contract = Preprocessing(3, (96, 80), (64, 64), crop=Crop(0, 0, 20, 80))
+    assert contract.sizes == ((96, 80),)
+    assert contract.layout_of((96, 80, 3)) == "HWC"
+    with pytest.raises(ValueError, match=r"3 channels of 96x80, got images of shape \(64, 64, 3\)"):
+        contract.layout_of((64, 64, 3))
+
+
+def test_a_crop_travels_in_the_header_and_must_fit() -> None:
+    contract = Preprocessing(3, (96, 80), (64, 64), crop=Crop(0, 10, 20, 70))
+    header = contract.to_header()
+    assert header["crop"] == [0, 10, 20, 70]
+    assert Preprocessing.from_header(header) == contract
+    assert "crop" not in COLOUR.to_header()  # files stay those of before
+    for crop in ([0, 11, 20, 70], [0, 0, 0, 70], [77, 0, 20, 70], [1, 2, 3], ["a", 0, 1, 1]):
+        with pytest.raises(ValueError, match="crop"):
+            Preprocessing.from_header({**header, "crop": crop})
+    with pytest.raises(ValueError, match="crop or crop_size, got both"):
+        Preprocessing(3, (96, 80), (64, 64), crop=Crop(0, 0, 20, 70), crop_size=(20, 70))
+
+
+def test_what_is_seen_is_one_rectangle() -> None:
+    assert COLOUR.seen == (0, 0, 96, 96)
+    assert Preprocessing(3, (218, 178), (64, 64), crop_size=(148, 148)).seen == (35, 15, 148, 148)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from sparse_repr.data.crop import Crop
 from sparse_repr.encoder import Preprocessing
 from sparse_repr.explore.contents import _contract
 from sparse_repr.explore.networks import UnknownNetworkError, decoder_layers, encoder_layers, layers_of_modules
@@ -105,12 +106,15 @@ def test_codes_and_pictures_are_those_of_torch(architecture: str, evaluate: Eval
         ((100, 80), None, "bilinear-antialias"),
         ((110, 90), (80, 70), "bicubic-antialias"),
         ((40, 50), None, "bilinear-antialias"),
+        ((100, 80), Crop(50, 3, 20, 70), "bilinear-antialias"),
+        ((64, 64), Crop(40, 0, 8, 64), "bilinear-antialias"),
     ],
 )
 def test_images_are_prepared_as_by_torch(
-    source: tuple[int, int], crop: tuple[int, int] | None, resize: str, evaluate: Evaluate
+    source: tuple[int, int], crop: tuple[int, int] | Crop | None, resize: str, evaluate: Evaluate
 ) -> None:
-    preprocessing = Preprocessing(3, source, (64, 64), crop, resize)
+    given = {"crop": crop} if isinstance(crop, Crop) else {"crop_size": crop}
+    preprocessing = Preprocessing(3, source, (64, 64), resize=resize, **given)  # type: ignore[arg-type]
     images = np.random.default_rng(1).integers(0, 256, (1, 3, *source), dtype=np.uint8)
     found = _computed(
         evaluate,
