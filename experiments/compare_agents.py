@@ -54,8 +54,9 @@ class CompareConfig:
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
     sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
-    keypoints and sparse_keypoints, which at other prices are sparse_keypoints_3, _10 and _30; few_sparse_keypoints and
-    sparse_keypoints_looks; vgg16_features and random_vit, networks of others; vae_denoised, vae_robust,
+    keypoints and sparse_keypoints, which at other prices are sparse_keypoints_3, _10 and _30; few_sparse_keypoints,
+    sparse_keypoints_looks and sparse_keypoints_cropped (VizDoomBasic); vgg16_features and random_vit, networks of
+    others; vae_denoised, vae_robust,
     sparse_keypoints_denoised and sparse_keypoints_robust; vae_two_rounds and sparse_keypoints_two_rounds, whose
     encoders learn from what the finished agent of vae or sparse_keypoints sees, which is computed first; codes shown
     recoded, with _expand behind the name of an encoder; with other settings vae_expand_2d to _50d (sizes of the code)

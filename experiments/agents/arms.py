@@ -91,6 +91,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
         for name, times in PRICES.items()
     },
     "few_sparse_keypoints": {**KEYPOINT_RECIPES["sparse_keypoints"], "keypoints": 12},
+    "sparse_keypoints_cropped": KEYPOINT_RECIPES["sparse_keypoints"],
     # what is published is of the first default of the price
     "sparse_keypoints_denoised": {**KEYPOINT_RECIPES["sparse_keypoints_denoised"], "presence_weight": 10 * _PRICE},
     "vae_denoised": {"objective": "vae", **CORRUPTED},
@@ -110,6 +111,8 @@ Those of keypoints are whole: batch, steps, learning rate and size of the code a
 `_10` and `_30` that of the price on presences. `few_sparse_keypoints` are 12, 36 numbers, about as many as the
 other codes of SpriteChase and SpritePose have.
 
+`_cropped` ones see a part of each frame, `Task.crop`.
+
 `_two_rounds` ones learn from the frames of agents, `SECOND_ROUND`.
 
 Those of `KINDS` differ in what makes their codes sparse.
@@ -119,6 +122,9 @@ Those of `KINDS` differ in what makes their codes sparse.
 SECOND_ROUND = {"vae_two_rounds": "vae", "sparse_keypoints_two_rounds": "sparse_keypoints"}
 """Encoder -> arm whose finished agent, of the same task and seed, records what it learns from, beside a random policy;
 that agent learned by PPO."""
+
+CROPPED = ("sparse_keypoints_cropped",)
+"""Encoders that see the part of the frames that a task names, so that tasks without such a part have none of them."""
 
 DICTIONARY = "dictionary"
 """The recoding that is fitted to the codes of an encoder's own frames, by `rl.dictionary` with its default settings."""
@@ -141,6 +147,7 @@ _AT_THE_DEFAULT_RATE = {
     "sparse_keypoints": Arm("sparse keypoints", "code", "sparse_keypoints"),
     "sparse_keypoints_looks": Arm("sparse keypoints with looks", "code", "sparse_keypoints_looks"),
     "few_sparse_keypoints": Arm("12 sparse keypoints", "code", "few_sparse_keypoints"),
+    "sparse_keypoints_cropped": Arm("sparse keypoints, cropped", "code", "sparse_keypoints_cropped"),
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, SECOND_ROUND, UNTRAINED, Arm
+from experiments.agents.arms import ARMS, CROPPED, ENCODERS, FOREIGN, SECOND_ROUND, UNTRAINED, Arm
 from experiments.agents.scales import HIDDEN_WIDTHS, RANDOM_FRAMES, TEST_FRAMES, TRAIN_FRAMES, AgentScale, Algorithm
 from experiments.agents.tasks import TASKS, Task
 from sparse_repr.pretrain.config import PretrainConfig
@@ -156,13 +156,15 @@ def encoder_cell(
         threads: CPU threads; another number gives other bits.
 
     Raises:
-        ValueError: an unknown name, with its close matches.
+        ValueError: an unknown name, with its close matches, or one of `CROPPED` for a task without a crop.
     """
     lookup(TASKS, task_name, "task")
     settings = lookup({**ENCODERS, **{name: {} for name in (UNTRAINED, *FOREIGN)}}, encoder, "encoder")
     folder = out / "encoders" / f"{task_name}-{encoder}-seed{seed}"
     frames = {part: recording_of(out, task_name, part) for part in (TRAIN_FRAMES, TEST_FRAMES)}
     recorded = None
+    if encoder in CROPPED and TASKS[task_name].crop is None:
+        raise ValueError(f"{encoder} sees a part of the frames, and {task_name} names none (Task.crop): leave it out")
     if encoder in SECOND_ROUND:
         first = agent_cell(scale, task_name, SECOND_ROUND[encoder], "ppo", seed, out, threads=threads)
         recorded = AgentFrames(first, scale.frames[TRAIN_FRAMES], scale.spacing[TRAIN_FRAMES])
@@ -174,6 +176,7 @@ def encoder_cell(
             **{
                 **settings,
                 **_of_scale(scale, task_name, encoder),
+                **({"crop": TASKS[task_name].crop} if encoder in CROPPED else {}),
                 "dataset": "h5",
                 "data_path": str(frames[TRAIN_FRAMES]),
                 "seed": seed,

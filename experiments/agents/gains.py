@@ -37,6 +37,8 @@ PAIRS = (
     ("sparse_keypoints_10", "pixels"),
     ("few_sparse_keypoints", "sparse_keypoints"),
     ("few_sparse_keypoints", "vae"),
+    ("sparse_keypoints_cropped", "sparse_keypoints"),
+    ("sparse_keypoints_cropped", "pixels"),
     ("sparse_keypoints_looks", "sparse_keypoints"),
     ("sparse_keypoints_looks", "vae"),
     *SECOND_ROUND.items(),

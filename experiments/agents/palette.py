@@ -37,6 +37,7 @@ _COLOURS = {
     "sparse_keypoints_30": "#2E2B00",
     "sparse_keypoints_looks": "#A68A00",
     "few_sparse_keypoints": "#C2B280",
+    "sparse_keypoints_cropped": "#E0D48A",
     "vae_denoised": "#2F6B8C",
     "sparse_keypoints_denoised": "#5C5600",
     "vae_robust": "#3C8DB5",
@@ -57,7 +58,7 @@ _MARKS |= {
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": 7}
 _MARKS |= {"sparse_keypoints_3": 4, "sparse_keypoints_10": 5, "sparse_keypoints_30": 6, "sparse_keypoints_looks": 11}
-_MARKS |= {"few_sparse_keypoints": 8}
+_MARKS |= {"few_sparse_keypoints": 8, "sparse_keypoints_cropped": 10}
 _MARKS |= {"vae_robust": 9, "sparse_keypoints_robust": "1"}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 # a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from

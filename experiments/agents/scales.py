@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.agents.arms import ARMS, FOREIGN, PRICES, SECOND_ROUND
+from experiments.agents.arms import ARMS, CROPPED, FOREIGN, PRICES, SECOND_ROUND
 from experiments.agents.tasks import SPRITES, TASKS
 from experiments.measure.kinds import KINDS
 
@@ -111,6 +111,7 @@ _BY_NAME = (
         "sparse_keypoints",
         "sparse_keypoints_looks",
         "few_sparse_keypoints",
+        *CROPPED,
         *_PRICED,
         "vae_denoised",
         "sparse_keypoints_denoised",
@@ -121,7 +122,7 @@ _BY_NAME = (
     *KINDS,
 )
 # what has a study of its own, or codes that take hours where agents learn: by name at scale gpu
-_NOT_AT_FULL = (*FOREIGN, *SECOND_ROUND, *KINDS, *_PRICED)
+_NOT_AT_FULL = (*CROPPED, *FOREIGN, *SECOND_ROUND, *KINDS, *_PRICED)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
 _PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he"}

@@ -170,10 +170,11 @@ def small_object_figure(
     """
     if not len(frames):
         raise ValueError("small_object_figure needs at least 1 frame to show")
-    if preprocessing.source_size != preprocessing.network_size:
+    if preprocessing.seen != (0, 0, *preprocessing.network_size):
+        sees = f"{preprocessing.source_size}, of which {preprocessing.seen[2:]} are seen"
         raise ValueError(
-            f"small_object_figure needs pictures of the network's size {preprocessing.network_size}, got "
-            f"{preprocessing.source_size}: resized reconstructions cannot be compared pixel by pixel"
+            f"small_object_figure needs pictures of the network's size {preprocessing.network_size}, got {sees}: "
+            "resized reconstructions cannot be compared pixel by pixel"
         )
     images = preprocessing(torch.from_numpy(data.images(frames)))  # (n, C, S, S)
     reconstructed = torch.sigmoid(vae.decoder(vae.encoder(images).mean))

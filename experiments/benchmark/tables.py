@@ -86,7 +86,11 @@ def measured_table() -> str:
             f"{frames}; {built['seconds']:.1f} s, {built['peak_memory_gb']:.2f} GB at most",
             "drawing",
         ),
-        ("a batch of 64 from it, in a loop by itself", f"{100 * drawing['batch_share_of_step']:.2f} % of a training step", "drawing"),
+        (
+            "a batch of 64 from it, in a loop by itself",
+            f"{100 * drawing['batch_share_of_step']:.2f} % of a training step",
+            "drawing",
+        ),
         (
             "CelebA decoded",
             f"{data['celeba']['decoded_images_per_s']:,.0f} images/s; then {data['celeba']['cached_start_s']:.2f} s",

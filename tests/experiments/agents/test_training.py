@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
-from experiments.agents.arms import ARMS, FOREIGN, UNTRAINED
+from experiments.agents.arms import ARMS, CROPPED, FOREIGN, UNTRAINED
 from experiments.agents.cells import AgentCell, agent_cell, agent_cells, encoder_cell, encoder_cells
 from experiments.agents.encoders import ENCODER_CELLS, complete_encoders
 from experiments.agents.ends import ENDS, counted, play_again
@@ -37,6 +37,7 @@ from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from rl.dictionaries import load_dictionary
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
+from sparse_repr.data.crop import parse_crop
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 from tests.conftest import SHORT
 
@@ -551,3 +552,16 @@ def test_kinds_of_episodes_are_those_of_the_environment(
     assert kinds["square"]["success"] == sum(kinds["square"].values()) > 0
     for other in ("ellipse", "heart"):
         assert kinds[other]["failure"] == sum(kinds[other].values()) > 0
+
+
+@pytest.mark.parametrize("name", CROPPED)
+def test_cropped_encoders_differ_by_the_part_that_a_task_names(name: str, tmp_path: Path) -> None:
+    scale = AGENT_SCALES["public"]
+    cropped = encoder_cell(scale, "VizDoomBasic", name, 3, tmp_path).training
+    whole = encoder_cell(scale, "VizDoomBasic", name.removesuffix("_cropped"), 3, tmp_path).training
+    assert cropped is not None
+    assert whole is not None
+    parse_crop(cropped.crop or "").require_within((64, 64))
+    assert dataclasses.replace(cropped, crop=None, run_dir=whole.run_dir) == whole
+    with pytest.raises(ValueError, match=f"{name} sees a part of the frames, and DoorKey names none"):
+        encoder_cell(scale, "DoorKey", name, 3, tmp_path)
