@@ -52,20 +52,20 @@ class CompareConfig:
     """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; VizDoomBasic, DoorKey (MiniGrid), LunarLander
     and Pong, with the extra envs; by default those of the scale."""
     arm: str = ""
-    """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae, beta_vae,
-    sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16, stronger penalties;
-    keypoints and sparse_keypoints, which at other prices are sparse_keypoints_3, _10 and _30; few_sparse_keypoints,
-    sparse_keypoints_looks and sparse_keypoints_cropped (VizDoomBasic); vgg16_features and random_vit, networks of
-    others; vae_denoised, vae_robust,
+    """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae,
+    beta_vae, sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16,
+    stronger penalties; keypoints and sparse_keypoints, which at other prices are sparse_keypoints_3, _10 and _30;
+    few_sparse_keypoints, sparse_keypoints_looks; of VizDoomBasic sparse_keypoints_cropped and pixels_cropped, which
+    see a part of each frame; vgg16_features and random_vit, networks of others; vae_denoised, vae_robust,
     sparse_keypoints_denoised and sparse_keypoints_robust; vae_two_rounds and sparse_keypoints_two_rounds, whose
-    encoders learn from what the finished agent of vae or sparse_keypoints sees, which is computed first; codes shown
-    recoded, with _expand behind the name of an encoder; with other settings vae_expand_2d to _50d (sizes of the code)
-    and vae_expand_0pc to _50pc (percent that are 1, 0 for one unit); vae_rate_03, _3 and _10 and the same of factors,
-    pixels, vae_expand and sparse_keypoints, whose agents learn at that many times the rate; other recodings vae_cosine,
-    vae_project, vae_simplicial, vae_tiles and vae_one_hot, and vae_dictionary, a learned expansion; the kinds of
-    sparsity wide_autoencoder, wide_vae, wide_sparse, sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k,
-    jump_relu, rectified_gaussian, tight_rectified_gaussian and latent_quantisation;
-    by default those of the scale."""
+    encoders learn from what the finished agent of vae or sparse_keypoints sees, which is computed first; codes
+    shown recoded, with _expand behind the name of an encoder; with other settings vae_expand_2d to _50d (sizes of
+    the code) and vae_expand_0pc to _50pc (percent that are 1, 0 for one unit); vae_rate_03, _3 and _10 and the same
+    of factors, pixels, vae_expand, sparse_keypoints and sparse_keypoints_cropped, whose agents learn at that many
+    times the rate; other recodings vae_cosine, vae_project, vae_simplicial, vae_tiles and vae_one_hot, and
+    vae_dictionary, a learned expansion; the kinds of sparsity wide_autoencoder, wide_vae, wide_sparse,
+    sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k, jump_relu, rectified_gaussian,
+    tight_rectified_gaussian and latent_quantisation; by default those of the scale."""
     algorithm: str = ""
     """ppo, sac or dqn, or several separated by commas; by default those of the scale."""
     seeds: str = ""

@@ -32,6 +32,8 @@ class Arm:
     """Which share of the expansion is 1, one unit at least; None: as it is by default, a tenth."""
     rate: float | None = None
     """Learning rate of the agent, times the algorithm's default; None: the default."""
+    cropped: bool = False
+    """Whether an agent on pixels sees the part that its task names, `Task.crop`, as large as the whole."""
 
     @property
     def frozen(self) -> bool:
@@ -42,6 +44,11 @@ class Arm:
     def plain(self) -> bool:
         """Whether it observes the codes of such an encoder themselves; one arm of each encoder does."""
         return self.frozen and self.recode is None and not self.dosed
+
+    @property
+    def sees_part(self) -> bool:
+        """Whether it, or its encoder, sees the part of the frames that some tasks name."""
+        return self.cropped or self.encoder in CROPPED
 
     @property
     def dosed(self) -> bool:
@@ -61,7 +68,7 @@ SHARES = (0.0, 0.02, 0.05, 0.3, 0.5)
 """Shares of the expansion that are 1 and stand beside the default of 0.1 in its curve; 0 is one unit alone."""
 RATES = (0.3, 3.0, 10.0)
 """Learning rates of agents, times the default: what a wide input may do for Adam."""
-RATED = ("vae", "factors", "pixels", "vae_expand", "sparse_keypoints")
+RATED = ("vae", "factors", "pixels", "vae_expand", "sparse_keypoints", "sparse_keypoints_cropped")
 """Arms whose agents learn at these rates too, by the name `rated`."""
 PRICES = {"3": 3.0, "10": 10.0, "30": 30.0}
 """Prices of a presence of keypoints, times the default: what stands behind the name of the encoder -> how many."""
@@ -132,6 +139,7 @@ _AT_THE_DEFAULT_RATE = {
     "random_policy": Arm("random policy", "nothing"),
     "factors": Arm("ground-truth factors", "factors"),
     "pixels": Arm("pixels, end to end", "pixels"),
+    "pixels_cropped": Arm("pixels, cropped", "pixels", cropped=True),
     "untrained": Arm("untrained encoder", "code", UNTRAINED),
     "autoencoder": Arm("autoencoder", "code", "autoencoder"),
     "vae": Arm("VAE", "code", "vae"),

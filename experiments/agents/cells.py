@@ -119,6 +119,7 @@ class AgentCell:
             "episodes": self.episodes,
             **({} if self.arm.recode is None else {"recode": self.arm.recode}),
             **{name: value for name in ("times", "share", "rate") if (value := getattr(self.arm, name)) is not None},
+            **({"crop": self.task.crop} if self.arm.cropped else {}),
             **({"n_stack": self.task.n_stack} if self.task.n_stack > 1 else {}),
             **({"scaled_rewards": True} if self.task.scaled_rewards else {}),
             **self.algorithm.settings,
@@ -163,8 +164,8 @@ def encoder_cell(
     folder = out / "encoders" / f"{task_name}-{encoder}-seed{seed}"
     frames = {part: recording_of(out, task_name, part) for part in (TRAIN_FRAMES, TEST_FRAMES)}
     recorded = None
-    if encoder in CROPPED and TASKS[task_name].crop is None:
-        raise ValueError(f"{encoder} sees a part of the frames, and {task_name} names none (Task.crop): leave it out")
+    if encoder in CROPPED:
+        _require_crop(encoder, task_name)
     if encoder in SECOND_ROUND:
         first = agent_cell(scale, task_name, SECOND_ROUND[encoder], "ppo", seed, out, threads=threads)
         recorded = AgentFrames(first, scale.frames[TRAIN_FRAMES], scale.spacing[TRAIN_FRAMES])
@@ -190,6 +191,11 @@ def encoder_cell(
     return EncoderCell(
         task_name, encoder, seed, folder, training, start, frames, scale.metrics, scale.image_items, threads, recorded
     )
+
+
+def _require_crop(name: str, task_name: str) -> None:
+    if TASKS[task_name].crop is None:
+        raise ValueError(f"{name} sees a part of the frames, and {task_name} names none (Task.crop): leave it out")
 
 
 def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]:
@@ -220,10 +226,13 @@ def agent_cell(
         threads: CPU threads; another number gives other bits.
 
     Raises:
-        ValueError: an unknown name, with its close matches.
+        ValueError: an unknown name, with its close matches, or an arm that sees a part of the frames for a task that
+            names none.
     """
     lookup(TASKS, task_name, "task")
     arm = lookup(ARMS, arm_name, "arm")
+    if arm.cropped:
+        _require_crop(arm_name, task_name)
     learning = lookup(scale.algorithms, algorithm, "algorithm of this scale")
     folder = out / "agents" / f"{task_name}-{arm_name}-{algorithm}-seed{seed}"
     encoder = None

@@ -92,6 +92,7 @@ CURVES = (
             ("factors", "ground truth", "vae_expand", "the expanded code"),
             ("pixels", "pixels", "vae_expand", "the expanded code"),
             ("sparse_keypoints", "sparse keypoints", "vae_expand", "the expanded code"),
+            ("sparse_keypoints_cropped", "cropped sparse keypoints", "sparse_keypoints", "sparse keypoints"),
         )
     ),
     Curve(

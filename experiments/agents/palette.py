@@ -19,6 +19,7 @@ _COLOURS = {
     RANDOM: "#000000",
     FACTORS: "#000000",
     "pixels": "#E69F00",
+    "pixels_cropped": "#B37B00",
     UNTRAINED: "#8C8C8C",
     "autoencoder": "#009E73",
     "vae": "#56B4E9",
@@ -58,7 +59,7 @@ _MARKS |= {
 }
 _MARKS |= {"keypoints": "<", "sparse_keypoints": ">", "vae_denoised": "d", "sparse_keypoints_denoised": 7}
 _MARKS |= {"sparse_keypoints_3": 4, "sparse_keypoints_10": 5, "sparse_keypoints_30": 6, "sparse_keypoints_looks": 11}
-_MARKS |= {"few_sparse_keypoints": 8, "sparse_keypoints_cropped": 10}
+_MARKS |= {"few_sparse_keypoints": 8, "sparse_keypoints_cropped": 10, "pixels_cropped": "s"}
 _MARKS |= {"vae_robust": 9, "sparse_keypoints_robust": "1"}
 _MARKS |= {"vae_two_rounds": "H", "sparse_keypoints_two_rounds": "8"}
 # a letter each, in shades of the colours of autoencoder, VAE and sparse by what they are made from
@@ -101,6 +102,8 @@ def colour_of(arm: str) -> str:
 def _base(arm: str) -> str:
     """The arm that shows the same encoder frozen and plain; an arm without an encoder, and an encoder, itself."""
     if arm not in ARMS:
+        return arm
+    if ARMS[arm].cropped:
         return arm
     return {"factors": FACTORS, "pixels": "pixels"}.get(ARMS[arm].observes) or ARMS[arm].encoder or arm
 

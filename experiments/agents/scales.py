@@ -221,7 +221,7 @@ AGENT_SCALES = {
                 _PPO,
                 (
                     *("random_policy", "factors", "pixels", "vae", "vae_expand"),
-                    *(name for name, arm in ARMS.items() if arm.dosed),
+                    *(name for name, arm in ARMS.items() if arm.dosed and not arm.sees_part),
                     *("keypoints", "sparse_keypoints", *_PRICED),
                 ),
                 ("SpriteReach", "SpriteChase"),
@@ -304,7 +304,11 @@ AGENT_SCALES = {
                 16,
                 _PPO,
                 # on the CPU, where agents learn, a million codes of VGG16 take three hours
-                tuple(name for name, arm in ARMS.items() if arm.encoder not in _NOT_AT_FULL and not arm.dosed),
+                tuple(
+                    name
+                    for name, arm in ARMS.items()
+                    if arm.encoder not in _NOT_AT_FULL and not (arm.dosed or arm.sees_part)
+                ),
                 SPRITES,
             ),
             "sac": Algorithm(

@@ -21,6 +21,7 @@ import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import DICTIONARY, Arm
 from experiments.agents.cells import AgentCell, recording_of
 from experiments.agents.learning import FirstLayer, LearningCurve, UpdateSizes
+from experiments.agents.part_of_frames import PartOfFrames
 from experiments.agents.scales import HIDDEN_WIDTHS, TRAIN_FRAMES
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
@@ -33,6 +34,7 @@ from rl.dictionary import DictionarySettings, fit_to_images
 from rl.recodings import Expand
 from sparse_repr import FrozenEncoder, load_encoder
 from sparse_repr.data import load_dataset
+from sparse_repr.data.crop import parse_crop
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import FLAG, OBJECT, Shape, many, number, read_json
@@ -160,7 +162,12 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
 
         venv = make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=shown)
     else:
-        venv = make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=kept)
+
+        def seen(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+            whole = env if kept is None else kept(env)
+            return PartOfFrames(whole, parse_crop(task.crop)) if arm.cropped and task.crop else whole
+
+        venv = make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=seen)
     return venv if task.n_stack == 1 else VecFrameStack(venv, task.n_stack)
 
 

@@ -56,7 +56,8 @@ def test_agents_of_another_rate_learn_from_the_same_with_that_rate(tmp_path: Pat
     images = DummyVecEnv([lambda: gym.make("SparseRepr/SpriteReach-v0")] * 2)
     assert {curve.default for curve in OF_RATES} == set(RATED)
     for dose in (dose for curve in OF_RATES for dose in curve.doses):
-        cell = agent_cell(AGENT_SCALES["doses"], "SpriteReach", dose.arm, "ppo", 0, tmp_path)
+        scale, task = ("public", "VizDoomBasic") if ARMS[dose.arm].sees_part else ("doses", "SpriteReach")
+        cell = agent_cell(AGENT_SCALES[scale], task, dose.arm, "ppo", 0, tmp_path)
         rate = make_agent(cell, images if cell.arm.observes == "pixels" else venv).learning_rate
         assert isinstance(rate, float)
         assert rates.setdefault(dose.value, rate) == rate

@@ -253,7 +253,7 @@ def test_improvements_need_three_seeds(whole: AgentStudy) -> None:
     assert table.header == ("arm", "against", "all tasks", "SpriteReach", "SpriteChase")
     assert table.rows[-1][1] == "pixels, end to end"
     assert "The last pair is the frozen encoder that does best" in table.note
-    assert len(table.rows) == 59 + 11 + 12 + 3 + 9 + 3 + 2
+    assert len(table.rows) == 60 + 11 + 12 + 3 + 9 + 3 + 2
 
 
 def test_improvements_over_all_tasks_are_of_pairs_that_have_them_all() -> None:
@@ -326,9 +326,9 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
 
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
     table = correlations_table(whole, "SpriteReach")
-    assert column(table, "return in the source")["PSNR (dB)"].endswith("(108)")
+    assert column(table, "return in the source")["PSNR (dB)"].endswith("(111)")
     # of the orders of 36 kinds hardly any is as strong
-    assert column(table, "means per kind, p")["position R²"] == "+1.00 (36), p < 0.001, < 0.001"
+    assert column(table, "means per kind, p")["position R²"] == "+1.00 (37), p < 0.001, < 0.001"
     assert table is not None
     names = [row[0] for row in table.rows]
     assert "class accuracy" not in names  # never computed
@@ -391,9 +391,9 @@ def test_figures_of_a_study_that_has_just_begun() -> None:
 
 def test_an_arm_keeps_its_colour_and_stands_in_one_panel_or_in_both() -> None:
     assert colour_of("sparse") == colour_of("sparse_tuned") != colour_of("vae")
-    assert panels_of(list(ARMS))[1][1][:4] == ["random_policy", "factors", "pixels", "untrained"]
+    assert panels_of(list(ARMS))[1][1][:5] == ["random_policy", "factors", "pixels", "pixels_cropped", "untrained"]
     assert panels_of(["factors"]) == [("", ["factors"])]
-    assert [len(names) for _, names in panels_of(list(ARMS))] == [27 + 12, 14 + 16, 9]
+    assert [len(names) for _, names in panels_of(list(ARMS))] == [29 + 12, 15 + 16, 10]
 
 
 def test_a_recoded_code_has_the_colour_and_the_mark_of_the_code_and_another_line() -> None:

@@ -27,6 +27,7 @@ from experiments.agents.ends import ENDS, counted, play_again
 from experiments.agents.films import film_of
 from experiments.agents.frames import record_frames
 from experiments.agents.learning import UPDATES, FirstLayer, LearningCurve, UpdateSizes
+from experiments.agents.part_of_frames import PartOfFrames
 from experiments.agents.results import OUTCOMES
 from experiments.agents.scales import AGENT_SCALES, AgentScale, Algorithm
 from experiments.agents.tasks import TASKS
@@ -37,7 +38,7 @@ from experiments.study.procedure import check_cells
 from rl import LatentExtractor, VecLatentObservation
 from rl.dictionaries import load_dictionary
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
-from sparse_repr.data.crop import parse_crop
+from sparse_repr.data.crop import Crop, parse_crop
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 from tests.conftest import SHORT
 
@@ -565,3 +566,36 @@ def test_cropped_encoders_differ_by_the_part_that_a_task_names(name: str, tmp_pa
     assert dataclasses.replace(cropped, crop=None, run_dir=whole.run_dir) == whole
     with pytest.raises(ValueError, match=f"{name} sees a part of the frames, and DoorKey names none"):
         encoder_cell(scale, "DoorKey", name, 3, tmp_path)
+
+
+def test_pixels_can_be_shown_the_same_part(tmp_path: Path) -> None:
+    bright = np.zeros((64, 64, 3), np.uint8)
+    bright[20:30, 5:25] = 255
+
+    class Bright(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            super().reset(seed=seed)
+            return bright, {}
+
+    shown, _ = PartOfFrames(Bright(), Crop(20, 5, 10, 20)).reset()
+    assert shown.shape == (64, 64, 3)
+    assert (shown == 255).all()
+    with pytest.raises(ValueError, match="crop needs a rectangle within images of 64x64"):
+        PartOfFrames(Bright(), Crop(60, 0, 5, 64))
+    cell = agent_cell(AGENT_SCALES["public"], "VizDoomBasic", "pixels_cropped", "ppo", 0, tmp_path)
+    assert cell.settings()["crop"] == TASKS["VizDoomBasic"].crop
+    with pytest.raises(ValueError, match="pixels_cropped sees a part of the frames, and DoorKey names none"):
+        agent_cell(AGENT_SCALES["public"], "DoorKey", "pixels_cropped", "ppo", 0, tmp_path)
+
+
+def test_an_agent_on_a_part_of_the_frames_learns_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "SpriteReach", dataclasses.replace(TASKS["SpriteReach"], crop="0,0,8,8"))
+    whole, part = (
+        make_environments(agent_cell(TINY, "SpriteReach", arm, "ppo", 0, tmp_path), "source", 1, 0)
+        for arm in ("pixels", "pixels_cropped")
+    )
+    first, second = np.asarray(whole.reset()), np.asarray(part.reset())
+    assert first.shape == second.shape
+    assert first[0, :8, :8].mean() == pytest.approx(second.mean(), abs=2)
