@@ -51,6 +51,8 @@ class PixelsToAgentConfig:
     """Frames recorded with random actions."""
     parallel: bool = False
     """Step each environment in a process of its own while recording."""
+    crop: str | None = None
+    """TOP,LEFT,HEIGHT,WIDTH in pixels of the frames: what the encoder sees of them; by default all."""
     objective: str = "sparse"
     """Objective of the encoder."""
     code_size: int = 32
@@ -117,6 +119,7 @@ def _pretrained(config: PixelsToAgentConfig, out: Path, frames: Path) -> Path:
         PretrainConfig(
             dataset="h5",
             data_path=str(frames),
+            crop=config.crop,
             objective=config.objective,
             code_size=config.code_size,
             steps=config.pretrain_steps,

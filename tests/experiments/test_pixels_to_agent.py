@@ -13,6 +13,7 @@ from experiments.pixels_to_agent import main
 from rl import load_agent
 from rl.record import record
 from rl.record_config import RecordConfig
+from sparse_repr import load_encoder
 from sparse_repr.data import load_dataset
 from tests.frame_envs import Frames
 
@@ -90,10 +91,11 @@ def drawn() -> Iterator[str]:
 def test_pictures_that_are_drawn_or_one_of_several(
     options: tuple[str, ...], brightest: int, drawn: str, tmp_path: Path
 ) -> None:
-    assert main([drawn, *TINY[1:], *options, "--out", str(tmp_path)]) == 0
+    assert main([drawn, *TINY[1:], *options, "--crop", "0,0,40,64", "--out", str(tmp_path)]) == 0
     frames = load_dataset("h5", tmp_path / "frames.h5")
     assert frames.images(np.arange(8)).max() == brightest
     agent, _ = load_agent(tmp_path / "agent.zip")
+    assert load_encoder(tmp_path / "encoder").preprocessing.seen == (0, 0, 40, 64)
     assert agent.observation_space.shape == (16,)  # four codes of four, and nothing of the other entries
 
 

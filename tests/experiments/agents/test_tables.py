@@ -327,7 +327,7 @@ def test_encoders_have_a_column_per_score_and_per_sprite() -> None:
 def test_correlations_show_points_and_kinds(whole: AgentStudy) -> None:
     table = correlations_table(whole, "SpriteReach")
     assert column(table, "return in the source")["PSNR (dB)"].endswith("(111)")
-    # of the orders of 36 kinds hardly any is as strong
+    # of the orders of 37 kinds hardly any is as strong
     assert column(table, "means per kind, p")["position R²"] == "+1.00 (37), p < 0.001, < 0.001"
     assert table is not None
     names = [row[0] for row in table.rows]
