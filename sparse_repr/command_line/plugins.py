@@ -63,11 +63,15 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_loaded)
 
 
-def plugin_words() -> list[str]:
-    """The options that let another command know the same entries: --plugin for each, and for the script at work."""
+def plugin_words(*, is_program: bool) -> list[str]:
+    """The options that let another command know the same entries: --plugin for each, and for the script at work.
+
+    Args:
+        is_program: the command line is that of the process, so that a script around it registers entries of its own.
+    """
     script = Path(sys.argv[0])
     # `python mine.py` registers and is the command line; of `python -m` the name is that of a file of ours
-    own = [str(script)] if script.suffix == ".py" and script.name != "__main__.py" else []
+    own = [str(script)] if is_program and script.suffix == ".py" and script.name != "__main__.py" else []
     return [word for name in (*own, *_loaded) for word in ("--plugin", name)]
 
 

@@ -154,11 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
     # of the processes of torchrun the first alone speaks: all of them have the same to say
     if launched_by_torchrun() and os.environ.get("RANK", "0") != "0":
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            return run_command(lambda: _pretrain_as_asked(words))
-    return run_command(lambda: _pretrain_as_asked(words), refused=(ImportError,))
+            return run_command(lambda: _pretrain_as_asked(words, is_program=arguments is None))
+    return run_command(lambda: _pretrain_as_asked(words, is_program=arguments is None), refused=(ImportError,))
 
 
-def _pretrain_as_asked(words: list[str]) -> int:
+def _pretrain_as_asked(words: list[str], *, is_program: bool) -> int:
     try:
         folders = _pretrain(words)
     except NonFiniteLossError as error:
@@ -166,7 +166,9 @@ def _pretrain_as_asked(words: list[str]) -> int:
         return 1
     for folder in folders:
         print(f"encoder: {folder / 'encoder.safetensors'}")
-    print(f"next:    python -m sparse_repr.evaluate {shlex.join([*map(str, folders), *plugin_words()])}")
+    print(
+        f"next:    python -m sparse_repr.evaluate {shlex.join([*map(str, folders), *plugin_words(is_program=is_program)])}"
+    )
     print(f"watch:   tensorboard --logdir {shlex.quote(str(folders[0] if len(folders) == 1 else folders[0].parent))}")
     return 0
 

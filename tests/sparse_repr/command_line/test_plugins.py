@@ -81,7 +81,7 @@ def test_a_plugin_is_loaded_once_and_named_for_the_next_command(dots: Path) -> N
     load_plugins([str(dots)])
     assert "dots" not in DATASETS  # loading it again would register it again
     assert loaded_plugins() == (str(dots),)
-    assert plugin_words() == ["--plugin", str(dots)]
+    assert plugin_words(is_program=True) == ["--plugin", str(dots)]
 
 
 def test_a_module_is_a_plugin_too(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,8 @@ def test_a_script_that_is_the_command_line_is_named_for_the_next_command(monkeyp
         ("bin/sparse-repr-pretrain", []),
     ):
         monkeypatch.setattr(sys, "argv", [program])
-        assert plugin_words() == words
+        assert plugin_words(is_program=True) == words
+        assert plugin_words(is_program=False) == []  # main([...]) of a script that may do anything else
 
 
 def test_what_pretrain_prints_next_works(dots: Path, capsys: pytest.CaptureFixture[str]) -> None:
