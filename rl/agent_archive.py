@@ -21,7 +21,7 @@ from sparse_repr.files.stored_archive import read_stored_archive
 FORMAT_VERSION = 1
 _HEADER, _MODEL, _ENCODER, _STATISTICS = "agent.json", "model.zip", "encoder.safetensors", "normalization.npz"
 _NEEDED = (_HEADER, _MODEL, _ENCODER)
-_ENTRIES: Shape = {
+_ENTRIES: dict[str, Shape] = {
     "format": whole(),
     "kind": TEXT,
     "algorithm": TEXT,
@@ -56,6 +56,8 @@ class AgentArchive:
     """State of the VecNormalize; None where there is none."""
     environment: str | None
     """Id of the environment it was trained on, where known: for messages and people, nothing is made from it."""
+    changes_actions: str | None = None
+    """The wrapper that changed its actions on their way to that environment, if any: for messages."""
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""
@@ -67,6 +69,8 @@ class AgentArchive:
             "wrapper": None if self.wrapper is None else dict(self.wrapper),
             "normalization": None if self.normalization is None else dict(self.normalization.settings),
             "environment": self.environment,
+            # files of agents without such a wrapper stay those of before
+            **({} if self.changes_actions is None else {"changes_actions": self.changes_actions}),
         }
         members = {_HEADER: canonical_json(header).encode(), _MODEL: self.model, _ENCODER: self.encoder.to_bytes()}
         if self.normalization is not None:
@@ -114,7 +118,15 @@ class AgentArchive:
                 normalization.require_codes(size, wrapper["image_keys"], origin)
         elif _STATISTICS in members:
             raise ValueError(f"{path}: expected no {_STATISTICS}, as {_HEADER} says, found one; {_REMEDY}")
-        return cls(header["algorithm"], members[_MODEL], encoder, wrapper, normalization, header["environment"])
+        return cls(
+            header["algorithm"],
+            members[_MODEL],
+            encoder,
+            wrapper,
+            normalization,
+            header["environment"],
+            header.get("changes_actions"),
+        )
 
 
 def _members(path: Path) -> dict[str, bytes]:
@@ -161,7 +173,9 @@ def _header(content: bytes, path: Path) -> dict[str, Any]:
             f"{path}: expected an agent of format version {FORMAT_VERSION}, found {header['kind']!r} of version "
             f"{header['format']}; use the sparse-repr version that wrote it"
         )
-    require(header, _ENTRIES, origin, closed=True, remedy=_REMEDY)
+    # only agents whose actions a wrapper changed have the entry
+    told: dict[str, Shape] = {"changes_actions": TEXT} if "changes_actions" in header else {}
+    require(header, {**_ENTRIES, **told}, origin, closed=True, remedy=_REMEDY)
     if header["wrapper"] is not None:
         # only agents on recoded codes have the entry
         shape = {**_WRAPPER, "recode": OBJECT} if "recode" in header["wrapper"] else _WRAPPER

@@ -21,6 +21,7 @@ from rl.latent_encoding import LatentOptions
 from rl.normalization import Normalization
 from rl.observation import LatentObservation, VecLatentObservation
 from rl.recoded_codes import require_raw_codes
+from rl.spaces import frame_shape
 from sparse_repr import FrozenEncoder
 
 # The part of an off-policy agent that acts; critics and target networks stay behind.
@@ -69,7 +70,7 @@ class AgentGraph(nn.Module):
                     "export_agent needs image_shape=(H, W, C) or (C, H, W): the model has no environment that tells it"
                 )
             frame = tuple(image_shape or found or ())
-            encoder.preprocessing.layout_of(frame)
+            encoder.preprocessing.layout_of(frame_shape(frame))
             shape = frame if options.n_stack == 1 else (options.n_stack, *frame)
             self._observe = nn.Sequential(_Codes(encoder, options))
             if normalisation is not None:
@@ -127,6 +128,8 @@ class _Codes(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         frames = images if self._n_stack == 1 else images.flatten(0, 1)
+        if frames.ndim == 5:  # of stacks of one picture, as `frame_shape` has them
+            frames = frames.squeeze(1)
         return self._features.torch(*self._encoder.posterior(frames)).reshape(images.shape[0], -1)
 
 
@@ -174,6 +177,10 @@ def require_memoryless(policy: BasePolicy, name: str) -> None:
 def _acting_part(policy: BasePolicy) -> BasePolicy:
     """A copy on the CPU, without gradients, of what chooses the action."""
     acting: BasePolicy = next((getattr(policy, name) for name in _ACTING_PARTS if hasattr(policy, name)), policy)
+    if not isinstance(acting, nn.Module):
+        raise TypeError(
+            f"export_agent needs a policy that is a torch module, got {type(acting).__module__}.{type(acting).__name__}"
+        )
     # distributions keep tensors of the last training step, which refuse a deep copy; each action makes its own
     kept = [module.action_dist for module in acting.modules() if hasattr(module, "action_dist")]
     part = copy.deepcopy(acting, {id(distribution): copy.copy(distribution) for distribution in kept})

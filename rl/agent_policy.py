@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from rl.agent_graph import require_memoryless
-from rl.agents import load_agent
+from rl.agents import load_to_act
 
 
 class AgentPolicy:
@@ -50,16 +50,19 @@ class AgentPolicy:
         self._shown = _ShownObservations(environments, observation_space, action_space)
         try:
             with _generators_kept():  # the agent's own seed is set as it is loaded
-                self._agent, venv = load_agent(path, self._shown, training=False, device="cpu")
+                self._agent, self._venv = load_to_act(path, self._shown)
         except (TypeError, ValueError) as error:
             start = "" if str(error).startswith(f"{os.fspath(path)}") else f"{os.fspath(path)}: "
             raise ValueError(
                 f"policy needs an agent that observes and acts as this environment, with {observation_space} and "
                 f"{action_space}; {start}{error}"
             ) from error
-        assert venv is not None  # it was given one
-        self._venv = venv
         require_memoryless(self._agent.policy, "policy")
+        if not isinstance(getattr(self._agent.policy, "actor", self._agent.policy), torch.nn.Module):
+            raise TypeError(
+                f"policy needs an agent whose policy is a torch module, got {type(self._agent).__module__}: it would "
+                "draw from random numbers of its own, and no recording would repeat by its seed"
+            )
 
     def act(self, observations: Any, *, started: npt.NDArray[np.bool_], seed: int) -> Any:
         """Actions of all environments.

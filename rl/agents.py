@@ -6,7 +6,8 @@ import contextlib
 import importlib
 import io
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -24,7 +26,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from rl.agent_archive import AgentArchive
-from rl.around_codes import require_harmless
+from rl.around_codes import changes_actions, require_harmless
 from rl.copied_observation import CopiedObservation
 from rl.features_extractor import LatentExtractor
 from rl.latent_encoding import LatentOptions
@@ -34,6 +36,13 @@ from rl.recoded_codes import RecodedCodes, require_raw_codes
 from rl.recoding import described
 from rl.spaces import is_image_space
 from sparse_repr import FrozenEncoder
+
+_NO_BUFFER: dict[str, Any] = {
+    "buffer_size": 1,
+    "replay_buffer_class": None,
+    "replay_buffer_kwargs": {},
+    "optimize_memory_usage": False,
+}
 
 
 def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
@@ -51,12 +60,36 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
         The path.
 
     Raises:
-        ValueError: another ending; no environment; no codes; a wrapper around the codes that cannot be rebuilt; or
-            codes that `VecNormalize` changes before a `RecodedCodes` sees them.
+        ValueError: another ending; no environment; no codes; a wrapper around the codes that cannot be rebuilt; an
+            algorithm that is defined in a function; or codes that `VecNormalize` changes before a `RecodedCodes` sees
+            them.
     """
     target = Path(path)
     if target.suffix != ".zip":
         raise ValueError(f"save_agent needs a path that ends in .zip, got {target}")
+    venv, encoder, found = require_saveable(model)
+    content = io.BytesIO()
+    with _carrying_dictionary(model):
+        model.save(content)
+    normalized = unwrap_vec_normalize(venv)
+    AgentArchive(
+        algorithm=f"{type(model).__module__}:{type(model).__qualname__}",
+        model=content.getvalue(),
+        encoder=encoder,
+        wrapper=None if found is None else _portable(found),
+        normalization=None if normalized is None else Normalization.of(normalized),
+        environment=_environment_id(venv),
+        changes_actions=changes_actions(venv),
+    ).write(target)
+    return target
+
+
+def require_saveable(model: BaseAlgorithm) -> tuple[VecEnv, FrozenEncoder, LatentOptions | None]:
+    """What `save_agent` needs of an agent: its environment, the encoder, and the wrapper's options, if it has one.
+
+    Raises:
+        ValueError: as `save_agent`.
+    """
     venv = model.get_env()
     if venv is None:
         raise ValueError(
@@ -70,19 +103,8 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
             f"VecLatentObservation nor does its policy have a LatentExtractor: use {type(model).__name__}.save"
         )
     require_raw_codes(model)
-    _carry_dictionary(model)
-    content = io.BytesIO()
-    model.save(content)
-    normalized = unwrap_vec_normalize(venv)
-    AgentArchive(
-        algorithm=f"{type(model).__module__}:{type(model).__qualname__}",
-        model=content.getvalue(),
-        encoder=encoder,
-        wrapper=None if found is None else _portable(found[1]),
-        normalization=None if normalized is None else Normalization.of(normalized),
-        environment=_environment_id(venv),
-    ).write(target)
-    return target
+    _require_importable(type(model))
+    return venv, encoder, None if found is None else found[1]
 
 
 def load_agent(
@@ -111,7 +133,8 @@ def load_agent(
         encoder_device: where the wrapper encodes.
         custom_objects: as in SB3's `load`: what takes the place of what the file holds of that name, for what another
             version of Python or of a package cannot read, such as a schedule.
-        **overrides: attributes of the algorithm to set, as in SB3's `load`, such as ``tensorboard_log=None``.
+        **overrides: attributes of the algorithm to set, as in SB3's `load`, such as ``tensorboard_log=None``, or
+            ``buffer_size=1`` for an agent that only acts: a replay buffer of pictures may need many gigabytes.
 
     Returns:
         The agent, and the environment it observes: always use this one, not the one you gave. None without `env`.
@@ -134,9 +157,25 @@ def load_agent(
     return model, model.get_env()
 
 
+def load_to_act(path: str | os.PathLike[str], env: VecEnv) -> tuple[BaseAlgorithm, VecEnv]:
+    """As `load_agent` on the CPU, of an agent that only acts: statistics stay, and there is no replay buffer.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_agent`.
+    """
+    place = Path(path)
+    archive = AgentArchive.read(place)
+    algorithm = _algorithm(archive.algorithm, place)
+    venv = _observed(env, archive, place, training=False, encoder_device="cpu")
+    model = _loaded(algorithm, archive, venv, "cpu", {}, {}, acts_only=True)
+    observed = model.get_env()
+    assert observed is not None  # it was given one
+    return model, observed
+
+
 def model_of(archive: AgentArchive, path: Path, *, device: str) -> BaseAlgorithm:
-    """The agent of a file that was read already, without an environment; `path` is for errors."""
-    return _loaded(_algorithm(archive.algorithm, path), archive, None, device, {}, {})
+    """The agent of a file that was read already, without an environment, to act only; `path` is for errors."""
+    return _loaded(_algorithm(archive.algorithm, path), archive, None, device, {}, {}, acts_only=True)
 
 
 def _loaded(
@@ -146,12 +185,25 @@ def _loaded(
     device: str,
     custom_objects: dict[str, Any],
     overrides: Mapping[str, Any],
+    *,
+    acts_only: bool = False,
 ) -> BaseAlgorithm:
-    """The agent of an archive, in an environment that keeps its seed."""
+    """The agent of an archive, in an environment that keeps its seed; one that only acts gets no replay buffer."""
     replaced = {**({} if archive.wrapper is not None else _policy_with(archive)), **custom_objects}
     base: Any = None if venv is None else venv.unwrapped
     seeds = getattr(base, "_seeds", None)
-    model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced, **overrides)
+    if acts_only and issubclass(algorithm, OffPolicyAlgorithm):
+        # a buffer of pictures may be larger than the memory of this machine, and HER's needs an environment
+        overrides = {**_NO_BUFFER, **overrides}
+    try:
+        model = algorithm.load(io.BytesIO(archive.model), env=venv, device=device, custom_objects=replaced, **overrides)
+    except AssertionError as error:
+        if "HerReplayBuffer" not in str(error):
+            raise
+        raise ValueError(
+            "load_agent needs env= for an agent that learned with HerReplayBuffer, whose goals it relabels; or, to act "
+            "only, replay_buffer_class=None, replay_buffer_kwargs={}"
+        ) from error
     if seeds is not None:
         base._seeds = seeds
     return model
@@ -176,9 +228,10 @@ def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
     require_harmless(venv, around)
     encoders: list[FrozenEncoder] = venv.get_attr("encoder")
     options: list[LatentOptions] = venv.get_attr("latent_options")
-    for kind, values in (("encoder", set(encoders)), ("set of options", {str(each.meaning()) for each in options})):
+    told = {str(each.meaning()): str(each) for each in options}
+    for kind, values in (("encoder", {str(each): str(each) for each in encoders}), ("set of options", told)):
         if len(values) > 1:
-            raise ValueError(f"an agent needs one {kind} in all environments, got {sorted(map(str, values))}")
+            raise ValueError(f"an agent needs one {kind} in all environments, got {sorted(values.values())}")
     return encoders[0], options[0]
 
 
@@ -187,17 +240,33 @@ def _encoder_in_policy(model: BaseAlgorithm) -> FrozenEncoder | None:
     return next((extractor.encoder for extractor in extractors), None)
 
 
-def _carry_dictionary(model: BaseAlgorithm) -> None:
-    """Put the dictionary that the policy shows in place of its file's path, so that the agent's file needs no other."""
+@contextlib.contextmanager
+def _carrying_dictionary(model: BaseAlgorithm) -> Iterator[None]:
+    """While it is saved, the dictionary that the policy shows stands in place of its file's path.
+
+    So the agent's file needs no other; the mapping that the user gave stays as it is.
+    """
+    given = model.policy_kwargs
+    fitted = _fitted_dictionary(model)
+    if fitted is not None:
+        extractor = {**given["features_extractor_kwargs"], "recode": fitted}
+        model.policy_kwargs = {**given, "features_extractor_kwargs": extractor}
+    try:
+        yield
+    finally:
+        model.policy_kwargs = given
+
+
+def _fitted_dictionary(model: BaseAlgorithm) -> dict[str, Any] | None:
+    """Settings and content of the dictionary that the policy was given as a file; None where it was not."""
     extractor = (model.policy_kwargs or {}).get("features_extractor_kwargs") or {}
     if extractor.get("recode") is None or isinstance(extractor["recode"], Mapping):
-        return
+        return None
     for module in model.policy.modules():
         if isinstance(module, LatentExtractor | RecodedCodes) and module.recoding_settings is not None:
             # what was read when the policy was made: the file may have been written again, or be gone
-            if "artefact" in module.recoding_settings:
-                extractor["recode"] = dict(module.recoding_settings)
-            return
+            return dict(module.recoding_settings) if "artefact" in module.recoding_settings else None
+    return None
 
 
 def _portable(options: LatentOptions) -> dict[str, Any]:
@@ -212,6 +281,21 @@ def _environment_id(venv: VecEnv) -> str | None:
     return None if spec is None else spec.id
 
 
+def _require_importable(algorithm: type[BaseAlgorithm]) -> None:
+    """Refuse a class that no process can import; warn of one that only this script has."""
+    if "<locals>" in algorithm.__qualname__:
+        raise ValueError(
+            f"save_agent needs an algorithm that load_agent can import, got {algorithm.__qualname__}, which is defined "
+            "in a function: define it in a module"
+        )
+    if algorithm.__module__ == "__main__":
+        warnings.warn(
+            f"save_agent: {algorithm.__qualname__} is defined in the script that runs, so that no other program can "
+            "load the agent: define it in a module of its own",
+            stacklevel=3,
+        )
+
+
 def _algorithm(name: str, path: Path) -> type[BaseAlgorithm]:
     module, _, attribute = name.partition(":")
     try:
@@ -219,7 +303,8 @@ def _algorithm(name: str, path: Path) -> type[BaseAlgorithm]:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: the algorithm {name} cannot be imported ({error}): install its package") from error
+        remedy = "define it in a module of its own, and save again" if module == "__main__" else "install its package"
+        raise ValueError(f"{path}: the algorithm {name} cannot be imported ({error}): {remedy}") from error
     if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
         raise ValueError(f"{path}: expected a Stable-Baselines3 algorithm, found {name}")
     return found

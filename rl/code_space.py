@@ -80,8 +80,22 @@ def restore(space: gym.spaces.Space[Any]) -> None:
 
 
 def same_codes(one: gym.spaces.Space[Any], other: gym.spaces.Space[Any]) -> bool:
-    """Whether two spaces are equal, and of codes that were made alike where both tell, as plain boxes too."""
+    """Whether two spaces are equal, and of codes that were made alike where both tell, as plain boxes too.
+
+    A picture that stays one beside the codes of a Dict may have its channels in front: behind SB3's
+    `VecTransposeImage` they are.
+    """
     if isinstance(one, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
-        return one.keys() == other.keys() and all(same_codes(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(
+            same_codes(one[key], other[key]) or _transposed(one[key], other[key]) for key in one
+        )
     told = [getattr(space, "made_by", None) for space in (one, other)]
     return one == other and (None in told or told[0] == told[1])
+
+
+def _transposed(one: gym.spaces.Space[Any], other: gym.spaces.Space[Any]) -> bool:
+    """Whether two spaces are of the same pictures, one (H, W, C) and one (C, H, W)."""
+    if not (isinstance(one, gym.spaces.Box) and isinstance(other, gym.spaces.Box)):
+        return False
+    pictures = len(one.shape) == len(other.shape) == 3 and one.dtype == other.dtype == np.uint8
+    return pictures and other.shape in (one.shape[2:] + one.shape[:2], one.shape[1:] + one.shape[:1])

@@ -86,7 +86,8 @@ def fit_dictionary(encoder: FrozenEncoder, codes: Any, settings: DictionarySetti
         The dictionary; `save` writes it, `recode=` takes it.
 
     Raises:
-        ValueError: codes of another size, an encoder without an active unit, or sizes that do not fit.
+        ValueError: codes of another size, not finite or all the same, an encoder without an active unit, or sizes that
+            do not fit.
     """
     settings = settings or DictionarySettings()
     array = np.asarray(codes, dtype=np.float32)
@@ -98,8 +99,12 @@ def fit_dictionary(encoder: FrozenEncoder, codes: Any, settings: DictionarySetti
             f"a dictionary needs active units, but none of the {encoder.code_size} units of {encoder!r} was active on "
             "its training images: train it longer or with weaker penalties"
         )
+    if not np.isfinite(array).all():
+        raise ValueError("codes needs finite numbers, got NaN or infinity: look whether the encoder's run diverged")
     # dead units are 0, as when the dictionary is shown
     z = torch.from_numpy(CodeScaling(encoder, "standardize").numpy(array))
+    if not z.std(0, correction=0).any():
+        raise ValueError(f"codes needs items that differ, got {len(array)} with the same code: give other images")
     generator = torch.Generator().manual_seed(settings.seed)
     rows = torch.nn.functional.normalize(torch.randn(width, encoder.code_size, generator=generator), dim=1)
     decoder, encoding = rows.clone().requires_grad_(), rows.T.clone().requires_grad_()

@@ -71,6 +71,7 @@ def export_agent(
     if target.suffix not in (".pt2", ".onnx"):
         raise ValueError(f"export_agent needs a path that ends in .pt2 or .onnx, got {target}")
     normalization: VecNormalize | Normalization | None = vec_normalize
+    changer: str | None = None
     if isinstance(model, str | os.PathLike):
         if encoder is not None or latent_options is not None or vec_normalize is not None:
             raise TypeError(
@@ -78,7 +79,13 @@ def export_agent(
                 "latent_options and vec_normalize out"
             )
         archive = AgentArchive.read(Path(model))
+        changer = archive.changes_actions
         if archive.wrapper is not None:
+            if archive.wrapper["image_keys"] is not None:
+                raise TypeError(
+                    f"export_agent needs an agent that observes one Box, got one of Dict observations: {model} was "
+                    f"trained on the codes of {', '.join(archive.wrapper['image_keys'])} and on the other entries"
+                )
             encoder, latent_options = archive.encoder, LatentOptions(**archive.wrapper)
         model, normalization = model_of(archive, Path(model), device="cpu"), archive.normalization
     if not isinstance(model, BaseAlgorithm):
@@ -89,7 +96,7 @@ def export_agent(
         model, encoder=encoder, latent_options=latent_options, image_shape=image_shape, vec_normalize=normalization
     )
     venv = model.get_env()
-    changer = None if venv is None else changes_actions(venv)
+    changer = changer if venv is None else changes_actions(venv)
     if changer is not None:
         warnings.warn(
             f"export_agent: the exported agent gives the actions of predict, in {model.action_space}; {changer} "

@@ -19,7 +19,7 @@ from rl.code_scaling import Scaling
 from rl.code_space import CodeSpace
 from rl.code_stack import Codes, CodesByKey, CodeStack
 from rl.pixel_range import PixelRange
-from rl.recoding import Recode
+from rl.recoding import Recode, described
 from rl.recodings import recoding_of
 from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_keys, require_uint8_images
 from sparse_repr import FrozenEncoder
@@ -66,6 +66,12 @@ class LatentOptions:
                 object.__setattr__(self, "recode", dict(self.recode))
             elif self.recode != given.name:  # a file may be gone later: options hold what was in it
                 object.__setattr__(self, "recode", given.settings())
+
+    def __str__(self) -> str:
+        """For messages: what was fitted for the recoding is told by its sha256."""
+        recode = described(self.recode) if isinstance(self.recode, Mapping) else self.recode
+        told = {**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)}, "recode": recode}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments as plain JSON values."""

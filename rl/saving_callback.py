@@ -6,7 +6,7 @@ import os
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rl.agents import save_agent
+from rl.agents import require_saveable, save_agent
 
 _STEPS = "{steps}"
 
@@ -32,6 +32,14 @@ class SaveAgent(BaseCallback):
         self._path = os.fspath(path)
         if not self._path.endswith(".zip"):
             raise ValueError(f"SaveAgent needs a path that ends in .zip, got {self._path}")
+
+    def _init_callback(self) -> None:
+        """Look whether the agent can be saved, before it is trained.
+
+        Raises:
+            ValueError: as `save_agent`.
+        """
+        require_saveable(self.model)
 
     def _on_step(self) -> bool:
         save_agent(self._path.replace(_STEPS, str(self.num_timesteps)), self.model)

@@ -11,9 +11,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.wrappers import NormalizeObservation, TransformObservation
+import torch
+from gymnasium.wrappers import NormalizeObservation, RescaleAction, TransformObservation
 from sb3_contrib import QRDQN
-from stable_baselines3 import A2C, DQN, PPO, SAC
+from stable_baselines3 import A2C, DQN, PPO, SAC, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback, EveryNTimesteps
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
@@ -21,12 +22,17 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from rl import (
     LatentExtractor,
     LatentObservation,
+    SameCodes,
     SaveAgent,
     VecLatentObservation,
     load_agent,
     make_latent_vec_env,
+    require_same_codes,
     save_agent,
 )
+from rl.agent_archive import AgentArchive
+from rl.agent_policy import AgentPolicy
+from rl.export import export_agent
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from tests.conftest import make_encoder
 from tests.frame_envs import Frames
@@ -428,3 +434,135 @@ def test_what_an_agents_file_could_not_hold_is_not_saved(tmp_path: Path) -> None
             DummyVecEnv([lambda: LatentObservation(single, other_encoder(), image_keys=["front"])]), "MultiInputPolicy"
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_callback_looks_before_the_training_whether_it_can_save(tmp_path: Path) -> None:
+    codes = VecLatentObservation(DummyVecEnv([Frames]), make_encoder(3))
+    agent = PPO("MlpPolicy", VecFrameStack(codes, 2), n_steps=8, batch_size=8, device="cpu")
+    with pytest.raises(ValueError, match="VecFrameStack"):
+        agent.learn(64, callback=EveryNTimesteps(32, SaveAgent(tmp_path / "agent.zip")))
+    assert agent.num_timesteps == 0
+
+
+def test_a_dict_with_a_picture_that_stays_one_shows_the_same_codes(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"env_kwargs": {"named": True}, "image_keys": ["back"]}
+    train, check = (make_latent_vec_env(Frames, make_encoder(3), seed=seed, **options) for seed in (0, 1))
+    agent = PPO("MultiInputPolicy", train, n_steps=8, batch_size=8, device="cpu", policy_kwargs={"net_arch": [8]})
+    require_same_codes(agent, check)
+    agent.learn(8, callback=SameCodes(check))
+    require_same_codes(*load_agent(save_agent(tmp_path / "agent.zip", agent), Frames(named=True), device="cpu"))
+    other = make_latent_vec_env(Frames, other_encoder(), **options)
+    with pytest.raises(ValueError, match="wrap it in the same encoder"):
+        require_same_codes(agent, other)
+    smaller = make_latent_vec_env(
+        Frames, make_encoder(3, size=32), **{**options, "env_kwargs": {"named": True, "shape": (32, 32, 3)}}
+    )
+    with pytest.raises(ValueError, match="wrap it in the same encoder"):
+        require_same_codes(agent, smaller)
+
+
+def test_an_algorithm_that_nobody_can_import_is_refused_and_one_of_the_script_warned_of(tmp_path: Path) -> None:
+    class Mine(PPO):
+        pass
+
+    venv = make_latent_vec_env(Frames, make_encoder(3))
+    agent = Mine("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu")
+    with pytest.raises(ValueError, match="Mine, which is defined in a function: define it in a module"):
+        save_agent(tmp_path / "agent.zip", agent)
+    assert list(tmp_path.iterdir()) == []
+    Mine.__qualname__, Mine.__module__ = "Mine", "__main__"  # as in a script
+    with pytest.warns(UserWarning, match="no other program can load the agent: define it in a module of its own"):
+        saved = save_agent(tmp_path / "agent.zip", agent)
+    with pytest.raises(ValueError, match="__main__:Mine cannot be imported .*: define it in a module of its own"):
+        load_agent(saved)
+
+
+def test_a_wrapper_that_changes_actions_is_told_by_the_file_too(tmp_path: Path) -> None:
+    rescaled = {
+        "wrapper_class": RescaleAction,
+        "wrapper_kwargs": {"min_action": np.float32(0), "max_action": np.float32(5)},
+    }
+    agent = PPO(
+        "MlpPolicy", make_latent_vec_env(Continuous, make_encoder(3), **rescaled), n_steps=8, batch_size=8, device="cpu"
+    )
+    file = save_agent(tmp_path / "agent.zip", agent)
+    with pytest.warns(UserWarning, match="RescaleAction changes them on their way to the environment"):
+        export_agent(file, tmp_path / "agent.pt2", image_shape=(64, 64, 3))
+    assert AgentArchive.read(save_agent(tmp_path / "plain.zip", _trained(SAC))).changes_actions is None
+
+
+def _with_buffer_of_many_pictures(tmp_path: Path) -> Path:
+    """The file of an agent on pictures whose replay buffer would need 24 gigabytes."""
+    kwargs = {"features_extractor_class": LatentExtractor, "features_extractor_kwargs": {"encoder": make_encoder(3)}}
+    agent = DQN(
+        "CnnPolicy", DummyVecEnv([Frames]), buffer_size=8, learning_starts=4, device="cpu", policy_kwargs=kwargs
+    )
+    agent.buffer_size = 10**13  # no machine has that
+    return save_agent(tmp_path / "agent.zip", agent)
+
+
+def test_an_agent_that_only_acts_needs_no_replay_buffer(tmp_path: Path) -> None:
+    file = _with_buffer_of_many_pictures(tmp_path)
+    export_agent(file, tmp_path / "agent.pt2")
+    env = Frames()
+    policy = AgentPolicy(file, observation_space=env.observation_space, action_space=env.action_space, environments=2)
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    assert policy.act(frames, started=np.ones(2, bool), seed=0).shape == (2,)
+    loaded, _ = load_agent(file, buffer_size=1, device="cpu")
+    assert isinstance(loaded, DQN)
+
+
+class Goals(gym.Env[Any, Any]):
+    """Pictures with a goal, as `HerReplayBuffer` needs them."""
+
+    def __init__(self) -> None:
+        place = gym.spaces.Box(-1, 1, (2,), np.float32)
+        image = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        self.observation_space = gym.spaces.Dict({"observation": image, "achieved_goal": place, "desired_goal": place})
+        self.action_space = gym.spaces.Discrete(2)
+        self._clock = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._clock = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._clock += 1
+        return self.observation_space.sample(), 0.0, False, self._clock == 3, {}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        return -np.linalg.norm(achieved - desired, axis=-1)
+
+
+def test_an_agent_with_hindsight_is_told_what_it_needs(tmp_path: Path) -> None:
+    venv = make_latent_vec_env(Goals, make_encoder(3), image_keys=["observation"])
+    settings = {"buffer_size": 50, "learning_starts": 8, "device": "cpu", "policy_kwargs": {"net_arch": [8]}}
+    agent = DQN("MultiInputPolicy", venv, replay_buffer_class=HerReplayBuffer, **settings).learn(16)
+    file = save_agent(tmp_path / "agent.zip", agent)
+    with pytest.raises(ValueError, match=r"load_agent needs env= for an agent that learned with HerReplayBuffer"):
+        load_agent(file, device="cpu")
+    acting, _ = load_agent(file, device="cpu", replay_buffer_class=None, replay_buffer_kwargs={})
+    assert isinstance(acting, DQN)
+    loaded, _ = load_agent(file, Goals(), device="cpu")
+    assert loaded.replay_buffer_class is HerReplayBuffer  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="needs an agent that observes one Box, got one of Dict observations"):
+        export_agent(file, tmp_path / "agent.pt2", image_shape=(64, 64, 3))
+
+
+def test_pictures_in_stacks_of_one_are_exported_as_the_environment_shows_them(tmp_path: Path) -> None:
+    class One(Frames):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = gym.spaces.Box(0, 255, (1, 64, 64, 3), np.uint8)
+
+        def look(self) -> Any:
+            return super().look()[None]
+
+    agent = PPO("MlpPolicy", make_latent_vec_env(One, make_encoder(3)), n_steps=8, batch_size=8, device="cpu")
+    agent.policy.action_net.weight.data.mul_(1_000)
+    export_agent(agent, tmp_path / "agent.pt2")
+    frames = np.random.default_rng(0).integers(0, 256, (8, 1, 64, 64, 3), dtype=np.uint8)
+    found = torch.export.load(tmp_path / "agent.pt2").module()(torch.from_numpy(frames))
+    expected, _ = agent.predict(make_encoder(3).encode(frames[:, 0]), deterministic=True)
+    np.testing.assert_array_equal(found, expected)

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl import LatentExtractor, LatentObservation, RecodedCodes, load_agent, save_agent
+from rl.agents import codes_wrapping
 from rl.code_recoding import CodeRecoding
 from rl.dictionaries import Dictionary, load_dictionary, make_dictionary
 from rl.dictionary import DictionarySettings, fit_dictionary, main
+from rl.latent_encoding import LatentOptions
 from rl.recodings import recoding_of
 from sparse_repr import FrozenEncoder, load_encoder, save_encoder
 from sparse_repr.artefact import parse, serialise
@@ -109,6 +112,31 @@ def test_an_encoder_without_an_active_unit_is_refused() -> None:
         fit_dictionary(ENCODER, np.zeros((5, 3), np.float32))
     with pytest.raises(ValueError, match=r"N at least 2, got \(1, 2\)"):
         fit_dictionary(ENCODER, np.zeros((1, 2), np.float32))
+    with pytest.raises(ValueError, match="needs items that differ, got 5 with the same code"):
+        fit_dictionary(ENCODER, np.ones((5, 2), np.float32))
+    with pytest.raises(ValueError, match="needs finite numbers, got NaN or infinity"):
+        fit_dictionary(ENCODER, np.array([[0, 1], [np.nan, 2]], np.float32))
+
+
+def _shown(recode: Any) -> LatentObservation:
+    return LatentObservation(Frames(shape=(64, 64, 1)), ENCODER, recode=recode)
+
+
+def test_messages_tell_of_dictionaries_by_their_hash() -> None:
+    codes = np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
+    one, other = (fit_dictionary(ENCODER, scale * codes, DictionarySettings(steps=5)) for scale in (1, 3))
+    options = [LatentOptions(recode=each.settings()) for each in (one, other)]
+    assert all(len(str(each)) < 500 for each in options)
+    assert str(options[0]) != str(options[1])
+    venv = DummyVecEnv(
+        [
+            lambda kind=each: LatentObservation(Frames(shape=(64, 64, 1)), ENCODER, recode=kind.settings())
+            for each in (one, other)
+        ]
+    )
+    with pytest.raises(ValueError, match="an agent needs one set of options in all environments") as told:
+        codes_wrapping(venv)
+    assert len(str(told.value)) < 1_000
 
 
 def test_a_dictionary_is_one_file_of_its_own(tmp_path: Path) -> None:
@@ -216,6 +244,7 @@ def test_an_agent_keeps_the_dictionary_it_saw_whatever_becomes_of_the_file(recod
         PPO.load(tmp_path / "plain.zip", device="cpu")
     path.unlink()
     save_agent(tmp_path / "whole.zip", model)
+    assert given["recode"] == path  # what the user gave makes the next agent, from what the file holds then
     loaded, _ = load_agent(tmp_path / "whole.zip", Frames())
     assert torch.equal(seen(loaded), before)
     # agents of before tell nothing
