@@ -161,11 +161,16 @@ def _normalisation(found: VecNormalize | Normalization | None) -> _Normalisation
 
 
 def require_memoryless(policy: BasePolicy, name: str) -> None:
-    """Refuse policies whose action needs more than the observation.
+    """Refuse policies whose action needs more than the observation, and those that do not compute in torch.
 
     Raises:
         TypeError: it does; `name` is who needs it otherwise.
     """
+    if next(policy.parameters(), None) is None:
+        raise TypeError(
+            f"{name} needs a policy that computes in torch, but {type(policy).__module__}.{type(policy).__name__} has "
+            "no parameter there"
+        )
     needs = set(inspect.signature(policy._predict).parameters) - {"observation", "obs", "deterministic"}
     if needs:
         raise TypeError(
@@ -177,10 +182,6 @@ def require_memoryless(policy: BasePolicy, name: str) -> None:
 def _acting_part(policy: BasePolicy) -> BasePolicy:
     """A copy on the CPU, without gradients, of what chooses the action."""
     acting: BasePolicy = next((getattr(policy, name) for name in _ACTING_PARTS if hasattr(policy, name)), policy)
-    if not isinstance(acting, nn.Module):
-        raise TypeError(
-            f"export_agent needs a policy that is a torch module, got {type(acting).__module__}.{type(acting).__name__}"
-        )
     # distributions keep tensors of the last training step, which refuse a deep copy; each action makes its own
     kept = [module.action_dist for module in acting.modules() if hasattr(module, "action_dist")]
     part = copy.deepcopy(acting, {id(distribution): copy.copy(distribution) for distribution in kept})

@@ -58,11 +58,6 @@ class AgentPolicy:
                 f"{action_space}; {start}{error}"
             ) from error
         require_memoryless(self._agent.policy, "policy")
-        if not isinstance(getattr(self._agent.policy, "actor", self._agent.policy), torch.nn.Module):
-            raise TypeError(
-                f"policy needs an agent whose policy is a torch module, got {type(self._agent).__module__}: it would "
-                "draw from random numbers of its own, and no recording would repeat by its seed"
-            )
 
     def act(self, observations: Any, *, started: npt.NDArray[np.bool_], seed: int) -> Any:
         """Actions of all environments.

@@ -68,6 +68,12 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
     if target.suffix != ".zip":
         raise ValueError(f"save_agent needs a path that ends in .zip, got {target}")
     venv, encoder, found = require_saveable(model)
+    if type(model).__module__ == "__main__":
+        warnings.warn(
+            f"save_agent: {type(model).__qualname__} is defined in the script that runs, so that no other program can "
+            "load the agent: define it in a module of its own",
+            stacklevel=2,
+        )
     content = io.BytesIO()
     with _carrying_dictionary(model):
         model.save(content)
@@ -229,7 +235,8 @@ def codes_wrapping(venv: VecEnv) -> tuple[FrozenEncoder, LatentOptions] | None:
     encoders: list[FrozenEncoder] = venv.get_attr("encoder")
     options: list[LatentOptions] = venv.get_attr("latent_options")
     told = {str(each.meaning()): str(each) for each in options}
-    for kind, values in (("encoder", {str(each): str(each) for each in encoders}), ("set of options", told)):
+    different: dict[str, dict[Any, str]] = {"encoder": {each: str(each) for each in encoders}, "set of options": told}
+    for kind, values in different.items():
         if len(values) > 1:
             raise ValueError(f"an agent needs one {kind} in all environments, got {sorted(values.values())}")
     return encoders[0], options[0]
@@ -282,17 +289,11 @@ def _environment_id(venv: VecEnv) -> str | None:
 
 
 def _require_importable(algorithm: type[BaseAlgorithm]) -> None:
-    """Refuse a class that no process can import; warn of one that only this script has."""
+    """Refuse a class that no process can import."""
     if "<locals>" in algorithm.__qualname__:
         raise ValueError(
             f"save_agent needs an algorithm that load_agent can import, got {algorithm.__qualname__}, which is defined "
             "in a function: define it in a module"
-        )
-    if algorithm.__module__ == "__main__":
-        warnings.warn(
-            f"save_agent: {algorithm.__qualname__} is defined in the script that runs, so that no other program can "
-            "load the agent: define it in a module of its own",
-            stacklevel=3,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -249,10 +250,13 @@ def _check_options(
         )
     if trainable and cache_frames:
         raise ValueError("LatentExtractor: cache_frames needs a frozen encoder: codes of a trainable one change")
-    if trunk is not None and (
-        not isinstance(trunk, Sequence) or not trunk or any(type(width) is not int or width < 1 for width in trunk)
-    ):
+    if trunk is not None and not (isinstance(trunk, Sequence) and trunk and all(map(_is_width, trunk))):
         raise ValueError(f"LatentExtractor: trunk needs a list of widths of at least 1, such as [64], got {trunk!r}")
+
+
+def _is_width(value: Any) -> bool:
+    # numbers of numpy count, as tuners give them
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _require_gradient(features: CodeFeatures, trainable: bool) -> None:

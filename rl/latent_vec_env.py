@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -81,8 +82,10 @@ def make_latent_vec_env(
     """
     if isinstance(normalize, Mapping) and "training" in normalize:
         raise ValueError("make_latent_vec_env: give training=... beside normalize, not inside of it")
-    require_whole("make_latent_vec_env: n_envs", n_envs)
-    require_whole("make_latent_vec_env: start_index", start_index, least=0)
+    for name, value, least in (("n_envs", n_envs, 1), ("start_index", start_index, 0)):
+        # numbers of numpy count, as tuners give them
+        whole = int(value) if isinstance(value, numbers.Integral) else value
+        require_whole(f"make_latent_vec_env: {name}", whole, least=least)
     venv = make_vec_env(
         env,
         n_envs=n_envs,

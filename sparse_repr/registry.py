@@ -37,5 +37,5 @@ def lookup(registry: Mapping[str, T], name: str, kind: str, *, own: bool = False
     known = (
         f"Known are {len(registry)}." if close and len(registry) > _MANY else f"Known: {', '.join(sorted(registry))}."
     )
-    first = " Your own must be registered first (--plugin FILE.py)." if own and not close else ""
+    first = " Your own must be registered first (--plugin FILE.py of pretrain, evaluate, explore, data)." if own else ""
     raise ValueError(f"unknown {kind} {name!r}.{hint} {known}{first}")

@@ -101,9 +101,7 @@ def colour_of(arm: str) -> str:
 
 def _base(arm: str) -> str:
     """The arm that shows the same encoder frozen and plain; an arm without an encoder, and an encoder, itself."""
-    if arm not in ARMS:
-        return arm
-    if ARMS[arm].cropped:
+    if arm not in ARMS or ARMS[arm].cropped:
         return arm
     return {"factors": FACTORS, "pixels": "pixels"}.get(ARMS[arm].observes) or ARMS[arm].encoder or arm
 

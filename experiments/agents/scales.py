@@ -122,7 +122,7 @@ _BY_NAME = (
     *KINDS,
 )
 # what has a study of its own, or codes that take hours where agents learn: by name at scale gpu
-_NOT_AT_FULL = (*CROPPED, *FOREIGN, *SECOND_ROUND, *KINDS, *_PRICED)
+_NOT_AT_FULL = (*FOREIGN, *SECOND_ROUND, *KINDS, *_PRICED)
 _SCORES = "mig,aam,mig_histogram,modularity,dci_histogram,sap,linear_probe"
 # the starting weights of the preset fast: the published ones stay on a plateau for thousands of steps
 _PRETRAINING = {"batch_size": 64, "learning_rate": 1e-3, "initialisation": "he"}
@@ -315,7 +315,7 @@ AGENT_SCALES = {
                 100_000,
                 8,
                 _SAC,
-                ("factors", *(name for name in _FROZEN if name not in _NOT_AT_FULL)),
+                ("factors", *(name for name in _FROZEN if name not in _NOT_AT_FULL and not ARMS[name].sees_part)),
                 ("SpriteReach",),
             ),
         },

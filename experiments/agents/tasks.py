@@ -38,7 +38,7 @@ class Task:
     to the scripted policy (`envs/public.md`). None: what agents on ground truth reach decides."""
 
     crop: str | None = None
-    """TOP,LEFT,HEIGHT,WIDTH: the part of its pictures in which what decides is seen, for the encoders of `CROPPED`."""
+    """TOP,LEFT,HEIGHT,WIDTH: the part of its pictures in which what decides is seen, for the arms that see it alone."""
 
     def arguments(self, domain: str) -> dict[str, Any]:
         """What the environment is made with; one that has a single domain is asked for none."""

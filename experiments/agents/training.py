@@ -165,7 +165,10 @@ def make_environments(cell: AgentCell, domain: str, count: int, seed: int, *, ke
 
         def seen(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
             whole = env if kept is None else kept(env)
-            return PartOfFrames(whole, parse_crop(task.crop)) if arm.cropped and task.crop else whole
+            if not arm.cropped:
+                return whole
+            assert task.crop is not None  # `agent_cell` has looked
+            return PartOfFrames(whole, parse_crop(task.crop))
 
         venv = make_vec_env(task.environment, count, seed=seed, env_kwargs=arguments, wrapper_class=seen)
     return venv if task.n_stack == 1 else VecFrameStack(venv, task.n_stack)

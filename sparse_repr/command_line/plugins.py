@@ -14,7 +14,7 @@ from types import ModuleType
 from sparse_repr.command_line.words import take_option
 
 PLUGIN_HELP = """--plugin FILE.py, or MODULE, is loaded first: there you register data sets, objectives, networks and
-scores of your own. Several take the option each."""
+scores of your own. Repeat the option for several."""
 
 _loaded: dict[str, ModuleType] = {}
 _loading: list[str] = []
@@ -53,7 +53,7 @@ def load_plugins(names: Sequence[str]) -> None:
             try:
                 _loaded[key] = _load_file(Path(key)) if name.endswith(".py") else importlib.import_module(name)
             except (Exception, SystemExit) as error:
-                raise ValueError(f"--plugin {name} could not be loaded: {_in_words(name, error)}") from error
+                raise ValueError(f"--plugin {name} could not be loaded: {_in_words(key, error)}") from error
             finally:
                 _loading.pop()
 
@@ -99,6 +99,8 @@ def _load_file(path: Path) -> ModuleType:
     if known is not None:
         raise ImportError(f"a module {path.stem} is there already, {getattr(known, '__file__', None)}: rename the file")
     sys.modules[path.stem] = module  # dataclasses look their module up, and so does pickle
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # what lies beside a script is found by it, and hides nothing here
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -107,9 +109,9 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
-def _in_words(name: str, error: BaseException) -> str:
+def _in_words(key: str, error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ends the program: {_GUARD}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(name)]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == key]
     where = f" (line {lines[-1]})" if lines else ""
     return f"{error}{where}" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}{where}"

@@ -15,12 +15,16 @@ def take_option(arguments: Sequence[str], name: str) -> tuple[list[str], list[st
     Returns:
         Values in their order, "" where one is missing, and what is left.
     """
-    values, others = [], []
-    rest = iter(arguments)
-    for argument in rest:
-        key, _, value = argument.partition("=")
-        if key == name:
-            values.append(value or next(rest, ""))
-        else:
-            others.append(argument)
+    values: list[str] = []
+    others: list[str] = []
+    rest = list(arguments)
+    while rest:
+        key, equals, value = rest[0].partition("=")
+        if key != name:
+            others.append(rest.pop(0))
+            continue
+        del rest[0]
+        if not equals and rest and not rest[0].startswith("--"):
+            value = rest.pop(0)
+        values.append(value)
     return values, others

@@ -166,9 +166,8 @@ def _pretrain_as_asked(words: list[str], *, is_program: bool) -> int:
         return 1
     for folder in folders:
         print(f"encoder: {folder / 'encoder.safetensors'}")
-    print(
-        f"next:    python -m sparse_repr.evaluate {shlex.join([*map(str, folders), *plugin_words(is_program=is_program)])}"
-    )
+    evaluated = shlex.join([*map(str, folders), *plugin_words(is_program=is_program)])
+    print(f"next:    python -m sparse_repr.evaluate {evaluated}")
     print(f"watch:   tensorboard --logdir {shlex.quote(str(folders[0] if len(folders) == 1 else folders[0].parent))}")
     return 0
 

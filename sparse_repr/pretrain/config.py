@@ -77,7 +77,8 @@ class PretrainConfig:
     grid, the last factor changing fastest."""
     crop: str | None = None
     """TOP,LEFT,HEIGHT,WIDTH in pixels of the images: what the encoder sees of them, in pretraining and wherever it is
-    used. What is small and decides is larger in it, and what does not matter draws no attention. By default all."""
+    used: there it takes whole images of this size, and no others. What is small and decides is larger in it, and what
+    is outside draws no attention. By default all."""
     objective: Annotated[str, tyro.conf.arg(help=objectives_in_words())] = "sparse"
     """What is minimised, an entry of `objectives.OBJECTIVES`; --help describes each."""
     run_dir: str | None = None

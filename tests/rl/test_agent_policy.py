@@ -15,8 +15,10 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 from rl import LatentExtractor, make_latent_vec_env, save_agent
+from rl.agent_graph import require_memoryless
 from rl.agent_policy import AgentPolicy
 from rl.random_share import is_random_episode, random_environments
 from rl.record import RecordConfig, main, record
@@ -313,3 +315,15 @@ def test_an_agent_plays_whole_episodes_and_chance_the_others(
     first = episodes("agents/first-v0", policy=str(wanderer))
     again = episodes("agents/again-v0", policy=str(wanderer))
     assert all(np.array_equal(one.actions, two.actions) for one, two in zip(first, again, strict=True))
+
+
+def test_a_policy_that_does_not_compute_in_torch_is_refused() -> None:
+    class Elsewhere(BasePolicy):
+        """As those of SBX: a torch module by its class, without a parameter."""
+
+        def _predict(self, observation: Any, deterministic: bool = False) -> Any:
+            return observation
+
+    policy = Elsewhere(gym.spaces.Box(0, 1, (2,)), gym.spaces.Discrete(2))
+    with pytest.raises(TypeError, match="rl.record needs a policy that computes in torch, but .*Elsewhere has no"):
+        require_memoryless(policy, "rl.record")

@@ -471,8 +471,11 @@ def test_an_algorithm_that_nobody_can_import_is_refused_and_one_of_the_script_wa
         save_agent(tmp_path / "agent.zip", agent)
     assert list(tmp_path.iterdir()) == []
     Mine.__qualname__, Mine.__module__ = "Mine", "__main__"  # as in a script
-    with pytest.warns(UserWarning, match="no other program can load the agent: define it in a module of its own"):
+    with pytest.warns(
+        UserWarning, match="no other program can load the agent: define it in a module of its own"
+    ) as caught:
         saved = save_agent(tmp_path / "agent.zip", agent)
+    assert [warning.filename for warning in caught] == [__file__]
     with pytest.raises(ValueError, match="__main__:Mine cannot be imported .*: define it in a module of its own"):
         load_agent(saved)
 

@@ -75,7 +75,7 @@ const Pictures = (() => {
 
   // what the network of a run takes of a picture
   function prepare(contract, picture) {
-    const sizes = [contract.source_size, contract.network_size];
+    const sizes = contract.takes_network_size ? [contract.source_size, contract.network_size] : [contract.source_size];
     const fits = sizes.some(([high, wide]) => picture.height === high && picture.width === wide);
     const {rgba, width, height} = fits ? picture : fit(picture, contract.source_size);
     const plane = width * height, bytes = new Uint8Array(contract.channels * plane);

@@ -149,14 +149,31 @@ def test_a_plugin_must_not_hide_a_module(dots: Path) -> None:
         load_plugins([str(renamed)])
 
 
-def test_plugin_without_a_name() -> None:
+@pytest.mark.parametrize("words", [["--plugin"], ["--plugin="], ["--plugin", "--steps", "2"], ["--plugin=", "runs/a"]])
+def test_plugin_without_a_name(words: list[str]) -> None:
     with pytest.raises(ValueError, match="--plugin needs a Python file or a module"):
-        take_plugins(["runs/a", "--plugin"])
+        take_plugins(["runs/a", *words])
+
+
+def test_what_lies_beside_a_plugin_is_found_by_it(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (dots.parent / "beside_dots.py").write_text("NAME = 'dots'\n")
+    dots.write_text("from beside_dots import NAME\n" + DOTS.replace('DATASETS["dots"]', "DATASETS[NAME]"))
+    load_plugins([str(dots)])
+    assert "dots" in DATASETS
+
+
+def test_a_line_is_named_however_the_file_is_called(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(dots.parent)
+    dots.write_text("\n1 / 0")
+    with pytest.raises(ValueError, match=r"ZeroDivisionError: division by zero \(line 2\)"):
+        load_plugins([f"./{dots.name}"])
 
 
 def test_who_looks_for_an_entry_of_their_own_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
-    assert pretrain(["--dataset", "qqq"]) == 2
-    assert "Your own must be registered first (--plugin FILE.py)." in capsys.readouterr().err
+    for words in (["--dataset", "qqq"], ["--objective", "log_sparse"]):  # the second is like one that is known
+        assert pretrain(words) == 2
+        assert "Your own must be registered first (--plugin FILE.py of pretrain" in capsys.readouterr().err
 
 
 @pytest.mark.slow
