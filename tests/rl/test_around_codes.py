@@ -200,7 +200,7 @@ def test_environments_that_differ_are_refused(tmp_path: Path) -> None:
     def other() -> Any:
         return LatentObservation(Frames(), other_encoder(), n_stack=2)
 
-    with pytest.raises(ValueError, match=r"one set of options in all environments, got .*'n_stack': 1.*'n_stack': 2"):
+    with pytest.raises(ValueError, match=r"one set of options in all environments, got .*n_stack=1.*n_stack=2"):
         save_agent(tmp_path / "agent.zip", agent(scaled, uncertain))
     with pytest.raises(ValueError, match="one encoder in all environments, got .*FrozenEncoder.*FrozenEncoder"):
         save_agent(tmp_path / "agent.zip", agent(scaled, other))
