@@ -26,6 +26,15 @@ from experiments.benchmark.foreign import measure_foreign
 from experiments.benchmark.kinds import CODES, measure_kinds
 from experiments.benchmark.pong import measure_pong, measure_pong_of_others
 from experiments.benchmark.pose import measure_pose
+from experiments.benchmark.quantised import (
+    DATASETS,
+    OBJECTIVES,
+    STEPS,
+    measure_quantised,
+)
+from experiments.benchmark.quantised import (
+    SEEDS as QUANTISED_SEEDS,
+)
 from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
@@ -60,6 +69,7 @@ from sparse_repr.metrics import (
 from sparse_repr.metrics.quadrature import Resolution
 from sparse_repr.metrics.suite import SLOW
 from sparse_repr.pretrain.trainer import Trainer
+from sparse_repr.pretrain.variations import parse_seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,15 +84,23 @@ class BenchmarkConfig:
     recoding (an agent's step on recoded codes, one image of keypoints), foreign (networks of others as encoders),
     pong (whether codes hold the ball and the paddles), pong_of_others (the same of networks of others), first_units
     (which units open first from a large weight of the KL, and what turning them does), kinds (what each kind of
-    sparsity does to codes of dSprites, two minutes each; goes on in runs/kinds where it was stopped), pose (whether
+    sparsity does to codes of dSprites, two minutes each; goes on in runs/kinds where it was stopped), quantised
+    (whether latent quantisation disentangles by its authors' protocol, hours; goes on in runs/quantised), pose (whether
     codes hold size, angle and colour) or way (how much must be learned to find the way, from codes of SpriteReach and
     recodings)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
     """Recording of SpriteChase that is encoded (foreign)."""
-    codes: str = ",".join(CODES)
-    """Codes that are pretrained, separated by commas (kinds); what is finished of the others is in the results, too."""
+    codes: str | None = None
+    """Codes that are pretrained, separated by commas (kinds, quantised); what is finished of the others is in the
+    results, too. By default all."""
+    datasets: str = ",".join(DATASETS)
+    """Data sets, separated by commas (quantised)."""
+    seeds: str = ",".join(map(str, QUANTISED_SEEDS))
+    """Seeds of the encoders, separated by commas, or a range like 5-7 (quantised)."""
+    steps: int = STEPS
+    """Steps of pretraining (quantised); a run that stopped before goes on."""
     skip_slow: bool = False
     """Leave out the scores that take minutes (metrics): DCI with the published learner."""
     real_frames: str | None = None
@@ -293,12 +311,34 @@ def _measure_ssim() -> dict[str, Any]:
 
 
 def _measure_kinds(config: BenchmarkConfig) -> dict[str, Any]:
-    written = Path(config.out) / "kinds.json"
     shape: Shape = {"steps": whole(1), "items": whole(1), "codes": each(each(OBJECT)), "machine": OBJECT}
-    remedy = "put it back, or give another folder (--out)"
-    earlier = read_json(written, shape, remedy=remedy) if written.is_file() else None
-    codes = [name.strip() for name in config.codes.split(",")]
-    return measure_kinds(Path("runs/kinds"), codes=codes, earlier=earlier)
+    return measure_kinds(
+        Path("runs/kinds"), codes=_names(config.codes or ",".join(CODES)), earlier=_earlier(config, shape)
+    )
+
+
+def _measure_quantised(config: BenchmarkConfig) -> dict[str, Any]:
+    shape: Shape = {"items": whole(1), "runs": each(each(each(each(OBJECT)))), "machine": OBJECT}
+    return measure_quantised(
+        Path("runs/quantised"),
+        datasets=_names(config.datasets),
+        objectives=_names(config.codes or ",".join(OBJECTIVES)),
+        seeds=parse_seeds(config.seeds),
+        steps=config.steps,
+        earlier=_earlier(config, shape),
+    )
+
+
+def _earlier(config: BenchmarkConfig, shape: Shape) -> dict[str, Any] | None:
+    """What the part wrote to the folder of results before."""
+    written = Path(config.out) / f"{config.part}.json"
+    return (
+        read_json(written, shape, remedy="put it back, or give another folder (--out)") if written.is_file() else None
+    )
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",")]
 
 
 PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
@@ -318,6 +358,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
     "kinds": _measure_kinds,
+    "quantised": _measure_quantised,
     "streaming": lambda config: measure_streaming(Path(config.out)),
 }
 

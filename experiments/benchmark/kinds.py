@@ -9,12 +9,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from experiments.benchmark.scored import MEASURED_ON, score, scores_of
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
 from sparse_repr import PretrainConfig, pretrain_encoder
-from sparse_repr.evaluate.report import read_report
-from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 
 SEEDS = (5, 6, 7)
 """Of the encoders: those of the study of agents on the same kinds, on which nothing was chosen."""
@@ -77,7 +76,9 @@ def measure_kinds(
     finished: dict[str, dict[str, Any]] = {}
     for name in CODES:
         runs = {str(seed): out / f"{name}-seed{seed}" for seed in seeds}
-        finished[name] = {seed: _scores_of(run, steps, items) for seed, run in runs.items() if _is_finished(run)}
+        finished[name] = {
+            seed: scores_of(run, SCORES, steps=steps, items=items) for seed, run in runs.items() if _is_finished(run)
+        }
     known = earlier["codes"] if earlier else {}
     kept = [name for name, scores in finished.items() if name in known and not scores]
     every = {name: scores or known[name] for name, scores in finished.items() if scores or name in known}
@@ -100,38 +101,12 @@ def _finish(run: Path, name: str, seed: int, steps: int, items: int) -> None:
                 "batch_size": 64,
                 "learning_rate": 1e-3,
                 "initialisation": "he",
-                "device": "cpu",
-                "threads": 1,
                 "run_dir": str(run),
-                "progress": False,
+                **MEASURED_ON,
             }
         )
         pretrain_encoder(dataclasses.replace(config, resume=(run / "config.json").is_file()))
-        evaluate_run(
-            EvaluateConfig(
-                run=str(run),
-                metrics="mig_histogram,dci_histogram,infomec",
-                sample=items,
-                image_items=items,
-                lpips_items=0,
-                device="cpu",
-                threads=1,
-                progress=False,
-            )
-        )
-
-
-def _scores_of(run: Path, steps: int, items: int) -> dict[str, Any]:
-    report = read_report(run)
-    scored = report["images"]["protocol"]
-    if report["trained_steps"] != steps or f" {items})" not in scored:
-        raise ValueError(
-            f"{run} has {report['trained_steps']:,} steps, scored on {scored}; asked for were {steps:,} steps and "
-            f"{items:,} items: take another folder, or delete that one"
-        )
-    (pictures,) = (part["model"] for part_name, part in report["images"].items() if part_name != "protocol")
-    known = {**report["codes"], **report["disentanglement"], **pictures}
-    return {score: known[score] for score in SCORES}
+        score(run, metrics="mig_histogram,dci_histogram,infomec", items=items)
 
 
 def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:

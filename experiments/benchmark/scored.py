@@ -1,0 +1,49 @@
+"""A pretrained run scored for a table: one call to evaluate, one to read what a table shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sparse_repr.evaluate.report import read_report
+from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+
+MEASURED_ON: dict[str, Any] = {"device": "cpu", "threads": 1, "progress": False}
+"""Settings of pretraining and scoring alike."""
+
+
+def score(run: Path, *, metrics: str, items: int) -> None:
+    """Score codes and pictures of a run on one thread, into its `metrics.json`.
+
+    Args:
+        run: folder of the run.
+        metrics: disentanglement scores, separated by commas.
+        items: images that codes and pictures are scored on.
+    """
+    sizes: dict[str, Any] = {"sample": items, "image_items": items, "lpips_items": 0}
+    evaluate_run(EvaluateConfig(run=str(run), metrics=metrics, **sizes, **MEASURED_ON))
+
+
+def scores_of(run: Path, names: Iterable[str], *, steps: int, items: int) -> dict[str, Any]:
+    """Scores of a run that `score` scored, by their names in the report.
+
+    Args:
+        run: folder of the run.
+        names: of the scores.
+        steps: that it needs to have.
+        items: that it needs to be scored on.
+
+    Raises:
+        ValueError: it has other steps, or was scored on other items.
+    """
+    report = read_report(run)
+    scored = report["images"]["protocol"]
+    if report["trained_steps"] != steps or f" {items})" not in scored:
+        raise ValueError(
+            f"{run} has {report['trained_steps']:,} steps, scored on {scored}; asked for were {steps:,} steps and "
+            f"{items:,} items: take another folder, or delete that one"
+        )
+    (pictures,) = (part["model"] for part_name, part in report["images"].items() if part_name != "protocol")
+    known = {**report["codes"], **report["disentanglement"], **pictures}
+    return {name: known[name] for name in names}
