@@ -40,6 +40,8 @@ from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
 from experiments.benchmark.training import measure_training
 from experiments.benchmark.way import measure_way
+from experiments.benchmark.way_of_kinds import CODES as WAY_CODES
+from experiments.benchmark.way_of_kinds import measure_way_of_kinds
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import seconds_of
 from sparse_repr import PretrainConfig, load_encoder
@@ -86,15 +88,15 @@ class BenchmarkConfig:
     (which units open first from a large weight of the KL, and what turning them does), kinds (what each kind of
     sparsity does to codes of dSprites, two minutes each; goes on in runs/kinds where it was stopped), quantised
     (whether latent quantisation disentangles by its authors' protocol, hours; goes on in runs/quantised), pose (whether
-    codes hold size, angle and colour) or way (how much must be learned to find the way, from codes of SpriteReach and
-    recodings)."""
+    codes hold size, angle and colour), way (how much must be learned to find the way, from codes of SpriteReach and
+    recodings) or way_of_kinds (the same of each kind of sparsity; goes on in runs/way_of_kinds)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
     """Recording of SpriteChase that is encoded (foreign)."""
     codes: str | None = None
-    """Codes that are pretrained, separated by commas (kinds, quantised); what is finished of the others is in the
-    results, too. By default all."""
+    """Codes that are pretrained, separated by commas (kinds, quantised, way_of_kinds); what is finished of
+    the others is in the results, too. By default all."""
     datasets: str = ",".join(DATASETS)
     """Data sets, separated by commas (quantised)."""
     seeds: str = ",".join(map(str, QUANTISED_SEEDS))
@@ -357,6 +359,9 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
+    "way_of_kinds": lambda config: measure_way_of_kinds(
+        Path("runs/way_of_kinds"), codes=_names(config.codes or ",".join(WAY_CODES))
+    ),
     "kinds": _measure_kinds,
     "quantised": _measure_quantised,
     "streaming": lambda config: measure_streaming(Path(config.out)),

@@ -19,7 +19,7 @@ from sparse_repr.encoder.statistics import encode_dataset
 def recordings(
     environment: str, folder: Path, frames: Mapping[str, tuple[int, int]], *, every: int, scale: float
 ) -> dict[str, FactorDataset]:
-    """Record an environment under random actions, one file a part.
+    """Record an environment under random actions, one file a part; a part whose file is there is read.
 
     Args:
         environment: id, ``envs:...``.
@@ -32,7 +32,8 @@ def recordings(
     for part, (count, seed) in frames.items():
         path = folder / f"{part}.h5"
         settings: dict[str, Any] = {"every": every, "envs": 4, "seed": seed, "progress": False}
-        record(RecordConfig(environment, str(path), frames=round(scale * count), **settings))
+        if not path.is_file():
+            record(RecordConfig(environment, str(path), frames=round(scale * count), **settings))
         data[part] = load_dataset("h5", path)
     return data
 
@@ -41,17 +42,19 @@ def pretrained(folder: Path, name: str, seed: int, settings: Mapping[str, Any]) 
     """An encoder that learned from the recording ``train`` of a folder on one thread, and the seconds it took.
 
     Args:
-        folder: of the recordings; the run is kept there.
+        folder: of the recordings; the run is kept there, and goes on where it was stopped.
         name: of the run.
         seed: of the run.
         settings: of `PretrainConfig`.
     """
+    run = folder / f"{name}-{seed}"
     config = PretrainConfig(
         **{
             **settings,
             "dataset": "h5",
             "data_path": str(folder / "train.h5"),
-            "run_dir": str(folder / f"{name}-{seed}"),
+            "run_dir": str(run),
+            "resume": (run / "config.json").is_file(),
             "seed": seed,
             "device": "cpu",
             "threads": 1,

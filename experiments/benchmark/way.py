@@ -32,9 +32,17 @@ HEADS: dict[str, Any] = {
 """PPO's own small network, rate and batches, as scikit-learn's MLPRegressor takes them."""
 PASSES = (1, 10)
 """Over the training frames, after which those are asked."""
-_VAE = {"objective": "vae", "learning_rate": 1e-3, "initialisation": "he", "batch_size": 64, "code_size": 10}
+VAE: dict[str, Any] = {
+    "objective": "vae",
+    "learning_rate": 1e-3,
+    "initialisation": "he",
+    "batch_size": 64,
+    "code_size": 10,
+}
+"""Settings of `PretrainConfig`."""
 _STEPS = 3_000
-_FRAMES = {"train": (10_000, 0), "test": (4_000, 1_000_000)}
+FRAMES = {"train": (10_000, 0), "test": (4_000, 1_000_000)}
+"""Part of the recording -> how many frames, and its seed."""
 _EVERY = 11
 
 
@@ -48,10 +56,10 @@ def measure_way(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: flo
     """
     results: dict[str, Any] = {"steps": steps, "shown": {name: {} for name in SHOWN}}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
-        data = recordings("envs:SparseRepr/SpriteReach-v0", Path(folder), _FRAMES, every=_EVERY, scale=scale)
+        data = recordings("envs:SparseRepr/SpriteReach-v0", Path(folder), FRAMES, every=_EVERY, scale=scale)
         results["frames"] = {part: len(frames) for part, frames in data.items()}
         for seed in seeds:
-            encoder, _ = pretrained(Path(folder), "vae", seed, {**_VAE, "steps": steps})
+            encoder, _ = pretrained(Path(folder), "vae", seed, {**VAE, "steps": steps})
             codes = codes_of(encoder, data)
             for name in SHOWN:
                 recoding = None if name == CODE else CodeRecoding(encoder.spec.units, name)
