@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.benchmark.scored import MEASURED_ON, score, scores_of
+from experiments.benchmark.scored import MEASURED_ON, machines_before, score, scores_of
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
@@ -82,7 +82,7 @@ def measure_kinds(
     known = earlier["codes"] if earlier else {}
     kept = [name for name, scores in finished.items() if name in known and not scores]
     every = {name: scores or known[name] for name, scores in finished.items() if scores or name in known}
-    machines = [earlier["machine"], *earlier.get("other_machines", [])] if earlier and kept else []
+    machines = machines_before(earlier) if earlier and kept else []
     return {"steps": steps, "items": items, "codes": every, "other_machines": machines}
 
 

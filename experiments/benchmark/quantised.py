@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.benchmark.scored import MEASURED_ON, score, scores_of
+from experiments.benchmark.scored import MEASURED_ON, machines_before, score, scores_of
 from experiments.measure.kinds import KIND_TITLES
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
@@ -107,7 +107,7 @@ def measure_quantised(
                 kept = kept or len(there) > len(here)
                 if scores := max(here, there, key=len):
                     runs.setdefault(dataset, {}).setdefault(objective, {})[seed] = scores
-    machines = [earlier["machine"], *earlier.get("other_machines", [])] if earlier and kept else []
+    machines = machines_before(earlier) if earlier and kept else []
     return {"items": items, "runs": runs, "other_machines": machines}
 
 

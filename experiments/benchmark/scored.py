@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +47,12 @@ def scores_of(run: Path, names: Iterable[str], *, steps: int, items: int) -> dic
     (pictures,) = (part["model"] for part_name, part in report["images"].items() if part_name != "protocol")
     known = {**report["codes"], **report["disentanglement"], **pictures}
     return {name: known[name] for name in names}
+
+
+def machines_before(earlier: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The machines that earlier results were computed on, each once."""
+    found: list[Mapping[str, Any]] = []
+    for machine in (earlier["machine"], *earlier.get("other_machines", [])):
+        if machine not in found:
+            found.append(machine)
+    return found
