@@ -120,7 +120,8 @@ def load_recorded(
             factor_names=names,
             factor_sizes=sizes,
             factors=factors,
-            factor_values=values,
+            # indices are the values where no others are known, as in an .npz
+            factor_values=values if values is not None or factors is None else factors.astype(np.float32),
             nominal_factors=nominal,
         )
     )

@@ -203,3 +203,13 @@ def test_names_with_slashes_stay_inside_their_group(tmp_path: Path) -> None:
         assert find_dataset(tmp_path / "own.h5", file, "inner/deep")[1] == 1
         assert find_dataset(tmp_path / "own.h5", file, "inner//images") is None
         assert find_dataset(tmp_path / "own.h5", file, "images/deep") is None
+
+
+def test_indices_are_the_values_where_no_others_are_known(tmp_path: Path) -> None:
+    factors = np.arange(40)[:, None] % 4
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = np.full((40, 1, 8, 8), 200, np.uint8)
+        file["factors"] = factors
+        file.attrs["factor_names"], file.attrs["factor_sizes"] = ["x"], [4]
+    data = load_dataset("h5", tmp_path / "a.h5")
+    np.testing.assert_array_equal(data.factor_values, factors)
