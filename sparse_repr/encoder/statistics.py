@@ -78,8 +78,9 @@ def kl_per_unit(
     if encoder.spec.posterior == "point":
         return [0.0] * encoder.code_size
     if encoder.spec.posterior == "gaussian":
-        posterior = torch.from_numpy(encoded.mean), torch.from_numpy(encoded.log_variance)
-        return _kl_of_gaussian(encoder)(*posterior).double().mean(0).tolist()
+        # in float32 the variance of a single blurred image could be too large a number
+        posterior = torch.from_numpy(encoded.mean).double(), torch.from_numpy(encoded.log_variance).double()
+        return _kl_of_gaussian(encoder)(*posterior).mean(0).tolist()
     chosen = np.sort(np.random.default_rng(0).permutation(encoded.items)[:_STATISTICS_ITEMS])
     kl = _kl_of_eased if encoder.spec.posterior == "vaease" else _kl_of_spike_and_slab(encoder)
     network: Any = encoder.network(device)

@@ -7,7 +7,7 @@ each score means, what it misses and what it gives for codes that are known.
 
 from __future__ import annotations
 
-from sparse_repr.metrics.bootstrap import Interval, bootstrap_interval
+from sparse_repr.metrics.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from sparse_repr.metrics.contrast import contrast_slope
 from sparse_repr.metrics.histogram import mig_histogram_score, modularity_score
 from sparse_repr.metrics.image_quality import psnr, ssim
@@ -51,6 +51,7 @@ __all__ = [
     "beta_vae_score",
     "boosted_probe_score",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "contrast_slope",
     "dci_scores",
     "exact_zero_fraction",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from sparse_repr.metrics.validation import check_codes
+from sparse_repr.metrics.validation import as_array, check_codes
+
+_SEEDS = 2**32
+"""Learners take seeds below it."""
 
 
 class Interval(NamedTuple):
@@ -57,29 +61,79 @@ def bootstrap_interval(
         >>> low <= score <= high
         True
     """
+    found = bootstrap_intervals(_Alone(metric), codes, factors, n_bootstrap=n_bootstrap, seed=seed, **options)["score"]
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
+def bootstrap_intervals(
+    family: Callable[..., Mapping[str, float]],
+    codes: Any,
+    factors: Any,
+    *,
+    n_bootstrap: int = 100,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Interval | str]:
+    """What `bootstrap_interval` says of one score, of all scores that one fit gives together, from the same halves.
+
+    Args:
+        family: f(codes, factors, *, seed, **options) -> {name: score}, as in `FAMILIES`.
+        codes: (N, D), N at least 4.
+        factors: (N, K).
+        n_bootstrap: repetitions, at least 2.
+        seed: of the halves and of the scores.
+        **options: handed to the family.
+
+    Returns:
+        Name -> the interval, or why there is none.
+
+    Raises:
+        TypeError, ValueError: as `bootstrap_interval`.
+    """
     if n_bootstrap < 2:
         raise ValueError(f"n_bootstrap needs at least 2 repetitions, got {n_bootstrap}")
-    array, indices = check_codes("codes", codes), np.asarray(factors)
+    array, indices = check_codes("codes", codes), as_array(factors)
     if len(array) < 4:
         raise ValueError(f"bootstrap_interval needs at least 4 items, got {len(array)}")
-    if decide := getattr(metric, "decided_once", None):  # the halves take the score's own estimator
+    if decide := getattr(family, "decided_once", None):  # the halves take the score's own estimator
         options = {**decide(array), **options}
-    score = metric(array, indices, seed=seed, **options)
+    scores = family(array, indices, seed=seed, **options)
     rng = np.random.default_rng(seed)
-    repeated = np.empty(n_bootstrap)
+    halves = []
     for repetition in range(n_bootstrap):
         half = rng.choice(len(array), len(array) // 2, replace=False)
         try:
-            repeated[repetition] = metric(array[half], indices[half], seed=seed + 1 + repetition, **options)
+            halves.append(family(array[half], indices[half], seed=(seed + 1 + repetition) % _SEEDS, **options))
         except ValueError as error:
             raise ValueError(
                 f"bootstrap_interval cannot score each half of these {len(array)} items: in one of them {error}. The "
                 "score of all items stands; for an interval leave out the factor with the rare value, or give more"
             ) from error
+    return {
+        name: _interval(score, np.array([half[name] for half in halves], dtype=np.float64))
+        for name, score in scores.items()
+    }
+
+
+def _interval(score: float, repeated: npt.NDArray[np.float64]) -> Interval | str:
     everything = np.append(repeated, score)
-    if not np.isfinite(everything).all():
-        raise ValueError(f"bootstrap_interval needs a score that is a number on every half, got {everything.min()}")
+    finite = np.isfinite(everything)
+    if not finite.all():
+        return f"bootstrap_interval needs a score that is a number on every half, got {everything[~finite][0]}"
     low, high = score + np.quantile(repeated - repeated.mean(), (0.025, 0.975))
     if ((everything >= 0) & (everything <= 1)).all():  # else a score of one's own that has other ends
         low, high = np.clip((low, high), 0, 1)
     return Interval(float(score), float(low), float(high))
+
+
+class _Alone:
+    """A score as the only one of a family."""
+
+    def __init__(self, metric: Callable[..., float]) -> None:
+        self._metric = metric
+        self.decided_once = getattr(metric, "decided_once", None)
+
+    def __call__(self, codes: Any, factors: Any, **options: Any) -> dict[str, float]:
+        return {"score": self._metric(codes, factors, **options)}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sparse_repr.metrics.information import factor_entropies, mig_score
 from sparse_repr.metrics.sampling import draw_items
-from sparse_repr.metrics.validation import check_codes_and_factors
+from sparse_repr.metrics.validation import check_codes_and_factors, require_counts
 
 
 def mig_histogram_score(
@@ -49,6 +49,8 @@ def mig_histogram_score(
         >>> round(mig_histogram_score(factors, factors), 3), round(mig_histogram_score(tangled, factors), 3)
         (1.0, 0.0)
     """
+    require_counts(bins=bins)
+    require_counts(2, samples=samples)
     array, indices = check_codes_and_factors(codes, factors)
     if not array.shape[1]:
         return 0.0
@@ -116,6 +118,7 @@ def modularity_score(codes: Any, factors: Any, *, seed: int = 0, samples: int = 
         >>> round(modularity_score(factors, factors), 2), round(modularity_score(tangled, factors), 2)
         (1.0, 0.72)
     """
+    require_counts(bins=bins)
     array, indices = check_codes_and_factors(codes, factors, least_factors=2)
     items = draw_items(len(array), samples, np.random.default_rng(seed))
     array, indices = array[items], indices[items]

@@ -24,7 +24,7 @@ def image_pair(images: Any, reconstructed: Any, data_range: float | None) -> tup
     """
     pair = []
     for name, value in (("images", images), ("reconstructed", reconstructed)):
-        tensor = torch.as_tensor(value)
+        tensor = torch.as_tensor(value).detach()
         if tensor.device.type == "mps":
             tensor = tensor.cpu()  # MPS has no float64
         if tensor.ndim != 4 or 0 in tensor.shape:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sparse_repr.metrics.quadrature import Resolution, blurred_share, group_items, unit_information
-from sparse_repr.metrics.validation import check_codes, check_factors
+from sparse_repr.metrics.validation import as_array, check_codes, check_factors
 
 # A code that carries nothing has some 1e-15 to 1e-11 nats by rounding; ratios of these would be arbitrary.
 _NOTHING_NATS = 1e-6
@@ -76,16 +76,13 @@ def mutual_information_matrix(
     device = torch.device("cpu")
     if isinstance(mean, Tensor):
         device = torch.device("cpu") if mean.device.type == "mps" else mean.device
-    mean_array, log_variance_array, factor_array = (
-        array.detach().cpu().numpy() if isinstance(array, Tensor) else array for array in (mean, log_variance, factors)
-    )
-    mean_array = check_codes("mean", mean_array)
-    log_variance_array = check_codes("log_variance", log_variance_array, largest=_LARGEST_LOG_VARIANCE)
+    mean_array = check_codes("mean", mean)
+    log_variance_array = check_codes("log_variance", log_variance, largest=_LARGEST_LOG_VARIANCE)
     if mean_array.shape != log_variance_array.shape:
         raise ValueError(
             f"mean and log_variance need the same shape, got {mean_array.shape} and {log_variance_array.shape}"
         )
-    indices = check_factors(factor_array, len(mean_array))
+    indices = check_factors(factors, len(mean_array))
     if not points_per_sigma >= 0.5:
         raise ValueError(f"points_per_sigma needs at least 0.5, got {points_per_sigma}")
 
@@ -134,8 +131,8 @@ def extrapolated_information(
 
     Returns:
         As `mutual_information_matrix`; entries of units that carry nothing scatter about 0, so that the AAM of a code
-        that carries nothing at all is noise. The error is of the integrals alone. Where a factor is constant in one of
-        the halves, what the sample gives as it is.
+        that carries nothing at all is noise. The entropies of the factors are extrapolated alike. The error is of the
+        integrals alone. Where a factor is constant in one of the halves, what the sample gives as it is.
 
     Raises:
         TypeError, ValueError: as `mutual_information_matrix`, or a population smaller than the sample.
@@ -148,19 +145,27 @@ def extrapolated_information(
         >>> abs(extrapolated_information(mean, np.full((600, 1), -6.0), factors).matrix.item()) < 0.02
         True
     """
-    if population is not None and population < len(factors):
-        raise ValueError(f"population needs at least the {len(factors)} items of the sample, got {population}")
-    whole = mutual_information_matrix(mean, log_variance, factors)
-    order = np.random.default_rng(seed).permutation(len(factors))
+    indices = as_array(factors)
+    if population is not None and population < len(indices):
+        raise ValueError(f"population needs at least the {len(indices)} items of the sample, got {population}")
+    means, log_variances = (array if isinstance(array, Tensor) else as_array(array) for array in (mean, log_variance))
+    whole = mutual_information_matrix(means, log_variances, indices)
+    order = np.random.default_rng(seed).permutation(len(indices))
     halves = [np.sort(part) for part in np.array_split(order, 2)]
-    indices = np.asarray(factors)
     if any((indices[half] == indices[half[0]]).all(axis=0).any() for half in halves):
         return whole
-    parts = [mutual_information_matrix(mean[half], log_variance[half], indices[half]) for half in halves]
-    missing = 1.0 if population is None else 1 - len(factors) / population
-    matrix = whole.matrix + missing * (whole.matrix - (parts[0].matrix + parts[1].matrix) / 2)
+    parts = [mutual_information_matrix(means[half], log_variances[half], indices[half]) for half in halves]
+    missing = 1.0 if population is None else 1 - len(indices) / population
+    # the entropies of few items are too small alike: of a perfect code, I = H has to stay
+    matrix, entropies = (
+        whole_one + missing * (whole_one - (one + other) / 2)
+        for whole_one, one, other in (
+            (whole.matrix, parts[0].matrix, parts[1].matrix),
+            (whole.factor_entropies_nats, *(part.factor_entropies_nats for part in parts)),
+        )
+    )
     error = (1 + missing) * whole.error_nats + missing * (parts[0].error_nats + parts[1].error_nats) / 2
-    return MutualInformation(matrix, error, whole.factor_entropies_nats)
+    return MutualInformation(matrix, error, entropies)
 
 
 def factor_entropies(factors: Any) -> npt.NDArray[np.float64]:
@@ -170,7 +175,9 @@ def factor_entropies(factors: Any) -> npt.NDArray[np.float64]:
         >>> factor_entropies([[0], [1], [2], [3]]).round(3)  # log 4
         array([1.386])
     """
-    indices = np.asarray(factors)
+    indices = as_array(factors)
+    if indices.ndim != 2 or 0 in indices.shape:
+        raise ValueError(f"factors needs shape (N, K), got {indices.shape}")
     entropies = np.empty(indices.shape[1])
     for k in range(indices.shape[1]):
         share = np.unique(indices[:, k], return_counts=True)[1] / len(indices)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sparse_repr.metrics.linear import fit_logistic
 from sparse_repr.metrics.sampling import SharedValues, draw_items, require_repeated
-from sparse_repr.metrics.validation import check_codes_and_factors
+from sparse_repr.metrics.validation import check_codes_and_factors, require_counts
 
 FloatArray = npt.NDArray[np.float64]
 # Points made at a time: their codes take some ten megabytes.
@@ -58,13 +58,15 @@ def beta_vae_score(
         0..1, higher is better; chance is 1 / K; 0 for a code without a live unit.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant or continuous factor.
+        TypeError, ValueError: arrays of the wrong shape or dtype, NaN, a constant or continuous factor, or no pair or
+            point.
 
     Example:
         >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
         >>> beta_vae_score(factors, factors, train=300, test=300)
         1.0
     """
+    require_counts(batch_size=batch_size, train=train, test=test)
     array, indices = check_codes_and_factors(codes, factors, least_factors=2)
     rng = np.random.default_rng(seed)
     shared = SharedValues(indices)
@@ -102,7 +104,7 @@ def factor_vae_score(
         codes: (N, D).
         factors: (N, K) integer indices, K at least 2, whose values occur more than once.
         seed: of the draw.
-        batch_size: items per vote.
+        batch_size: items per vote, at least 2.
         train: votes from which each unit's majority factor is taken.
         test: votes on which it is scored.
         variance_samples: items over which the variance of each unit is taken (ddof 1).
@@ -123,6 +125,8 @@ def factor_vae_score(
         >>> factor_vae_score(tangled, factors) < 0.6  # chance is 0.5
         True
     """
+    require_counts(2, batch_size=batch_size)  # one item alone has no variance
+    require_counts(train=train, test=test)
     array, indices = check_codes_and_factors(codes, factors, least_factors=2)
     rng = np.random.default_rng(seed)
     shared = SharedValues(indices)

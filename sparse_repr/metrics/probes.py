@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sparse_repr.metrics.linear import fit_logistic
 from sparse_repr.metrics.sampling import split_items
-from sparse_repr.metrics.validation import check_codes, check_codes_and_factors, check_factors, live_units
+from sparse_repr.metrics.validation import as_array, check_codes, check_factors, live_units
 from sparse_repr.registry import lookup
 
 _PROBES = {"linear": "logistic or linear regression", "boosted": "histogram gradient boosting"}
@@ -24,7 +24,7 @@ def probe_scores(
 
     Args:
         codes: (N, D).
-        targets: (N, K): integers are classes, as in `dataset.factors`; floats are quantities, as in
+        targets: (N, K): integers and truth values are classes, as in `dataset.factors`; floats are quantities, as in
             `dataset.factor_values`.
         seed: of the draw and of the learner.
         learner: "linear" (logistic or linear regression on standardised codes) or "boosted" (scikit-learn's histogram
@@ -44,13 +44,15 @@ def probe_scores(
         array([1., 1.])
     """
     lookup(_PROBES, learner, "probe")
-    quantities = np.asarray(targets)
+    quantities = as_array(targets)
     if np.issubdtype(quantities.dtype, np.floating):
         array, values = _check_quantities(codes, quantities)
         wanted: npt.NDArray[Any] = values
         regression = True
     else:
-        array, wanted = check_codes_and_factors(codes, targets)
+        array = check_codes("codes", codes)
+        wanted = check_factors(quantities, len(array), name="targets")
+        array = array[:, live_units(array)]
         regression = False
     if not array.shape[1]:
         return np.zeros(wanted.shape[1])

@@ -243,7 +243,7 @@ def _heights(means: Tensor, sigmas: Tensor, low: float, width: float, points: in
     step = width / points
     # those of an octave's sharpest that reach beyond the edge are moved inside, not their heights
     start = (((means - low) / step).round().long() - taps // 2).clamp(0, points - taps)
-    places = low + step * (start[:, None] + torch.arange(taps, device=means.device))
+    places = low + step * (start[:, None] + torch.arange(taps, device=means.device)).double()
     heights = torch.exp(-0.5 * ((places - means[:, None]) / sigmas[:, None]).square())
     return start, heights * (step / (math.sqrt(2 * math.pi) * sigmas[:, None]))
 

@@ -10,6 +10,7 @@ from sparse_repr.metrics.infomec import infomec_scores, takes_few_values
 from sparse_repr.metrics.interventional import beta_vae_score, factor_vae_score, irs_score
 from sparse_repr.metrics.predictive import dci_scores, explicitness_score, sap_score
 from sparse_repr.metrics.probes import boosted_probe_score, linear_probe_score
+from sparse_repr.metrics.validation import live_units
 
 Metric = Callable[..., float]
 Family = Callable[..., dict[str, float]]
@@ -41,6 +42,10 @@ def _infomec(codes: Any, factors: Any, *, seed: int = 0, discrete: bool | None =
         "infomec_compactness": result.compactness,
         "infomec_explicitness": result.explicitness,
     }
+
+
+# what `bootstrap_intervals` asks once, for all items, and hands to every half of them
+_infomec.decided_once = lambda codes: {"discrete": takes_few_values(codes[:, live_units(codes)])}  # type: ignore[attr-defined]
 
 
 FAMILIES: dict[str, Family] = {
@@ -83,9 +88,7 @@ def _member(family: str, key: str) -> Metric:
     def score(codes: Any, factors: Any, *, seed: int = 0, **options: Any) -> float:
         return FAMILIES[family](codes, factors, seed=seed, **options)[key]
 
-    if family == "infomec":
-        # what `bootstrap_interval` asks once, for all items, and hands to every half of them
-        score.decided_once = lambda codes: {"discrete": takes_few_values(codes)}  # type: ignore[attr-defined]
+    score.decided_once = getattr(FAMILIES[family], "decided_once", None)  # type: ignore[attr-defined]
     score.__doc__ = f"`{key}` of the family `{family}`: 0..1, higher is better."
     return score
 

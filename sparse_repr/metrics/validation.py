@@ -6,9 +6,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 # The squares of what is larger would soon be too large for float32.
 _LARGEST_CODE = 1e15
+_ROUNDING_STEPS = 4
+
+
+def as_array(values: Any) -> npt.NDArray[Any]:
+    """An array of what numpy or lists hold, or torch: on any device, with a gradient, and bfloat16 as float32."""
+    if isinstance(values, torch.Tensor):
+        known = values.detach().cpu()
+        return (known.float() if known.dtype == torch.bfloat16 else known).numpy()
+    return np.asarray(values)
+
+
+def require_counts(least: int = 1, **counts: int) -> None:
+    """Check numbers of items, points or bins of a score.
+
+    Raises:
+        ValueError: one is below `least`, or no whole number; it is named.
+    """
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
+            raise ValueError(f"{name} needs a whole number of at least {least}, got {count!r}")
 
 
 def check_codes(name: str, codes: Any, *, largest: float = _LARGEST_CODE) -> npt.NDArray[np.floating[Any]]:
@@ -18,7 +39,7 @@ def check_codes(name: str, codes: Any, *, largest: float = _LARGEST_CODE) -> npt
         TypeError: not an array of real numbers.
         ValueError: wrong number of axes, fewer than two items, NaN, infinity or too large numbers; `name` is named.
     """
-    array = np.asarray(codes)
+    array = as_array(codes)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(f"{name} needs real numbers, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[1] < 1:
@@ -39,33 +60,35 @@ def check_codes(name: str, codes: Any, *, largest: float = _LARGEST_CODE) -> npt
     return floats
 
 
-def check_factors(factors: Any, items: int) -> npt.NDArray[np.int64]:
-    """Factor indices (N, K) as int64: whole numbers >= 0, no constant factor, one row per item.
+def check_factors(factors: Any, items: int, *, name: str = "factors") -> npt.NDArray[np.int64]:
+    """Factor indices (N, K) as int64: whole numbers >= 0 or truth values, no constant factor, one row per item.
 
     Raises:
         TypeError: not whole numbers.
-        ValueError: wrong shape or length, a negative index, or a factor with a single value.
+        ValueError: wrong shape or length, a negative index, or a factor with a single value; `name` is named.
     """
-    array = np.asarray(factors)
+    array = as_array(factors)
+    if array.dtype == np.bool_:
+        array = array.astype(np.int64)
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(
-            f"factors needs integer indices (N, K), got dtype {array.dtype}; "
+            f"{name} needs integer indices (N, K), got dtype {array.dtype}; "
             "use dataset.factors, or sort continuous values into bins first"
         )
     if array.ndim != 2 or array.shape[1] < 1:
-        raise ValueError(f"factors needs shape (N, K), got {array.shape}")
+        raise ValueError(f"{name} needs shape (N, K), got {array.shape}")
     if len(array) != items:
-        raise ValueError(f"codes and factors need the same number of items, got {items} and {len(array)}")
+        raise ValueError(f"codes and {name} need the same number of items, got {items} and {len(array)}")
     if array.min() < 0:
-        raise ValueError(f"factors needs indices of at least 0, got {array.min()}")
+        raise ValueError(f"{name} needs indices of at least 0, got {array.min()}")
     if array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"factors needs indices that fit int64, got {array.max()}: number the values from 0")
+        raise ValueError(f"{name} needs indices that fit int64, got {array.max()}: number the values from 0")
     indices = array.astype(np.int64, copy=False)
     constant = [k for k in range(indices.shape[1]) if (indices[:, k] == indices[0, k]).all()]
     if constant:
         raise ValueError(
-            f"factors needs at least 2 values in every column, but column {constant[0]} is constant: "
-            "leave it out (factors[:, keep]); nothing can be measured about it"
+            f"{name} needs at least 2 values in every column, but column {constant[0]} is constant: "
+            f"leave it out ({name}[:, keep]); nothing can be measured about it"
         )
     return indices
 
@@ -75,9 +98,9 @@ def check_codes_and_factors(
 ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]:
     """What every score of codes against factors starts with: the checked arrays, without the dead units.
 
-    A unit is dead when it is constant or its standard deviation is at most 1e-5 of the largest (rounding noise). It
-    tells nothing: it is left out of every score, so that adding or removing one changes none, and a code without a
-    live unit, for which D is 0 here, scores 0.
+    A unit is dead when it is constant, or its standard deviation is at most 1e-5 of the largest, or its range a few
+    steps of its own numbers (rounding noise). It tells nothing: it is left out of every score, so that adding or
+    removing one changes none, and a code without a live unit, for which D is 0 here, scores 0.
 
     Args:
         codes: (N, D).
@@ -97,5 +120,8 @@ def check_codes_and_factors(
 def live_units(codes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which units vary over the items, by the rule of `check_codes_and_factors`: (N, D) -> (D,)."""
     deviation = codes.std(axis=0, dtype=np.float64)
+    # of what has no fraction, every step is meant
+    step = np.finfo(codes.dtype).eps if np.issubdtype(codes.dtype, np.floating) else 0
     # the deviation of a constant that is no binary fraction is not exactly 0
-    return np.asarray((np.ptp(codes, axis=0) > 0) & (deviation > 1e-5 * deviation.max()))
+    varies = np.ptp(codes, axis=0) > _ROUNDING_STEPS * step * np.abs(codes).max(axis=0)
+    return np.asarray(varies & (deviation > 1e-5 * deviation.max()))

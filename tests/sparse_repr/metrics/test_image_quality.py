@@ -104,3 +104,11 @@ def test_bad_images_are_refused() -> None:
         psnr(images, reconstructed, data_range=0)
     with pytest.raises(ValueError, match="at least 7x7"):
         ssim(images[..., :6, :6], reconstructed[..., :6, :6], data_range=1.0)
+
+
+def test_pictures_of_a_network_may_have_a_gradient() -> None:
+    images, reconstructed = (torch.as_tensor(each) for each in _pair(3))
+    for score in (ssim, psnr):
+        assert score(images, reconstructed.requires_grad_(), data_range=1) == score(
+            images, reconstructed.detach(), data_range=1
+        )

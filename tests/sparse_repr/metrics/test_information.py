@@ -276,7 +276,9 @@ def test_a_sample_is_extrapolated_to_all_items() -> None:
     bias = raw.matrix - all_items
     assert bias.min() > 0.01  # every unit seems to know more
     assert np.abs(extrapolated.matrix - all_items).mean() < 0.5 * bias.mean()
-    np.testing.assert_array_equal(extrapolated.factor_entropies_nats, raw.factor_entropies_nats)
+    # of twelve values each
+    missing = np.abs(raw.factor_entropies_nats - math.log(12))
+    assert (np.abs(extrapolated.factor_entropies_nats - math.log(12)) < 0.5 * missing).all()
     np.testing.assert_array_equal(extrapolated_information(*sample).matrix, extrapolated.matrix)
     assert (extrapolated_information(*sample, seed=1).matrix != extrapolated.matrix).any()
 
@@ -327,3 +329,44 @@ def test_the_error_tells_of_a_few_items_far_from_the_rest(items: int, mean: floa
     means[:items], widths[:items] = mean, log_variance
     blurred = mutual_information_matrix(means, widths, factors)
     assert abs(blurred.matrix[0, 0] - told.matrix[0, 0]) <= blurred.error_nats + 0.15
+
+
+def test_a_perfect_code_scores_no_more_than_1_on_a_sample_of_a_grid() -> None:
+    factors = _grid(32, 1440)[:, :1]
+    items = np.random.default_rng(0).choice(len(factors), 300, replace=False)
+    found = extrapolated_information(
+        factors[items].astype(float), np.full((300, 1), -12.0), factors[items], population=len(factors)
+    )
+    assert mig_score(found.matrix, found.factor_entropies_nats) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_place_of_a_code_does_not_count() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.arange(60)[:, None] % 2
+    mean = 0.01 * rng.standard_normal((60, 1)) + 0.01 * factors
+    # one blurred component, all others sharp: these are added point by point
+    log_variance = 2 * np.log(np.where(np.arange(60)[:, None] == 0, 2, 3e-3))
+    here = mutual_information_matrix(mean, log_variance, factors)
+    for offset in (1e4, 1e6):
+        there = mutual_information_matrix(mean + offset, log_variance, factors)
+        np.testing.assert_allclose(there.matrix, here.matrix, atol=here.error_nats + there.error_nats)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
+def test_tensors_may_have_a_gradient_and_half_the_digits(kind: torch.dtype) -> None:
+    factors = torch.arange(60)[:, None] % 3
+    mean = factors.to(kind).requires_grad_()
+    log_variance = torch.full((60, 1), -8.0, dtype=kind, requires_grad=True)
+    for found in (
+        mutual_information_matrix(mean, log_variance, factors),
+        extrapolated_information(mean, log_variance, factors, population=60),
+    ):
+        assert found.matrix.item() == pytest.approx(math.log(3), abs=1e-4)
+
+
+def test_lists_will_do_and_a_single_axis_is_told_of() -> None:
+    mean, log_variance, factors = [[float(k % 2)] for k in range(40)], [[-8.0]] * 40, [[k % 2] for k in range(40)]
+    arrays = extrapolated_information(*map(np.array, (mean, log_variance, factors)))
+    assert extrapolated_information(mean, log_variance, factors).matrix == arrays.matrix
+    with pytest.raises(ValueError, match=r"factors needs shape \(N, K\), got \(3,\)"):
+        factor_entropies([0, 1, 2])

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from sparse_repr.metrics import beta_vae_score, factor_vae_score, infomec_scores, irs_score
+from sparse_repr.metrics import (
+    beta_vae_score,
+    factor_vae_score,
+    infomec_scores,
+    irs_score,
+    mig_histogram_score,
+    modularity_score,
+)
 from sparse_repr.metrics.sampling import SharedValues, draw_items, split_items
 
 FACTORS = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=1)
@@ -105,3 +114,21 @@ def test_draws_follow_the_seed() -> None:
         assert score(codes, FACTORS, seed=3, train=100, test=50) == score(codes, FACTORS, seed=3, train=100, test=50)
     scores = {factor_vae_score(codes, FACTORS, seed=seed, batch_size=4, train=100, test=50) for seed in range(4)}
     assert len(scores) > 1
+
+
+@pytest.mark.parametrize(
+    ("score", "counts", "said"),
+    [
+        (factor_vae_score, {"batch_size": 1}, "batch_size needs a whole number of at least 2, got 1"),
+        (factor_vae_score, {"train": 0}, "train needs a whole number of at least 1, got 0"),
+        (beta_vae_score, {"batch_size": 0}, "batch_size needs a whole number of at least 1, got 0"),
+        (beta_vae_score, {"test": 2.5}, "test needs a whole number of at least 1, got 2.5"),
+        (mig_histogram_score, {"bins": 0}, "bins needs a whole number of at least 1, got 0"),
+        (mig_histogram_score, {"samples": 0}, "samples needs a whole number of at least 2, got 0"),
+        (modularity_score, {"bins": -1}, "bins needs a whole number of at least 1, got -1"),
+    ],
+)
+def test_numbers_of_which_nothing_can_be_drawn_are_named(score: Any, counts: dict[str, Any], said: str) -> None:
+    factors = np.stack([np.arange(60) % 3, np.arange(60) % 2], axis=1)
+    with pytest.raises(ValueError, match=said):
+        score(factors.astype(float), factors, **counts)

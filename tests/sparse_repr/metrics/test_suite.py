@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sparse_repr.metrics import FAMILIES, METRICS, mutual_information_matrix
+from sparse_repr.metrics import FAMILIES, METRICS, mutual_information_matrix, probe_scores
 from sparse_repr.metrics.suite import SLOW
 
 # Few values and items: gradient boosting fits 100 trees per value.
@@ -194,3 +194,27 @@ def test_bad_input_is_named(metric: str) -> None:
             score(codes, factors)
     with pytest.raises(TypeError, match="needs integer indices"):
         score(good, FACTORS.astype(float))
+
+
+def test_what_is_one_rounding_step_apart_is_dead() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.stack([np.arange(400) % 4, np.arange(400) // 4 % 2], axis=1)
+    step = np.float32(0.7) + np.spacing(np.float32(0.7)) * rng.integers(-1, 2, (400, 1))
+    codes = step.astype(np.float32)
+    assert np.ptp(codes) > 0
+    assert METRICS["modularity"](codes, factors) == METRICS["dci_lasso_disentanglement"](codes, factors) == 0
+    # far from 0, and yet a code
+    far = (1e4 + 0.05 * factors).astype(np.float32)
+    assert METRICS["modularity"](far, factors) > 0.9
+
+
+def test_targets_of_a_probe_are_named_and_truth_values_are_classes() -> None:
+    codes = np.arange(600)[:, None] % 3
+    targets = codes == 1
+    np.testing.assert_array_equal(
+        probe_scores(codes, targets, learner="boosted"), probe_scores(codes, targets.astype(int), learner="boosted")
+    )
+    with pytest.raises(ValueError, match=r"targets needs shape \(N, K\), got \(600,\)"):
+        probe_scores(codes, targets[:, 0])
+    with pytest.raises(ValueError, match=r"leave it out \(targets\[:, keep\]\)"):
+        probe_scores(codes, 0 * codes)
