@@ -17,10 +17,10 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.metrics import (
     FAMILIES,
-    METRICS,
+    Interval,
     aam_score,
     active_units,
-    bootstrap_interval,
+    bootstrap_intervals,
     extrapolated_information,
     hoyer_sparsity,
     lifetime_sparseness,
@@ -123,12 +123,22 @@ def disentanglement_scores(
     if data.factors is None or not varying:
         return None
     factors, names = data.factors[encoded.items][:, varying], [data.factor_names[k] for k in varying]
-    scores, exact, notes = _exact_scores(encoded, data, factors, names, metrics, posterior, device)
+    try:
+        scores, exact, notes = _exact_scores(encoded, data, factors, names, metrics, posterior, device, seed)
+    except ValueError as error:  # of codes that have diverged, of which the families say the same
+        scores, exact, notes = {}, {}, {}
+        for name in EXACT:
+            if name in metrics:
+                scores[name], notes[name] = None, str(error)
     mean = encoded.mean
     intervals: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     if n_bootstrap:
-        notes |= {f"{name}, interval": "of the posteriors of all items, nothing is drawn" for name in scores}
+        sampled = len(encoded) < len(data)
+        why = (
+            "extrapolated from a sample, of which no halves are taken" if sampled else "of all items, nothing is drawn"
+        )
+        notes |= {f"{name}, interval": why for name in scores}
     families = [name for name in metrics if name in FAMILIES]
     for family in tqdm(families, desc="scoring", unit="metric", disable=not progress):
         started = time.perf_counter()
@@ -149,24 +159,22 @@ def disentanglement_scores(
             scores[name] = float(value) if math.isfinite(value) else None
             if scores[name] is None:
                 notes[name] = f"{family} gave {value}"
-        for name in found if n_bootstrap else ():
-            if name not in METRICS:
-                notes[f"{name}, interval"] = f"an interval needs {name} in METRICS, one score by itself"
-                continue
-            try:
-                interval = bootstrap_interval(METRICS[name], mean, factors, n_bootstrap=n_bootstrap, seed=seed)
-            except ValueError as error:  # what is scored stands
-                notes[f"{name}, interval"] = str(error)
-                continue
-            intervals[name] = [interval.low, interval.high]
+        if n_bootstrap:
+            for name, interval in _intervals(family, mean, factors, found, n_bootstrap, seed).items():
+                if isinstance(interval, str):
+                    notes[f"{name}, interval"] = interval
+                else:
+                    intervals[name] = [interval.low, interval.high]
         seconds[family] = round(time.perf_counter() - started, 2)
     extra: dict[str, Any] = {}
     if PROBES in metrics and data.factor_values is not None:
         started = time.perf_counter()
-        extra["probe_r2"] = _probes(mean, data.factor_values[encoded.items][:, varying], seed)
+        extra["probe_r2"] = _probes(mean, data.factor_values[encoded.items][:, varying], seed, notes)
         seconds[PROBES] = round(time.perf_counter() - started, 2)
         if n_bootstrap:
             notes["probe_r2, interval"] = "a probe is fitted once"
+    elif PROBES in metrics:
+        extra["probe_r2"], notes["probe_r2"] = None, f"the data set {data.name} has no values of its factors"
     report = {
         **scores,
         **extra,
@@ -183,10 +191,37 @@ def disentanglement_scores(
     return report
 
 
-def _probes(mean: npt.NDArray[np.float32], values: npt.NDArray[np.float32], seed: int) -> dict[str, list[float]]:
-    return {
-        learner: probe_scores(mean, values, seed=seed, learner=learner).tolist() for learner in ("linear", "boosted")
-    }
+def _intervals(
+    family: str,
+    mean: npt.NDArray[np.float32],
+    factors: npt.NDArray[np.int64],
+    found: Mapping[str, float],
+    n_bootstrap: int,
+    seed: int,
+) -> Mapping[str, Interval | str]:
+    """The interval of each score of a family, or why there is none: what is scored stands."""
+    try:
+        return bootstrap_intervals(FAMILIES[family], mean, factors, n_bootstrap=n_bootstrap, seed=seed)
+    except ValueError as error:
+        return dict.fromkeys(found, str(error))
+    except Exception as error:
+        if family in OURS:
+            raise
+        return dict.fromkeys(found, f"{type(error).__name__}: {error}")
+
+
+def _probes(
+    mean: npt.NDArray[np.float32], values: npt.NDArray[np.float32], seed: int, notes: dict[str, str]
+) -> dict[str, list[float]] | None:
+    """R² of each factor by each learner; where they cannot be had, a note says why."""
+    try:
+        return {
+            learner: probe_scores(mean, values, seed=seed, learner=learner).tolist()
+            for learner in ("linear", "boosted")
+        }
+    except ValueError as error:
+        notes["probe_r2"] = f"of the values of the factors: {error}"
+        return None
 
 
 def _scores_of_values(
@@ -205,7 +240,8 @@ def _scores_of_values(
     )
     started = time.perf_counter()
     # what an agent would need of them is asked for by any of the names
-    found = {"probe_r2": _probes(encoded.mean, values[:, varying], seed)}
+    notes = {name: why for name in metrics if name != PROBES}
+    found = {"probe_r2": _probes(encoded.mean, values[:, varying], seed, notes)}
     return {
         **{name: None for name in metrics if name != PROBES},
         **found,
@@ -213,7 +249,7 @@ def _scores_of_values(
         "estimators": ESTIMATORS,
         "intervals_95": {},
         "metric_seconds": {PROBES: round(time.perf_counter() - started, 2)},
-        "notes": {name: why for name in metrics if name != PROBES},
+        "notes": notes,
         "factor_names": names,
         "constant_factors_left_out": [name for name in data.factor_names if name not in names],
     }
@@ -234,6 +270,7 @@ def _exact_scores(
     metrics: Sequence[str],
     posterior: str,
     device: torch.device | str,
+    seed: int,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The scores from the exact mutual information, the matrix behind them, and why they are missing where they are."""
     if posterior != "gaussian":
@@ -241,7 +278,7 @@ def _exact_scores(
         return {}, {}, {name: why for name in EXACT if name in metrics}
     posteriors = torch.from_numpy(encoded.mean).to(device), torch.from_numpy(encoded.log_variance).to(device)
     if len(encoded) < len(data):
-        information = extrapolated_information(*posteriors, factors, population=len(data))
+        information = extrapolated_information(*posteriors, factors, population=len(data), seed=seed)
     else:
         information = mutual_information_matrix(*posteriors, factors)
     entropies = information.factor_entropies_nats

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,55 @@ def require_report(report: Any, origin: str, *, remedy: str = _REMEDY) -> None:
     told: dict[str, Shape] = {"intervals_95": _INTERVALS, "notes": each(TEXT), "factor_names": many(TEXT)}
     for name in [name for name in told if name in (scores or {})]:
         require({"disentanglement": scores}, {"disentanglement": {name: told[name]}}, origin, remedy=remedy)
-    if scores and "probe_r2" in scores:
+    if scores and scores.get("probe_r2") is not None:
         each_factor = many(number(), len(scores.get("factor_names", ())))
         probes: Shape = {"factor_names": many(TEXT), "probe_r2": each(each_factor)}
         require({"disentanglement": scores}, {"disentanglement": probes}, origin, remedy=remedy)
+
+
+_SAME_CODES = ("encoder", "items", "sampled", "data", "scored")
+_SAME_SCORES = ("over", "estimators", "factor_names")
+_NO_SCORES = (
+    *(*_SAME_SCORES, "intervals_95", "metric_seconds", "notes", "constant_factors_left_out"),
+    *("factor_entropies_nats", "mutual_information_nats", "mutual_information_error_nats"),
+)
+
+
+def with_earlier_scores(report: Mapping[str, Any], earlier: Any) -> dict[str, Any]:
+    """A report with those scores of an earlier one that were not asked for now, where both are of the same codes.
+
+    Their intervals, seconds and notes come with them; a score that is in both keeps the interval that it had where it
+    has none now.
+
+    Args:
+        report: the new one.
+        earlier: content of the `metrics.json` that is there, whatever it holds.
+    """
+    old, new = (each.get("disentanglement") if isinstance(each, dict) else None for each in (earlier, report))
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return dict(report)
+    if any(earlier.get(key) != report[key] for key in _SAME_CODES) or any(
+        old.get(key) != new[key] for key in _SAME_SCORES
+    ):
+        return dict(report)
+    kept = {name: value for name, value in old.items() if name not in new and name not in _NO_SCORES}
+    parts: dict[str, dict[str, Any]] = {
+        "intervals_95": {
+            name: interval
+            for name, interval in old["intervals_95"].items()
+            if name in kept or (name in new and new[name] == old[name])
+        },
+        "metric_seconds": {
+            name: seconds for name, seconds in old["metric_seconds"].items() if name not in new["notes"]
+        },
+        "notes": {name: why for name, why in old["notes"].items() if name.partition(", ")[0] in kept},
+    }
+    exact = {name: old[name] for name in _NO_SCORES if name in old and name not in new}
+    together = {**kept, **new, **exact, **{name: {**part, **new[name]} for name, part in parts.items()}}
+    for name in parts["intervals_95"]:
+        if name in together["intervals_95"]:
+            together["notes"].pop(f"{name}, interval", None)
+    return {**report, "disentanglement": together}
 
 
 def _span(interval: Sequence[float] | None) -> str:
@@ -107,7 +152,7 @@ def summary(report: dict[str, Any]) -> str:
         spans = found.get("intervals_95", {})
         told = [f"{name} {value:.4f}{_span(spans.get(name))}" for name, value in scores.items()]
         lines += ["  ".join(told)] if told else []
-        for learner, values in found.get("probe_r2", {}).items():
+        for learner, values in (found.get("probe_r2") or {}).items():
             named = zip(found["factor_names"], values, strict=True)
             lines.append(f"R² of a {learner} probe: " + ", ".join(f"{factor} {value:.3f}" for factor, value in named))
         lines.append(f"(over {found['over']})")

@@ -24,9 +24,10 @@ from sparse_repr.evaluate import comparison
 from sparse_repr.evaluate.codes import choose_metrics, code_scores, disentanglement_scores
 from sparse_repr.evaluate.health import run_health
 from sparse_repr.evaluate.images import image_scores, no_image_scores
+from sparse_repr.evaluate.report import with_earlier_scores
 from sparse_repr.evaluate.run_figures import draw_run
-from sparse_repr.files import write_json
-from sparse_repr.files.json_reader import OBJECT, TEXT, require, whole
+from sparse_repr.files import require_space, write_json
+from sparse_repr.files.json_reader import OBJECT, TEXT, read_json, require, whole
 from sparse_repr.pretrain.run_folder import read_settings
 
 _MOST_REPETITIONS = 1_000_000
@@ -40,7 +41,7 @@ class EvaluateConfig:
     """Run folder of python -m sparse_repr.pretrain."""
     metrics: str | None = None
     """Scores to compute, such as mig,dci; by default all but dci, whose published learner takes minutes, and beyond 64
-    units all but dci_histogram and dci_forest too."""
+    units all but dci_histogram and dci_forest too. Others that metrics.json has of the same codes stay there."""
     n_bootstrap: int = 0
     """Repetitions of the 95 % interval of each sampled score; each costs as much as the scores themselves."""
     sample: int | None = None
@@ -100,8 +101,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     return _evaluate(config)[0]
 
 
-def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems, str]:
-    """The report of a run, its codes, and a digest of the images that they are of."""
+def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
+    """The report of a run, and its codes."""
     run = Path(config.run)
     encoder = load_encoder(run)
     vae = load_vae(run)[0] if decodes(encoder.spec) else None
@@ -132,6 +133,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems, str
             "trained_steps": encoder.spec.objective["steps"],
             "items": len(items),
             "sampled": config.sample is not None and len(items) < len(data),
+            "scored": {"seed": config.seed, "images": data.digest(items)},
             "data": {"source": "drawn" if data.source == "drawn" else "file", "items": len(data)},
             "images": no_image_scores(settings["objective"])
             if vae is None
@@ -163,10 +165,11 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems, str
         if scores is not None:
             report["disentanglement"] = scores
         report["seconds"] = round(time.perf_counter() - started, 2)
+        report = with_earlier_scores(report, _earlier(run / "metrics.json"))
+        write_json(run / "metrics.json", report)  # before the pictures, which may find no place
         draw_run(run, encoder, vae, data, encoded, report, device=device)
-    write_json(run / "metrics.json", report)
     warn_if_collapsed(encoder)
-    return report, encoded, data.digest(items)
+    return report, encoded
 
 
 def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list[dict[str, Any]]:
@@ -187,21 +190,37 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     twice = [run for number, run in enumerate(runs) if places[number] in places[:number]]
     if twice:
         raise ValueError(f"a comparison needs different run folders, got {twice[0]} twice; leave one of them out")
+    require_space(out, 0, "the comparison")
     for run in runs:  # before the first is scored, which takes long
-        read_settings(Path(run))
-        load_encoder(run)
-    names = [Path(run).name for run in runs]
+        encoder, settings = load_encoder(run), read_settings(Path(run))
+        if decodes(encoder.spec):
+            load_vae(Path(run))
+        place = config.data_path or settings["data_path"]
+        if place is not None and not Path(place).exists():
+            raise FileNotFoundError(
+                f"no data at {place}, which {run} was trained on: put it back, give your copy (--data-path), or leave "
+                "the run out"
+            )
+    names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [str(Path(run)) for run in runs]
     reports: dict[str, dict[str, Any]] = {}
     codes: dict[str, npt.NDArray[np.float32]] = {}
-    digests: dict[str, str] = {}
     for name, run in zip(names, runs, strict=True):
-        reports[name], encoded, digests[name] = _evaluate(dataclasses.replace(config, run=run))
+        reports[name], encoded = _evaluate(dataclasses.replace(config, run=run))
         codes[name] = encoded.mean  # the log-variances of many runs would only fill the memory
+    digests = {name: report["scored"]["images"] for name, report in reports.items()}
     rows = comparison.comparison_rows(reports, comparison.udr_across(codes, reports, digests))
     comparison.write_comparison(out, rows)
     return rows
+
+
+def _earlier(path: Path) -> Any:
+    """What an earlier evaluation wrote; None where there is nothing that can be read."""
+    try:
+        return read_json(path) if path.is_file() else None
+    except ValueError:
+        return None
 
 
 def _check_described(run: Path, encoder: FrozenEncoder, settings: dict[str, Any]) -> None:

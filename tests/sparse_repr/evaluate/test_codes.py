@@ -180,3 +180,25 @@ def test_the_summary_shows_intervals_and_says_that_no_factor_is_known() -> None:
     assert "modularity 0.5000  sap 0.2500 (0.1250 to 0.3750)" in summary(report)
     del report["disentanglement"]
     assert summary(report).endswith("no scores of factors: none is known of this data, or none takes two values")
+
+
+def test_what_cannot_be_probed_leaves_the_other_scores(grid: FactorDataset, encoded: EncodedItems) -> None:
+    scores = disentanglement_scores(encoded, grid, ("modularity", "probes"))  # without values
+    assert scores is not None
+    assert (scores["probe_r2"], scores["notes"]["probe_r2"]) == (None, "the data set test has no values of its factors")
+    assert grid.factors is not None
+    stamps = dataclasses.replace(grid, factor_values=(1e18 * (1 + grid.factors)).astype(np.float32))
+    scores = disentanglement_scores(encoded, stamps, ("modularity", "probes"))
+    assert scores is not None
+    assert scores["modularity"] is not None
+    assert "of the values of the factors: targets needs numbers of at most 1e+15" in scores["notes"]["probe_r2"]
+
+
+def test_a_blurred_posterior_leaves_the_scores_of_the_means(grid: FactorDataset, encoded: EncodedItems) -> None:
+    log_variance = encoded.log_variance.copy()
+    log_variance[0, 0] = 300
+    found = disentanglement_scores(dataclasses.replace(encoded, log_variance=log_variance), grid, ("mig", "modularity"))
+    assert found is not None
+    assert found["mig"] is None
+    assert "log_variance needs numbers of at most 200" in found["notes"]["mig"]
+    assert found["modularity"] is not None

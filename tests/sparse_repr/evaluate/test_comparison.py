@@ -19,7 +19,7 @@ from sparse_repr.evaluate.comparison import (
     udr_across,
     write_comparison,
 )
-from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.evaluate.run import EvaluateConfig, compare_runs, evaluate_run
 
 
 def _report(seed: int, **scores: Any) -> dict[str, Any]:
@@ -152,3 +152,33 @@ def test_a_missing_run_is_named_before_any_is_scored(
 def test_points_have_no_kl_to_compare() -> None:
     rows = comparison_rows({"gaussian": _report(0), "point": {**_report(1), "posterior": "point"}}, {})
     assert [row["kl_nats"] for row in rows] == [12.0, None]
+
+
+@pytest.mark.parametrize("fault", ["out", "vae", "data"])
+def test_what_is_missing_is_named_before_any_run_is_scored(
+    fault: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sparse_repr.evaluate.run._evaluate", lambda _: pytest.fail("scored"))
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(tiny_run, other)
+    if fault == "out":
+        out.write_text("a file")
+    elif fault == "vae":
+        (other / "vae.safetensors").unlink()
+    else:
+        config = json.loads((other / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps({**config, "data_path": str(tmp_path / "gone.npz")}))
+    said = {"out": "cannot write to", "vae": "vae.safetensors", "data": "gone.npz, which"}
+    assert main([str(tiny_run), str(other), "--out", str(out)]) == 2
+    assert said[fault] in capsys.readouterr().err
+
+
+def test_a_run_is_called_by_its_folder_wherever_one_stands(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        shutil.copytree(tiny_run, tmp_path / name)
+    monkeypatch.chdir(tmp_path / "first")
+    sizes = {"sample": 300, "image_items": 40, "lpips_items": 0, "progress": False}
+    rows = compare_runs([".", "../second"], EvaluateConfig(run="", metrics="modularity", **sizes), tmp_path / "out")
+    assert [row["run"] for row in rows] == ["first", "second"]

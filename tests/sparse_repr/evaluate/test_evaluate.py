@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 
 from sparse_repr import PretrainConfig, figures, load_encoder, pretrain_encoder
 from sparse_repr.data import FactorDataset
+from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.__main__ import main
+from sparse_repr.evaluate.codes import disentanglement_scores
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.metrics import FAMILIES, aam_score, active_units, extrapolated_information, mig_score, psnr, ssim
@@ -274,4 +277,54 @@ def test_scores_of_one_s_own_may_be_any_numbers(
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["disentanglement"]
     assert (found["half"], found["nothing"]) == (0.5, None)
     assert found["notes"]["nothing"] == "own gave nan"
-    assert "needs half in METRICS" in found["notes"]["half, interval"]
+    assert found["intervals_95"] == {"half": [0.5, 0.5]}
+    assert "a number on every half, got nan" in found["notes"]["nothing, interval"]
+
+
+def test_scores_that_were_not_asked_for_again_stay(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+
+    def scored(metrics: str, **others: int) -> dict[str, Any]:
+        sizes = {"sample": 300, "image_items": 40, "lpips_items": 0, **others}
+        evaluate_run(EvaluateConfig(run=str(run), metrics=metrics, progress=False, **sizes))
+        return dict(json.loads((run / "metrics.json").read_text())["disentanglement"])
+
+    first = scored("mig,modularity,sap", n_bootstrap=3)
+    second = scored("irs,modularity")
+    assert {name: second[name] for name in ("mig", "modularity", "sap")} == {
+        name: first[name] for name in ("mig", "modularity", "sap")
+    }
+    assert second["irs"] is not None
+    assert second["intervals_95"] == first["intervals_95"]  # of modularity, too, which came out the same
+    assert second["metric_seconds"].keys() == {"modularity", "sap", "irs"}
+    assert "mig, interval" in second["notes"]
+    assert "mutual_information_nats" in second
+    # other items, other scores
+    assert "irs" not in scored("sap", seed=1)
+    assert "sap" not in scored("modularity", sample=301)
+
+
+def test_pictures_that_find_no_place_cost_no_scores(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "figures").write_text("in the way")
+    sizes = ["--sample", "300", "--image-items", "40", "--lpips-items", "0"]
+    assert main([str(run), "--metrics", "modularity", *sizes]) == 2
+    assert "figures" in capsys.readouterr().err
+    assert json.loads((run / "metrics.json").read_text())["disentanglement"]["modularity"] is not None
+
+
+def test_the_seed_reaches_what_is_extrapolated(tiny_run: Path, dsprites: FactorDataset) -> None:
+    items = np.sort(np.random.default_rng(0).choice(len(dsprites), 400, replace=False))
+    encoded = encode_dataset(load_encoder(tiny_run), dsprites, items)
+    first, again, other = (
+        disentanglement_scores(encoded, dsprites, ("aam",), seed=seed, n_bootstrap=2) for seed in (0, 0, 1)
+    )
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert first["mutual_information_nats"] == again["mutual_information_nats"] != other["mutual_information_nats"]
+    assert "extrapolated from a sample" in first["notes"]["aam, interval"]
