@@ -53,12 +53,9 @@ def use_of_code(vae: VAE, images: Tensor) -> CodeUse:
         vae: the networks.
         images: (B, C, S, S) in 0..1, on their device.
     """
-    training = vae.training
-    vae.eval()
-    with torch.no_grad():
+    with torch.no_grad(), vae.at_rest():
         codes = torch.cat([vae.encoder(slab).mean for slab in images.split(_SLAB)])  # (B, D)
         pictures = torch.cat([torch.sigmoid(vae.decoder(slab)) for slab in codes.split(_SLAB)])  # (B, C, S, S)
-    vae.train(training)
     own = images.var(0, correction=0).sum()  # the squared error of the mean picture is this, too
     return CodeUse(
         spread=float(pictures.var(0, correction=0).sum() / own),

@@ -6,6 +6,8 @@ import warnings
 import weakref
 
 from sparse_repr.encoder import FrozenEncoder
+from sparse_repr.models import ARCHITECTURES
+from sparse_repr.models.heads import HEADS
 
 _TOLD: weakref.WeakSet[FrozenEncoder] = weakref.WeakSet()
 
@@ -22,8 +24,11 @@ class PresenceWarning(UserWarning):
     """The keypoints of a run in training are all present in every image, or none is in any."""
 
 
-_REWARDS = ("feature_weight", "information_weight")
-"""Weights that do not keep units from being used."""
+_REWARDS = (
+    *("feature_weight", "information_weight", "variance_weight", "matching_weight"),
+    *("quantise_weight", "commit_weight"),
+)
+"""Weights that do not keep units from being used: lower ones would not help."""
 
 
 def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
@@ -40,12 +45,15 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
         return
     _TOLD.add(encoder)
     training = encoder.spec.objective
-    if not any(units.std) and training.get("steps"):
+    network = ARCHITECTURES.get(encoder.spec.architecture)
+    deaf = network is None or HEADS[network.head].deaf_at_zero
+    if not any(units.std) and training.get("steps") and deaf:
         warnings.warn(
             f"none of the {len(units.active)} units of {encoder!r} is active: all are the same in all of its training "
             f"images after {training['steps']} steps, as units are that are 0 everywhere and learn nothing any more. "
-            "More steps do not help: start again in another folder (--run-dir), by the preset of the objective "
-            "(--preset DATASET/OBJECTIVE), a smaller learning rate (--learning-rate) or another seed (--seed)",
+            "More steps do not help: start again in another folder (--run-dir), by the preset of the objective where "
+            "it has one (--preset DATASET/OBJECTIVE), a smaller learning rate (--learning-rate) or another seed "
+            "(--seed)",
             CollapsedEncoderWarning,
             stacklevel=stacklevel + 1,
         )

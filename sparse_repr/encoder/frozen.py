@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -327,10 +328,13 @@ def _require_pixels(images: Tensor) -> None:
 
 def _freeze(network: nn.Module) -> nn.Module:
     """The network, set up for nothing but forward passes; values are those of the trained one."""
-    for layer in network.modules():
-        if isinstance(layer, nn.ReLU):
-            # Half the memory traffic of a batch. No architecture reads what comes before its ReLU a second time.
-            layer.inplace = True
+    for chain in network.modules():
+        # Half the memory traffic of a batch, where nothing else can read what comes before a ReLU: a layer in front of
+        # it in a chain has just made it. A network of one's own may add it to something.
+        if type(chain) is nn.Sequential:
+            for before, layer in itertools.pairwise(chain):
+                if isinstance(layer, nn.ReLU) and isinstance(before, nn.Conv2d | nn.Linear):
+                    layer.inplace = True
     # observations come as (H, W, C): their convolutions are fastest in that order, and others' no slower
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 

@@ -165,6 +165,8 @@ class Head(NamedTuple):
     """Code size D -> initial values of the head's own parameters, by name; they are tensors of the encoder."""
     buffers: Callable[[int], dict[str, Tensor]] = lambda _: {}
     """Code size D -> the head's own numbers that training does not move, by name; an objective sets them."""
+    deaf_at_zero: bool = False
+    """Whether a unit that is 0 in all images gets no gradient, and stays so."""
 
     def add_to(self, encoder: nn.Module, code_size: int) -> tuple[str, ...]:
         """Give an encoder of D units the head's own tensors, and return their names."""
@@ -258,9 +260,9 @@ HEADS: dict[str, Head] = {
     # whether a mean was shrunk does not change its family
     "shrinkage": Head("gaussian", 2, _shrinkage, _thresholds),
     "spike_and_slab": Head("spike_and_slab", 3, _spike_and_slab),
-    "top_k": Head("point", 1, _top_k, buffers=_all_units),
-    "thresholded": Head("point", 1, _thresholded, _log_thresholds),
-    "rectified": Head("point", 1, _rectified),
+    "top_k": Head("point", 1, _top_k, buffers=_all_units, deaf_at_zero=True),
+    "thresholded": Head("point", 1, _thresholded, _log_thresholds, deaf_at_zero=True),
+    "rectified": Head("point", 1, _rectified, deaf_at_zero=True),
     "vaease": Head("vaease", 2, _eased),
     "quantised": Head("point", 1, _quantised, _codebook),
 }

@@ -28,6 +28,16 @@ class VAE(nn.Module):
         return int(self.encoder.code_size)
 
     @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Within the block the networks are as they are scored: layers take the statistics that they keep."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
+
+    @contextlib.contextmanager
     def shows(self, view: Callable[[Tensor], Tensor]) -> Iterator[None]:
         """Within the block objectives encode `view` of their images, and compare with the images themselves."""
         self._view = view

@@ -130,7 +130,8 @@ def _announce(configs: Sequence[PretrainConfig]) -> None:
             "which takes float32 here",
             file=sys.stderr,
         )
-    late = configs[0].never_reached()
+    # lists of weights make runs that differ in what they wait for
+    late = list(dict.fromkeys(what for config in configs for what in config.never_reached()))
     if late:
         print(
             f"{configs[0].steps:,} steps end before {'; and before '.join(late)}: give more --steps, or earlier ones "

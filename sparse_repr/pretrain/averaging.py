@@ -48,3 +48,5 @@ class WeightAverage:
     def update(self, network: VAE, step: int) -> None:
         """Take in the weights that step `step` (counted from 0) left."""
         move_averages(self.network.parameters(), network.parameters(), decay_at(self.decay, step))
+        for own, present in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(present)  # statistics that layers keep are averages already

@@ -394,13 +394,33 @@ class PretrainConfig:
 
     def _check_what_has_no_part(self) -> None:
         """Refuse settings beside which there is nothing that they could change."""
+        choice = choose_objective(self.objective)
+        if not choice.reconstructs and self.reconstruction not in ("auto", choice.reconstruction):
+            raise ValueError(
+                f"objective {self.objective!r} compares no reconstruction, got reconstruction {self.reconstruction!r}: "
+                "leave it out"
+            )
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
         if not self.perceptual_weight:
-            fields = {field.name: field.default for field in dataclasses.fields(self)}
             for name in ("perceptual_features", "perceptual_layers"):
                 if getattr(self, name) != fields[name]:
                     raise ValueError(
                         f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "
                         "perceptual loss (--perceptual-weight, or a preset DATASET/perceptual)"
+                    )
+            if "targets" not in choice.needs:
+                for name in ("perceptual_weights_path", "dae_steps"):
+                    if getattr(self, name) != fields[name]:
+                        raise ValueError(
+                            f"{name} {getattr(self, name)!r} needs features to compare, and perceptual_weight is 0: "
+                            "give --perceptual-weight, or leave it out"
+                        )
+        elif self.perceptual_features == "dae":
+            for name in ("perceptual_layers", "perceptual_weights_path"):
+                if getattr(self, name) != fields[name]:
+                    raise ValueError(
+                        f"{name} {getattr(self, name)!r} is of perceptual_features 'vgg16', got 'dae', which is "
+                        "trained on the data and has one layer: leave it out"
                     )
         if self.saliency_weight and not (self.pixel_weight or self.pixel_steps):
             raise ValueError(
@@ -411,7 +431,7 @@ class PretrainConfig:
                 "saliency_weight weighs pixels by how far they are from the median image, which random_shift does not "
                 "move: leave one of them out"
             )
-        if choose_objective(self.objective).learns_variance and not self.perceptual_weight:
+        if choice.learns_variance and not self.perceptual_weight:
             if self.pixel_reconstruction() != "gaussian":
                 raise ValueError(
                     f"objective {self.objective!r} learns the variance of a squared error, got reconstruction "
@@ -422,6 +442,15 @@ class PretrainConfig:
                     f"objective {self.objective!r} learns the variance of its error, so that pixel_weight "
                     f"{self.pixel_weight:g} would change nothing: leave it at 1, or give a perceptual_weight beside it"
                 )
+        if (
+            choice.learns_variance
+            and self.perceptual_weight not in (0, 1)
+            and not (self.pixel_weight or self.pixel_steps)
+        ):
+            raise ValueError(
+                f"objective {self.objective!r} learns the variance of its error, so that perceptual_weight "
+                f"{self.perceptual_weight:g} would change nothing: leave it at 1, or give a pixel_weight beside it"
+            )
         if self.objective_weights().get("presence_weight") and not self.pixel_weight:
             raise ValueError(
                 "presence_weight is a share of what the background loses in pixels, and pixel_weight is 0: give "
@@ -500,8 +529,16 @@ class PretrainConfig:
             ("presence_warmup", "presence_weight", 0, "presences have their price"),
             ("nonzero_warmup", "nonzero_weight", 0, "units that are not 0 have their price"),
         ):
-            if options.get(weight) and begun < self.steps:
+            # the KL term of a plain VAE has a schedule and no weight of its own
+            if options.get(weight, weight == "beta" and name in options) and begun < self.steps:
                 yield name, begun + (options.get(name) or 0), what
+        yield "learning_rate_warmup", self.learning_rate_warmup, "the learning rate is whole"
+        yield "batch_growth_steps", self.batch_sizes().whole_from, "batches have batch_size images"
+        if self.perceptual_weight:
+            yield "pixel_steps", self.perceptual().features_from + self.pixel_steps, "pixels count with pixel_weight"
+        opened = options.get("opening_step") or 0
+        if opened and opened < self.steps:
+            yield "opening_steps", opened + (options.get("opening_steps") or 0), "the KL term has its weight again"
 
     def pixel_reconstruction(self) -> str:
         """The reconstruction loss of the pixels by its name: that of the objective where it is ``auto``.
@@ -527,7 +564,7 @@ class PretrainConfig:
         """The learning rate of every step."""
         decay, decay_steps = self.learning_rate_decay, self.learning_rate_decay_steps
         if decay == "cosine":
-            decay_steps = decay_steps or self.steps
+            decay_steps = self.steps if decay_steps is None else decay_steps
         return LearningRate(
             self.learning_rate,
             self.learning_rate_warmup,

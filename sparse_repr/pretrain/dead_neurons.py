@@ -78,14 +78,11 @@ def dead_share(vae: VAE, images: Tensor) -> float | None:
     Returns:
         0..1, or None for a network without ReLUs.
     """
-    training = vae.training
-    vae.eval()
-    with _watched(vae) as on:
+    with vae.at_rest(), _watched(vae) as on:
         for slab in images.split(_SLAB):
             mean = vae.encoder(slab).mean
             if vae.decoder is not None:
                 vae.decoder(mean)
-    vae.train(training)
     return 1 - float(torch.cat(list(on.values())).cpu().double().mean()) if on else None
 
 

@@ -39,7 +39,8 @@ def export_run(
     Raises:
         NonFiniteLossError: a code of these images is NaN or infinite; nothing is written.
     """
-    decodes = choose_objective(config.objective).decodes
+    choice = choose_objective(config.objective)
+    decodes = choice.decodes
     perceptual = config.perceptual().header()
     nothing = (0.0,) * arguments["code_size"]
     spec = EncoderSpec(
@@ -50,7 +51,7 @@ def export_run(
             "name": config.objective,
             "weights": config.objective_weights(),
             "options": config.objective_options(),
-            "reconstruction": config.pixel_reconstruction() if decodes else None,
+            "reconstruction": config.pixel_reconstruction() if choice.reconstructs else None,
             "perceptual": {**perceptual, **(measured or {})} if perceptual else None,
             "steps": steps,
             "seed": config.seed,

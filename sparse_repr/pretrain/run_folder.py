@@ -312,6 +312,32 @@ def _same_setting(name: str, found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
+def as_begun(config: PretrainConfig) -> PretrainConfig:
+    """A configuration whose threads and precision are those of the run that it continues, where it leaves them open.
+
+    The number of threads decides the last bits, and what `auto` means the machine: a job that goes on elsewhere goes on
+    as it was begun.
+
+    Returns:
+        `config` itself where `resume` is off or no run is there.
+    """
+    folder = config.run_folder()
+    if not config.resume or not (folder / "config.json").is_file():
+        return config
+    described = _described(folder)
+    left_open = {"threads": None, "precision": "auto"}
+    taken = {name: described.get(name) for name, unset in left_open.items() if getattr(config, name) == unset}
+    return dataclasses.replace(config, **{name: value for name, value in taken.items() if value is not None})
+
+
+def had_not_finite(folder: Path) -> bool:
+    """Whether the run in a folder has had a loss that was NaN or infinite, or has gone on with a cure since."""
+    if not (folder / "config.json").is_file():
+        return False
+    described = _described(folder)
+    return _NOT_FINITE in described or _EARLIER in described
+
+
 def as_finished(config: PretrainConfig) -> PretrainConfig:
     """A resolved configuration with the learning rate and precision of the run that is finished in its folder.
 

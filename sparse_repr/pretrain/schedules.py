@@ -115,6 +115,11 @@ class BatchSizes:
             raise ValueError(f"batch_growth_steps needs a whole number of at least 1, got {self.growth_steps!r}")
 
     @property
+    def whole_from(self) -> int:
+        """Step from which on a batch has as many images as in the end."""
+        return self._growth * ((self.last // self._start).bit_length() - 1)
+
+    @property
     def _start(self) -> int:
         return self.last if self.first is None else self.first
 

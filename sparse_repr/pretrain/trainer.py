@@ -42,6 +42,7 @@ from sparse_repr.pretrain.initialisation import initialise, start
 from sparse_repr.pretrain.loggers import Logger, open_logger, require_logger
 from sparse_repr.pretrain.opening import OPENING_IMAGES, open_closed_units, restart
 from sparse_repr.pretrain.run_folder import (
+    as_begun,
     locked_run_folder,
     note_not_finite,
     open_run_folder,
@@ -159,7 +160,7 @@ def pretrain_encoder(
         IgnoredCodeWarning: the decoder used nothing of the code at a look of `health_check`; training goes on.
         CollapsedEncoderWarning: no unit of the code is active in the end.
     """
-    config = config.resolve()
+    config = as_begun(config).resolve()
     with cpu_threads(config.threads), opened_run(config, data) as (trainer, writer):
         trainer.run(writer, on_steps)
         return trainer.folder
@@ -511,12 +512,14 @@ class Trainer:
         """Images, below them moved at random, and below these as an encoder that denoises sees them; what is set."""
         generator = torch.Generator().manual_seed(self.step)
         numbers = torch.randn((len(images), self.denoising.numbers(self._image_shape)), generator=generator)
-        rows = [images]
+        rows, median = [images], self._median
         if self.config.random_shift:
             shifts = torch.randn((len(images), NUMBERS), generator=generator).to(self.device)
             rows.append(shift_images(images, shifts, self.config.random_shift))
+            if median is not None:
+                median = shift_images(median.expand(images.shape), shifts, self.config.random_shift)
         if self.denoising:
-            rows.append(self.denoising.corrupt(rows[-1], numbers.to(self.device), self._median))
+            rows.append(self.denoising.corrupt(rows[-1], numbers.to(self.device), median))
         return rows
 
     def log_pictures(self, writer: Logger) -> None:
@@ -527,7 +530,7 @@ class Trainer:
         indices = np.linspace(0, len(self.data) - 1, _PICTURES).astype(np.int64)
         pixels = torch.from_numpy(self.data.images(indices)).to(self.device)
         vae = self.network
-        with torch.no_grad():
+        with torch.no_grad(), vae.at_rest():
             images = self.preprocessing(pixels)
             posterior = vae.encoder(images)
             reconstructed = torch.sigmoid(vae.decoder(posterior.mean))
@@ -549,7 +552,8 @@ class Trainer:
         else:
             units = np.sort(units)
             values = torch.linspace(-2, 2, _TRAVERSED).expand(len(units), -1)
-        traversed = figures.decode_traversals(vae.decoder, posterior.mean[0], values, units)
+        with vae.at_rest():
+            traversed = figures.decode_traversals(vae.decoder, posterior.mean[0], values, units)
         writer.add_image("traversals", figures.tile(list(traversed)).nan_to_num(), self.step)
 
 

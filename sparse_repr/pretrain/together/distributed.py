@@ -21,6 +21,7 @@ import torch.distributed
 from sparse_repr.devices import cpu_threads, resolve_device
 from sparse_repr.objectives import WeightedLoss, choose_objective
 from sparse_repr.pretrain.config import PretrainConfig
+from sparse_repr.pretrain.run_folder import as_begun
 from sparse_repr.pretrain.shares import Shares
 from sparse_repr.pretrain.trainer import opened_run
 
@@ -70,7 +71,7 @@ def pretrain_distributed(config: PretrainConfig) -> Path:
     """
     with _joined_processes(config) as shares:
         check_distributed(config, shares.count)
-        config = dataclasses.replace(config, step_graph="none").resolve()
+        config = as_begun(dataclasses.replace(config, step_graph="none")).resolve()
         with cpu_threads(config.threads), opened_run(config, shares=shares) as (trainer, writer):
             shares.copy_from_first(trainer.objective.vae)
             shares.average_gradients(cast(WeightedLoss, trainer.objective).optimiser)

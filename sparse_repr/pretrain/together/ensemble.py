@@ -15,7 +15,7 @@ from sparse_repr.command_line.interruption import TrainingInterrupted, stop_on_s
 from sparse_repr.devices import available_cores, cpu_threads, resolve_device
 from sparse_repr.files import removed_if_empty
 from sparse_repr.pretrain.config import PretrainConfig
-from sparse_repr.pretrain.run_folder import as_finished, open_run_folder
+from sparse_repr.pretrain.run_folder import as_begun, as_finished, had_not_finite, open_run_folder
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 from sparse_repr.pretrain.together.stack_proof import PROVEN_ON, why_stack_differs
 from sparse_repr.pretrain.together.stacked import train_stacked, why_not_stacked
@@ -57,13 +57,15 @@ def pretrain_encoders(
     Warns:
         UserWarning: on a GPU, a step of the models in one loop is not theirs; they are trained one after another.
     """
-    configs = _apart(list(configs))
+    configs = [as_begun(config) for config in _apart(list(configs))]
     way, _ = choose_together(configs, together)
     workers = min(len(configs), available_cores())
     if way == "processes":
         share = max(1, available_cores() // workers)
         configs = [dataclasses.replace(config, threads=config.threads or share) for config in configs]
-    configs = [as_finished(config.resolve()) for config in configs]
+    configs = [config.resolve() for config in configs]
+    if any(config.resume and had_not_finite(config.run_folder()) for config in configs):
+        configs = [as_finished(config) for config in configs]
     taken = 0
     for config in configs:  # whatever is wrong with the last of them is said before the first is trained
         state = open_run_folder(config)

@@ -15,6 +15,7 @@ from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_en
 from sparse_repr.encoder import UnitStatistics, collapse
 from sparse_repr.encoder.collapse import CollapsedEncoderWarning, warn_if_collapsed
 from sparse_repr.evaluate.__main__ import main as evaluate
+from sparse_repr.models import build_vae
 from sparse_repr.pretrain.__main__ import main
 from tests.conftest import make_encoder
 
@@ -50,6 +51,10 @@ def test_weights_that_reward_a_unit_are_no_penalties() -> None:
     assert "lower weights" not in told
     assert "the penalties (beta 1) still outweigh" in _told_of(
         {"beta": 1.0, "sparsity_weight": 0.0, "feature_weight": 1.0}
+    )
+    assert "lower weights" not in _told_of({"matching_weight": 20.0})  # pulls units up to what is aimed at
+    assert "the penalties (covariance_weight 10) still" in _told_of(
+        {"covariance_weight": 10.0, "variance_weight": 100.0}
     )
 
 
@@ -100,8 +105,30 @@ def test_units_that_are_0_everywhere_are_not_told_to_go_on() -> None:
     encoder = make_encoder(code_size=4)
     units = UnitStatistics((0.0,) * 4, (0.0,) * 4, (0.0,) * 4, (False,) * 4)
     spec = dataclasses.replace(
-        encoder.spec, units=units, objective={"name": "top_k", "weights": {}, "steps": 400, "seed": 5}
+        encoder.spec,
+        architecture="burgess_rectified",
+        posterior="point",
+        units=units,
+        objective={"name": "rectified_gaussian", "weights": {"matching_weight": 20.0}, "steps": 400, "seed": 5},
     )
+    rectified = build_vae("burgess_rectified", encoder.spec.arguments, seed=0).encoder.state_dict()
     with pytest.warns(CollapsedEncoderWarning, match="More steps do not help: start again in another folder") as told:
-        warn_if_collapsed(FrozenEncoder(spec, encoder.network().state_dict()))
+        warn_if_collapsed(FrozenEncoder(spec, rectified))
     assert "train for more steps" not in str(told[0].message)
+
+
+@pytest.mark.parametrize("head", ["shrinkage", "quantised"])
+def test_units_that_hear_although_they_are_0_need_more_steps(head: str) -> None:
+    encoder = make_encoder(code_size=4)
+    units = UnitStatistics((0.0,) * 4, (0.0,) * 4, (0.0,) * 4, (False,) * 4)
+    spec = dataclasses.replace(
+        encoder.spec,
+        architecture=f"burgess_{head}",
+        posterior="gaussian" if head == "shrinkage" else "point",
+        units=units,
+        objective={"name": head, "weights": {"quantise_weight": 0.01}, "steps": 3, "seed": 6},
+    )
+    network = build_vae(f"burgess_{head}", encoder.spec.arguments, seed=0).encoder.state_dict()
+    with pytest.warns(CollapsedEncoderWarning, match="train for more steps") as told:
+        warn_if_collapsed(FrozenEncoder(spec, network))
+    assert "lower weights" not in str(told[0].message)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import threadpoolctl
@@ -155,6 +156,43 @@ def test_warm_ups_that_outlast_the_steps_are_told_of() -> None:
     assert late.never_reached() == ["the L1 penalty counts from step 100 (sparsity_start)"]
     capacity = dataclasses.replace(config, objective="beta_vae_capacity", capacity_nats=25.0, capacity_steps=200)
     assert capacity.never_reached() == ["the code has its whole capacity from step 200 (capacity_steps)"]
+    plain = dataclasses.replace(config, objective="vae", beta_start=8.0, beta_steps=1_000)
+    assert plain.never_reached() == ["the KL term has its weight from step 1,000 (beta_steps)"]
+    rate = dataclasses.replace(config, learning_rate_warmup=101)
+    assert rate.never_reached() == ["the learning rate is whole from step 101 (learning_rate_warmup)"]
+    batches = dataclasses.replace(config, batch_size=64, first_batch_size=16, batch_growth_steps=60)
+    assert batches.never_reached() == ["batches have batch_size images from step 120 (batch_growth_steps)"]
+    opened = dataclasses.replace(config, objective="vae", opening_step=50, opening_steps=60)
+    assert opened.never_reached() == ["the KL term has its weight again from step 110 (opening_steps)"]
+    pixels = dataclasses.replace(
+        config, perceptual_weight=1.0, perceptual_features="dae", pixel_start=1.0, pixel_steps=200
+    )
+    assert pixels.never_reached() == ["pixels count with pixel_weight from step 200 (pixel_steps)"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"perceptual_weights_path": "vgg.pth"}, "perceptual_weights_path 'vgg.pth' needs features to compare"),
+        ({"dae_steps": 7}, "dae_steps 7 needs features to compare"),
+        (
+            {"objective": "info_gan", "reconstruction": "laplace"},
+            "compares no reconstruction, got reconstruction 'lapl",
+        ),
+        (
+            {"objective": "vaease", "perceptual_weight": 7.0, "perceptual_features": "dae", "pixel_weight": 0.0},
+            "perceptual_weight 7 would change nothing",
+        ),
+        ({"learning_rate_decay": "cosine", "learning_rate_decay_steps": 0}, "the cosine needs to end after"),
+        (
+            {"perceptual_weight": 1.0, "perceptual_features": "dae", "perceptual_layers": "relu4_3"},
+            "perceptual_layers 'relu4_3' is of perceptual_features 'vgg16'",
+        ),
+    ],
+)
+def test_what_would_change_nothing_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        PretrainConfig(**settings)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparse_repr import load_encoder
+from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.data import DATASETS, ArrayImages, FactorDataset
-from sparse_repr.models import ARCHITECTURES, BurgessEncoder, Posterior
+from sparse_repr.encoder.vae import load_vae
+from sparse_repr.models import ARCHITECTURES, Architecture, BurgessDecoder, BurgessEncoder, Posterior
 from sparse_repr.models.architectures import with_heads
 from sparse_repr.objectives import OBJECTIVES, ObjectiveChoice, Setting, kl_divergence, variational
 from sparse_repr.objectives.base import Regularised, StepNumber
@@ -107,3 +108,57 @@ def test_an_architecture_from_outside_is_trained_with_every_head(
     assert encoder.spec.architecture == trained
     assert encoder.spec.dataset["name"] == "own_data"
     assert torch.isfinite(torch.from_numpy(encoder.encode(np.zeros((2, 1, 32, 32), np.uint8)))).all()
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.convolution = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.convolution(self.relu(x))
+
+
+class _Own(nn.Module):
+    """An encoder whose middle reads a ReLU's input twice, or keeps statistics."""
+
+    def __init__(self, middle: nn.Module, channels: int, size: int, code_size: int) -> None:
+        super().__init__()
+        self.code_size = code_size
+        first = nn.Conv2d(channels, 8, 8, stride=8)
+        self.features = nn.Sequential(first, middle, nn.ReLU(), nn.Flatten(), nn.Linear(8 * (size // 8) ** 2, 16))
+        self.posterior = nn.Linear(16, 2 * code_size)
+
+    def forward(self, x: Tensor) -> Posterior:
+        return Posterior(*self.posterior(self.features(x)).float().chunk(2, dim=1))
+
+
+def test_an_encoder_that_adds_to_what_its_relu_reads_is_exported_as_it_was_trained(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        ARCHITECTURES, "residual", Architecture(lambda **sizes: _Own(_Residual(8), **sizes), BurgessDecoder)
+    )
+    run = pretrain_encoder(dataclasses.replace(small_study, architecture="residual", learning_rate=1e-2))
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 32, 32), np.uint8)
+    encoder = load_encoder(run)
+    trained = load_vae(run)[0].encoder(encoder.preprocessing(torch.from_numpy(images))).mean
+    np.testing.assert_allclose(encoder.encode(images), trained.detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("averaged", [0.0, 0.9])
+def test_statistics_of_layers_are_those_of_training_whatever_is_looked_at(
+    small_study: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: float
+) -> None:
+    monkeypatch.setitem(
+        ARCHITECTURES, "normalised", Architecture(lambda **sizes: _Own(nn.BatchNorm2d(8), **sizes), BurgessDecoder)
+    )
+    config = dataclasses.replace(small_study, architecture="normalised", weight_averaging=averaged)
+    run = pretrain_encoder(dataclasses.replace(config, picture_every=1_000))
+    looked = pretrain_encoder(dataclasses.replace(config, run_dir=str(tmp_path / "looked"), picture_every=2))
+    assert (looked / "encoder.safetensors").read_bytes() == (run / "encoder.safetensors").read_bytes()
+    state = torch.load(run / "state.pt", weights_only=True)["objective"]["vae"]
+    kept = load_encoder(run).network().state_dict()
+    for name in ("features.1.running_var", "features.1.num_batches_tracked"):
+        torch.testing.assert_close(kept[name], state[f"encoder.{name}"])

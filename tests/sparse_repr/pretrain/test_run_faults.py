@@ -132,7 +132,7 @@ def test_evaluate_and_data_on_a_full_disk_are_one_line(
         assert evaluate([str(straight), "--no-progress"]) == 2
         assert show_data(["folder", "--path", str(rectangles), "--out", str(tmp_path / "sheet.png")]) == 2
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith(f"error: cannot write {straight / 'figures' / 'reconstructions.png'} (File too large)")
+    assert first.startswith(f"error: cannot write {straight / 'metrics.json'} (File too large)")
     assert second.startswith(f"error: cannot write {tmp_path / 'sheet.png'} (File too large)")
     assert not list(tmp_path.iterdir())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sparse_repr import FrozenEncoder, load_encoder, pretrain_encoder
 from sparse_repr.artefact import parse, serialise
@@ -226,3 +227,25 @@ def test_a_run_knows_where_its_data_is_from_any_folder(
     assert differing_settings(run, rectangles_config(rectangles, run, resume=True).resolve()) == []
     other = rectangles_config(tmp_path, run, resume=True).resolve()
     assert [words.partition(":")[0] for words in differing_settings(run, other)] == ["data_path"]
+
+
+def test_a_run_goes_on_elsewhere_as_it_was_begun(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rectangles_config(rectangles, tmp_path / "run")
+    config = dataclasses.replace(whole, threads=None, precision="auto", resume=True, steps=2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    run = pretrain_encoder(config)
+    begun = read_settings(run)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    other = {"bf16": "float32", "float32": "bf16"}[begun["precision"]]
+    monkeypatch.setattr(
+        "sparse_repr.pretrain.config.resolve_precision", lambda asked, _: other if asked == "auto" else asked
+    )
+    pretrain_encoder(dataclasses.replace(config, steps=4))
+    assert {name: read_settings(run)[name] for name in ("threads", "precision")} == {
+        "threads": 2,
+        "precision": begun["precision"],
+    }
+    with pytest.raises(ValueError, match="threads: 2 there, 1 asked for"):
+        pretrain_encoder(dataclasses.replace(config, threads=1, steps=6))

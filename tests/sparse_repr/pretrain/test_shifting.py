@@ -97,6 +97,9 @@ def test_the_background_moves_with_the_images(moving: PretrainConfig) -> None:
     moved = shift_images(slope.expand(len(noise), 1, 32, 32), noise[:, -2:], 8)
     # all of it is background, wherever it has moved to: nothing of it is left
     assert (seen[0] != moved).float().mean() > 0.99
+    # and so it is in the picture of it
+    _, shifted, changed = trainer._changed(slope.expand(8, 1, 32, 32))
+    assert (shifted != changed).float().mean() > 0.99
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -221,3 +221,25 @@ def test_no_seeds_are_not_taken_for_one(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_command_says_what_its_steps_do_not_reach(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--preset", "npz/top_k", "--steps", "300", "--data-path", "nowhere.npz"]) == 2
     assert "300 steps end before as few units as encode images are trained from step 1,000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("together", ["vectorized", "sequential"])
+def test_another_learning_rate_without_a_need_is_refused_by_finished_runs(
+    small_study: PretrainConfig, together: str
+) -> None:
+    pretrain_encoders(vary(small_study, seeds=[0, 1]), together=together)
+    more = vary(dataclasses.replace(small_study, resume=True, learning_rate=2e-2), seeds=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"other settings \(learning_rate: 0.0005 there, 0.02 asked for"):
+        pretrain_encoders(more, together=together)
+    assert not more[2].run_folder().exists()
+
+
+def test_seeds_may_be_added_where_each_gets_fewer_threads(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble, "available_cores", lambda: 4)
+    config = dataclasses.replace(small_study, threads=None, resume=True)
+    pretrain_encoders(vary(config, seeds=[0, 1]), together="processes")
+    folders = pretrain_encoders(vary(config, seeds=[0, 1, 2, 3]), together="processes")
+    threads = [json.loads((folder / "config.json").read_text())["threads"] for folder in folders]
+    assert threads == [2, 2, 1, 1]
