@@ -82,7 +82,7 @@ def load_dataset(
     sizes = () if factor_sizes is None else parse_factor_sizes(factor_sizes)
     if not progress and "progress" in inspect.signature(loader).parameters:  # those of others need not have bars
         loader = partial(loader, progress=False)
-    dataset = loader(None if path is None else Path(path))
+    dataset = loader(None if path is None else Path(path).expanduser())
     if sizes and name == "folder" and path is not None:
-        require_labels_by_order(Path(path), len(dataset))
+        require_labels_by_order(Path(path).expanduser(), len(dataset))
     return label_by_order(dataset, sizes) if sizes else dataset

@@ -23,12 +23,12 @@ def description(name: str) -> str:
     return (inspect.getdoc(lookup(DATASETS, name, "data set")) or "").partition("\n")[0]
 
 
-def report(dataset: FactorDataset) -> str:
-    """What a loaded data set is, in lines of text."""
+def report(dataset: FactorDataset, name: str | None = None) -> str:
+    """What a loaded data set is, in lines of text; `name` is its key in `DATASETS`, its own name unless given."""
     channels, height, width = dataset.image_shape
     train, held_out = dataset.split
     lines = [
-        f"{dataset.name}: {description(dataset.name)}",
+        f"{name or dataset.name}: {description(name or dataset.name)}",
         f"source    {dataset.source}",
         f"images    {len(dataset):,} of {height}x{width} pixels, {'grey' if channels == 1 else 'colour'} "
         f"(uint8, {channels} x {height} x {width})",
@@ -71,9 +71,14 @@ def show(
     for option, given in (("path", path), ("out", out)):
         require_name(option, given)
     shown = None if crop is None else parse_crop(crop)
-    dataset = load_dataset(name, path, factor_sizes=factor_sizes)
-    print(report(dataset))
     sheet = Path(f"{name}.png" if out is None else out)
+    pictures = Path(path).resolve() if name == "folder" and path is not None else None
+    if pictures is not None and pictures.is_dir() and sheet.resolve().is_relative_to(pictures):
+        raise ValueError(
+            f"the contact sheet {sheet} would become one of the pictures in {path}: give a place outside (--out)"
+        )
+    dataset = load_dataset(name, path, factor_sizes=factor_sizes)
+    print(report(dataset, name))
     write_contact_sheet(dataset, sheet, crop=shown)
     print(f"wrote     {sheet} (contact sheet)")
     if name == "celeba":

@@ -37,9 +37,9 @@ def load_celeba(
 ) -> FactorDataset:
     """CelebA photographs of faces from the user's own copy, centre-cropped, in colour.
 
-    Beside the pictures, ``list_attr_celeba.txt`` (40 attributes, -1 or 1) becomes 40 factors of two values, and
-    ``list_eval_partition.txt`` (0 train, 1 validation, 2 test) the partition: test is held out. Without a partition the
-    last 10 % by name are held out.
+    Beside the pictures, or in Anno and Eval as in the official copy, ``list_attr_celeba.txt`` (40 attributes, -1 or 1)
+    becomes 40 factors of two values, and ``list_eval_partition.txt`` (0 train, 1 validation, 2 test) the partition:
+    test is held out. Without a partition the last 10 % by name are held out.
 
     Args:
         path: ``img_align_celeba.zip``, a folder of its JPEGs, or a folder that holds either. Without it the folder
@@ -57,7 +57,9 @@ def load_celeba(
             not fit; the message names the file.
         OSError: no room for the cached copy.
     """
-    place = locate("celeba", path, ("img_align_celeba.zip", "img_align_celeba"), advice=_ADVICE, folder_itself=True)
+    names_of_copies = ("img_align_celeba.zip", "img_align_celeba")
+    candidates = (*names_of_copies, *(f"Img/{name}" for name in names_of_copies))
+    place = locate("celeba", path, candidates, advice=_ADVICE, folder_itself=True)
 
     def choose(pictures: Pictures) -> tuple[Sequence[str], Preparation]:
         if not pictures.names:
@@ -99,9 +101,12 @@ def load_celeba(
 
 
 def _beside(place: Path, stem: str) -> Path | None:
-    """The file of that stem in the folder of the pictures or the folder around it, as .txt or .csv."""
-    folders = (place, place.parent) if place.is_dir() else (place.parent,)
-    for folder in folders:
+    """The file of that stem, as .txt or .csv, with the pictures, up to two folders above, or in Anno or Eval there.
+
+    The official copy has Img, Anno and Eval side by side; others put one folder of pictures into another.
+    """
+    above = (place, *place.parents[:2]) if place.is_dir() else place.parents[:2]
+    for folder in (each / within for each in above for within in ("", "Anno", "Eval")):
         for suffix in (".txt", ".csv"):  # the same tables travel as .csv too
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"

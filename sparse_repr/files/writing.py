@@ -23,7 +23,7 @@ def cache_folder() -> Path:
     """Folder for derived files that can be rebuilt: ``SPARSE_REPR_CACHE``, else the user's cache folder."""
     chosen = os.environ.get("SPARSE_REPR_CACHE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "sparse-repr"
 

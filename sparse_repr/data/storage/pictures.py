@@ -201,17 +201,27 @@ def _tar_members(place: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
 
 
 def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, int]]:
-    """(path below `folder`, bytes, time of change in ns) of every visible file with one of the suffixes, unsorted."""
+    """(path below `folder`, bytes, time of change in ns) of every visible file with one of the suffixes, unsorted.
+
+    Linked files and folders count. Folders of runs do not: their pictures show other pictures.
+    """
     pending = [""]
+    seen = set()
     while pending:
         below = pending.pop()
-        with os.scandir(folder / below) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
+        here = (folder / below).stat()
+        # a linked folder may lead back to its own parent
+        if (here.st_dev, here.st_ino) in seen:
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        with os.scandir(folder / below) as listed:
+            entries = list(listed)
+        if below and {"config.json", "encoder.safetensors"} <= {entry.name for entry in entries}:
+            continue
+        for entry in entries:
+            if not entry.name.startswith("."):
                 name = f"{below}{entry.name}"
-                # a linked folder may lead back to its own parent; linked files are welcome
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir():
                     pending.append(f"{name}/")
                 elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     try:

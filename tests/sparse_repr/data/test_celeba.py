@@ -173,3 +173,18 @@ def test_the_size_is_an_argument(tmp_path: Path) -> None:
     assert load_celeba(place, progress=False).image_shape == (3, 64, 64)
     with pytest.raises(ValueError, match="at least 1 pixel, got 0 and 0"):
         load_celeba(place, image_size=0, progress=False)
+
+
+@pytest.mark.parametrize("given", ["Img", "Img/img_align_celeba.zip", "."])
+def test_the_official_folders_side_by_side_are_found(tmp_path: Path, given: str) -> None:
+    (tmp_path / "Img").mkdir()
+    write_zip(tmp_path / "Img" / "img_align_celeba.zip", faces(6))
+    for name, content in (
+        ("Anno/list_attr_celeba.txt", attributes(6)),
+        ("Eval/list_eval_partition.txt", "".join(f"{k + 1:06d}.jpg {part}\n" for k, part in enumerate([0, 2] * 3))),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    data = load_celeba(tmp_path / given, progress=False)
+    assert len(data.factor_names) == 40
+    assert data.split[1].tolist() == [1, 3, 5]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import load_dataset
+from sparse_repr.data.__main__ import main as show_data
 from sparse_repr.data.folder import load_folder
 from tests.small_pictures import BLUE, GREEN, RED, bordered, encode, noise, plain, write_folder, write_zip
 
@@ -175,3 +177,29 @@ def test_labels_by_order_need_every_picture(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="only 200 of 201 can be read, so that labels would be those of others"),
     ):
         load_dataset("folder", place, factor_sizes="4,50")
+
+
+def test_linked_folders_count_once_and_pictures_of_runs_do_not(tmp_path: Path) -> None:
+    place = write_folder(tmp_path / "own", {f"{k}.png": encode(noise(20, 30, k)) for k in range(2)})
+    elsewhere = write_folder(tmp_path / "elsewhere", {"3.png": encode(noise(20, 30, 3))})
+    (place / "linked").symlink_to(elsewhere)
+    (place / "round").symlink_to(place)
+    write_folder(place / "runs", {"a/figures/traversal.png": encode(noise(64, 64, 4))})
+    for name in ("config.json", "encoder.safetensors"):
+        (place / "runs" / "a" / name).write_text("")
+    data = load_folder(place, progress=False)
+    assert (len(data), data.image_shape) == (3, (3, 20, 30))
+
+
+def test_neither_a_run_nor_a_sheet_is_put_among_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = write_folder(tmp_path / "own", {f"{k}.png": encode(noise(32, 32, k)) for k in range(4)})
+    monkeypatch.chdir(place)
+    assert show_data(["folder", "--path", "."]) == 2
+    assert "the contact sheet folder.png would become one of the pictures in ." in capsys.readouterr().err
+    assert show_data(["folder", "--path", ".", "--out", str(tmp_path / "sheet.png")]) == 0
+    config = PretrainConfig(dataset="folder", data_path=".", image_size=32, steps=1, batch_size=2, progress=False)
+    with pytest.raises(ValueError, match="is in the folder of pictures"):
+        pretrain_encoder(config)
+    assert sorted(path.name for path in place.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparse_repr.data import DATASETS
+from sparse_repr.data import DATASETS, load_dataset
 from sparse_repr.data.__main__ import description, main, report
 from sparse_repr.data.base import ArrayImages, FactorDataset, full_grid
 from sparse_repr.data.contact_sheet import contact_sheet
+from sparse_repr.files import cache_folder
 from tests import ROOT
 from tests.small_pictures import GREEN, encode, plain, write_folder, write_tar, write_zip
 
@@ -134,3 +135,24 @@ def test_a_crop_shows_that_part_of_each_image(capsys: pytest.CaptureFixture[str]
     assert main(["npz", "--path", "frames.npz", "--crop", "10,20,5,60", "--out", "not.png"]) == 2
     assert "crop needs a rectangle within images of 40x30" in capsys.readouterr().err
     assert not Path("not.png").exists()
+
+
+def test_a_data_set_is_described_by_the_name_that_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load_rings(_: Path | None) -> FactorDataset:
+        """Rings of my own."""
+        return FactorDataset("my rings", ArrayImages(np.full((4, 1, 32, 32), 200, np.uint8)), source="drawn")
+
+    monkeypatch.setitem(DATASETS, "rings", load_rings)
+    assert main(["rings", "--out", str(tmp_path / "rings.png")]) == 0
+    assert "rings: Rings of my own." in capsys.readouterr().out
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    np.savez(tmp_path / "a.npz", images=np.full((4, 8, 8), 200, np.uint8))
+    assert len(load_dataset("npz", "~/a.npz")) == 4
+    monkeypatch.setenv("SPARSE_REPR_CACHE", "~/scratch")
+    assert cache_folder() == tmp_path / "scratch"
