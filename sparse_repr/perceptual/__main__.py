@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _as_asked(words: list[str]) -> None:
-    if words in (["--help"], ["-h"]):
+    if words in (["--help"], ["-h"], ["fetch", "--help"], ["fetch", "-h"]):
         print(_USAGE)
     elif words == ["fetch"]:
         print(f"VGG16: {fetch_vgg16()}")

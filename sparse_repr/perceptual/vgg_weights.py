@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -198,7 +199,7 @@ def fetch_vgg16(*, download: Callable[[Path], Path] = download_archive, expected
         expected_sha256: of that file.
 
     Returns:
-        The path of the safetensors file; an existing one is kept.
+        The path of the safetensors file; an existing one is kept if it is whole.
 
     Raises:
         OSError: the download failed.
@@ -206,7 +207,9 @@ def fetch_vgg16(*, download: Callable[[Path], Path] = download_archive, expected
     """
     target = fetched_path()
     if target.is_file():
-        return target
+        with contextlib.suppress(ValueError):  # what was cut short is fetched again
+            check_tensors(parse(target.read_bytes(), str(target), "vgg16")[0], str(target))
+            return target
     with tempfile.TemporaryDirectory() as temporary:
         archive = download(Path(temporary))
         content = archive.read_bytes()
@@ -253,7 +256,10 @@ def load_vgg16(path: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
         return _read_file(file)
     present = present_vgg16()
     if present == fetched_path():
-        return check_tensors(parse(present.read_bytes(), str(present), "vgg16")[0], str(present))
+        try:
+            return check_tensors(parse(present.read_bytes(), str(present), "vgg16")[0], str(present))
+        except ValueError as error:
+            raise ValueError(f"{error}; python -m sparse_repr.perceptual fetch gets it again") from error
     if present is not None:
         return _read_file(present)
     from torchvision.models import VGG16_Weights  # takes a second, and most runs need none of it

@@ -88,6 +88,11 @@ def test_fetch_converts_once_and_load_finds_it(
     assert vgg_weights.fetch_vgg16(download=lambda _: pytest.fail("downloaded again")) == path
     assert perceptual.main(["fetch"]) == 0  # what is there is kept
     assert str(path) in capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="perceptual fetch gets it again"):
+        load_vgg16()
+    assert _fetch(_archive(pickle.dumps(checkpoint))) == path
+    torch.testing.assert_close(load_vgg16(), weights)
 
 
 def test_a_malicious_pickle_executes_nothing_and_is_refused(
@@ -217,6 +222,8 @@ def test_a_torchvision_state_dict_or_plain_safetensors_is_accepted(
 def test_the_command_line_explains_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert perceptual.main(["--help"]) == 0
     assert "python -m sparse_repr.perceptual fetch" in capsys.readouterr().out
+    assert perceptual.main(["fetch", "--help"]) == 0
+    assert "usage: " in capsys.readouterr().out
     assert perceptual.main([]) == 2
 
     def fail() -> Path:
