@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -33,6 +34,12 @@ from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.explore import write_explorer
 from sparse_repr.files import write_json
+from sparse_repr.files.json_reader import OBJECT, read_json
+from sparse_repr.objectives import choose_objective
+from sparse_repr.pretrain.on_the_way import as_one_command
+
+_GREY_AXES = 2
+_NO_MATTER = ("parallel", "threads", "progress")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +49,7 @@ class PixelsToAgentConfig:
     env: Annotated[str, tyro.conf.Positional]
     """Environment id; MODULE:ID imports MODULE first, such as ale_py:ALE/Pong-v5."""
     out: str = "runs/pixels_to_agent"
-    """Folder; what is finished in there is kept."""
+    """Folder; what is finished in there is kept, and an agent with other settings is not overwritten."""
     render: bool = False
     """Show the encoder what the environment draws (render_mode rgb_array), where its observations are no pictures."""
     key: str | None = None
@@ -86,20 +93,41 @@ class PixelsToAgentConfig:
 
 def _pictures_alone(config: PixelsToAgentConfig) -> gym.Env[Any, Any]:
     """The environment, whose observations are the pictures that were recorded, and nothing else."""
-    env = gym.make(config.env, render_mode="rgb_array") if config.render else gym.make(config.env)
+    env: gym.Env[Any, Any] = gym.make(config.env, render_mode="rgb_array") if config.render else gym.make(config.env)
     if config.render:
-        return gym.wrappers.AddRenderObservation(env, render_only=True)
-    assert isinstance(env.observation_space, gym.spaces.Dict)  # `record` has looked
-    assert config.key is not None
-    return gym.wrappers.TransformObservation(env, operator.itemgetter(config.key), env.observation_space[config.key])
+        env = gym.wrappers.AddRenderObservation(env, render_only=True)
+    elif config.key is not None:
+        assert isinstance(env.observation_space, gym.spaces.Dict)  # `record` has looked
+        picture = env.observation_space[config.key]
+        env = gym.wrappers.TransformObservation(env, operator.itemgetter(config.key), picture)
+    shape = env.observation_space.shape
+    if shape is not None and len(shape) == _GREY_AXES:  # wrappers need the axis of the channels
+        env = gym.wrappers.ReshapeObservation(env, (*shape, 1))
+    return env
 
 
-def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
-    frames = out / "frames.h5"
+def _takes_id(config: PixelsToAgentConfig) -> bool:
+    """Whether wrappers can be given the environment by its id; checks that PPO can act in it.
+
+    Raises:
+        ValueError: its actions are none of those that PPO takes.
+    """
+    env = config.env
+    with contextlib.closing(gym.make(env)) as made:
+        space, shape = made.action_space, made.observation_space.shape
+    bounded = isinstance(space, gym.spaces.Box) and space.is_bounded()
+    if not bounded and not isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
+        raise ValueError(
+            f"{env} needs actions that PPO takes (Discrete, MultiDiscrete, MultiBinary or a bounded Box), found {space}"
+        )
+    return not config.render and config.key is None and (shape is None or len(shape) != _GREY_AXES)
+
+
+def _record(config: PixelsToAgentConfig, out: Path) -> None:
     record(  # what is there goes on, unless it is of other settings
         RecordConfig(
             env=config.env,
-            out=str(frames),
+            out=str(out / "frames.h5"),
             frames=config.frames,
             envs=config.environments,
             parallel=config.parallel,
@@ -110,27 +138,52 @@ def _recorded(config: PixelsToAgentConfig, out: Path) -> Path:
             progress=config.progress,
         )
     )
-    return frames
 
 
-def _pretrained(config: PixelsToAgentConfig, out: Path, frames: Path) -> Path:
+def _pretraining(config: PixelsToAgentConfig, out: Path) -> PretrainConfig:
     run = out / "encoder"
-    return pretrain_encoder(
-        PretrainConfig(
-            dataset="h5",
-            data_path=str(frames),
-            crop=config.crop,
-            objective=config.objective,
-            code_size=config.code_size,
-            steps=config.pretrain_steps,
-            learning_rate=config.learning_rate,
-            run_dir=str(run),
-            seed=config.seed,
-            threads=config.threads,
-            resume=(run / "state.pt").is_file(),
-            progress=config.progress,
-        )
+    return PretrainConfig(
+        dataset="h5",
+        data_path=str(out / "frames.h5"),
+        crop=config.crop,
+        objective=config.objective,
+        code_size=config.code_size,
+        steps=config.pretrain_steps,
+        learning_rate=config.learning_rate,
+        run_dir=str(run),
+        seed=config.seed,
+        threads=config.threads,
+        resume=(run / "config.json").is_file(),
+        progress=config.progress,
     )
+
+
+def _finished(config: PixelsToAgentConfig, out: Path) -> dict[str, Any] | None:
+    """What is finished in the folder; None where the agent is still to be trained.
+
+    Raises:
+        ValueError: it is of other settings, and would be lost.
+    """
+    path = out / "results.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = read_json(path, {"settings": OBJECT}, remedy="give another folder (--out)")
+    wanted = _settings(config)
+    different = [
+        f"{name}: {found['settings'].get(name)!r} there, {wanted[name]!r} asked for"
+        for name in wanted
+        if name not in _NO_MATTER and found["settings"].get(name) != wanted[name]
+    ]
+    if different:
+        raise ValueError(
+            f"{out} holds an agent with other settings ({'; '.join(different)}): give the same settings, or another "
+            "folder (--out)"
+        )
+    return found
+
+
+def _settings(config: PixelsToAgentConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
 
 
 def _reward_per_step(venv: VecEnv, model: PPO, steps: int) -> float:
@@ -150,21 +203,32 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
     """
     out = Path(config.out)
     seconds: dict[str, float] = {}
+    pretraining = _pretraining(config, out)  # what is wrong with it is said before frames are recorded
+    if not choose_objective(config.objective).decodes:
+        raise ValueError(
+            f"objective {config.objective!r} draws no pictures, which film and explorer are made of: choose another "
+            "(--objective)"
+        )
+    by_id = _takes_id(config)
+    finished = _finished(config, out)
+    if finished is not None:
+        return finished
 
     def timed(part: str, started: float) -> None:
         seconds[part] = round(time.perf_counter() - started, 1)
 
     started = time.perf_counter()
-    frames = _recorded(config, out)
+    _record(config, out)
     timed("recording", started)
     started = time.perf_counter()
-    run = _pretrained(config, out, frames)
+    with as_one_command():
+        run = pretrain_encoder(pretraining)
     timed("pretraining", started)
     images = evaluate_run(EvaluateConfig(run=str(run), threads=config.threads, progress=config.progress))["images"]
     with cpu_threads(config.threads):
         started = time.perf_counter()
         venv = make_latent_vec_env(
-            config.env if not config.render and config.key is None else functools.partial(_pictures_alone, config),
+            config.env if by_id else functools.partial(_pictures_alone, config),
             run,
             n_envs=config.environments,
             seed=config.seed,
@@ -196,7 +260,7 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
         venv.close()
     finite = all(bool(torch.isfinite(weight).all()) for weight in model.policy.parameters())
     results = {
-        "settings": {key: value for key, value in dataclasses.asdict(config).items() if key != "out"},
+        "settings": _settings(config),
         "machine": machine_facts(),
         "seconds": seconds,
         "reconstruction": images,

@@ -38,6 +38,7 @@ from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from sparse_repr.explore import write_explorer
 from sparse_repr.figures import chart, panels_figure
 from sparse_repr.files import write_json
+from sparse_repr.pretrain.on_the_way import as_one_command
 from sparse_repr.pretrain.presets import opened, preset_config
 
 ENVIRONMENT = "SparseRepr/SpriteReach-v0"
@@ -262,18 +263,18 @@ def run_quickstart(config: QuickstartConfig) -> Path:
     started = time.perf_counter()
     with cpu_threads(config.threads):
         run = out / "sparse"
-        pretrained = pretrain_encoder(
-            preset_config(
-                "dsprites/sparse/opened",
-                **opened("sparse", config.pretrain_steps),
-                run_dir=str(run),
-                seed=config.seed,
-                threads=config.threads,
-                resume=(run / "config.json").is_file(),
-                progress=config.progress,
-                picture_every=1_000,
-            )
+        settings = preset_config(
+            "dsprites/sparse/opened",
+            **opened("sparse", config.pretrain_steps),
+            run_dir=str(run),
+            seed=config.seed,
+            threads=config.threads,
+            resume=(run / "config.json").is_file(),
+            progress=config.progress,
+            picture_every=1_000,
         )
+        with as_one_command():
+            pretrained = pretrain_encoder(settings)
         pretrain_seconds = time.perf_counter() - started
         chosen = "mig,aam,mig_histogram"  # the others take longer than this demonstration can wait
         scores = evaluate_run(

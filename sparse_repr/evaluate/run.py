@@ -14,7 +14,6 @@ import tyro
 from tqdm import tqdm
 
 from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_types, require_whole
-from sparse_repr.data import load_dataset
 from sparse_repr.devices import cpu_threads, resolve_device, whole_float32
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -28,7 +27,7 @@ from sparse_repr.evaluate.report import with_earlier_scores
 from sparse_repr.evaluate.run_figures import draw_run
 from sparse_repr.files import require_space, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, read_json, require, whole
-from sparse_repr.pretrain.run_folder import read_settings
+from sparse_repr.pretrain.run_folder import data_of_run, read_settings
 
 _MOST_REPETITIONS = 1_000_000
 
@@ -107,11 +106,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
     encoder = load_encoder(run)
     vae = load_vae(run)[0] if decodes(encoder.spec) else None
     settings = read_settings(run)
-    data = load_dataset(
-        settings["dataset"],
-        config.data_path or settings["data_path"],
-        factor_sizes=config.factor_sizes or settings.get("factor_sizes"),
-        progress=config.progress,
+    data = data_of_run(
+        run, settings, data_path=config.data_path, factor_sizes=config.factor_sizes, progress=config.progress
     )
     if data.image_shape != encoder.image_shape:
         raise ValueError(

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from sparse_repr.data import load_dataset
 from sparse_repr.encoder import FrozenEncoder, Preprocessing, load_encoder
 from sparse_repr.encoder.preprocessing import RESIZES
 from sparse_repr.encoder.statistics import encode_dataset
@@ -21,7 +20,7 @@ from sparse_repr.explore.networks import UnknownNetworkError, decoder_layers, en
 from sparse_repr.figures import quantile_values
 from sparse_repr.models import KeypointEncoder
 from sparse_repr.models.keypoints import ABSENT
-from sparse_repr.pretrain.run_folder import read_settings
+from sparse_repr.pretrain.run_folder import data_of_run, read_settings
 
 _ITEMS = 10_000
 """Training images over which the ranges of units are taken, and what they tell of factors."""
@@ -62,9 +61,7 @@ def show_run(run: Path, name: str, *, data_path: str | None = None, examples: in
     encoder = load_encoder(run)
     vae, spec = load_vae(run)
     settings = read_settings(run)
-    data = load_dataset(
-        settings["dataset"], data_path or settings["data_path"], factor_sizes=settings.get("factor_sizes")
-    )
+    data = data_of_run(run, settings, data_path=data_path)
     if data.image_shape != encoder.image_shape:
         raise ValueError(
             f"{run} was trained on images {encoder.image_shape}, {data.source} has {data.image_shape}: "

@@ -647,8 +647,8 @@ class PretrainConfig:
             self,
             run_dir=str(self.run_folder()),
             # the whole path of what is there, so that the run can be evaluated from anywhere
-            data_path=str(Path(self.data_path).resolve())
-            if self.data_path is not None and Path(self.data_path).exists()
+            data_path=str(Path(self.data_path).expanduser().resolve())
+            if self.data_path is not None and Path(self.data_path).expanduser().exists()
             else self.data_path,
             device=str(device),
             precision=resolve_precision(self.precision, device),

@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 import torch
 
-from sparse_repr.data import FactorDataset
+from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
 from sparse_repr.pretrain.config import ADDED, PretrainConfig
@@ -64,6 +64,21 @@ _DATA = "training_images"
 _HISTORY = (_EARLIER, _NOT_FINITE, _DATA)
 
 _ANOTHER_FOLDER = "choose another folder with run_dir (--run-dir)"
+
+
+class OtherSettingsError(ValueError):
+    """A run folder holds a run with other settings than were asked for."""
+
+    def __init__(self, folder: Path, differences: str) -> None:
+        super().__init__(
+            f"{folder} holds a run with other settings ({differences}); {_ANOTHER_FOLDER}, or give the same settings"
+        )
+        self.folder = folder
+        self.differences = differences
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the default would call the class with the message alone when it comes from another process
+        return type(self), (self.folder, self.differences)
 
 
 # What evaluation needs to know of a run; config.json has it all.
@@ -146,9 +161,17 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off, or a state whose settings are not there.
-        ValueError: the run there has other settings; all differences are listed.
+        ValueError: the run there has other settings; all differences are listed. Or the folder is in the folder of
+            pictures that it learns from.
     """
     folder = config.run_folder()
+    if config.dataset == "folder" and config.data_path is not None:
+        pictures = Path(config.data_path).resolve()
+        if pictures.is_dir() and folder.resolve().is_relative_to(pictures):
+            raise ValueError(
+                f"{folder} is in the folder of pictures {config.data_path}, of which its own would become part: "
+                f"{_ANOTHER_FOLDER}"
+            )
     described = folder / "config.json"
     if not described.is_file():
         if has_state(folder):
@@ -271,6 +294,39 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in _HISTORY}
 
 
+def data_of_run(
+    run: Path,
+    settings: Mapping[str, Any],
+    *,
+    data_path: str | None = None,
+    factor_sizes: str | None = None,
+    progress: bool = True,
+) -> FactorDataset:
+    """The data that a run was trained on.
+
+    Args:
+        run: its folder.
+        settings: from `read_settings`.
+        data_path: the user's own copy; None takes the path that the run was trained with.
+        factor_sizes: as in `load_dataset`; None takes those of the run.
+        progress: show a bar where a first use takes long.
+
+    Raises:
+        FileNotFoundError: the data is not there.
+        ValueError: as `load_dataset`.
+    """
+    place = data_path or settings["data_path"]
+    sizes = factor_sizes or settings.get("factor_sizes")
+    try:
+        return load_dataset(settings["dataset"], place, factor_sizes=sizes, progress=progress)
+    except FileNotFoundError as error:
+        if data_path is not None or place is None:
+            raise
+        raise FileNotFoundError(
+            f"{error}; {run} was trained on it: put it back, or give data_path (--data-path)"
+        ) from error
+
+
 def _from_before(folder: Path, described: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What the settings that `config.json` lacks were, because the run was written before they were known.
 
@@ -359,10 +415,7 @@ def as_finished(config: PretrainConfig) -> PretrainConfig:
 def _compare(folder: Path, config: PretrainConfig) -> None:
     different = differing_settings(folder, config)
     if different:
-        raise ValueError(
-            f"{folder} holds a run with other settings ({'; '.join(different)}); "
-            f"{_ANOTHER_FOLDER}, or give the same settings"
-        )
+        raise OtherSettingsError(folder, "; ".join(different))
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

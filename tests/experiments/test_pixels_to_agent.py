@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rl import load_agent
 from rl.record import record
 from rl.record_config import RecordConfig
 from sparse_repr import load_encoder
+from sparse_repr.command_line.interruption import TrainingInterrupted
 from sparse_repr.data import load_dataset
 from tests.frame_envs import Frames
 
@@ -33,7 +35,13 @@ def test_from_an_environment_to_a_film_and_nothing_twice(
     assert {"agent.gif", "agent.zip", "explorer.html", "frames.h5", "encoder"} <= {
         path.name for path in tmp_path.iterdir()
     }
+    agent = (tmp_path / "agent.zip").read_bytes()
+    assert main([*TINY, "--out", str(tmp_path)]) == 0  # all of it is there
+    assert main([*TINY, "--agent-steps", "256", "--out", str(tmp_path)]) == 2
+    assert "an agent with other settings (agent_steps: 128 there, 256 asked for)" in capsys.readouterr().err
+    assert (tmp_path / "agent.zip").read_bytes() == agent
     frames, state = (tmp_path / "frames.h5").stat().st_mtime, (tmp_path / "encoder" / "state.pt").read_bytes()
+    (tmp_path / "results.json").unlink()
 
     def as_far_as_this(_: object) -> None:
         raise ValueError("recorded and pretrained")
@@ -102,3 +110,89 @@ def test_pictures_that_are_drawn_or_one_of_several(
 def test_dict_observations_need_one_of_the_two(drawn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([drawn, *TINY[1:], "--out", str(tmp_path)]) == 2
     assert "name the picture with --key, one of ['back', 'front', 'position']" in capsys.readouterr().err
+
+
+class Grey(gym.Env[Any, Any]):
+    """Observes (H, W), without an axis of channels."""
+
+    observation_space = gym.spaces.Box(0, 255, (64, 64), np.uint8)
+    action_space: gym.Space[Any] = gym.spaces.Discrete(2)
+
+    def __init__(self, actions: gym.Space[Any] | None = None) -> None:
+        if actions is not None:
+            self.action_space = actions
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return self._look(), {}
+
+    def step(self, action: Any) -> Any:
+        return self._look(), 0.0, False, False, {}
+
+    def _look(self) -> Any:
+        return self.np_random.integers(0, 256, (64, 64), np.uint8)
+
+
+def _registered(name: str, **settings: Any) -> str:
+    gym.register(name, Grey, max_episode_steps=20, disable_env_checker=True, kwargs=settings)
+    return name
+
+
+def test_grey_pictures_without_channels_will_do(tmp_path: Path) -> None:
+    name = _registered("PixelsToAgent/Grey-v0")
+    try:
+        assert main([name, *TINY[1:], "--out", str(tmp_path)]) == 0
+    finally:
+        gym.registry.pop(name)
+    assert load_encoder(tmp_path / "encoder").preprocessing.channels == 1
+
+
+@pytest.mark.parametrize(
+    ("actions", "options", "said"),
+    [
+        (gym.spaces.Dict({"a": gym.spaces.Discrete(2)}), (), "needs actions that PPO takes"),
+        (gym.spaces.Box(-np.inf, np.inf, (2,)), (), "needs actions that PPO takes"),
+        (None, ("--objective", "feature_prediction"), "draws no pictures, which film and explorer are made of"),
+        (None, ("--objective", "foo"), "unknown objective 'foo'"),
+        (None, ("--crop", "1,2"), "crop"),
+    ],
+)
+def test_what_cannot_be_finished_is_refused_before_anything_is_recorded(
+    actions: Any, options: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = _registered("PixelsToAgent/Odd-v0", actions=actions)
+    try:
+        assert main([name, *TINY[1:], *options, "--out", str(tmp_path / "out")]) == 2
+    finally:
+        gym.registry.pop(name)
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_saved_nothing_yet_is_begun_again(tmp_path: Path) -> None:
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    for name in ("results.json", "encoder/state.pt", "encoder/encoder.safetensors", "encoder/vae.safetensors"):
+        (tmp_path / name).unlink()  # as a kill before the first save leaves it
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+
+
+def test_a_stop_and_other_settings_are_told_by_options_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: object) -> None:
+        raise TrainingInterrupted(tmp_path / "encoder", 3, signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.pixels_to_agent.pretrain_encoder", stopped)
+        assert main([*TINY, "--out", str(tmp_path)]) == 130
+    shown = capsys.readouterr().err
+    assert "stopped at step 3" in shown
+    assert "the same command goes on" in shown
+    assert "--resume" not in shown
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    (tmp_path / "results.json").unlink()
+    assert main([*TINY, "--code-size", "5", "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert "code_size: 4 there, 5 asked for" in shown
+    assert "another folder (--out)" in shown
+    assert "--run-dir" not in shown

@@ -19,6 +19,7 @@ from sparse_repr.evaluate.__main__ import main
 from sparse_repr.evaluate.codes import disentanglement_scores
 from sparse_repr.evaluate.report import summary
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
+from sparse_repr.explore.__main__ import main as explore
 from sparse_repr.metrics import FAMILIES, aam_score, active_units, extrapolated_information, mig_score, psnr, ssim
 
 IMAGES = 1_500
@@ -328,3 +329,17 @@ def test_the_seed_reaches_what_is_extrapolated(tiny_run: Path, dsprites: FactorD
     assert other is not None
     assert first["mutual_information_nats"] == again["mutual_information_nats"] != other["mutual_information_nats"]
     assert "extrapolated from a sample" in first["notes"]["aam, interval"]
+
+
+def test_data_that_has_moved_is_told_with_the_run_and_the_remedy(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "dataset": "npz", "data_path": str(tmp_path / "gone.npz")}))
+    for command in (main, explore):
+        assert command([str(run)]) == 2
+        shown = capsys.readouterr().err
+        assert "gone.npz" in shown
+        assert f"{run} was trained on it: put it back, or give data_path (--data-path)" in shown
