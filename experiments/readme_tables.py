@@ -10,6 +10,7 @@ from experiments.agents.pages import FIGURES as AGENT_FIGURES
 from experiments.agents.pages import TABLES as AGENT_TABLES
 from experiments.agents.pages import agents_summary
 from experiments.benchmark.kinds import kinds_on_dsprites
+from experiments.benchmark.quantised import quantised_table
 from experiments.benchmark.tables import agents_table, measured_table, training_table
 from experiments.benchmark.way_of_kinds import way_of_kinds_table
 from experiments.compare_objectives import COLUMNS
@@ -153,7 +154,11 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     RESULTS / "agents" / "tables.md": AGENT_TABLES,
     RESULTS / "agents" / "figures.md": AGENT_FIGURES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
-    RESULTS / "benchmark" / "kinds.md": {"kinds-dsprites": kinds_on_dsprites, "way-of-kinds": way_of_kinds_table},
+    RESULTS / "benchmark" / "kinds.md": {
+        "kinds-dsprites": kinds_on_dsprites,
+        "way-of-kinds": way_of_kinds_table,
+        "quantised": quantised_table,
+    },
     RESULTS / "compare_objectives" / "tables.md": {
         "costs": costs_table,
         "perceptual": perceptual_table,

@@ -331,6 +331,13 @@ def _measure_quantised(config: BenchmarkConfig) -> dict[str, Any]:
     )
 
 
+def _measure_way_of_kinds(config: BenchmarkConfig) -> dict[str, Any]:
+    shape: Shape = {"steps": whole(1), "codes": each(each(OBJECT)), "machine": OBJECT}
+    return measure_way_of_kinds(
+        Path("runs/way_of_kinds"), codes=_names(config.codes or ",".join(WAY_CODES)), earlier=_earlier(config, shape)
+    )
+
+
 def _earlier(config: BenchmarkConfig, shape: Shape) -> dict[str, Any] | None:
     """What the part wrote to the folder of results before."""
     written = Path(config.out) / f"{config.part}.json"
@@ -359,9 +366,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
     "way": lambda _: measure_way(),
-    "way_of_kinds": lambda config: measure_way_of_kinds(
-        Path("runs/way_of_kinds"), codes=_names(config.codes or ",".join(WAY_CODES))
-    ),
+    "way_of_kinds": _measure_way_of_kinds,
     "kinds": _measure_kinds,
     "quantised": _measure_quantised,
     "streaming": lambda config: measure_streaming(Path(config.out)),

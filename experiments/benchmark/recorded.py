@@ -19,7 +19,7 @@ from sparse_repr.encoder.statistics import encode_dataset
 def recordings(
     environment: str, folder: Path, frames: Mapping[str, tuple[int, int]], *, every: int, scale: float
 ) -> dict[str, FactorDataset]:
-    """Record an environment under random actions, one file a part; a part whose file is there is read.
+    """Record an environment under random actions, one file a part; what is there goes on.
 
     Args:
         environment: id, ``envs:...``.
@@ -31,9 +31,8 @@ def recordings(
     data = {}
     for part, (count, seed) in frames.items():
         path = folder / f"{part}.h5"
-        settings: dict[str, Any] = {"every": every, "envs": 4, "seed": seed, "progress": False}
-        if not path.is_file():
-            record(RecordConfig(environment, str(path), frames=round(scale * count), **settings))
+        settings: dict[str, Any] = {"every": every, "envs": 4, "seed": seed, "resume": True, "progress": False}
+        record(RecordConfig(environment, str(path), frames=round(scale * count), **settings))
         data[part] = load_dataset("h5", path)
     return data
 

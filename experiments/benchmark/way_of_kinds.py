@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from experiments.benchmark.recorded import codes_of, pretrained, recordings
+from experiments.benchmark.scored import machines_before
 from experiments.benchmark.way import FRAMES, VAE, way_scores
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.measure.place_probe import standardised
@@ -18,7 +19,7 @@ from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
-from sparse_repr.files.json_reader import read_json
+from sparse_repr.files.json_reader import read_json, whole
 
 CODES: dict[str, dict[str, Any]] = {
     name: {**VAE, **KINDS.get(name, {})}
@@ -48,6 +49,7 @@ def measure_way_of_kinds(
     seeds: Sequence[int] = SEEDS,
     steps: int = _STEPS,
     scale: float = 1.0,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Record SpriteReach under random actions, pretrain every code with each seed on one thread, and probe it.
 
@@ -57,9 +59,11 @@ def measure_way_of_kinds(
         seeds: of the encoders.
         steps: of pretraining.
         scale: share of the frames that is recorded.
+        earlier: what an earlier call returned, with its machine; its codes of which `out` has none are kept, and
+            ``other_machines`` says where they were computed.
 
     Raises:
-        ValueError: a code is none of `CODES`.
+        ValueError: a code is none of `CODES`, or what is there has other steps.
     """
     if unknown := [name for name in codes if name not in CODES]:
         raise ValueError(f"codes need to be of {', '.join(CODES)}, got {', '.join(unknown)}")
@@ -77,15 +81,17 @@ def measure_way_of_kinds(
                     for what, of_probes in way_scores(shown, data).items()
                     for probe, told in of_probes.items()
                 }
-                write_json(place, {**probed, **code_extent(shown["test"])})
+                write_json(place, {"steps": steps, **probed, **code_extent(shown["test"])})
         found = {
-            name: {
-                str(seed): read_json(_scores(out, name, seed)) for seed in seeds if _scores(out, name, seed).is_file()
-            }
+            name: {str(seed): _finished(out, name, seed, steps) for seed in seeds if _scores(out, name, seed).is_file()}
             for name in CODES
         }
         frames = {part: len(images) for part, images in data.items()}
-    return {"steps": steps, "frames": frames, "codes": {name: scores for name, scores in found.items() if scores}}
+    known = earlier["codes"] if earlier else {}
+    kept = [name for name, scores in found.items() if name in known and not scores]
+    every = {name: scores or known[name] for name, scores in found.items() if scores or name in known}
+    machines = machines_before(earlier) if earlier and kept else []
+    return {"steps": steps, "frames": frames, "codes": every, "other_machines": machines}
 
 
 def code_extent(codes: npt.NDArray[Any]) -> dict[str, float]:
@@ -99,6 +105,13 @@ def code_extent(codes: npt.NDArray[Any]) -> dict[str, float]:
     live = shown.any(axis=0)
     values = np.linalg.eigvalsh(np.atleast_2d(np.cov(shown[:, live].T)))
     return {"units": int(live.sum()), "directions": float(values.sum() ** 2 / (values**2).sum())}
+
+
+def _finished(out: Path, name: str, seed: int, steps: int) -> dict[str, float]:
+    scores = read_json(_scores(out, name, seed), {"steps": whole(1)}, remedy="delete it")
+    if scores.pop("steps") != steps:
+        raise ValueError(f"{_scores(out, name, seed)} needs {steps:,} steps: take another folder, or delete it")
+    return dict(scores)
 
 
 def _scores(out: Path, name: str, seed: int) -> Path:
@@ -123,5 +136,5 @@ def way_of_kinds_table(results: Mapping[str, Any] | None = None) -> str:
     return (
         f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\nSpriteReach, "
         f"{found['steps']:,} steps, seeds {', '.join(seeds)}. R² on {found['frames']['test']:,} frames. {SPREAD_NOTE} "
-        f"{origin([found['machine']])}"
+        f"{origin([found['machine'], *found.get('other_machines', [])])}"
     )

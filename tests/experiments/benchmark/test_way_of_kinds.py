@@ -50,3 +50,10 @@ def test_a_stopped_measurement_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["frames"] == {"train": 200, "test": 80}
     monkeypatch.setattr("experiments.benchmark.way_of_kinds.pretrained", lambda *_: pytest.fail("trained again"))
     assert measure_way_of_kinds(tmp_path, **settings) == found  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"vae-1\.json needs 101 steps"):
+        measure_way_of_kinds(tmp_path, **{**settings, "steps": 101})  # type: ignore[arg-type]
+    there = {"processor": "P"}
+    earlier = {"steps": 100, "codes": {"vae": {"9": {}}, "jump_relu": {"9": {}}}, "machine": there}
+    both = measure_way_of_kinds(tmp_path, **settings, earlier=earlier)  # type: ignore[arg-type]
+    assert list(both["codes"]) == ["vae", "top_k", "jump_relu"]
+    assert (list(both["codes"]["vae"]), both["other_machines"]) == (["1"], [there])
