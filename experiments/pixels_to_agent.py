@@ -25,6 +25,7 @@ from experiments.film.views import see_codes
 from experiments.measure.machine import machine_facts
 from rl import make_latent_vec_env, save_agent
 from rl.code_scaling import Scaling
+from rl.episodes import make_players
 from rl.record import RecordConfig, record
 from sparse_repr import PretrainConfig, load_encoder, pretrain_encoder
 from sparse_repr.command_line.bounds import require_sensible
@@ -113,8 +114,8 @@ def _takes_id(config: PixelsToAgentConfig) -> bool:
         ValueError: its actions are none of those that PPO takes.
     """
     env = config.env
-    with contextlib.closing(gym.make(env)) as made:
-        space, shape = made.action_space, made.observation_space.shape
+    with contextlib.closing(make_players(env, 1, parallel=False, options={})) as made:
+        space, shape = made.single_action_space, made.single_observation_space.shape
     bounded = isinstance(space, gym.spaces.Box) and space.is_bounded()
     if not bounded and not isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
         raise ValueError(
@@ -218,7 +219,8 @@ def pixels_to_agent(config: PixelsToAgentConfig) -> dict[str, Any]:
         seconds[part] = round(time.perf_counter() - started, 1)
 
     started = time.perf_counter()
-    _record(config, out)
+    with as_one_command():
+        _record(config, out)
     timed("recording", started)
     started = time.perf_counter()
     with as_one_command():

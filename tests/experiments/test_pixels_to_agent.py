@@ -14,9 +14,11 @@ from experiments.pixels_to_agent import main
 from rl import load_agent
 from rl.record import record
 from rl.record_config import RecordConfig
+from rl.recording import RecordingInterrupted
 from sparse_repr import load_encoder
 from sparse_repr.command_line.interruption import TrainingInterrupted
 from sparse_repr.data import load_dataset
+from sparse_repr.pretrain.run_folder import TrainingStoppedError
 from tests.frame_envs import Frames
 
 TINY = [
@@ -196,3 +198,47 @@ def test_a_stop_and_other_settings_are_told_by_options_that_there_are(
     assert "code_size: 4 there, 5 asked for" in shown
     assert "another folder (--out)" in shown
     assert "--run-dir" not in shown
+
+
+def test_an_environment_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(**_: Any) -> gym.Env[Any, Any]:
+        raise AttributeError("no screen")
+
+    gym.register("PixelsToAgent/Broken-v0", broken, disable_env_checker=True)
+    try:
+        assert main(["PixelsToAgent/Broken-v0", *TINY[1:], "--out", str(tmp_path / "out")]) == 2
+    finally:
+        gym.registry.pop("PixelsToAgent/Broken-v0")
+    shown = capsys.readouterr().err
+    assert "no screen" in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_stopped_recording_is_told_without_an_option_that_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: object) -> None:
+        raise RecordingInterrupted(tmp_path / "frames.h5.partial", 40, signal.SIGINT)
+
+    monkeypatch.setattr("experiments.pixels_to_agent.record", stopped)
+    assert main([*TINY, "--out", str(tmp_path)]) == 130
+    shown = capsys.readouterr().err
+    assert "stopped after 40 frames; they are in" in shown
+    assert "the same command goes on" in shown
+    assert "--resume" not in shown
+
+
+def test_a_full_disk_while_pretraining_is_told_without_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: object) -> None:
+        try:
+            raise OSError("cannot write state.pt (No space left on device)")
+        except OSError as error:
+            raise TrainingStoppedError(f"{error}; the run goes on with resume (--resume)") from error
+
+    monkeypatch.setattr("experiments.pixels_to_agent.pretrain_encoder", full)
+    assert main([*TINY, "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert "cannot write state.pt (No space left on device); once that is mended, the same command goes on" in shown
+    assert "--resume" not in shown
