@@ -279,6 +279,13 @@ class FactorDataset:
         digest.update(items.tobytes())
         return digest.hexdigest()
 
+    def factors_digest(self, items: IntArray) -> str:
+        """The same for items (n,) that have the same factors, indices and values, under the same names."""
+        digest = hashlib.sha256(repr((self.factor_names, self.nominal_factors)).encode())
+        for known in (self.factors, self.factor_values):
+            digest.update(b"none" if known is None else np.ascontiguousarray(known[items]).tobytes())
+        return digest.hexdigest()
+
     def varying(self, items: IntArray) -> tuple[int, ...]:
         """Which factors differ among items (n,), by their numbers; none where no factors are known."""
         if self.factors is None:

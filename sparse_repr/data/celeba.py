@@ -105,6 +105,7 @@ def _beside(place: Path, stem: str) -> Path | None:
 
     The official copy has Img, Anno and Eval side by side; others put one folder of pictures into another.
     """
+    place = place.resolve()
     above = (place, *place.parents[:2]) if place.is_dir() else place.parents[:2]
     for folder in (each / within for each in above for within in ("", "Anno", "Eval")):
         for suffix in (".txt", ".csv"):  # the same tables travel as .csv too

@@ -92,7 +92,12 @@ def with_earlier_scores(report: Mapping[str, Any], earlier: Any) -> dict[str, An
         earlier: content of the `metrics.json` that is there, whatever it holds.
     """
     old, new = (each.get("disentanglement") if isinstance(each, dict) else None for each in (earlier, report))
-    if not isinstance(old, dict) or not isinstance(new, dict):
+    parts_of = ("intervals_95", "metric_seconds", "notes")
+    if (
+        not isinstance(old, dict)
+        or not isinstance(new, dict)
+        or not all(isinstance(old.get(p), dict) for p in parts_of)
+    ):
         return dict(report)
     if any(earlier.get(key) != report[key] for key in _SAME_CODES) or any(
         old.get(key) != new[key] for key in _SAME_SCORES

@@ -25,7 +25,7 @@ from sparse_repr.evaluate.health import run_health
 from sparse_repr.evaluate.images import image_scores, no_image_scores
 from sparse_repr.evaluate.report import with_earlier_scores
 from sparse_repr.evaluate.run_figures import draw_run
-from sparse_repr.files import require_space, write_json
+from sparse_repr.files import removed_if_empty, require_space, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, read_json, require, whole
 from sparse_repr.pretrain.run_folder import data_of_run, read_settings
 
@@ -129,7 +129,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], EncodedItems]:
             "trained_steps": encoder.spec.objective["steps"],
             "items": len(items),
             "sampled": config.sample is not None and len(items) < len(data),
-            "scored": {"seed": config.seed, "images": data.digest(items)},
+            "scored": {"seed": config.seed, "images": data.digest(items), "factors": data.factors_digest(items)},
             "data": {"source": "drawn" if data.source == "drawn" else "file", "items": len(data)},
             "images": no_image_scores(settings["objective"])
             if vae is None
@@ -186,17 +186,9 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     twice = [run for number, run in enumerate(runs) if places[number] in places[:number]]
     if twice:
         raise ValueError(f"a comparison needs different run folders, got {twice[0]} twice; leave one of them out")
-    require_space(out, 0, "the comparison")
-    for run in runs:  # before the first is scored, which takes long
-        encoder, settings = load_encoder(run), read_settings(Path(run))
-        if decodes(encoder.spec):
-            load_vae(Path(run))
-        place = config.data_path or settings["data_path"]
-        if place is not None and not Path(place).exists():
-            raise FileNotFoundError(
-                f"no data at {place}, which {run} was trained on: put it back, give your copy (--data-path), or leave "
-                "the run out"
-            )
+    with removed_if_empty(out):
+        require_space(out, 0, "the comparison")
+        _require_readable(runs, config)
     names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [str(Path(run)) for run in runs]
@@ -209,6 +201,25 @@ def compare_runs(runs: Sequence[str], config: EvaluateConfig, out: Path) -> list
     rows = comparison.comparison_rows(reports, comparison.udr_across(codes, reports, digests))
     comparison.write_comparison(out, rows)
     return rows
+
+
+def _require_readable(runs: Sequence[str], config: EvaluateConfig) -> None:
+    """Check what `_evaluate` needs of each run before the first is scored, which takes long.
+
+    Raises:
+        FileNotFoundError, ValueError: the run, its decoder or its data is not there, or damaged.
+    """
+    for run in runs:
+        encoder, settings = load_encoder(run), read_settings(Path(run))
+        if decodes(encoder.spec):
+            load_vae(Path(run))
+        place = config.data_path or settings["data_path"]
+        # the names of data sets of minari are no files
+        if place is not None and settings["dataset"] != "minari" and not Path(place).expanduser().exists():
+            raise FileNotFoundError(
+                f"no data at {place}, which {run} was trained on: put it back, give your copy (--data-path), or leave "
+                "the run out"
+            )
 
 
 def _earlier(path: Path) -> Any:

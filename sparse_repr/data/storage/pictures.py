@@ -205,10 +205,11 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, in
 
     Linked files and folders count. Folders of runs do not: their pictures show other pictures.
     """
-    pending = [""]
+    pending, linked = [""], list[str]()
     seen = set()
-    while pending:
-        below = pending.pop()
+    while pending or linked:
+        # links last and in order, so that what a picture is called does not depend on the file system
+        below = pending.pop() if pending else linked.pop(linked.index(min(linked)))
         here = (folder / below).stat()
         # a linked folder may lead back to its own parent
         if (here.st_dev, here.st_ino) in seen:
@@ -222,7 +223,7 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, in
             if not entry.name.startswith("."):
                 name = f"{below}{entry.name}"
                 if entry.is_dir():
-                    pending.append(f"{name}/")
+                    (linked if entry.is_symlink() else pending).append(f"{name}/")
                 elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     try:
                         stat = entry.stat()

@@ -176,7 +176,10 @@ def test_the_size_is_an_argument(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["Img", "Img/img_align_celeba.zip", "."])
-def test_the_official_folders_side_by_side_are_found(tmp_path: Path, given: str) -> None:
+def test_the_official_folders_side_by_side_are_found(
+    tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "Img").mkdir()
     write_zip(tmp_path / "Img" / "img_align_celeba.zip", faces(6))
     for name, content in (
@@ -185,6 +188,7 @@ def test_the_official_folders_side_by_side_are_found(tmp_path: Path, given: str)
     ):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(content)
-    data = load_celeba(tmp_path / given, progress=False)
-    assert len(data.factor_names) == 40
-    assert data.split[1].tolist() == [1, 3, 5]
+    for place in (tmp_path / given, Path(given)):
+        data = load_celeba(place, progress=False)
+        assert len(data.factor_names) == 40
+        assert data.split[1].tolist() == [1, 3, 5]

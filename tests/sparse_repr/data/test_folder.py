@@ -11,6 +11,7 @@ from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import load_dataset
 from sparse_repr.data.__main__ import main as show_data
 from sparse_repr.data.folder import load_folder
+from sparse_repr.data.storage.pictures import _walk
 from tests.small_pictures import BLUE, GREEN, RED, bordered, encode, noise, plain, write_folder, write_zip
 
 
@@ -189,6 +190,16 @@ def test_linked_folders_count_once_and_pictures_of_runs_do_not(tmp_path: Path) -
         (place / "runs" / "a" / name).write_text("")
     data = load_folder(place, progress=False)
     assert (len(data), data.image_shape) == (3, (3, 20, 30))
+
+
+def test_pictures_have_their_names_from_the_folder_itself_before_a_link(tmp_path: Path) -> None:
+    place = write_folder(tmp_path / "own", {"m/1.png": encode(noise(20, 30, 1))})
+    for name in ("a", "z"):
+        (place / name).symlink_to(place / "m")
+    pictures, more = (write_folder(tmp_path / name, {"1.png": encode(noise(20, 30, 2))}) for name in ("x", "y"))
+    for name, target in (("d", pictures), ("c", pictures), ("b", more)):
+        (place / name).symlink_to(target)
+    assert sorted(name for name, _, _ in _walk(place, frozenset({".png"}))) == ["b/1.png", "c/1.png", "m/1.png"]
 
 
 def test_neither_a_run_nor_a_sheet_is_put_among_the_pictures(

@@ -8,7 +8,7 @@ from sparse_repr.data import ArrayImages, FactorDataset
 from sparse_repr.data.base import full_grid
 from sparse_repr.encoder.statistics import EncodedItems
 from sparse_repr.evaluate.codes import disentanglement_scores
-from sparse_repr.evaluate.report import summary
+from sparse_repr.evaluate.report import summary, with_earlier_scores
 from sparse_repr.metrics import FAMILIES, aam_score, mig_score
 
 SIZES = (3, 4, 3)
@@ -202,3 +202,32 @@ def test_a_blurred_posterior_leaves_the_scores_of_the_means(grid: FactorDataset,
     assert found["mig"] is None
     assert "log_variance needs numbers of at most 200" in found["notes"]["mig"]
     assert found["modularity"] is not None
+
+
+def _scored(factors: str, **scores: Any) -> dict[str, Any]:
+    told = {"intervals_95": {}, "metric_seconds": {}, "notes": {}, "over": "", "estimators": "", "factor_names": ["a"]}
+    codes = {"encoder": "e", "items": 4, "sampled": False, "data": {}, "scored": {"seed": 0, "factors": factors}}
+    return {**codes, "disentanglement": {**told, **scores}}
+
+
+def test_earlier_scores_are_kept_of_the_same_factors_alone() -> None:
+    new = _scored("x", irs=0.5)
+    assert with_earlier_scores(new, _scored("x", sap=0.25))["disentanglement"]["sap"] == 0.25
+    assert with_earlier_scores(new, _scored("y", sap=0.25)) == new
+    damaged = _scored("x", sap=0.25)
+    del damaged["disentanglement"]["notes"]
+    for odd in (damaged, None, [], {"disentanglement": 3}, {}):
+        assert with_earlier_scores(new, odd) == new
+
+
+def test_factors_have_a_digest_of_names_indices_and_values(grid: FactorDataset) -> None:
+    items = np.arange(10)
+    assert grid.factors is not None
+    others = [
+        dataclasses.replace(grid, factor_names=("shape", "y", "color")),
+        dataclasses.replace(grid, factors=grid.factors[::-1].copy()),
+        dataclasses.replace(grid, factor_values=grid.factors.astype(np.float32)),
+    ]
+    digests = {data.factors_digest(items) for data in (grid, *others)}
+    assert len(digests) == 4
+    assert grid.factors_digest(items) == dataclasses.replace(grid).factors_digest(items)

@@ -171,6 +171,27 @@ def test_what_is_missing_is_named_before_any_run_is_scored(
     said = {"out": "cannot write to", "vae": "vae.safetensors", "data": "gone.npz, which"}
     assert main([str(tiny_run), str(other), "--out", str(out)]) == 2
     assert said[fault] in capsys.readouterr().err
+    assert fault == "out" or not out.exists()
+
+
+@pytest.mark.parametrize("place", [("minari", "D4RL/door/human-v2"), ("npz", "~/a.npz")])
+def test_data_that_is_no_path_of_this_folder_may_be_compared(
+    place: tuple[str, str], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "a.npz").write_bytes(b"")
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "dataset": place[0], "data_path": place[1]}))
+
+    def reached(_: object) -> None:
+        raise ValueError("scored")
+
+    monkeypatch.setattr("sparse_repr.evaluate.run._evaluate", reached)
+    with pytest.raises(ValueError, match="scored"):
+        compare_runs([str(tiny_run), str(other)], EvaluateConfig(run="", progress=False), tmp_path / "out")
 
 
 def test_a_run_is_called_by_its_folder_wherever_one_stands(
