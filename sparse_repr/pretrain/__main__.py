@@ -20,7 +20,7 @@ from sparse_repr.data import DATASETS
 from sparse_repr.devices import multiplies_bf16, resolve_device
 from sparse_repr.pretrain.config import PretrainConfig
 from sparse_repr.pretrain.presets import KEYPOINT_RECIPES, RECIPES, ROBUST_RECIPES, SPARSE_CODE_RECIPES, preset_config
-from sparse_repr.pretrain.run_folder import has_state
+from sparse_repr.pretrain.run_folder import as_begun, has_state
 from sparse_repr.pretrain.term_sums import NonFiniteLossError
 from sparse_repr.pretrain.together.distributed import launched_by_torchrun, pretrain_distributed
 from sparse_repr.pretrain.together.ensemble import choose_together, pretrain_encoders
@@ -109,13 +109,15 @@ def _pretrain(arguments: list[str]) -> list[Path]:
     )
     config = command.config
     if command.seeds is None and not weights:
+        config = as_begun(config)
         _announce([config])
         return [pretrain_distributed(config) if launched_by_torchrun() else pretrain_encoder(config)]
     if launched_by_torchrun():
         raise ValueError("torchrun shares one model between processes: leave --seeds and lists of weights out")
     if command.seeds is not None and config.seed:
         raise ValueError(f"--seeds takes the place of --seed, got both: --seeds {command.seeds} --seed {config.seed}")
-    configs = vary(config, seeds=() if command.seeds is None else parse_seeds(command.seeds), weights=weights)
+    varied = vary(config, seeds=() if command.seeds is None else parse_seeds(command.seeds), weights=weights)
+    configs = [as_begun(each) for each in varied]
     way, reason = choose_together(configs, command.together)
     print(f"training {len(configs)} runs, {way}: {reason}", file=sys.stderr)
     _announce(configs)
@@ -124,7 +126,7 @@ def _pretrain(arguments: list[str]) -> list[Path]:
 
 def _announce(configs: Sequence[PretrainConfig]) -> None:
     """Say where --resume finds nothing saved, so that a wrong folder does not go unnoticed, and what will take long."""
-    if configs[0].precision == "bf16" and not multiplies_bf16(resolve_device(configs[0].device)):
+    if any(each.precision == "bf16" and not multiplies_bf16(resolve_device(each.device)) for each in configs):
         print(
             "this processor does not multiply bf16: every step takes many times as long as with --precision auto, "
             "which takes float32 here",

@@ -279,7 +279,8 @@ class PretrainConfig:
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
     """auto (bf16 autocast where the hardware multiplies it natively), float32 or bf16. In training on a GPU, float32
-    convolutions are rounded to TF32 unless torch's flags say otherwise."""
+    convolutions are rounded to TF32 unless torch's flags say otherwise. With resume auto is that of the run that is
+    there."""
     data_on_device: str = "auto"
     """Where the data set is: auto (on a GPU as it is stored, bits or bytes, where it is held in memory or a mapped file
     and takes at most half of the free memory), always (on any device) or never (each batch is copied)."""
@@ -288,7 +289,7 @@ class PretrainConfig:
     be the step), compile (torch.compile), none (kernel by kernel) or auto (cuda_graph on a GPU, except with a
     perceptual loss; none elsewhere)."""
     threads: int | None = None
-    """CPU threads; by default torch's choice, one per core."""
+    """CPU threads; by default torch's choice, one per core, and with resume those of the run that is there."""
     log_every: int = 100
     """Steps between scalars."""
     picture_every: int = 5_000
@@ -415,13 +416,11 @@ class PretrainConfig:
                             f"{name} {getattr(self, name)!r} needs features to compare, and perceptual_weight is 0: "
                             "give --perceptual-weight, or leave it out"
                         )
-        elif self.perceptual_features == "dae":
-            for name in ("perceptual_layers", "perceptual_weights_path"):
-                if getattr(self, name) != fields[name]:
-                    raise ValueError(
-                        f"{name} {getattr(self, name)!r} is of perceptual_features 'vgg16', got 'dae', which is "
-                        "trained on the data and has one layer: leave it out"
-                    )
+        elif self.perceptual_features == "dae" and self.perceptual_weights_path is not None:
+            raise ValueError(
+                f"perceptual_weights_path {self.perceptual_weights_path!r} is of perceptual_features 'vgg16', got "
+                "'dae', which is trained on the data: leave it out"
+            )
         if self.saliency_weight and not (self.pixel_weight or self.pixel_steps):
             raise ValueError(
                 "saliency_weight weighs pixels, and pixel_weight is 0: give pixel_weight, or leave saliency_weight out"

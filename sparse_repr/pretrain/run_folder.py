@@ -15,6 +15,7 @@ import torch
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.files import removed_if_empty, require_space, write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, TEXT, Shape, many, optional, read_json, require, whole
+from sparse_repr.objectives import choose_objective
 from sparse_repr.pretrain.config import ADDED, PretrainConfig
 from sparse_repr.pretrain.training_state import read_state
 
@@ -165,14 +166,14 @@ def open_run_folder(config: PretrainConfig) -> dict[str, Any] | None:
             pictures that it learns from.
     """
     folder = config.run_folder()
-    if config.dataset == "folder" and config.data_path is not None:
+    described = folder / "config.json"
+    if config.dataset == "folder" and config.data_path is not None and not described.is_file():
         pictures = Path(config.data_path).resolve()
         if pictures.is_dir() and folder.resolve().is_relative_to(pictures):
             raise ValueError(
                 f"{folder} is in the folder of pictures {config.data_path}, of which its own would become part: "
                 f"{_ANOTHER_FOLDER}"
             )
-    described = folder / "config.json"
     if not described.is_file():
         if has_state(folder):
             raise FileExistsError(
@@ -257,7 +258,8 @@ def write_config(config: PretrainConfig, step: int = 0, images: Mapping[str, Any
     found = _described(folder) if (folder / "config.json").is_file() else {}
     wanted = {**config.to_json(), **({_DATA: dict(images)} if images else {})}
     changed = {name: found[name] for name in sorted(_CURES & found.keys()) if found[name] != wanted[name]}
-    earlier = [*found.get(_EARLIER, []), *([{"until_step": step, **changed}] if changed and step else [])]
+    cured = changed and (step or _NOT_FINITE in found)
+    earlier = [*found.get(_EARLIER, []), *([{"until_step": step, **changed}] if cured else [])]
     write_json(folder / "config.json", {**wanted, **({_EARLIER: earlier} if earlier else {})})
 
 
@@ -353,12 +355,25 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     """
     described, wanted = _described(folder), config.to_json()
     found = {**_from_before(folder, described, wanted), **described}
-    ignored = _MAY_CHANGE.union(_HISTORY, _CURES if config.resume and _NOT_FINITE in described else ())
+    cures = _CURES if config.resume and _NOT_FINITE in described else ()
+    ignored = _MAY_CHANGE.union(_HISTORY, cures, _without_effect(config))
     return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
         for name in sorted(found.keys() | wanted.keys())
         if name not in ignored and not _same_setting(name, found.get(name), wanted.get(name))
     ]
+
+
+def _without_effect(config: PretrainConfig) -> Iterator[str]:
+    """Settings that change nothing of a run, and that may be otherwise where it was begun before they were refused."""
+    choice = choose_objective(config.objective)
+    if not choice.reconstructs:
+        yield "reconstruction"
+    if "targets" not in choice.needs:
+        if not config.perceptual_weight:
+            yield "dae_steps"
+        if not config.perceptual_weight or config.perceptual_features == "dae":
+            yield "perceptual_weights_path"
 
 
 def _same_setting(name: str, found: Any, wanted: Any) -> bool:

@@ -33,8 +33,7 @@ def pretrain_encoders(
 
     Each run takes the steps it would take alone: its own initial weights, order of the data and noise, from its own
     seed. Losses of "vectorized" agree with those of single runs to float32 rounding; the other ways give the same bits,
-    for the same number of threads. Each folder is an ordinary one: a member can be continued alone by its own settings,
-    after "processes" with the number of threads that its `config.json` names.
+    for the same number of threads. Each folder is an ordinary one: a member can be continued alone by its own settings.
 
     With `resume`, runs that have begun go on from their last save, and those that have not are started.
 

@@ -185,8 +185,8 @@ def test_warm_ups_that_outlast_the_steps_are_told_of() -> None:
         ),
         ({"learning_rate_decay": "cosine", "learning_rate_decay_steps": 0}, "the cosine needs to end after"),
         (
-            {"perceptual_weight": 1.0, "perceptual_features": "dae", "perceptual_layers": "relu4_3"},
-            "perceptual_layers 'relu4_3' is of perceptual_features 'vgg16'",
+            {"perceptual_weight": 1.0, "perceptual_features": "dae", "perceptual_weights_path": "vgg.pth"},
+            "perceptual_weights_path 'vgg.pth' is of perceptual_features 'vgg16'",
         ),
     ],
 )
@@ -265,3 +265,7 @@ def test_the_reconstruction_is_the_objectives_own_unless_set() -> None:
     assert PretrainConfig(objective="vaease").resolve().reconstruction == "gaussian"
     assert PretrainConfig(objective="vae").resolve().reconstruction == "bernoulli"
     assert PretrainConfig(objective="vae", reconstruction="laplace").resolve().reconstruction == "laplace"
+
+
+def test_a_perceptual_preset_takes_other_features() -> None:
+    assert preset_config("celeba/perceptual", perceptual_features="dae").perceptual_features == "dae"

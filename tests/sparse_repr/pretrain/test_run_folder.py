@@ -249,3 +249,27 @@ def test_a_run_goes_on_elsewhere_as_it_was_begun(
     }
     with pytest.raises(ValueError, match="threads: 2 there, 1 asked for"):
         pretrain_encoder(dataclasses.replace(config, threads=1, steps=6))
+
+
+def test_a_run_with_a_setting_that_changed_nothing_goes_on(rectangles: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(rectangles_config(rectangles, tmp_path / "run"), steps=2, resume=True)
+    run = pretrain_encoder(config)
+    described = json.loads((run / "config.json").read_text())
+    old = {**described, "dae_steps": 500, "perceptual_weights_path": "vgg.pth"}
+    (run / "config.json").write_text(json.dumps(old))
+    pretrain_encoder(dataclasses.replace(config, steps=4))
+
+
+def test_slow_precision_is_told_of_where_a_run_goes_on_with_it(
+    rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", "folder", "--data-path", str(rectangles), "--image-size", "32", "--batch-size", "4"]
+    words += ["--device", "cpu", "--threads", "1", "--run-dir", str(tmp_path / "run"), "--resume", "--no-progress"]
+    monkeypatch.setattr(
+        "sparse_repr.pretrain.config.resolve_precision", lambda asked, _: {"auto": "bf16"}.get(asked, asked)
+    )
+    assert pretrain.main([*words, "--steps", "1"]) == 0
+    assert "does not multiply bf16" not in capsys.readouterr().err
+    monkeypatch.setattr("sparse_repr.pretrain.__main__.multiplies_bf16", lambda _: False)
+    assert pretrain.main([*words, "--steps", "2"]) == 0
+    assert "does not multiply bf16" in capsys.readouterr().err

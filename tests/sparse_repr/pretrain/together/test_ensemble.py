@@ -243,3 +243,24 @@ def test_seeds_may_be_added_where_each_gets_fewer_threads(
     folders = pretrain_encoders(vary(config, seeds=[0, 1, 2, 3]), together="processes")
     threads = [json.loads((folder / "config.json").read_text())["threads"] for folder in folders]
     assert threads == [2, 2, 1, 1]
+
+
+def test_the_cure_of_a_run_that_had_saved_nothing_is_remembered(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = training.Trainer.draw
+
+    def poisoned(self: training.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn, noise = draw(self)
+        return drawn, noise * (float("nan") if self.config.seed == 1 else 1)
+
+    configs = vary(small_study, seeds=[0, 1])
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "draw", poisoned)
+        with pytest.raises(NonFiniteLossError, match="nothing was saved"):
+            pretrain_encoders(configs, together="sequential")
+    cured = dataclasses.replace(small_study, resume=True, learning_rate=1e-4)
+    pretrain_encoders(vary(cured, seeds=[0, 1]), together="sequential")
+    folders = pretrain_encoders(vary(cured, seeds=[0, 1, 2]), together="sequential")
+    rates = [json.loads((folder / "config.json").read_text())["learning_rate"] for folder in folders]
+    assert rates == [5e-4, 1e-4, 1e-4]
