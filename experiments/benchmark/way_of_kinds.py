@@ -23,7 +23,7 @@ from sparse_repr.files.json_reader import read_json, whole
 
 CODES: dict[str, dict[str, Any]] = {
     name: {**VAE, **KINDS.get(name, {})}
-    for name in ("vae", "wide_vae", "top_k", "batch_top_k", "jump_relu", "rectified_gaussian")
+    for name in ("vae", "wide_vae", "vaease", "top_k", "batch_top_k", "jump_relu", "rectified_gaussian")
 }
 """Name -> settings of `PretrainConfig`: the VAE of 10 units and codes of 64, from most of which agents learn more."""
 SEEDS = (5, 6, 7)
