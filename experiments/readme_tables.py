@@ -154,11 +154,9 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     RESULTS / "agents" / "tables.md": AGENT_TABLES,
     RESULTS / "agents" / "figures.md": AGENT_FIGURES,
     ROOT / "rl" / "README.md": {"agents": agents_table},
-    RESULTS / "benchmark" / "kinds.md": {
-        "kinds-dsprites": kinds_on_dsprites,
-        "way-of-kinds": way_of_kinds_table,
-        "quantised": quantised_table,
-    },
+    RESULTS / "benchmark" / "kinds.md": {"kinds-dsprites": kinds_on_dsprites},
+    RESULTS / "benchmark" / "way_of_kinds.md": {"way-of-kinds": way_of_kinds_table},
+    RESULTS / "benchmark" / "quantised.md": {"quantised": quantised_table},
     RESULTS / "compare_objectives" / "tables.md": {
         "costs": costs_table,
         "perceptual": perceptual_table,
