@@ -121,6 +121,9 @@ def _with_factors(data: FactorDataset, path: Path, places: Sequence[str]) -> Fac
     )
 
 
+_MOST_NAMED = 10
+
+
 def _minari_file_and_key(text: str) -> tuple[Path, str]:
     """The file, and which pictures of it were named behind the last #; a folder may have one in its name too."""
     try:
@@ -151,9 +154,12 @@ def _pictures_among(path: Path, file: Any, first: int, key: str) -> str:
     if len(places) == 1:
         return places[0]
     if not places:
+        there = _datasets_below(file, f"episode_{first}", "observations")[:_MOST_NAMED]
+        entries = [f"{name.split('/', 1)[1]}: {file[name].dtype} {file[name].shape}" for name in there]
         raise ValueError(
             f"{path}: {start} of episode {first} has no pictures: it needs uint8 (T, H, W, C) or (T, C, H, W) with C "
-            "= 1 or 3, or JPEG; a data set of states alone cannot be trained on"
+            f"= 1 or 3, or JPEG, found {', '.join(entries) or 'nothing'}; a data set of states alone cannot be trained "
+            "on"
         )
     keys = [place.removeprefix("observations/") for place in places]
     raise ValueError(

@@ -79,6 +79,10 @@ def test_one_picture_of_a_dict_is_found_and_of_several_one_is_named(tmp_path: Pa
     )
     with pytest.raises(ValueError, match=r"several pictures: name one .*#cameras/back \(cameras/back, cameras/front\)"):
         load_dataset("minari", both)
+    with pytest.raises(
+        ValueError, match=r"found observations/cameras/back: uint8 .*, observations/cameras/front: uint8"
+    ):
+        load_dataset("minari", f"{both}#cameras/frnt")
     named = load_dataset("minari", f"{both}#cameras/front")
     assert np.array_equal(named.images([2])[0], front[2].transpose(2, 0, 1))
 
@@ -88,7 +92,7 @@ def test_one_picture_of_a_dict_is_found_and_of_several_one_is_named(tmp_path: Pa
     [
         (
             {"episode_0/observations": np.zeros((3, 7), np.float32)},
-            "has no pictures: .* states alone cannot be trained",
+            r"has no pictures: .* found observations: float32 \(3, 7\); a data set of states alone cannot be trained",
         ),
         ({"episode_0/observations": np.zeros((3, 7), np.uint8)}, "has no pictures"),
         ({"episode_0/observations": np.zeros((3, 8, 8, 4), np.uint8)}, "has no pictures"),
