@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,8 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     """Write what is finished in the folder of a study into that of its published files, and return all that is there.
 
     Adds and replaces: what another machine published stays. So does the record of an encoder that published agents
-    learned on, where another encoder of its name was trained anew; a warning names it.
+    learned on, where another encoder of its name was trained anew; a warning names it. Of the same encoder the seconds
+    stay, and the machine: they are part of those agents' clock.
 
     Args:
         out: folder of the study.
@@ -118,9 +119,12 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     for kind, (runs, name) in _KINDS.items():  # agents first: those that are replaced need their encoders no longer
         for path in sorted((out / runs).glob(f"*/{name}")):
             content = _read(path, kind)
-            if kind == "encoders" and _is_learned_on(folder, path.parent.name, content):
+            known = _learned_on(folder, path.parent.name) if kind == "encoders" else None
+            if known is not None and known["fingerprint"] != content.get("fingerprint"):
                 kept.append(path.parent.name)
                 continue
+            if known is not None:  # the clock of those agents began where their encoder was pretrained
+                content |= {key: known[key] for key in ("seconds", "machine") if key in known}
             if content.get("training"):
                 content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
             settings = content.get("settings", content)
@@ -135,16 +139,16 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     return published_study(folder, scale_name)
 
 
-def _is_learned_on(folder: Path, name: str, content: Mapping[str, Any]) -> bool:
-    """Whether published agents learned on the published encoder of that name, and this is another one."""
+def _learned_on(folder: Path, name: str) -> dict[str, Any] | None:
+    """The published encoder of that name, where published agents learned on it."""
     there = folder / "encoders" / f"{name}.json"
     if not there.is_file():
-        return False
-    known = _read(there, "encoders").get("fingerprint")
-    if known is None or known == content.get("fingerprint"):
-        return False
+        return None
+    known = _read(there, "encoders")
+    if known.get("fingerprint") is None:
+        return None
     agents = (folder / "agents").glob("*.json")
-    return any(_read(path, "agents").get("encoder") == known for path in agents)
+    return known if any(_read(path, "agents").get("encoder") == known["fingerprint"] for path in agents) else None
 
 
 def command_of(scale_name: str, kind: str, settings: dict[str, Any]) -> str:

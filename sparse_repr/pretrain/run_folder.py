@@ -370,7 +370,7 @@ def _without_effect(config: PretrainConfig) -> Iterator[str]:
     if not choice.reconstructs:
         yield "reconstruction"
     if "targets" not in choice.needs:
-        if not config.perceptual_weight:
+        if not config.perceptual_weight or config.perceptual_features != "dae":
             yield "dae_steps"
         if not config.perceptual_weight or config.perceptual_features == "dae":
             yield "perceptual_weights_path"

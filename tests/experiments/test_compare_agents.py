@@ -116,6 +116,15 @@ def test_a_study_is_computed_once_reported_and_published(
     # the record of an encoder that an agent of elsewhere learned on is not replaced by that of another
     elsewhere = folder / "agents" / "SpriteReach-vae-ppo-seed1-of-another-machine.json"
     record = folder / "encoders" / "SpriteReach-vae-seed1.json"
+    # and of the same encoder, computed anew, the seconds stay: other agents' clock began with them
+    first = json.loads(record.read_text())
+    there = {
+        "seconds": {**first["seconds"], "training": 999.0},
+        "machine": {**first["machine"], "processor": "another"},
+    }
+    record.write_text(json.dumps({**first, **there}))
+    assert main([*words, "--publish"]) == 0
+    assert json.loads(record.read_text()) == {**first, **there}
     for path, key in ((elsewhere, "encoder"), (record, "fingerprint")):
         path.write_text(json.dumps({**json.loads(path.read_text()), key: "another"}))
     with warnings.catch_warnings():
