@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.benchmark.scored import MEASURED_ON, machines_before, score, scores_of
+from experiments.benchmark.scored import MEASURED_ON, score, scores_of, with_earlier_codes
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
@@ -79,11 +79,7 @@ def measure_kinds(
         finished[name] = {
             seed: scores_of(run, SCORES, steps=steps, items=items) for seed, run in runs.items() if _is_finished(run)
         }
-    known = earlier["codes"] if earlier else {}
-    kept = [name for name, scores in finished.items() if name in known and not scores]
-    every = {name: scores or known[name] for name, scores in finished.items() if scores or name in known}
-    machines = machines_before(earlier) if earlier and kept else []
-    return {"steps": steps, "items": items, "codes": every, "other_machines": machines}
+    return {"steps": steps, "items": items, **with_earlier_codes(finished, earlier)}
 
 
 def _is_finished(run: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from experiments.benchmark.recorded import codes_of, pretrained, recordings
-from experiments.benchmark.scored import machines_before
+from experiments.benchmark.scored import with_earlier_codes
 from experiments.benchmark.way import FRAMES, VAE, way_scores
 from experiments.measure.kinds import KIND_TITLES, KINDS
 from experiments.measure.place_probe import standardised
@@ -87,11 +87,7 @@ def measure_way_of_kinds(
             for name in CODES
         }
         frames = {part: len(images) for part, images in data.items()}
-    known = earlier["codes"] if earlier else {}
-    kept = [name for name, scores in found.items() if name in known and not scores]
-    every = {name: scores or known[name] for name, scores in found.items() if scores or name in known}
-    machines = machines_before(earlier) if earlier and kept else []
-    return {"steps": steps, "frames": frames, "codes": every, "other_machines": machines}
+    return {"steps": steps, "frames": frames, **with_earlier_codes(found, earlier)}
 
 
 def code_extent(codes: npt.NDArray[Any]) -> dict[str, float]:
