@@ -91,6 +91,13 @@ def bootstrap_intervals(
 
     Raises:
         TypeError, ValueError: as `bootstrap_interval`.
+
+    Example:
+        >>> factors = np.argwhere(np.ones((3, 4))).repeat(50, axis=0)  # (600, 2): every pair of values 50 times
+        >>> from sparse_repr.metrics import FAMILIES
+        >>> found = bootstrap_intervals(FAMILIES["dci_lasso"], factors, factors, n_bootstrap=5)
+        >>> sorted(found)
+        ['dci_lasso_completeness', 'dci_lasso_disentanglement', 'dci_lasso_informativeness']
     """
     if n_bootstrap < 2:
         raise ValueError(f"n_bootstrap needs at least 2 repetitions, got {n_bootstrap}")

@@ -356,7 +356,8 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     described, wanted = _described(folder), config.to_json()
     found = {**_from_before(folder, described, wanted), **described}
     cures = _CURES if config.resume and _NOT_FINITE in described else ()
-    ignored = _MAY_CHANGE.union(_HISTORY, cures, _without_effect(config))
+    without_effect = {name for name, kind in _without_effect(config) if type(found.get(name)) is kind}
+    ignored = _MAY_CHANGE.union(_HISTORY, cures, without_effect)
     return [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
         for name in sorted(found.keys() | wanted.keys())
@@ -364,16 +365,19 @@ def differing_settings(folder: Path, config: PretrainConfig) -> list[str]:
     ]
 
 
-def _without_effect(config: PretrainConfig) -> Iterator[str]:
-    """Settings that change nothing of a run, and that may be otherwise where it was begun before they were refused."""
+def _without_effect(config: PretrainConfig) -> Iterator[tuple[str, type]]:
+    """Settings that change nothing of a run, and may be otherwise where it was begun before they were refused.
+
+    Each with the type of what it may be.
+    """
     choice = choose_objective(config.objective)
     if not choice.reconstructs:
-        yield "reconstruction"
+        yield "reconstruction", str
     if "targets" not in choice.needs:
         if not config.perceptual_weight or config.perceptual_features != "dae":
-            yield "dae_steps"
+            yield "dae_steps", int
         if not config.perceptual_weight or config.perceptual_features == "dae":
-            yield "perceptual_weights_path"
+            yield "perceptual_weights_path", str
 
 
 def _same_setting(name: str, found: Any, wanted: Any) -> bool:
