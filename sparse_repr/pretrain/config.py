@@ -409,11 +409,6 @@ class PretrainConfig:
                         f"{name} {getattr(self, name)!r} needs a positive perceptual_weight, got 0: there is no "
                         "perceptual loss (--perceptual-weight, or a preset DATASET/perceptual)"
                     )
-            if "targets" not in choice.needs and self.perceptual_weights_path is not None:
-                raise ValueError(
-                    f"perceptual_weights_path {self.perceptual_weights_path!r} needs features to compare, and "
-                    "perceptual_weight is 0: give --perceptual-weight, or leave it out"
-                )
         elif self.perceptual_features == "dae" and self.perceptual_weights_path is not None:
             raise ValueError(
                 f"perceptual_weights_path {self.perceptual_weights_path!r} is of perceptual_features 'vgg16', got "

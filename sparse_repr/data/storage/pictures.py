@@ -200,6 +200,13 @@ def _tar_members(place: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
             yield member, archive.offset
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: reading it says so
+        return False
+
+
 def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, int]]:
     """(path below `folder`, bytes, time of change in ns) of every visible file with one of the suffixes, unsorted.
 
@@ -222,7 +229,7 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[str, int, in
         for entry in entries:
             if not entry.name.startswith("."):
                 name = f"{below}{entry.name}"
-                if entry.is_dir():
+                if _is_folder(entry):
                     (linked if entry.is_symlink() else pending).append(f"{name}/")
                 elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     try:

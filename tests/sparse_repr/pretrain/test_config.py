@@ -173,7 +173,6 @@ def test_warm_ups_that_outlast_the_steps_are_told_of() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"perceptual_weights_path": "vgg.pth"}, "perceptual_weights_path 'vgg.pth' needs features to compare"),
         (
             {"objective": "info_gan", "reconstruction": "laplace"},
             "compares no reconstruction, got reconstruction 'lapl",
