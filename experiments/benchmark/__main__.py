@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,15 +26,7 @@ from experiments.benchmark.foreign import measure_foreign
 from experiments.benchmark.kinds import CODES, measure_kinds
 from experiments.benchmark.pong import measure_pong, measure_pong_of_others
 from experiments.benchmark.pose import measure_pose
-from experiments.benchmark.quantised import (
-    DATASETS,
-    OBJECTIVES,
-    STEPS,
-    measure_quantised,
-)
-from experiments.benchmark.quantised import (
-    SEEDS as QUANTISED_SEEDS,
-)
+from experiments.benchmark.quantised import DATASETS, OBJECTIVES, SEEDS, STEPS, measure_quantised
 from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
@@ -99,7 +91,7 @@ class BenchmarkConfig:
     the others is in the results, too. By default all."""
     datasets: str = ",".join(DATASETS)
     """Data sets, separated by commas (quantised)."""
-    seeds: str = ",".join(map(str, QUANTISED_SEEDS))
+    seeds: str = ",".join(map(str, SEEDS))
     """Seeds of the encoders, separated by commas, or a range like 5-7 (quantised)."""
     steps: int = STEPS
     """Steps of pretraining (quantised); a run that stopped before goes on."""
@@ -314,9 +306,7 @@ def _measure_ssim() -> dict[str, Any]:
 
 def _measure_kinds(config: BenchmarkConfig) -> dict[str, Any]:
     shape: Shape = {"steps": whole(1), "items": whole(1), "codes": each(each(OBJECT)), "machine": OBJECT}
-    return measure_kinds(
-        Path("runs/kinds"), codes=_names(config.codes or ",".join(CODES)), earlier=_earlier(config, shape)
-    )
+    return measure_kinds(Path("runs/kinds"), codes=_codes(config, CODES), earlier=_earlier(config, shape))
 
 
 def _measure_quantised(config: BenchmarkConfig) -> dict[str, Any]:
@@ -324,7 +314,7 @@ def _measure_quantised(config: BenchmarkConfig) -> dict[str, Any]:
     return measure_quantised(
         Path("runs/quantised"),
         datasets=_names(config.datasets),
-        objectives=_names(config.codes or ",".join(OBJECTIVES)),
+        objectives=_codes(config, OBJECTIVES),
         seeds=parse_seeds(config.seeds),
         steps=config.steps,
         earlier=_earlier(config, shape),
@@ -334,7 +324,7 @@ def _measure_quantised(config: BenchmarkConfig) -> dict[str, Any]:
 def _measure_way_of_kinds(config: BenchmarkConfig) -> dict[str, Any]:
     shape: Shape = {"steps": whole(1), "codes": each(each(OBJECT)), "machine": OBJECT}
     return measure_way_of_kinds(
-        Path("runs/way_of_kinds"), codes=_names(config.codes or ",".join(WAY_CODES)), earlier=_earlier(config, shape)
+        Path("runs/way_of_kinds"), codes=_codes(config, WAY_CODES), earlier=_earlier(config, shape)
     )
 
 
@@ -344,6 +334,10 @@ def _earlier(config: BenchmarkConfig, shape: Shape) -> dict[str, Any] | None:
     return (
         read_json(written, shape, remedy="put it back, or give another folder (--out)") if written.is_file() else None
     )
+
+
+def _codes(config: BenchmarkConfig, known: Iterable[str]) -> list[str]:
+    return list(known) if config.codes is None else _names(config.codes)
 
 
 def _names(listed: str) -> list[str]:

@@ -9,10 +9,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.benchmark.scored import MEASURED_ON, score, scores_of, with_earlier_codes
-from experiments.measure.kinds import KIND_TITLES, KINDS
-from experiments.pages.committed import markdown_table, read_results
-from experiments.pages.tables import SPREAD_NOTE, origin, spread
+from experiments.benchmark.scored import (
+    MEASURED_ON,
+    codes_table,
+    require_of,
+    score,
+    scores_of,
+    seeds_in_words,
+    with_earlier_codes,
+)
+from experiments.measure.kinds import KINDS
+from experiments.pages.committed import read_results
+from experiments.pages.tables import SPREAD_NOTE, origin
 from sparse_repr import PretrainConfig, pretrain_encoder
 
 SEEDS = (5, 6, 7)
@@ -67,8 +75,7 @@ def measure_kinds(
             f"earlier results need {steps:,} steps and {items:,} items, found {earlier['steps']:,} and "
             f"{earlier['items']:,}: write the new ones to another folder (--out)"
         )
-    if unknown := [name for name in codes if name not in CODES]:
-        raise ValueError(f"codes need to be of {', '.join(CODES)}, got {', '.join(unknown)}")
+    require_of("codes", codes, CODES)
     with tqdm([(seed, name) for seed in seeds for name in codes], unit="code", disable=None) as bar:
         for seed, name in bar:
             bar.set_description(f"{name}, seed {seed}")
@@ -112,17 +119,9 @@ def kinds_on_dsprites(results: Mapping[str, Any] | None = None) -> str:
         results: of `measure_kinds`, with command and machine; by default what is committed.
     """
     found = read_results("benchmark/kinds.json") if results is None else results
-    rows = []
-    for name, scored in found["codes"].items():
-        cells = (
-            spread([scores[key] for scores in scored.values() if scores[key] is not None], digits)
-            for key, (_, digits) in SCORES.items()
-        )
-        rows.append((KIND_TITLES.get(name, "VAE"), *cells))
     machines = [found["machine"], *found.get("other_machines", [])]
-    seeds = sorted({seed for each in found["codes"].values() for seed in each}, key=int)
     return (
-        f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\n"
-        f"dSprites, {found['steps']:,} steps of 64 images, seeds {', '.join(seeds)}. {SPREAD_NOTE} On "
+        f"{codes_table(found['codes'], SCORES)}\n\n"
+        f"dSprites, {found['steps']:,} steps of 64 images, seeds {seeds_in_words(found['codes'])}. {SPREAD_NOTE} On "
         f"{found['items']:,} images. VAE: 10 units, all others 64. {origin(machines)}"
     )

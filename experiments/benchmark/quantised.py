@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.benchmark.scored import MEASURED_ON, machines_before, score, scores_of
+from experiments.benchmark.scored import MEASURED_ON, machines_before, require_of, score, scores_of
 from experiments.measure.kinds import KIND_TITLES
 from experiments.pages.committed import markdown_table, read_results
 from experiments.pages.tables import SPREAD_NOTE, origin, spread
@@ -73,9 +73,8 @@ def measure_quantised(
         ValueError: a data set or an objective is unknown, no mark is within the steps, or the earlier scores are of
             other items.
     """
-    for given, allowed, what in ((datasets, DATASETS, "datasets"), (objectives, OBJECTIVES, "codes")):
-        if unknown := [name for name in given if name not in allowed]:
-            raise ValueError(f"{what} need to be of {', '.join(allowed)}, got {', '.join(unknown)}")
+    require_of("datasets", datasets, DATASETS)
+    require_of("codes", objectives, OBJECTIVES)
     if steps < marks[0]:
         raise ValueError(f"steps need to be {marks[0]:,} or more, where the first scores are, got {steps:,}")
     if earlier and earlier["items"] != items:
@@ -125,7 +124,8 @@ def _marks_of(run: Path, items: int) -> dict[str, dict[str, Any]]:
         content = read_json(path, remedy=f"delete {run} to have it pretrained and scored again")
         if content["items"] != items:
             raise ValueError(
-                f"{path} needs scores on {items:,} items, found {content['items']:,}: take another folder, or delete it"
+                f"{path} needs scores on {items:,} items, found {content['items']:,}: take another folder, or delete "
+                f"{run}"
             )
         found[path.stem] = content["scores"]
     return found

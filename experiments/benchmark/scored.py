@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.measure.kinds import KIND_TITLES
+from experiments.pages.committed import markdown_table
+from experiments.pages.tables import spread
 from sparse_repr.evaluate.report import read_report
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 
@@ -69,3 +72,39 @@ def with_earlier_codes(found: Mapping[str, Any], earlier: Mapping[str, Any] | No
     kept = [name for name, scores in found.items() if name in known and not scores]
     every = {name: scores or known[name] for name, scores in found.items() if scores or name in known}
     return {"codes": every, "other_machines": machines_before(earlier) if earlier and kept else []}
+
+
+def require_of(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check names of codes or data sets.
+
+    Raises:
+        ValueError: one is none of those that are known; `what` is named.
+    """
+    allowed = list(known)
+    if unknown := [name for name in given if name not in allowed]:
+        raise ValueError(f"{what} need to be of {', '.join(allowed)}, got {', '.join(unknown)}")
+
+
+def codes_table(codes: Mapping[str, Mapping[str, Mapping[str, Any]]], columns: Mapping[str, tuple[str, int]]) -> str:
+    """Code -> seed -> scores as a table in Markdown, a row for each code.
+
+    Args:
+        codes: keys of `KIND_TITLES`; another one is the VAE.
+        columns: score -> its column, and the digits that it is written with.
+    """
+    rows = [
+        (
+            KIND_TITLES.get(name, "VAE"),
+            *(
+                spread([scores[key] for scores in scored.values() if scores[key] is not None], digits)
+                for key, (_, digits) in columns.items()
+            ),
+        )
+        for name, scored in codes.items()
+    ]
+    return markdown_table(("code", *(title for title, _ in columns.values())), rows)
+
+
+def seeds_in_words(codes: Mapping[str, Mapping[str, Any]]) -> str:
+    """The seeds that any of the codes has, rising."""
+    return ", ".join(sorted({seed for scored in codes.values() for seed in scored}, key=int))

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from experiments.benchmark.recorded import codes_of, pretrained, recordings
-from experiments.benchmark.scored import with_earlier_codes
+from experiments.benchmark.scored import codes_table, require_of, seeds_in_words, with_earlier_codes
 from experiments.benchmark.way import FRAMES, VAE, way_scores
-from experiments.measure.kinds import KIND_TITLES, KINDS
+from experiments.measure.kinds import KINDS
 from experiments.measure.place_probe import standardised
-from experiments.pages.committed import markdown_table, read_results
-from experiments.pages.tables import SPREAD_NOTE, origin, spread
+from experiments.pages.committed import read_results
+from experiments.pages.tables import SPREAD_NOTE, origin
 from sparse_repr.devices import cpu_threads
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import read_json, whole
@@ -65,8 +65,7 @@ def measure_way_of_kinds(
     Raises:
         ValueError: a code is none of `CODES`, or what is there has other steps.
     """
-    if unknown := [name for name in codes if name not in CODES]:
-        raise ValueError(f"codes need to be of {', '.join(CODES)}, got {', '.join(unknown)}")
+    require_of("codes", codes, CODES)
     out.mkdir(parents=True, exist_ok=True)
     with cpu_threads(1), tqdm([(seed, name) for seed in seeds for name in codes], unit="code", disable=None) as bar:
         data = recordings("envs:SparseRepr/SpriteReach-v0", out, FRAMES, every=_EVERY, scale=scale)
@@ -106,7 +105,9 @@ def code_extent(codes: npt.NDArray[Any]) -> dict[str, float]:
 def _finished(out: Path, name: str, seed: int, steps: int) -> dict[str, float]:
     scores = read_json(_scores(out, name, seed), {"steps": whole(1)}, remedy="delete it")
     if scores.pop("steps") != steps:
-        raise ValueError(f"{_scores(out, name, seed)} needs {steps:,} steps: take another folder, or delete it")
+        raise ValueError(
+            f"{_scores(out, name, seed)} needs {steps:,} steps: take another folder, or delete it and its run"
+        )
     return dict(scores)
 
 
@@ -121,16 +122,8 @@ def way_of_kinds_table(results: Mapping[str, Any] | None = None) -> str:
         results: of `measure_way_of_kinds`, with command and machine; by default what is committed.
     """
     found = read_results("benchmark/way_of_kinds.json") if results is None else results
-    rows = [
-        (
-            KIND_TITLES.get(name, "VAE"),
-            *(spread([each[key] for each in scores.values()], digits) for key, (_, digits) in SCORES.items()),
-        )
-        for name, scores in found["codes"].items()
-    ]
-    seeds = sorted({seed for scores in found["codes"].values() for seed in scores}, key=int)
     return (
-        f"{markdown_table(('code', *(title for title, _ in SCORES.values())), rows)}\n\nSpriteReach, "
-        f"{found['steps']:,} steps, seeds {', '.join(seeds)}. R² on {found['frames']['test']:,} frames. {SPREAD_NOTE} "
+        f"{codes_table(found['codes'], SCORES)}\n\nSpriteReach, {found['steps']:,} steps, seeds "
+        f"{seeds_in_words(found['codes'])}. R² on {found['frames']['test']:,} frames. {SPREAD_NOTE} "
         f"{origin([found['machine'], *found.get('other_machines', [])])}"
     )
