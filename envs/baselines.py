@@ -16,7 +16,7 @@ from sparse_repr.command_line.bounds import require_whole
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.registry import lookup
 
-TASKS = ("VizDoomBasic", "LunarLander", "DoorKey", "Pong", "Breakout")
+TASKS = ("VizDoomBasic", "LunarLander", "DoorKey", "DoorKey-6x6", "DoorKey-8x8", "Pong", "Breakout")
 
 
 def play(env: gym.Env[Any, Any], policy: Callable[[Any], Any], episodes: int) -> tuple[list[float], float, int]:

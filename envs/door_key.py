@@ -22,6 +22,26 @@ OPEN, CLOSED, LOCKED = range(3)
 """Values of the factor `door`, as MiniGrid numbers them."""
 
 
+def tiles_of(factors: npt.NDArray[np.float32]) -> int:
+    """How many tiles across and down the room has whose factors these are: 5, 6 or 8.
+
+    >>> tiles_of(np.array([0.3, 0.5, 0, 0.5, 0, 0.5, 2], np.float32))
+    5
+
+    Args:
+        factors: `info["factors"]`, (7,) or (9,).
+
+    Raises:
+        ValueError: the agent is in the middle of no tile.
+    """
+    # middles of tiles of one size are none of another: 6 and 8 have no odd number of halves in common
+    for size in SIZES[:1] if len(factors) == 7 else SIZES[1:]:
+        tiles = factors[:2] * size - 0.5
+        if np.allclose(tiles, np.round(tiles), atol=1e-3):
+            return size
+    raise ValueError(f"DoorKey's factors begin with the middle of a tile of {SIZES}, got {factors.tolist()}")
+
+
 class DoorKey(PublicTask):
     """`MiniGrid-DoorKey-5x5-v0`, 6x6 or 8x8, the whole of it seen from above instead of the agent's view as numbers.
 
@@ -57,7 +77,11 @@ class DoorKey(PublicTask):
         if size not in SIZES:
             raise ValueError(f"DoorKey needs a size of {', '.join(map(str, SIZES))} tiles, got {size!r}")
         self._tiles = size
+        self._places = [(column, row) for column in range(size) for row in range(size)]
         side = size * _TILE_PIXELS
+        self._picture = np.zeros((side, side, 3), np.uint8)
+        # tile -> what is there and where the agent looks, all that the picture of a tile hangs on
+        self._drawn: dict[tuple[int, int], Any] = {}
         columns: dict[str, int | None] = {} if size == min(SIZES) else {"key_x": None, "door_x": None}
         super().__init__(
             render_mode,
@@ -78,6 +102,8 @@ class DoorKey(PublicTask):
         )
         game = import_game("minigrid.envs.doorkey", task="DoorKey", package="minigrid")
         self._game: Any = game.DoorKeyEnv(size=size)
+        # what the agent sees as numbers would be worked out at every step, and is not asked for here
+        self._game.gen_obs = dict
         self._done = False
 
     def close(self) -> None:
@@ -94,7 +120,18 @@ class DoorKey(PublicTask):
         return float(reward), self._done, bool(truncated)
 
     def _screen(self) -> npt.NDArray[np.uint8]:
-        return self._game.get_frame(highlight=False, tile_size=_TILE_PIXELS)
+        # the game's own `get_frame` draws every tile at every step, and works out what the agent sees
+        grid, agent = self._game.grid, tuple(map(int, self._game.agent_pos))
+        for tile in self._places:
+            thing = grid.get(*tile)
+            direction = self._game.agent_dir if tile == agent else None
+            look = (None if thing is None else thing.encode(), direction)
+            if self._drawn.get(tile) != look:
+                across, down = (place * _TILE_PIXELS for place in tile)
+                picture = grid.render_tile(thing, agent_dir=direction, tile_size=_TILE_PIXELS)
+                self._picture[down : down + _TILE_PIXELS, across : across + _TILE_PIXELS] = picture
+                self._drawn[tile] = look
+        return self._picture
 
     def _factors(self) -> list[float]:
         found = {thing.type: (place, thing) for place, thing in self._things()}
@@ -115,8 +152,7 @@ class DoorKey(PublicTask):
 
     def _things(self) -> list[tuple[tuple[int, int], Any]]:
         """Column, row and thing of the tiles that are not empty."""
-        tiles = [(column, row) for column in range(self._tiles) for row in range(self._tiles)]
-        return [(tile, thing) for tile in tiles if (thing := self._game.grid.get(*tile)) is not None]
+        return [(tile, thing) for tile in self._places if (thing := self._game.grid.get(*tile)) is not None]
 
     def _succeeded(self) -> bool:
         return self._done

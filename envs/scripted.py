@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.door_key import OPEN
+from envs.door_key import OPEN, tiles_of
 from envs.lander import state_of
 from envs.public import import_game
 from sparse_repr.registry import lookup
@@ -38,9 +38,9 @@ def scripted_action(name: str, factors: Factors, *, discrete: bool = False) -> A
     """What to do in the state of these factors.
 
     Args:
-        name: SpriteReach, SpriteChase, SpritePose, VizDoomBasic, LunarLander or DoorKey.
+        name: SpriteReach, SpriteChase, SpritePose, VizDoomBasic, LunarLander, DoorKey, DoorKey-6x6 or DoorKey-8x8.
         factors: `info["factors"]` of that environment.
-        discrete: the action of the discrete twin; the last three have only such.
+        discrete: the action of the discrete twin; all but the sprites' have only such.
 
     Returns:
         float32 (2,), or an int.
@@ -86,15 +86,21 @@ def _lander(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001
 
 def _door(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001
     """The first action of a shortest way to the key, then to the door, then to the goal."""
-    column, row, key, door = (int(place * 5) for place in factors[[0, 1, 3, 5]])
+    tiles = tiles_of(factors)
+    column, row, key_row, door_row = (int(place * tiles) for place in factors[[0, 1, 3, 5]])
+    key_column, wall = (1, 2) if len(factors) == 7 else (int(place * tiles) for place in factors[7:9])
     direction, carried, state = factors[[2, 4, 6]].astype(int).tolist()
+    key, door, goal = (key_column, key_row), (wall, door_row), (tiles - 2, tiles - 2)
     if state == OPEN:
-        target, last = (3, 3), _FORWARD
+        target, last = goal, _FORWARD
     elif carried:
-        target, last = (2, door), _TOGGLE
+        target, last = door, _TOGGLE
     else:
-        target, last = (1, key), _PICK_UP
-    free = {(side, tile) for side in (1, 3) for tile in (1, 2, 3)} | {(2, door)}
+        target, last = key, _PICK_UP
+    inside = range(1, tiles - 1)
+    free = {(side, tile) for side in inside for tile in inside if side != wall} | {door}
+    if not carried:
+        free.discard(key)
     # breadth first, over tiles and directions, until the target is ahead
     ways: deque[tuple[tuple[int, int], int, tuple[int, ...]]] = deque([((column, row), direction, ())])
     seen = set()
@@ -108,7 +114,7 @@ def _door(factors: Factors, discrete: bool) -> Any:  # noqa: ARG001
         seen.add((tile, facing))
         ways.append((tile, (facing - 1) % 4, (*way, _LEFT)))
         ways.append((tile, (facing + 1) % 4, (*way, _RIGHT)))
-        if ahead in free and not (ahead == (2, door) and state != OPEN):
+        if ahead in free and not (ahead == door and state != OPEN):
             ways.append((ahead, facing, (*way, _FORWARD)))
     raise ValueError(f"DoorKey's factors need a way to what is next, got {factors.tolist()}")
 
@@ -128,5 +134,7 @@ POLICIES = {
     "VizDoomBasic": _doom,
     "LunarLander": _lander,
     "DoorKey": _door,
+    "DoorKey-6x6": _door,
+    "DoorKey-8x8": _door,
 }
 """Name -> policy."""

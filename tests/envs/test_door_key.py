@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.seeding import np_random
 
 import envs  # noqa: F401 (registers the environments)
 from envs.door_key import CLOSED, LOCKED, OPEN, DoorKey
@@ -93,6 +94,27 @@ def test_larger_ones_tell_the_columns_too(size: int) -> None:
     env.close()
 
 
+@pytest.mark.parametrize("size", [5, 8])
+def test_the_screen_is_what_minigrid_draws(size: int) -> None:
+    games = pytest.importorskip("minigrid.envs.doorkey")
+    env, game = DoorKey("rgb_array", size=size), games.DoorKeyEnv(size=size)
+    for seed in range(3):
+        env.reset(seed=seed)
+        game.reset(seed=int(np_random(seed)[0].integers(2**31)))
+        actions = np.random.default_rng(seed).integers(5, size=150).tolist()
+        for action in actions:
+            screen = env.render()
+            assert screen is not None
+            np.testing.assert_array_equal(screen, game.get_frame(highlight=False, tile_size=32))
+            # its own fifth action is to drop, which comes before toggle
+            ended = env.step(action)[2]
+            assert game.step(action if action < 4 else game.actions.toggle)[2] == ended
+            if ended:
+                break
+    env.close()
+    game.close()
+
+
 def test_an_unknown_size_is_refused() -> None:
     with pytest.raises(ValueError, match="DoorKey needs a size of 5, 6, 8 tiles, got 7"):
         DoorKey(size=7)
@@ -130,18 +152,19 @@ def test_the_observation_is_the_picture_averaged() -> None:
     env.close()
 
 
-def test_the_factors_are_enough_to_solve_it() -> None:
-    env = DoorKey()
+@pytest.mark.parametrize(("size", "most"), [(5, 25), (6, 35), (8, 45)])
+def test_the_factors_are_enough_to_solve_it(size: int, most: int) -> None:
+    env = DoorKey(size=size)
+    name = "DoorKey" if size == 5 else f"DoorKey-{size}x{size}"
+    limit = 10 * size**2
     for seed in range(20):
-        rewards, terminated, truncated, info = episode(
-            env, lambda factors: scripted_action("DoorKey", factors), seed=seed
-        )
+        rewards, terminated, truncated, info = episode(env, lambda factors: scripted_action(name, factors), seed=seed)
         assert (terminated, truncated, info["is_success"]) == (True, False, True)
-        assert len(rewards) <= 25
+        assert len(rewards) <= most
         assert set(rewards[:-1]) <= {0.0}
-        assert rewards[-1] == pytest.approx(1 - 0.9 * len(rewards) / 250)
+        assert rewards[-1] == pytest.approx(1 - 0.9 * len(rewards) / limit)
     rewards, terminated, truncated, info = episode(env, lambda _: TOGGLE, seed=0)
-    assert (len(rewards), sum(rewards), terminated, truncated) == (250, 0, False, True)
+    assert (len(rewards), sum(rewards), terminated, truncated) == (limit, 0, False, True)
     assert info["is_success"] is False
     env.close()
 
@@ -169,6 +192,12 @@ def test_a_script_without_a_way_says_so() -> None:
     factors = np.array([0.5, 0.1, 0, 0.3, 0, 0.5, LOCKED], np.float32)
     with pytest.raises(ValueError, match="DoorKey's factors need a way to what is next"):
         scripted_action("DoorKey", factors)
+
+
+def test_a_place_between_tiles_is_refused() -> None:
+    factors = np.array([0.4, 0.5, 0, 0.3, 0, 0.5, LOCKED, 0.3, 0.5], np.float32)
+    with pytest.raises(ValueError, match=r"DoorKey's factors begin with the middle of a tile of \(5, 6, 8\), got"):
+        scripted_action("DoorKey-8x8", factors)
 
 
 def test_without_minigrid_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
