@@ -202,8 +202,10 @@ def _of_scale(scale: AgentScale, task_name: str, encoder: str) -> dict[str, Any]
     """What a scale says of the training of an encoder."""
     if "keypoints" in ENCODERS[encoder]:
         return {"precision": scale.pretraining.get("precision", "auto"), **scale.keypoints}
+    rise = round(scale.rise * scale.pretraining_steps[task_name])
     return {
         **scale.pretraining,
+        **({"sparsity_warmup": rise} if rise and "sparsity_weight" in ENCODERS[encoder] else {}),
         **(scale.perceptual if "perceptual_weight" in ENCODERS[encoder] else {}),
         "steps": scale.pretraining_steps[task_name],
         "code_size": ENCODERS[encoder].get("code_size", TASKS[task_name].code_size),

@@ -57,6 +57,8 @@ class AgentScale:
     """Task -> optimisation steps on its frames, of every encoder but those of keypoints."""
     pretraining: Mapping[str, Any]
     """Further settings of `PretrainConfig` for every encoder but those of keypoints, which take the precision alone."""
+    rise: float
+    """Share of pretraining in which an L1 penalty rises to its weight."""
     perceptual: Mapping[str, Any]
     """Further ones of encoders that compare features."""
     predicted: Mapping[str, Any]
@@ -153,6 +155,7 @@ _CPU = AgentScale(
     spacing=_SPACING,
     pretraining_steps=_STEPS_OF_SPRITES,
     pretraining=_PRETRAINING,
+    rise=0.0,
     perceptual=_SHORT_PERCEPTUAL,
     predicted=_SHORT_PREDICTED,
     keypoints={},
@@ -179,6 +182,7 @@ AGENT_SCALES = {
         spacing={TRAIN_FRAMES: 2, TEST_FRAMES: 3},
         pretraining_steps=dict.fromkeys(TASKS, 20),
         pretraining={"batch_size": 16, "learning_rate": 1e-3, "precision": "float32"},
+        rise=0.0,
         perceptual={"perceptual_features": "dae", "dae_steps": 5},
         predicted={"feature_network": "dae", "dae_steps": 5},
         keypoints={"steps": 20, "batch_size": 16, "learning_rate_warmup": 5},
@@ -271,7 +275,7 @@ AGENT_SCALES = {
                     *("sparse_keypoints", "vae_expand", "sparse_expand"),
                 ),
                 ("VizDoomBasic", "DoorKey"),
-                of_tasks={"LunarLander": 1_024_000, "Pong": 2_048_000},
+                of_tasks={"DoorKey6": 409_600, "LunarLander": 1_024_000, "Pong": 2_048_000},
             ),
             "dqn": Algorithm(
                 102_400,
@@ -285,8 +289,10 @@ AGENT_SCALES = {
         # what a user would wait for counts: few frames, not far apart
         spacing={TRAIN_FRAMES: 3, TEST_FRAMES: 7},
         # of seed 100, whose agents are not reported: after 600 steps a network reads everything that DoorKey shows
-        pretraining_steps={**dict.fromkeys(TASKS, 3_000), "DoorKey": 600, "DoorKey8": 1_200},
+        pretraining_steps={**dict.fromkeys(TASKS, 3_000), "DoorKey": 600, "DoorKey6": 1_200, "DoorKey8": 1_200},
         pretraining=_PRETRAINING,
+        # of seed 100: where the penalty is whole from the start, or after 300 of 600 steps, it leaves no active unit
+        rise=1.0,
         perceptual=_SHORT_PERCEPTUAL,
         predicted=_SHORT_PREDICTED,
         keypoints={},
@@ -323,6 +329,7 @@ AGENT_SCALES = {
         spacing=_SPACING,
         pretraining_steps=dict.fromkeys(TASKS, 50_000),
         pretraining=_PRETRAINING,
+        rise=0.0,
         perceptual={},
         predicted={},
         keypoints={},

@@ -93,6 +93,15 @@ TASKS = {
         domains=_AS_IT_IS,
         threshold=0.79,
     ),
+    "DoorKey6": Task(
+        "SparseRepr/DoorKey-6x6-v0",
+        32,
+        {"agent_direction": 4, "door": 3},
+        {"agent": ("agent_x", "agent_y"), "key": ("key_x", "key_y"), "door": ("door_x", "door_y")},
+        ("agent_direction", "key_carried", "door"),
+        domains=_AS_IT_IS,
+        threshold=0.79,
+    ),
     "DoorKey8": Task(
         "SparseRepr/DoorKey-8x8-v0",
         32,

@@ -353,6 +353,17 @@ def test_the_first_layer_is_compared_on_what_the_untrained_policy_saw() -> None:
     assert first.found["moved"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_penalty_rises_over_all_of_a_short_pretraining(tmp_path: Path) -> None:
+    for task, steps in {"DoorKey": 600, "VizDoomBasic": 3_000}.items():
+        short = {name: encoder_cell(AGENT_SCALES["public"], task, name, 0, tmp_path) for name in ("vae", "sparse")}
+        settings = {name: cell.training for name, cell in short.items() if cell.training is not None}
+        assert settings["sparse"].sparsity_warmup == settings["sparse"].steps == steps
+        assert settings["vae"].sparsity_warmup is None
+    whole = encoder_cell(AGENT_SCALES["cpu"], "SpriteReach", "sparse", 0, tmp_path).training
+    assert whole is not None
+    assert whole.sparsity_warmup in (None, 0)
+
+
 @pytest.mark.parametrize("name", KEYPOINT_RECIPES)
 def test_keypoints_are_trained_by_their_own_recipe_at_every_scale_but_smoke(name: str, tmp_path: Path) -> None:
     for scale in ("cpu", "gpu"):
