@@ -49,8 +49,8 @@ class CompareConfig:
     steps; public: the same as cpu on tasks that no one here wrote, by the clock; gpu: 10 seeds, longer, every arm
     fine-tuned too."""
     task: str = ""
-    """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; VizDoomBasic, DoorKey (MiniGrid), LunarLander
-    and Pong, with the extra envs; by default those of the scale."""
+    """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; with the extra envs VizDoomBasic, MiniGrid's
+    DoorKey, DoorKey6 and DoorKey8 (5, 6 and 8 tiles), LunarLander and Pong; by default those of the scale."""
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae,
     beta_vae, sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16,
