@@ -31,6 +31,7 @@ from experiments.benchmark.recoding import measure_recoding
 from experiments.benchmark.seeds import measure_seeds
 from experiments.benchmark.streaming import measure_streaming
 from experiments.benchmark.training import measure_training
+from experiments.benchmark.unseen import measure_unseen
 from experiments.benchmark.way import measure_way
 from experiments.benchmark.way_of_kinds import CODES as WAY_CODES
 from experiments.benchmark.way_of_kinds import measure_way_of_kinds
@@ -80,8 +81,9 @@ class BenchmarkConfig:
     (which units open first from a large weight of the KL, and what turning them does), kinds (what each kind of
     sparsity does to codes of dSprites, two minutes each; goes on in runs/kinds where it was stopped), quantised
     (whether latent quantisation disentangles by its authors' protocol, hours; goes on in runs/quantised), pose (whether
-    codes hold size, angle and colour), way (how much must be learned to find the way, from codes of SpriteReach and
-    recodings) or way_of_kinds (the same of each kind of sparsity; goes on in runs/way_of_kinds)."""
+    codes hold size, angle and colour), unseen (what sparse keypoints say in domains that they never saw), way (how
+    much must be learned to find the way, from codes of SpriteReach and recodings) or way_of_kinds (the same of each
+    kind of sparsity; goes on in runs/way_of_kinds)."""
     run: str | None = None
     """Run folder whose encoder is measured (encode, metrics, foreign)."""
     frames: str | None = None
@@ -359,6 +361,7 @@ PARTS: dict[str, Callable[[BenchmarkConfig], dict[str, Any]]] = {
     "pong_of_others": lambda _: measure_pong_of_others(),
     "first_units": lambda config: measure_first_units(Path(config.out)),
     "pose": lambda _: measure_pose(),
+    "unseen": lambda _: measure_unseen(),
     "way": lambda _: measure_way(),
     "way_of_kinds": _measure_way_of_kinds,
     "kinds": _measure_kinds,
