@@ -285,7 +285,7 @@ AGENT_SCALES = {
                 51_200,
                 8,
                 _DQN,
-                ("factors", "pixels", "vae", "vae_expand"),
+                ("random_policy", "factors", "pixels", "vae_expand"),
                 ("VizDoomBasic", "DoorKey"),
             ),
         },
