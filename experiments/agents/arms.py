@@ -31,7 +31,7 @@ class Arm:
     share: float | None = None
     """Which share of the expansion is 1, one unit at least; None: as it is by default, a tenth."""
     rate: float | None = None
-    """Learning rate of the agent, times the algorithm's default; None: the default."""
+    """Learning rate of the agent, times the scale's or else the algorithm's default; None: that itself."""
     cropped: bool = False
     """Whether an agent on pixels sees the part that its task names, `Task.crop`, as large as the whole."""
 

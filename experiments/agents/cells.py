@@ -123,7 +123,13 @@ class AgentCell:
             **({"n_stack": self.task.n_stack} if self.task.n_stack > 1 else {}),
             **({"scaled_rewards": True} if self.task.scaled_rewards else {}),
             **self.algorithm.settings,
+            **({} if (rate := self.learning_rate()) is None else {"learning_rate": rate}),
         }
+
+    def learning_rate(self) -> float | None:
+        """The scale's, times that of its arm; None: the algorithm's own default."""
+        usual = self.algorithm.settings.get("learning_rate")
+        return usual if usual is None or self.arm.rate is None else usual * self.arm.rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,13 +275,15 @@ def agent_cells(
     Raises:
         ValueError: an unknown name, with its close matches.
     """
-    wanted = [
-        (seed, algorithm, task, arm)
+    # the random policy learns by none: it is every algorithm's, and called after the first one
+    first = next(iter(scale.algorithms))
+    wanted = dict.fromkeys(
+        (seed, first if lookup(ARMS, arm, "arm").observes == "nothing" else algorithm, task, arm)
         for algorithm in algorithms or scale.algorithms
         for task in tasks or lookup(scale.algorithms, algorithm, "algorithm of this scale").tasks
         for arm in arms or scale.algorithms[algorithm].arms
         for seed in seeds or range(scale.seeds)
-    ]
+    )
     # sorted is stable: what belongs to a seed keeps its order
     return [
         agent_cell(scale, task, arm, algorithm, seed, out, threads=threads)

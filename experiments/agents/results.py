@@ -133,6 +133,9 @@ class AgentStudy:
 def _by_arm(entries: Sequence[_Entry], task: str, algorithm: str) -> dict[str, list[_Entry]]:
     found: dict[str, list[_Entry]] = {}
     for one in entries:
-        if one.task == task and (one.algorithm == algorithm or one.arm == "random_policy"):
+        random = one.arm == "random_policy"
+        # acting at random under two algorithms is the same agent twice
+        counted = random and any(other.seed == one.seed for other in found.get(one.arm, []))
+        if one.task == task and (one.algorithm == algorithm or random) and not counted:
             found.setdefault(one.arm, []).append(one)
     return found if any(one.algorithm == algorithm for same in found.values() for one in same) else {}

@@ -15,7 +15,8 @@ import numpy as np
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 import envs  # noqa: F401 (registers the environments)
 from experiments.agents.arms import DICTIONARY, Arm
@@ -215,7 +216,9 @@ def make_agent(cell: AgentCell, venv: VecEnv) -> BaseAlgorithm:
         }
     algorithm: Any = _ALGORITHMS[cell.algorithm_name]
     settings = dict(cell.algorithm.settings)
-    if cell.arm.rate is not None:
+    if (rate := cell.learning_rate()) is not None:
+        settings["learning_rate"] = rate
+    elif cell.arm.rate is not None:
         settings["learning_rate"] = cell.arm.rate * _default_of(algorithm, "learning_rate")
     return algorithm(policy, venv, seed=cell.seed, device="cpu", policy_kwargs=policy_kwargs, **settings)
 
@@ -284,6 +287,10 @@ def _train(
     venv = make_environments(cell, "source", cell.algorithm.environments, 1_000 * cell.seed)
     if cell.task.scaled_rewards:
         gamma = cell.algorithm.settings.get("gamma", _default_of(_ALGORITHMS[cell.algorithm_name], "gamma"))
+        space = venv.observation_space
+        if isinstance(space, gym.spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space):
+            # inside, since off-policy algorithms store what it was given; outside, pictures have their channels first
+            venv = VecTransposeImage(venv)
         venv = VecNormalize(venv, norm_obs=False, gamma=gamma)
     try:
         agent = make_agent(cell, venv)

@@ -85,6 +85,14 @@ def test_nothing_is_normalised_before_ground_truth_is_finished_and_clearly_bette
     assert mean_returns(study(agent(source=0.25)), "vae").values.tolist() == [[0.25]]
 
 
+def test_the_random_policy_counts_once_whatever_algorithm_it_was_made_for() -> None:
+    random = agent("random_policy", source=0.1)
+    twice = [random, dataclasses.replace(random, algorithm="sac"), dataclasses.replace(random, seed=1)]
+    for algorithm in ("ppo", "sac"):
+        learned = dataclasses.replace(agent("factors"), algorithm=algorithm)
+        assert study(learned, *twice).of("SpriteReach", algorithm)["random_policy"] == [random, twice[2]]
+
+
 def test_a_difference_is_clear_where_it_is_known_to_within_a_half() -> None:
     first, second = [0.9, 1.1, 1.0, 1.2, 0.8], [0.1, -0.1, 0.0, 0.2, -0.2]
     expected = scipy.stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)

@@ -31,7 +31,7 @@ from experiments.agents.part_of_frames import PartOfFrames
 from experiments.agents.results import OUTCOMES
 from experiments.agents.scales import AGENT_SCALES, AgentScale, Algorithm
 from experiments.agents.tasks import TASKS
-from experiments.agents.training import AGENT_CELLS, complete_agents, make_agent, make_environments
+from experiments.agents.training import AGENT_CELLS, complete_agents, load_trained, make_agent, make_environments
 from experiments.measure.foreign_networks import FOREIGN as MADE
 from experiments.measure.side_by_side import seconds_of_all_steps
 from experiments.study.procedure import check_cells
@@ -232,6 +232,44 @@ def test_dqn_learns_tasks_of_discrete_actions_alone(tmp_path: Path) -> None:
     (other,) = agent_cells(scale, tmp_path, tasks=["SpriteReach"], seeds=[0])
     with pytest.raises(ValueError, match="dqn takes actions of Discrete, SpriteReach has Box.*take --algorithm ppo"):
         complete_agents([other], lambda _: None)
+
+
+def test_dqn_learns_from_pixels_where_rewards_are_scaled(tmp_path: Path) -> None:
+    pytest.importorskip("vizdoom")
+    settings = {"buffer_size": 100, "learning_starts": 8, "train_freq": 1, "gradient_steps": 1, "batch_size": 4}
+    scale = dataclasses.replace(
+        AGENT_SCALES["public"],
+        algorithms={
+            "ppo": Algorithm(16, 2, {"n_steps": 4, "batch_size": 4, "n_epochs": 1}, ("pixels",), ("VizDoomBasic",)),
+            "dqn": Algorithm(24, 2, settings, ("pixels",), ("VizDoomBasic",)),
+        },
+        episodes=2,
+    )
+    for cell in agent_cells(scale, tmp_path, seeds=[0]):
+        complete_agents([cell], lambda _: None)
+        assert len(record_of(cell)["evaluation"]["source"]["returns"]) == 2
+        assert load_trained(cell).observation_space.shape == (3, 64, 64)
+
+
+def test_an_arm_s_rate_is_times_that_of_the_scale(tmp_path: Path) -> None:
+    pytest.importorskip("minigrid")
+    for name in ("factors", "factors_rate_3", "factors_rate_10"):
+        cell = agent_cell(AGENT_SCALES["public"], "DoorKey", name, "dqn", 0, tmp_path)
+        venv = make_environments(cell, "source", 1, 0)
+        learned = make_agent(cell, venv).learning_rate
+        venv.close()
+        assert learned == pytest.approx(6.3e-4 * (cell.arm.rate or 1))
+        assert cell.settings()["learning_rate"] == learned
+    assert "learning_rate" not in agent_cell(AGENT_SCALES["public"], "DoorKey", name, "ppo", 0, tmp_path).settings()
+
+
+def test_every_algorithm_has_the_same_random_policy(tmp_path: Path) -> None:
+    both = agent_cells(AGENT_SCALES["public"], tmp_path, tasks=["DoorKey"], seeds=[0])
+    assert [cell.name for cell in both if cell.arm_name == "random_policy"] == ["DoorKey-random_policy-ppo-seed0"]
+    (alone,) = agent_cells(
+        AGENT_SCALES["public"], tmp_path, algorithms=["dqn"], tasks=["DoorKey"], arms=["random_policy"], seeds=[0]
+    )
+    assert alone == both[0]
 
 
 def test_a_second_run_computes_nothing_and_an_interrupted_one_gives_the_same(
