@@ -76,6 +76,9 @@ def of_one_processor(arms: Mapping[str, Sequence[AgentResult]]) -> dict[str, lis
 def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:
     """Seconds of recording frames and of pretraining an agent's encoder; 0 without one, None where not measured.
 
+    Not measured either where the record is of another encoder than the agent learned on, or of another processor: those
+    seconds cannot be added to the agent's.
+
     The recording is counted whole for every agent, though all of a task share one: who trains one agent needs it too.
     Before a second round there is all of the first one: its recording, pretraining and the whole training of its agent.
     """
@@ -84,6 +87,9 @@ def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:
         return 0.0
     for encoder in study.encoders:
         if (encoder.task, encoder.encoder, encoder.seed) == (agent.task, kind, agent.seed):
+            others = None not in (agent.encoder, encoder.fingerprint) and agent.encoder != encoder.fingerprint
+            if others or encoder.machine.get("processor") != agent.machine.get("processor"):
+                return None
             parts = [encoder.seconds.get(name) for name in ("recording", "training")]
             if kind in SECOND_ROUND:
                 parts.append(_seconds_of_first_round(study, agent.task, SECOND_ROUND[kind], agent.seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 from experiments.agents import encoders as agent_encoders
 from experiments.agents import training as agent_training
 from experiments.agents.arms import ARMS, ENCODERS, FOREIGN, UNTRAINED
-from experiments.agents.cells import agent_cell
+from experiments.agents.cells import EncoderCell, agent_cell, encoder_cell
 from experiments.agents.ends import ENDS
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult, EpisodeEnds
 from experiments.agents.scales import AGENT_SCALES
 from experiments.agents.tasks import TASKS
 from experiments.pages.committed import PLACES, portable
-from experiments.study.procedure import check_cells
+from experiments.study.procedure import check_cells, refuse_other_settings
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import (
     FLAG,
@@ -39,6 +40,8 @@ _KINDS = {
     "ends": ("agents", ENDS),
 }
 _REMEDY = "remove it and compute that cell again"
+# settings of an encoder that may be others where it was trained
+_OF_A_MACHINE = (*PLACES, "device", "precision", "threads", "step_graph")
 # what tables need of each file; it holds more
 _SETTINGS: Shape = {
     "task": one_of(*TASKS),
@@ -82,6 +85,23 @@ def live_study(out: Path, scale_name: str) -> AgentStudy:
     return _study(scale_name, **records)
 
 
+def _require_training_of(cell: EncoderCell) -> None:
+    """Refuse an encoder that was pretrained by other settings than its cell's, but for what a machine decides."""
+    found = _read(cell.folder / agent_encoders.RECORD, "encoders").get("training") or {}
+    wanted = {}
+    if cell.training is not None:
+        here = dataclasses.replace(cell.training, device="cpu", precision="float32", step_graph="none", threads=1)
+        wanted = here.resolve().to_json()
+    refuse_other_settings(
+        cell.folder,
+        [
+            f"{name}: {found[name]!r} there, {value!r} asked for"
+            for name, value in wanted.items()
+            if name in found and name not in _OF_A_MACHINE and found[name] != value
+        ],
+    )
+
+
 def published_study(folder: Path, scale_name: str) -> AgentStudy:
     """What is published of a scale; a folder that is not there holds nothing.
 
@@ -106,8 +126,8 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
         scale_name: key of `AGENT_SCALES`.
 
     Raises:
-        ValueError: nothing is finished in `out`, or an agent there learned otherwise than this scale's do, or on
-            another encoder than the one that is there; nothing is written then.
+        ValueError: nothing is finished in `out`, or an agent or an encoder there learned otherwise than this scale's
+            do, or an agent on another encoder than the one that is there; nothing is written then.
     """
     live = live_study(out, scale_name)
     if not live.agents and not live.encoders:
@@ -115,6 +135,8 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
     scale = AGENT_SCALES[scale_name]
     who = [(one.task, one.arm, one.algorithm, one.seed) for one in live.agents]
     check_cells([agent_cell(scale, *names, out) for names in who], agent_training.AGENT_CELLS)
+    for encoder in live.encoders:
+        _require_training_of(encoder_cell(scale, encoder.task, encoder.encoder, encoder.seed, out))
     kept = []
     for kind, (runs, name) in _KINDS.items():  # agents first: those that are replaced need their encoders no longer
         for path in sorted((out / runs).glob(f"*/{name}")):
@@ -127,6 +149,8 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
                 content |= {key: known[key] for key in ("seconds", "machine") if key in known}
             if content.get("training"):
                 content["training"] = {key: value for key, value in content["training"].items() if key not in PLACES}
+            if kind == "agents":
+                _forget_ends(folder, path.parent.name, content)
             settings = content.get("settings", content)
             command = command_of(scale_name, kind, settings)
             write_json(folder / kind / f"{path.parent.name}.json", portable({"command": command, **content}))
@@ -137,6 +161,13 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
             stacklevel=2,
         )
     return published_study(folder, scale_name)
+
+
+def _forget_ends(folder: Path, name: str, content: dict[str, Any]) -> None:
+    """Remove how the episodes of a published agent end, where another agent takes its place."""
+    there = folder / "agents" / f"{name}.json"
+    if there.is_file() and _read(there, "agents")["evaluation"] != content["evaluation"]:
+        (folder / "ends" / f"{name}.json").unlink(missing_ok=True)
 
 
 def _learned_on(folder: Path, name: str) -> dict[str, Any] | None:

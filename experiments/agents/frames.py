@@ -87,20 +87,29 @@ def _record_once(path: Path, task: Task, options: dict[str, Any], agent: AgentCe
             found = len(load_dataset("h5", path))
             if found != options["frames"]:
                 raise ValueError(f"{path} holds {found} frames, expected {options['frames']}: choose another --out")
-            return
-        clock = family_clock(None)
+            if agent is None:
+                return
+            # goes on below, where it is compared with this very agent, and nothing is recorded
+        there, clock = path.is_file(), family_clock(None)
         started, whole_recording = clock(), not partial_path(path).exists()
-        record(
-            RecordConfig(
-                f"envs:{task.environment}",
-                str(path),
-                env_kwargs=json.dumps(task.arguments("source")),
-                policy=None if agent is None else str(_saved_with_encoder(agent)),
-                resume=True,
-                **options,
-            )
+        config = RecordConfig(
+            f"envs:{task.environment}",
+            str(path),
+            env_kwargs=json.dumps(task.arguments("source")),
+            policy=None if agent is None else str(_saved_with_encoder(agent)),
+            resume=True,
+            **options,
         )
-        if whole_recording:
+        try:
+            record(config)
+        except ValueError as error:
+            if not there or agent is None:
+                raise
+            raise ValueError(
+                f"{path} does not hold what the agent in {agent.folder} sees ({error}): remove it, the second encoder "
+                "that learned from it and that one's agents, and run the same command again"
+            ) from error
+        if whole_recording and not there:
             write_json(path.with_suffix(_SECONDS), {"seconds": round(clock() - started, 2)})
 
 

@@ -135,6 +135,24 @@ def test_a_study_is_computed_once_reported_and_published(
     elsewhere.unlink()
     assert main([*words, "--publish"]) == 0
     assert json.loads(record.read_text())["fingerprint"] != "another"
+    # how episodes end is told of the agent that is published, and of none before it
+    played, agent = (folder / kind / "SpriteReach-vae-ppo-seed0.json" for kind in ("ends", "agents"))
+    (tmp_path / "study" / "agents" / agent.stem / "ends.json").unlink()
+    assert main([*words, "--publish"]) == 0
+    assert played.is_file()
+    before = json.loads(agent.read_text())
+    before["evaluation"]["source"]["returns"][0] += 1
+    agent.write_text(json.dumps(before))
+    assert main([*words, "--publish"]) == 0
+    assert not played.exists()
+    # an encoder that was pretrained otherwise is none of this scale
+    made = tmp_path / "study" / "encoders" / "SpriteReach-vae-seed0" / "encoder-cell.json"
+    content = json.loads(made.read_text())
+    for setting, value, code in (("precision", "bf16", 0), ("learning_rate", 0.5, 2)):
+        made.write_text(json.dumps({**content, "training": {**content["training"], setting: value}}))
+        capsys.readouterr()
+        assert main([*words, "--publish"]) == code
+    assert "SpriteReach-vae-seed0 was computed with other settings (learning_rate: 0.5 there" in capsys.readouterr().err
 
 
 def test_agents_without_an_encoder_need_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

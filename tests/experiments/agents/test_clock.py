@@ -51,6 +51,15 @@ def test_the_frames_and_the_encoder_count() -> None:
     arms = found.of("SpriteReach")
     assert seconds_before(found, arms["vae"][0]) == 90.0
     assert seconds_before(found, arms["pixels"][0]) == 0.0
+    # seconds of another encoder of that name, or of another processor, are not this agent's
+    learned = dataclasses.replace(arms["vae"][0], encoder="one")
+    for changes, seconds in (
+        ({"fingerprint": "one"}, 90.0),
+        ({"fingerprint": "another"}, None),
+        ({"fingerprint": "one", "machine": {"processor": "another"}}, None),
+    ):
+        made = dataclasses.replace(_encoder(0), **changes)
+        assert seconds_before(dataclasses.replace(found, encoders=[made]), learned) == seconds
     # the mean of three windows reaches 0.8 at the last one, after 100 s of training
     (first, *_) = times_to(found, arms["vae"], 0.8)
     assert (first.seconds, first.steps, first.reached) == (190.0, 5_000, True)

@@ -19,7 +19,7 @@ from experiments.agents.cells import agent_cell, agent_cells, encoder_cell
 from experiments.agents.clock import seconds_before, times_to
 from experiments.agents.encoders import ENCODER_CELLS, complete_encoders
 from experiments.agents.files import live_study
-from experiments.agents.frames import record_frames, seconds_of_recording
+from experiments.agents.frames import record_agent_frames, record_frames, seconds_of_recording
 from experiments.agents.results import AgentStudy
 from experiments.agents.rounds import rounds_of
 from experiments.agents.scales import AGENT_SCALES, Algorithm
@@ -145,6 +145,19 @@ def test_both_rounds_are_computed_by_one_command_once(
             patch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
         patch.setattr("experiments.agents.frames.record", lambda *_, **__: pytest.fail("recorded again"))
         assert main(_words(tmp_path)) == 0
+
+    # what another agent saw is not taken for what this one sees
+    cell = encoder_cell(TINY, "SpriteReach", TWO, 1, tmp_path)
+    assert cell.recorded is not None
+    measured = seconds_of_recording(path)
+    record_agent_frames(cell.recorded, path)
+    assert seconds_of_recording(path) == measured
+    with h5py.File(path, "r+") as file:
+        file.attrs["settings"] = json.dumps({**settings, "policy": "agent of another"})
+    with pytest.raises(
+        ValueError, match=r"does not hold what the agent in .*SpriteReach-vae-ppo-seed1 sees .*remove it"
+    ):
+        record_agent_frames(cell.recorded, path)
 
 
 def test_the_same_command_goes_on_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
