@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,8 @@ from sparse_repr.pretrain.training_state import read_state
 _ITEMS = 10_000
 _SLAB = 512
 _METRICS = "mig,aam,mig_histogram"
+# settings that rows of one table need not have in common
+_MAY_DIFFER = ("objectives", "cost_steps", "cost_rounds", "threads")
 _COMPARED = tuple(
     name for name, choice in OBJECTIVES.items() if "targets" not in choice.needs and "keypoints" not in choice.heads
 )
@@ -249,18 +252,23 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     earlier: dict[str, Any] = {}
     path = out / f"results-{config.steps}.json"
     if path.is_file():
-        earlier = read_json(path, {"arms": each(OBJECT), "costs": OBJECT}, remedy="remove it")
+        earlier = read_json(path, {"arms": each(OBJECT), "costs": OBJECT, "settings": OBJECT}, remedy="remove it")
+        _require_same(path, earlier["settings"], dataclasses.asdict(config))
+    # what is written tells of every row that is in it
+    whole = dataclasses.replace(config, objectives=tuple(dict.fromkeys((*earlier.get("arms", {}), *config.objectives))))
     data = load_dataset("dsprites")
     results: dict[str, Any] = {
-        "command": command_of(config),
+        "command": command_of(whole),
         "machine": machine_facts(),
-        "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "out"},
+        "settings": {name: value for name, value in dataclasses.asdict(whole).items() if name != "out"},
         "arms": dict(earlier.get("arms", {})),
         "costs": earlier.get("costs", {}),
     }
     with cpu_threads(config.threads):
         if config.cost_steps and not set(config.objectives) <= set(results["costs"]):
-            results["costs"] = measure_costs(config, data)
+            # in turns with all that were measured, since a ratio is of one measurement
+            arms = tuple(dict.fromkeys(("vae", *results["costs"], *config.objectives)))
+            results["costs"] = measure_costs(dataclasses.replace(config, objectives=arms), data)
         for arm in config.objectives:
             settings = arm_settings(config, arm)
             rate = train_arm(settings)
@@ -276,6 +284,20 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     write_json(path, results)
     write_bytes(path.with_suffix(".md"), as_markdown(results).encode())
     return results
+
+
+def _require_same(path: Path, earlier: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse to put rows of one setting beside those of another."""
+    different = [
+        f"{name} {earlier[name]!r} there, {value!r} asked for"
+        for name, value in asked.items()
+        if name in earlier and name not in _MAY_DIFFER and earlier[name] != value
+    ]
+    if different:
+        raise ValueError(
+            f"{path} holds rows of other settings ({'; '.join(different)}): give another folder (--out), or the same "
+            "settings"
+        )
 
 
 _PROGRAM = "python -m experiments.compare_objectives"

@@ -15,7 +15,7 @@ from experiments.pages.committed import PLACES, portable
 from experiments.paper.cells import METHODS, PAPER_SCALES
 from experiments.paper.results import CSV, StudyResults, as_csv, live_results
 from experiments.paper.runs import RECORD_SHAPE, Finished, in_order
-from experiments.paper.sweep import FIRST_FRESH_SEED, SELECTION, read_selection
+from experiments.paper.sweep import FAMILIES, FIRST_FRESH_SEED, SELECTION, read_selection
 from sparse_repr.evaluate.report import require_report
 from sparse_repr.files import write_bytes, write_json
 from sparse_repr.files.json_reader import OBJECT, read_json
@@ -49,7 +49,9 @@ def publish(out: Path, folder: Path, scale_name: str) -> StudyResults:
         }
         write_json(folder / "cells" / f"{published_name(entry.record)}.json", portable(content))
     if live.selection is not None:
-        write_json(folder / SELECTION, portable(live.selection))
+        chosen = {**(read_selection(folder) or {"families": {}})["families"], **live.selection["families"]}
+        families = {name: chosen[name] for name in FAMILIES if name in chosen}
+        write_json(folder / SELECTION, portable({**live.selection, "families": families}))
     published = published_results(folder, scale_name)
     write_bytes(folder / CSV, as_csv(published).encode())
     return published

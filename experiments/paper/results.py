@@ -97,14 +97,17 @@ def as_csv(results: StudyResults) -> str:
     rows = []
     for entry in results.evaluations:
         record = entry.record
+        # runs that were trained together share what it took
+        together = max(1, record["seconds"].get("trained_together", 1))
+        seconds = seconds_of_all_steps(
+            record["seconds"]["training"], steps=record["steps"], begun=record["seconds"].get("from_step", 0)
+        )
         rows.append(
             {
                 **{name: record[name] for name in ("cell", "dataset", "method", "seed", "steps", "last")},
                 "images": image_part(entry.report),
                 **scores_of(entry),
-                "training_s": seconds_of_all_steps(
-                    record["seconds"]["training"], steps=record["steps"], begun=record["seconds"].get("from_step", 0)
-                ),
+                "training_s": None if seconds is None else round(seconds / together, 2),
                 "evaluation_s": record["seconds"]["evaluation"],
                 **{name: record["machine"][name] for name in ("processor", "torch", "date", "git_revision")},
             }

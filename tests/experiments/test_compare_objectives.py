@@ -1,8 +1,22 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from experiments.compare_objectives import ARMS, COLUMNS, CompareConfig, arm_settings, as_markdown, command_of, main
+from experiments import compare_objectives
+from experiments.compare_objectives import (
+    ARMS,
+    COLUMNS,
+    CompareConfig,
+    arm_settings,
+    as_markdown,
+    command_of,
+    compare,
+    main,
+)
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -36,3 +50,30 @@ def test_the_command_names_everything_that_is_not_the_default() -> None:
     assert command_of(CompareConfig(out="elsewhere")) == f"{program} --steps 2000 --seed 0"
     config = CompareConfig(objectives=("vae", "perceptual"), steps=500, precision="bf16", sample=None)
     assert command_of(config) == (f"{program} vae perceptual --steps 500 --seed 0 --sample None --precision bf16")
+
+
+def test_later_arms_join_a_table_of_the_same_settings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Quick:
+        """A trainer whose steps take no time."""
+
+        def __init__(self, *_: object) -> None:
+            self.prepare = lambda: None
+            self.train_step = lambda: {"loss": 0.0}
+
+    monkeypatch.setattr(compare_objectives, "Trainer", Quick)
+    monkeypatch.setattr(compare_objectives, "load_dataset", lambda _: SimpleNamespace())
+    monkeypatch.setattr(compare_objectives, "train_arm", lambda _: 100.0)
+    monkeypatch.setattr(compare_objectives, "score_arm", lambda *_: dict.fromkeys(COLUMNS, 1.0))
+    path = tmp_path / "results-500.json"
+    common = {"steps": 500, "out": str(tmp_path), "threads": 1}
+    compare(CompareConfig(objectives=("vae", "beta_vae"), **common))
+    compare(CompareConfig(objectives=("sparse",), **common))
+    found = json.loads(path.read_text())
+    # a ratio is of one measurement in turns, and everything says what all rows are of
+    assert set(found["costs"]) == {"vae", "beta_vae", "sparse"}
+    assert found["costs"]["vae"]["ratio"] == 1
+    assert list(found["arms"]) == found["settings"]["objectives"] == ["vae", "beta_vae", "sparse"]
+    assert found["command"].startswith("python -m experiments.compare_objectives vae beta_vae sparse --steps 500")
+    with pytest.raises(ValueError, match=r"results-500.json holds rows of other settings \(seed 0 there, 1 asked for"):
+        compare(CompareConfig(objectives=("sparse",), seed=1, **common))
+    assert json.loads(path.read_text()) == found

@@ -92,6 +92,11 @@ def test_the_choice_of_the_sweep_is_published_and_stays(tmp_path: Path) -> None:
     merged = publish(tmp_path / "second", folder, "cpu")
     assert merged.selection == portable(choice)
     assert len(merged.evaluations) == 2
+    other = {"chosen": {"beta": 4}, "udr": [0.25]}
+    write_json(tmp_path / "second" / "sweep-selection.json", {**choice, "families": {"beta": other}})
+    selection = publish(tmp_path / "second", folder, "cpu").selection
+    assert selection is not None
+    assert selection["families"] == {"beta": other, **portable(choice)["families"]}
 
 
 def test_no_path_of_the_machine_is_published(tmp_path: Path) -> None:

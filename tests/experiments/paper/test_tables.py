@@ -233,6 +233,9 @@ def test_the_csv_tells_the_time_of_all_steps_of_a_run_that_was_interrupted() -> 
     none.record["seconds"]["from_step"] = none.record["steps"]  # trained before, only evaluated in this one
     header, *rows = (line.split(",") for line in as_csv(study(whole, quarter, none)).splitlines())
     assert [row[header.index("training_s")] for row in rows] == ["12.5", "50.0", ""]
+    # five runs that were trained together took it together
+    quarter.record["seconds"]["trained_together"] = 5
+    assert as_csv(study(whole, quarter, none)).splitlines()[2].split(",")[header.index("training_s")] == "10.0"
 
 
 def test_our_choices_are_those_of_the_presets_and_scales() -> None:
