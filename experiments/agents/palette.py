@@ -135,7 +135,7 @@ def panels_of(arms: Sequence[str]) -> list[tuple[str, list[str]]]:
     """
     arms = [arm for arm in arms if len(arms) <= _FEW or not ARMS[arm].dosed]
     references = [arm for arm in arms if ARMS[arm].encoder in (None, UNTRAINED)]
-    frozen = [arm for arm in arms if ARMS[arm].plain and arm not in references]
+    frozen = [arm for arm in arms if ARMS[arm].frozen and not ARMS[arm].recode and arm not in references]
     recoded = [arm for arm in arms if ARMS[arm].recode]
     tuned = [arm for arm in arms if ARMS[arm].fine_tuned]
     order = list(ARMS)

@@ -80,16 +80,22 @@ def text_font() -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 10)
 
 
-def with_titles(panels: Sequence[Image.Image], titles: Sequence[str], left: str, right: str) -> Image.Image:
-    """Panels in a row with their titles, above them a line of text that starts at the left and ends at the right."""
+def with_titles(
+    panels: Sequence[Image.Image], titles: Sequence[str], left: str, right: str, *, longest: str | None = None
+) -> Image.Image:
+    """Panels in a row with their titles, above them a line of text that starts at the left and ends at the right.
+
+    `longest` is the longest that stands at the right in any frame of the film: all frames have room for it, and so one
+    size.
+    """
     width = sum(panel.width for panel in panels) + MARGIN * (len(panels) - 1)
     height = max(panel.height for panel in panels)
     font = text_font()
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    lengths = [round(measure.textlength(text, font)) for text in (left, right)]
+    lengths = [round(measure.textlength(text, font)) for text in (left, right if longest is None else longest)]
     # a film that shows the frame alone is narrow: the two texts get a line each where one does not hold them
     lines = 1 if sum(lengths) + 12 <= width else 2
-    width = max(width, lengths[0] + 4)
+    width = max(width, lengths[0] + 4, 0 if lines == 1 else lengths[1] + 4)
     top = (lines + 1) * LINE
     image = Image.new("RGB", (width, top + height), BACKGROUND)
     draw = ImageDraw.Draw(image)

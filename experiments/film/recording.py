@@ -158,8 +158,8 @@ def _frame(film: Film, place: int) -> Image.Image:
         else:
             panels.append(value_panel(values, seen.limits))
         titles.append("factors" if seen.names else f"{seen.title}, {len(values)} units")
-    state = f"step {film.steps[place]}  return {film.returns[place]:.2f}"
-    return with_titles(panels, titles, film.caption, state)
+    states = [f"step {step}  return {total:.2f}" for step, total in zip(film.steps, film.returns, strict=True)]
+    return with_titles(panels, titles, film.caption, states[place], longest=max(states, key=len))
 
 
 def write_film(film: Film, path: str | Path, *, fps: int = 20) -> Path:

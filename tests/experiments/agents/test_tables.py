@@ -410,6 +410,11 @@ def test_a_recoded_code_has_the_colour_and_the_mark_of_the_code_and_another_line
 def test_agents_of_another_rate_stand_beside_the_others_where_arms_are_few() -> None:
     few = ["random_policy", "factors", "pixels", "sparse_keypoints", "pixels_rate_03"]
     assert panels_of(few)[0][1] == ["random_policy", "factors", "pixels", "sparse_keypoints", "pixels_rate_03"]
+    with_code = panels_of(["random_policy", "factors", "vae", "vae_expand", "vae_rate_10"])
+    assert [names for _, names in with_code] == [
+        ["random_policy", "factors", "vae", "vae_rate_10"],
+        ["random_policy", "factors", "vae_expand"],
+    ]
     assert "pixels_rate_03" not in {arm for _, names in panels_of(list(ARMS)) for arm in names}
     assert line_style("pixels_rate_03")["color"] == line_style("pixels")["color"]
     assert line_style("pixels_rate_03")["linestyle"] != line_style("pixels")["linestyle"]

@@ -15,6 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 
 from experiments.agents.arms import ARMS
+from experiments.film import recording
 from experiments.film.drawing import ACCENT, BACKGROUND, column_panel, named_panel, palette_of, text_font, value_panel
 from experiments.film.recording import Film, KeepFrames, film_agent, play, write_film, write_films, write_strip
 from experiments.film.views import Seen, decode, see_codes, see_factors, see_tuned, tuned_codes
@@ -229,6 +230,14 @@ def _drawn(caption: str, length: int, *, reconstructed: bool = False) -> Film:
         codes = np.zeros((length + 1, 2), np.float32)
         seen = Seen(codes, np.ones(1, np.float32), reconstructions=255 - frames)
     return Film(caption, frames, seen, (*range(length), 0), (*np.linspace(0, 1, length).tolist(), 0.0))
+
+
+def test_every_picture_of_a_film_has_one_size(tmp_path: Path) -> None:
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    film = Film("a caption of some letters", frames, None, (0, 1, 2), (0.0, -100.0, 0.0))
+    sizes = {recording._frame(film, place).size for place in range(3)}
+    assert len(sizes) == 1
+    assert {frame.shape for frame in _frames(write_film(film, tmp_path / "film.gif"))} == {(*sizes.pop()[::-1], 3)}
 
 
 def test_a_strip_has_a_row_per_film_from_the_start_of_an_episode_to_its_end(tmp_path: Path) -> None:
