@@ -50,6 +50,7 @@ class _Listener:
     def __init__(self, *, at_once: bool) -> None:
         self.received: list[int] = []
         self.ending = False
+        self.deaf_afterwards = False
         self._at_once = at_once
         self._process = os.getpid()
 
@@ -79,7 +80,8 @@ def _listening(listener: _Listener) -> Iterator[_Listener | None]:
     finally:
         for number, handler in before.items():
             # None: a handler that was not set from Python, which Python cannot set again
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            again = signal.SIG_DFL if handler is None else handler
+            signal.signal(number, signal.SIG_IGN if listener.deaf_afterwards else again)
 
 
 @contextlib.contextmanager
@@ -106,7 +108,17 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def end_on_signal() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `CommandInterrupted`; those that follow leave the clearing up alone."""
-    with _listening(_Listener(at_once=True)):
-        yield
+def end_on_signal(*, last: bool = False) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `CommandInterrupted`; those that follow leave the clearing up alone.
+
+    Args:
+        last: the process has nothing else to do. Where a signal ended it, further ones are not heard afterwards either:
+            Python takes a moment to go down, and would die of them without a word.
+    """
+    listener = _Listener(at_once=True)
+    with _listening(listener):
+        try:
+            yield
+        except (TrainingInterrupted, CommandInterrupted):
+            listener.deaf_afterwards = last
+            raise

@@ -27,6 +27,7 @@ Options = TypeVar("Options")
 # what torch's allocators say in a plain RuntimeError
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
 _WIDE = "100000"
+_PACKAGES = ("sparse_repr", "rl", "envs", "experiments")
 SCRIPTS = "sparse-repr-"
 """What the names of the installed scripts begin with, as pyproject.toml has them."""
 
@@ -107,7 +108,7 @@ def run_command(work: Callable[[], int | None], *, refused: tuple[type[Exception
     """
     require_not_imported()
     try:
-        with end_on_signal(), one_line_each():
+        with end_on_signal(last=_is_the_program()), one_line_each():
             code = work() or 0
             sys.stdout.flush()
             return code
@@ -124,6 +125,13 @@ def run_command(work: Callable[[], int | None], *, refused: tuple[type[Exception
         if not short and not isinstance(error, MemoryError):
             raise
         return _fail(f"error: not enough memory ({str(error) or 'MemoryError'}): ask for less at a time", 2)
+
+
+def _is_the_program() -> bool:
+    """Whether the process was started for one of our command lines, and is not somebody's that calls one."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    ours = spec is not None and spec.name.partition(".")[0] in _PACKAGES
+    return ours or Path(sys.argv[0]).name.startswith(SCRIPTS)
 
 
 def _fail(line: str, code: int) -> int:

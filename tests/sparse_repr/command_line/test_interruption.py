@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
 from sparse_repr import PretrainConfig, pretrain_encoder, pretrain_encoders
 from sparse_repr.command_line.interruption import CommandInterrupted, TrainingInterrupted, end_on_signal, stop_on_signal
+from sparse_repr.command_line.running import _is_the_program
 from sparse_repr.pretrain import trainer as training
 from sparse_repr.pretrain.variations import vary
+from tests import ROOT
 from tests.sparse_repr.pretrain.test_trainer import _state
 
 
@@ -67,6 +72,43 @@ def test_handlers_are_those_of_before_afterwards() -> None:
     with end_on_signal(), stop_on_signal():
         pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_process_that_a_signal_ended_hears_no_more_where_nothing_comes_after(last: bool) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with end_on_signal(last=last):
+        pass
+    assert [signal.getsignal(number) for number in numbers] == before
+    try:
+        with pytest.raises(CommandInterrupted), end_on_signal(last=last):
+            _kill(signal.SIGTERM)
+        assert [signal.getsignal(number) for number in numbers] == ([signal.SIG_IGN] * 2 if last else before)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_a_module_that_is_run_is_the_program_and_one_that_is_called_is_not(tmp_path: Path) -> None:
+    assert not _is_the_program()
+    asked = "import sparse_repr.command_line.running as running; print(running._is_the_program())"
+    assert _said(["-c", asked]) == "False"
+    package = tmp_path / "experiments"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "ask.py").write_text(asked)
+    assert _said(["-m", "experiments.ask"], cwd=tmp_path, PYTHONPATH=str(ROOT)) == "True"
+    script = tmp_path / "sparse-repr-ask"
+    script.write_text(asked)
+    assert _said([str(script)], PYTHONPATH=str(ROOT)) == "True"
+
+
+def _said(words: list[str], cwd: Path | None = None, **environment: str) -> str:
+    made = subprocess.run(
+        [sys.executable, *words], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    return made.stdout.strip()
 
 
 def test_signals_during_the_save_cost_nothing(small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
