@@ -69,7 +69,9 @@ def see_codes(
         return encoder.encode(images)
 
     title = "code" if recoding is None else str(recoding.settings["name"])
-    return _see(codes, vae, lambda found: shown.numpy(found, found), "reconstruction", title)
+    # in place of the whole frame beside it
+    made = "reconstruction" if encoder.spec.preprocessing.crop is None else "a part, redrawn"
+    return _see(codes, vae, lambda found: shown.numpy(found, found), made, title)
 
 
 def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scaling: Scaling = "none") -> See:

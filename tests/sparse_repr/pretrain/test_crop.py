@@ -11,9 +11,11 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
+from experiments.film.views import see_codes
 from rl import LatentObservation, make_latent_vec_env
 from rl.export import export_agent
 from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr.encoder.vae import load_vae
 from sparse_repr.evaluate.report import read_report
 from sparse_repr.evaluate.run import EvaluateConfig, evaluate_run
 from tests.frame_envs import Frames
@@ -84,6 +86,13 @@ def test_wrappers_take_whole_frames_and_no_others(encoder: FrozenEncoder) -> Non
     venv = make_latent_vec_env(Frames, encoder, n_envs=2)
     assert isinstance(venv.observation_space, gym.spaces.Box)
     assert np.asarray(venv.reset()).shape == (2, 4)
+
+
+def test_a_film_says_that_a_part_is_redrawn(run: Path, encoder: FrozenEncoder) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    seen = see_codes(encoder, load_vae(run)[0])(frames, [{}] * 3)
+    assert seen.reconstruction_title == "a part, redrawn"
+    assert seen.reconstructions is not None
 
 
 def test_an_exported_agent_crops_by_itself(run: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:
