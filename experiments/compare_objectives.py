@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from experiments.measure.earlier import require_same_settings
 from experiments.measure.machine import machine_facts
 from experiments.pages.committed import markdown_table
 from sparse_repr import PretrainConfig, pretrain_encoder
@@ -37,7 +37,7 @@ _ITEMS = 10_000
 _SLAB = 512
 _METRICS = "mig,aam,mig_histogram"
 # settings that rows of one table need not have in common
-_MAY_DIFFER = ("objectives", "cost_steps", "cost_rounds", "threads")
+_MAY_DIFFER = ("objectives", "cost_steps", "cost_rounds", "threads", "out")
 _COMPARED = tuple(
     name for name, choice in OBJECTIVES.items() if "targets" not in choice.needs and "keypoints" not in choice.heads
 )
@@ -253,7 +253,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     path = out / f"results-{config.steps}.json"
     if path.is_file():
         earlier = read_json(path, {"arms": each(OBJECT), "costs": OBJECT, "settings": OBJECT}, remedy="remove it")
-        _require_same(path, earlier["settings"], dataclasses.asdict(config))
+        require_same_settings(path, earlier["settings"], dataclasses.asdict(config), but=_MAY_DIFFER)
     # what is written tells of every row that is in it
     whole = dataclasses.replace(config, objectives=tuple(dict.fromkeys((*earlier.get("arms", {}), *config.objectives))))
     data = load_dataset("dsprites")
@@ -284,20 +284,6 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     write_json(path, results)
     write_bytes(path.with_suffix(".md"), as_markdown(results).encode())
     return results
-
-
-def _require_same(path: Path, earlier: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse to put rows of one setting beside those of another."""
-    different = [
-        f"{name} {earlier[name]!r} there, {value!r} asked for"
-        for name, value in asked.items()
-        if name in earlier and name not in _MAY_DIFFER and earlier[name] != value
-    ]
-    if different:
-        raise ValueError(
-            f"{path} holds rows of other settings ({'; '.join(different)}): give another folder (--out), or the same "
-            "settings"
-        )
 
 
 _PROGRAM = "python -m experiments.compare_objectives"

@@ -299,7 +299,7 @@ def run_quickstart(config: QuickstartConfig) -> Path:
         "verdict": verdict(arms, accuracy),
         "seconds": {"pretrain": pretrain_seconds, "all": time.perf_counter() - started},
         "machine": {
-            "cores": torch.get_num_threads(),
+            "cores": config.threads or torch.get_num_threads(),
             "torch": torch.__version__,
             "python": platform.python_version(),
             "date": date.today().isoformat(),

@@ -26,7 +26,7 @@ from experiments.agents.part_of_frames import PartOfFrames
 from experiments.agents.scales import HIDDEN_WIDTHS, TRAIN_FRAMES
 from experiments.film.recording import KeepFrames
 from experiments.measure.judging import judge
-from experiments.measure.machine import machine_facts
+from experiments.measure.machine import machine_facts, peak_memory_mb
 from experiments.measure.side_by_side import family_clock
 from experiments.study.procedure import Procedure, claimed, refuse_other_settings
 from rl import FactorObservation, LatentExtractor, make_latent_vec_env
@@ -248,7 +248,7 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
     clock = family_clock(cell.threads)
     started = clock()
     agent, learned = (None, _Learned()) if cell.arm.observes == "nothing" else _train(cell, on_steps, clock)
-    trained, memory = clock(), _peak_memory_mb()
+    trained, memory = clock(), peak_memory_mb()
     evaluation = {domain: _judge(cell, agent, domain) for domain in cell.task.domains}
     record = {
         "settings": cell.settings(),
@@ -335,17 +335,6 @@ def _forget_peak_memory() -> None:
     """Begin a new peak, where the system can: several cells may be computed in one process."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident memory of this process, in 10^6 bytes."""
-    if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
 def describe_agent(cell: AgentCell) -> str:

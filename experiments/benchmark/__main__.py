@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,7 +34,7 @@ from experiments.benchmark.unseen import measure_unseen
 from experiments.benchmark.way import measure_way
 from experiments.benchmark.way_of_kinds import CODES as WAY_CODES
 from experiments.benchmark.way_of_kinds import measure_way_of_kinds
-from experiments.measure.machine import machine_facts
+from experiments.measure.machine import machine_facts, peak_memory_mb
 from experiments.measure.side_by_side import seconds_of
 from sparse_repr import PretrainConfig, load_encoder
 from sparse_repr.command_line.bounds import require_sensible
@@ -126,10 +125,10 @@ def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
         results["wrong_pixels_worst_frame"] = int(wrong.sum((1, 2)).max())
     # in a process of its own with an empty cache, so that its peak memory is that of the drawing
     code = (
-        "import resource, time; from sparse_repr.data import load_dataset; "
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; t = time.perf_counter(); "
+        "import time; from experiments.measure.machine import peak_memory_mb; "
+        "from sparse_repr.data import load_dataset; before = peak_memory_mb(); t = time.perf_counter(); "
         "load_dataset('dsprites'); s = time.perf_counter() - t; "
-        "print(s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, before)"
+        "print(s, peak_memory_mb(), before)"
     )
     with tempfile.TemporaryDirectory() as cache:
         for name in ("built", "cached"):
@@ -141,8 +140,8 @@ def measure_drawing(config: BenchmarkConfig) -> dict[str, Any]:
             seconds, peak, imports = run.stdout.split()
             results[name] = {
                 "seconds": float(seconds),
-                "peak_memory_gb": int(peak) / 1e6,
-                "of_which_imports_gb": int(imports) / 1e6,
+                "peak_memory_gb": float(peak) / 1e3,
+                "of_which_imports_gb": float(imports) / 1e3,
             }
     data = load_dataset("dsprites")
     indices = np.random.default_rng(0).integers(0, len(data), 64)
@@ -265,7 +264,7 @@ def measure_metrics(config: BenchmarkConfig) -> dict[str, Any]:
         "suite_s": sum(seconds.values()),
         "published_learner_dci_s": published,
         "ssim": _measure_ssim(),
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_memory_gb": peak_memory_mb() / 1e3,
     }
 
 
@@ -273,7 +272,7 @@ def _measure_information(mean: Any, log_variance: Any, factors: Any) -> dict[str
     started = time.perf_counter()
     information = mutual_information_matrix(mean, log_variance, factors)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_memory_mb() / 1e3
     return {
         "seconds": seconds,
         "reported_error_nats": information.error_nats,

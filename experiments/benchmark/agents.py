@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import envs  # noqa: F401 (registers the environments)
+from experiments.measure.machine import peak_memory_mb
 from experiments.measure.side_by_side import seconds_of, summary
 from rl import LatentExtractor, LatentObservation, VecLatentObservation
 from sparse_repr import FrozenEncoder, untrained_encoder
@@ -74,7 +74,7 @@ def _agent(algorithm: Callable[..., Any], arm: str, venv: VecEnv, encoder: Froze
 
 
 def _peak_memory_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return peak_memory_mb() / 1e3
 
 
 def train_ppo(arm: str) -> dict[str, float]:

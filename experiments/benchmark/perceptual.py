@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from experiments.measure.earlier import as_fast, require_same_settings
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import summary
 from experiments.pages.committed import markdown_table
@@ -320,18 +321,26 @@ def compare(config: CostsConfig) -> dict[str, Any]:
     out = Path(config.out)
     path = out / "results.json"
     earlier: dict[str, Any] = read_json(path, remedy="remove it") if path.is_file() else {}
-    data = load_dataset(config.dataset)
     of_one_call = ("out", "runs", "baseline", "variants", "seeds", "cost_batch_sizes")  # entries of costs and variants
+    require_same_settings(path, earlier.get("settings", {}), dataclasses.asdict(config), but=of_one_call)
+    data = load_dataset(config.dataset)
+    with cpu_threads(1):
+        here = machine_facts()
+    # costs of another machine stay where nothing is measured now, with the machine that they are of
+    measured = all(str(size) in earlier.get("costs", {}) for size in config.cost_batch_sizes)
+    if earlier and not measured and not as_fast(earlier["machine"], here):
+        raise ValueError(
+            f"{path} holds costs of another machine ({earlier['machine']['processor']}): give another folder (--out)"
+        )
     results: dict[str, Any] = {
         "commands": list(dict.fromkeys([*earlier.get("commands", []), command_of(config)])),
-        "machine": machine_facts(),
+        "machine": earlier["machine"] if earlier and measured else here,
         "settings": {name: value for name, value in dataclasses.asdict(config).items() if name not in of_one_call},
         "costs": earlier.get("costs", {}),
         "variants": earlier.get("variants", {}),
     }
     out.mkdir(parents=True, exist_ok=True)
     with cpu_threads(1):
-        results["machine"]["threads"] = 1
         for batch_size in config.cost_batch_sizes:
             if str(batch_size) not in results["costs"]:
                 results["costs"][str(batch_size)] = measure_costs(config, data, batch_size)

@@ -62,15 +62,16 @@ def machines_before(earlier: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def with_earlier_codes(found: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``codes``: what is finished of each, or what an earlier call had where nothing is; ``other_machines`` of those.
+    """``codes``: what is finished of each, or what an earlier call had where that has more seeds; ``other_machines``.
 
     Args:
         found: code -> scores by seed, empty where none is finished.
         earlier: what an earlier call returned, with its machine.
     """
     known = earlier["codes"] if earlier else {}
-    kept = [name for name, scores in found.items() if name in known and not scores]
-    every = {name: scores or known[name] for name, scores in found.items() if scores or name in known}
+    # all of one call, since seeds that two machines trained are not told apart
+    kept = [name for name, scores in found.items() if len(known.get(name, {})) > len(scores)]
+    every = {name: known[name] if name in kept else scores for name, scores in found.items() if scores or name in kept}
     return {"codes": every, "other_machines": machines_before(earlier) if earlier and kept else []}
 
 

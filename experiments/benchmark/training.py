@@ -10,7 +10,6 @@ import contextlib
 import functools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from experiments.benchmark.training_arms import (
     has_pythae,
     usual_loss,
 )
+from experiments.measure.machine import peak_memory_mb
 from experiments.measure.side_by_side import seconds_of, summary
 from sparse_repr.command_line.running import run_command
 from sparse_repr.devices import cpu_threads, resolve_precision
@@ -150,7 +150,7 @@ def serve(name: str, threads: int, steps: int) -> None:
         "epoch": lambda: dict(zip(("seconds", "loss"), _timed(arm.epoch), strict=True)),
         "draw": lambda: {"seconds": _timed(lambda: drain(arm.batches()))[0]},
         "profile": lambda: profile_shares(arm, min(_PROFILED_STEPS, steps)),
-        "memory": lambda: {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6},
+        "memory": lambda: {"peak_gb": peak_memory_mb() / 1e3},
     }
     print("{}", file=answers, flush=True)
     for line in sys.stdin:

@@ -138,8 +138,11 @@ def _study(scale: str, pieces: Mapping[str, Any], folder: Path) -> str:
     for dataset in results.datasets():
         tables = (reconstruction_table(results, dataset), disentanglement_table(results, dataset))
         parts += [f"**{table.title}**\n\n{table.as_markdown()}" for table in tables if table is not None]
+    done = {(one.record["dataset"], one.record["method"]) for one in results.evaluations}
     latest = {
-        (item["dataset"], item["method"]): item for item in pieces.get("so far", {}).values() if _FAILED not in item
+        run: item
+        for item in pieces.get("so far", {}).values()
+        if _FAILED not in item and (run := (item["dataset"], item["method"])) not in done
     }
     if latest:
         rows = [

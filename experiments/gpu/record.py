@@ -68,6 +68,10 @@ class Record:
         self._content["pieces"].setdefault(piece, {})[item] = _finite({**value, **other})
         self.write()
 
+    def forget(self, piece: str, item: str) -> None:
+        """Take out an item that holds no more, if it is there."""
+        self._content["pieces"].get(piece, {}).pop(item, None)
+
     def forget_failures(self) -> None:
         """Let what failed be tried again."""
         for items in self._content["pieces"].values():

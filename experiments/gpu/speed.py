@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -85,6 +86,7 @@ def _arm(work: Work, count: int, way: str) -> dict[str, Any]:
     device, sizes = work.device, work.sizes
     data = load_dataset("dsprites")
     if device.type == "cuda":
+        gc.collect()  # models of the arm before are in cycles
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     precision = resolve_precision("auto", device)

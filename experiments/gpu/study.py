@@ -52,6 +52,8 @@ def compute_study(work: Work) -> None:
     if left_out:
         reason = "VGG16's weights are not on this machine (python -m sparse_repr.perceptual fetch gets them)"
         work.record.add("study", "left out", {"cells": "; ".join(left_out), "reason": reason})
+    else:
+        work.record.forget("study", "left out")
 
     def note() -> None:
         publish(work.runs / STUDY, work.out / STUDY, work.sizes.scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,17 @@ def machine_facts() -> dict[str, Any]:
         "date": date.today().isoformat(),
         "git_revision": git_revision(),
     }
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process, in 10^6 bytes.
+
+    On Linux not by `getrusage`: there a child begins with the peak of the process that started it.
+    """
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from experiments.measure.earlier import as_fast, require_same_settings
 from experiments.measure.machine import machine_facts
-from experiments.measure.step_costs import cost_of, measure_step_costs, steps_worth
+from experiments.measure.step_costs import cost_of, kind_of_step, measure_step_costs, steps_worth
 from experiments.time_to_quality.bound_curve import Point, held_out_items, train_with_curve
 from experiments.time_to_quality.report import as_markdown, draw_curves
 from sparse_repr import PretrainConfig, load_encoder
@@ -35,6 +36,10 @@ from sparse_repr.files import write_bytes, write_json
 from sparse_repr.files.json_reader import read_json
 from sparse_repr.metrics import aam_score, active_units, mig_score, mutual_information_matrix, psnr
 
+# what may be asked for anew in a folder that holds results
+_OF_ONE_CALL = ("objectives", "seeds", "other_seeds", "whole_seeds", "cost_rounds", "out")
+_LAST_STAGE = 10_000
+"""Steps by which every arm has its last batch size."""
 PLAIN: dict[str, Any] = {"learning_rate": 5e-4, "batch_size": 64}
 """The published protocol."""
 _BIAS: dict[str, Any] = {"learning_rate": 2e-3, "initialisation": "output_bias"}
@@ -165,26 +170,26 @@ class Study:
         self.data = data
         self.path = Path(config.out) / "results.json"
         earlier: dict[str, Any] = read_json(self.path, remedy="remove it") if self.path.is_file() else {}
+        require_same_settings(self.path, earlier.get("settings", {}), dataclasses.asdict(config), but=_OF_ONE_CALL)
         self.results: dict[str, Any] = {
             "command": command_of(config),
             "machine": machine_facts(),
             "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "out"},
-            "costs": earlier.get("costs", {}),
+            # seconds are compared with one another, and so are of one machine
+            "costs": earlier["costs"] if earlier and as_fast(earlier["machine"], machine_facts()) else {},
             "scores": earlier.get("scores", {}),
             "sweep": {},
             "finalists": {},
             "confirmed": {},
         }
-        if not self.results["costs"]:
-            self.results["costs"] = measure_step_costs(
-                [
-                    run_config(config, arm, objective, 0, config.plain_steps)
-                    for objective in config.objectives
-                    for arm in ("plain", *ARMS)
-                ],
-                data,
-                rounds=config.cost_rounds,
-            )
+        runs = [
+            run_config(config, arm, objective, 0, max(config.plain_steps, _LAST_STAGE))
+            for objective in config.objectives
+            for arm in ("plain", *ARMS)
+        ]
+        needed = {kind_of_step(run, size) for run in runs for size, _ in run.batch_sizes().stages(run.steps)}
+        if not needed <= self.results["costs"].keys():
+            self.results["costs"] = measure_step_costs(runs, data, rounds=config.cost_rounds)
         self.write()
 
     def write(self) -> None:
@@ -214,10 +219,14 @@ class Study:
     def scores(self, run: PretrainConfig, point: Point, items: int) -> dict[str, float]:
         """The end of a run: its last point, and the scores of its codes, computed once."""
         name = f"{run.run_folder().name} at step {int(point['step'])}, {items} items"
-        if name not in self.results["scores"]:
-            self.results["scores"][name] = score_codes(run, int(point["step"]), self.data, items)
+        made = load_encoder(run.run_folder()).fingerprint
+        known = self.results["scores"].get(name, {})
+        # the file outlives the runs: what it says of another encoder is nothing about this one
+        if known.get("fingerprint") != made:
+            known = {"fingerprint": made, **score_codes(run, int(point["step"]), self.data, items)}
+            self.results["scores"][name] = known
             self.write()
-        return {**point, **self.results["scores"][name]}
+        return {**point, **{score: value for score, value in known.items() if score != "fingerprint"}}
 
     def plain(self, objective: str, seed: int) -> tuple[PretrainConfig, list[Point]]:
         """The published settings and their curve."""

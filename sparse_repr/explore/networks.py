@@ -94,10 +94,11 @@ def _doubling(weight: Tensor, bias: Tensor) -> list[Layer]:
 
 
 def _transposed(layer: nn.ConvTranspose2d) -> list[Layer]:
-    if (layer.kernel_size, layer.stride, layer.padding) != ((4, 4), (2, 2), (1, 1)) or layer.bias is None:
+    usual = (layer.dilation, layer.output_padding, layer.groups) == ((1, 1), (0, 0), 1)
+    if (layer.kernel_size, layer.stride, layer.padding) != ((4, 4), (2, 2), (1, 1)) or not usual or layer.bias is None:
         raise UnknownNetworkError(
             f"the explorer cannot run {layer} in a browser: of transposed convolutions it knows those of kernel 4, "
-            "stride 2 and padding 1 with a bias"
+            "stride 2 and padding 1 with a bias, one group, no dilation and no output padding"
         )
     return _doubling(layer.weight, layer.bias)
 

@@ -38,6 +38,10 @@ def test_codes_that_were_measured_elsewhere_are_kept(tmp_path: Path, monkeypatch
     assert (again["codes"], again["other_machines"]) == (found["codes"], [here, there])
     thrice = measure_kinds(tmp_path, codes=(), seeds=(0,), steps=2, items=150, earlier={**again, "machine": here})
     assert thrice["other_machines"] == [here, there]
+    # one seed that is here does not take the place of two that are there
+    more = {**earlier, "codes": {"top_k": {"5": old, "6": old}}}
+    kept = measure_kinds(tmp_path, codes=(), seeds=(0,), steps=2, items=150, earlier=more)
+    assert (kept["codes"]["top_k"].keys(), kept["other_machines"]) == ({"5", "6"}, [there])
     with pytest.raises(ValueError, match="earlier results need 3 steps and 150 items, found 2 and 150: write the new"):
         measure_kinds(tmp_path, codes=(), steps=3, items=150, earlier=earlier)
 

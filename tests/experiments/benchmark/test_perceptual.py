@@ -58,6 +58,16 @@ def test_every_variant_trains_for_the_time_of_the_plain_steps_and_goes_on_where_
     assert compare(config)["variants"] == points
     assert json.loads((tmp_path / "out/results.json").read_text())["variants"] == points
     assert (tmp_path / "out/curve.png").stat().st_size > 1000
+    # figures of other settings, or of another machine, do not stand beside these
+    path = tmp_path / "out/results.json"
+    written = json.loads(path.read_text())
+    with pytest.raises(ValueError, match=r"results.json holds results of other settings \(items 3 there, 2 asked for"):
+        compare(dataclasses.replace(config, items=2))
+    path.write_text(json.dumps({**written, "machine": {**written["machine"], "processor": "another"}}))
+    assert compare(config)["machine"]["processor"] == "another"  # nothing was measured here
+    with pytest.raises(ValueError, match="holds costs of another machine"):
+        compare(dataclasses.replace(config, cost_batch_sizes=(4, 8)))
+    path.write_text(json.dumps(written))
     text = (tmp_path / "out/results.md").read_text()
     assert "| plain | 2000 | 2500 | 3000 | 1.00 |" in text
     assert "| pixels alone | 0 | 8 | 4.0 | 3.0000 |" in text

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from experiments.measure.step_costs import cost_of, measure_step_costs, steps_worth
-from experiments.time_to_quality.__main__ import ARMS, TimeToQualityConfig, command_of, reached, run_config, stays
+from experiments.measure.step_costs import cost_of, kind_of_step, measure_step_costs, steps_worth
+from experiments.time_to_quality import __main__ as time_to_quality
+from experiments.time_to_quality.__main__ import (
+    ARMS,
+    Study,
+    TimeToQualityConfig,
+    command_of,
+    reached,
+    run_config,
+    stays,
+)
 from experiments.time_to_quality.bound_curve import evidence_bound, held_out_items, train_with_curve
 from sparse_repr import PretrainConfig
 from sparse_repr.data import load_dataset
@@ -101,6 +112,40 @@ def test_a_curve_goes_on_where_it_ended_and_measures_what_is_exported(
 
 def _timeless(point: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in point.items() if name != "cpu_s"}
+
+
+def test_scores_of_an_encoder_that_is_gone_are_not_those_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"fingerprint": "one"}
+    monkeypatch.setattr(time_to_quality, "load_encoder", lambda _: SimpleNamespace(**made))
+    monkeypatch.setattr(time_to_quality, "score_codes", lambda *_: {"mig": float(made["fingerprint"] == "one")})
+    measured: list[int] = []
+
+    def costs(runs: Any, *_: Any, **__: Any) -> dict[str, dict[str, float]]:
+        measured.append(len(runs))
+        sizes = {kind_of_step(run, size) for run in runs for size, _ in run.batch_sizes().stages(run.steps)}
+        return {name: {"median": 1.0, "least": 1.0, "greatest": 1.0} for name in sizes}
+
+    monkeypatch.setattr(time_to_quality, "measure_step_costs", costs)
+    config = TimeToQualityConfig(objectives=("vae",), plain_steps=400, out=str(tmp_path))
+    run = run_config(config, "plain", "vae", 0, 400)
+    point = {"step": 400, "bound_nats": -1.0}
+    study = Study(config, None)  # type: ignore[arg-type]
+    assert study.scores(run, point, 10) == {**point, "mig": 1.0}
+    # every batch size that an arm comes to is there, however short the published settings are
+    assert steps_worth(
+        run_config(config, "bias, lr 2e-3, batch 16-64, average", "vae", 0, 1), 5_000, study.results["costs"]
+    )
+    assert len(measured) == 1
+    Study(config, None)  # type: ignore[arg-type]
+    assert len(measured) == 1
+    made["fingerprint"] = "another"
+    assert Study(config, None).scores(run, point, 10)["mig"] == 0  # type: ignore[arg-type]
+    Study(dataclasses.replace(config, objectives=("vae", "sparse")), None)  # type: ignore[arg-type]
+    assert len(measured) == 2
+    with pytest.raises(ValueError, match=r"holds results of other settings \(plain_steps 400 there, 500 asked for"):
+        Study(dataclasses.replace(config, plain_steps=500), None)  # type: ignore[arg-type]
 
 
 def test_every_arm_is_a_run_of_its_own() -> None:

@@ -176,6 +176,9 @@ def test_a_network_that_is_not_known_is_named() -> None:
         layers_of_modules(nn.Conv2d(4, 4, 3, groups=2))
     with pytest.raises(UnknownNetworkError, match="kernel 4, stride 2"):
         layers_of_modules(nn.ConvTranspose2d(4, 4, 3))
+    for other in ({"groups": 2}, {"output_padding": 1}, {"dilation": 2}):
+        with pytest.raises(UnknownNetworkError, match="one group, no dilation and no output padding"):
+            layers_of_modules(nn.ConvTranspose2d(4, 4, 4, 2, 1, **other))
 
 
 def test_rounded_weights_move_by_less_than_two_millionths() -> None:
