@@ -13,8 +13,6 @@ import numpy.typing as npt
 import torch
 
 from envs.domains import DOMAINS, TARGETS
-from experiments.agents.arms import ENCODERS
-from experiments.agents.tasks import TASKS
 from experiments.benchmark.recorded import pretrained, recordings
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr import FrozenEncoder
@@ -22,18 +20,20 @@ from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
 from sparse_repr.encoder.statistics import encode_dataset
 from sparse_repr.models.keypoints import split_code
+from sparse_repr.pretrain.presets import KEYPOINT_RECIPES
 
-ARMS = {
-    "12 sparse keypoints": ENCODERS["few_sparse_keypoints"],
-    "32 sparse keypoints": ENCODERS["sparse_keypoints"],
-    "32 sparse keypoints, robust": ENCODERS["sparse_keypoints_robust"],
+ARMS: dict[str, dict[str, Any]] = {
+    "12 sparse keypoints": {**KEYPOINT_RECIPES["sparse_keypoints"], "keypoints": 12},
+    "32 sparse keypoints": KEYPOINT_RECIPES["sparse_keypoints"],
+    "32 sparse keypoints, robust": KEYPOINT_RECIPES["sparse_keypoints_robust"],
 }
 """Name -> settings of `PretrainConfig`."""
 SEEDS = (1, 2, 3)
 """Of the encoders; no setting was chosen by what is measured."""
 SPRITES = ("player", "heart", "square")
 """Those whose places decide SpriteChase."""
-_TASK = TASKS["SpriteChase"]
+_ENVIRONMENT = "SparseRepr/SpriteChase-v0"
+_PLACES = [f"{sprite}_{axis}" for sprite in SPRITES for axis in "xy"]
 _STEPS = 3_000
 _FRAMES = {"train": (20_000, 0)}
 _SEEN = 2_000
@@ -51,7 +51,7 @@ def measure_unseen(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: 
     """
     results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
-        train = recordings(f"envs:{_TASK.environment}", Path(folder), _FRAMES, every=_EVERY, scale=scale)["train"]
+        train = recordings(f"envs:{_ENVIRONMENT}", Path(folder), _FRAMES, every=_EVERY, scale=scale)["train"]
         seen = {domain: frames_of(domain, round(scale * _SEEN), seed=1_000_000) for domain in ("source", *TARGETS)}
         results["frames"] = {"train": len(train), **{domain: len(images) for domain, (images, _) in seen.items()}}
         for seed in seeds:
@@ -74,9 +74,9 @@ def frames_of(domain: str, count: int, *, seed: int) -> tuple[npt.NDArray[np.uin
         Images (N, 64, 64, 3), and where `SPRITES` are in them, (N, 6): across and down, one after the other, in 0..1 of
         the source's pictures, so that a camera that has moved moves them.
     """
-    env = gym.make(_TASK.environment, domain=domain)
+    env = gym.make(_ENVIRONMENT, domain=domain)
     names = env.get_wrapper_attr("factor_names")
-    columns = [names.index(name) for sprite in SPRITES for name in _TASK.positions[sprite]]
+    columns = [names.index(name) for name in _PLACES]
     _, pixels = env.get_wrapper_attr("field_pixels")
     moved = np.tile(DOMAINS[domain].camera, len(SPRITES)) / pixels
     env.action_space.seed(seed)
@@ -118,7 +118,7 @@ def unseen_scores(
     from sklearn.neural_network import MLPRegressor
 
     assert train.factor_values is not None
-    columns = [train.factor_names.index(name) for sprite in SPRITES for name in _TASK.positions[sprite]]
+    columns = [train.factor_names.index(name) for name in _PLACES]
     codes = encode_dataset(encoder, train, np.arange(len(train))).mean
     network = MLPRegressor(**NETWORK, random_state=seed)
     fit(network, standardised(codes, codes)[0], train.factor_values[:, columns])
