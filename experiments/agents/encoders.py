@@ -81,7 +81,8 @@ def _complete(cell: EncoderCell, on_steps: Callable[[int], None]) -> None:
             channels, size, _ = train.image_shape
             made = untrained_encoder(
                 channels,
-                size=size,
+                size=PretrainConfig.image_size,
+                source=size,
                 code_size=cell.task.code_size,
                 seed=cell.seed,
                 data=train,

@@ -391,6 +391,15 @@ def test_the_first_layer_is_compared_on_what_the_untrained_policy_saw() -> None:
     assert first.found["moved"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_pictures_of_a_size_that_its_network_has_not_are_shrunk_for_an_untrained_encoder(tmp_path: Path) -> None:
+    pytest.importorskip("ale_py")
+    scale = dataclasses.replace(AGENT_SCALES["public"], frames={"train": 40, "test": 20}, metrics="linear_probe")
+    record_frames(scale, ["Pong"], tmp_path, progress=False)
+    cell = encoder_cell(scale, "Pong", UNTRAINED, 0, tmp_path)
+    complete_encoders([cell], lambda _: None)
+    assert load_encoder(cell.folder).image_shape == (3, 84, 84)
+
+
 def test_the_penalty_rises_over_all_of_a_short_pretraining(tmp_path: Path) -> None:
     for task, steps in {"DoorKey": 600, "VizDoomBasic": 3_000}.items():
         short = {name: encoder_cell(AGENT_SCALES["public"], task, name, 0, tmp_path) for name in ("vae", "sparse")}
