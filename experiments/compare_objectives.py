@@ -13,7 +13,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.measure.earlier import require_same_settings
+from experiments.measure.earlier import as_fast, require_same_settings
 from experiments.measure.machine import machine_facts
 from experiments.pages.committed import markdown_table
 from sparse_repr import PretrainConfig, pretrain_encoder
@@ -252,7 +252,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     earlier: dict[str, Any] = {}
     path = out / f"results-{config.steps}.json"
     if path.is_file():
-        earlier = read_json(path, {"arms": each(OBJECT), "costs": OBJECT, "settings": OBJECT}, remedy="remove it")
+        earlier = read_json(
+            path, {"arms": each(OBJECT), "costs": OBJECT, "settings": OBJECT, "machine": OBJECT}, remedy="remove it"
+        )
         require_same_settings(path, earlier["settings"], dataclasses.asdict(config), but=_MAY_DIFFER)
     # what is written tells of every row that is in it
     whole = dataclasses.replace(config, objectives=tuple(dict.fromkeys((*earlier.get("arms", {}), *config.objectives))))
@@ -265,10 +267,13 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         "costs": earlier.get("costs", {}),
     }
     with cpu_threads(config.threads):
-        if config.cost_steps and not set(config.objectives) <= set(results["costs"]):
+        elsewhere = bool(earlier) and not as_fast(earlier["machine"], machine_facts())
+        if config.cost_steps and (elsewhere or not set(config.objectives) <= set(results["costs"])):
             # in turns with all that were measured, since a ratio is of one measurement
             arms = tuple(dict.fromkeys(("vae", *results["costs"], *config.objectives)))
             results["costs"] = measure_costs(dataclasses.replace(config, objectives=arms), data)
+            for arm in set(results["arms"]) & set(results["costs"]):
+                results["arms"][arm]["images_per_s"] = config.batch_size / results["costs"][arm]["median_s"]
         for arm in config.objectives:
             settings = arm_settings(config, arm)
             rate = train_arm(settings)

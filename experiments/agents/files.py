@@ -166,7 +166,7 @@ def publish_study(out: Path, folder: Path, scale_name: str) -> AgentStudy:
 def _forget_ends(folder: Path, name: str, content: dict[str, Any]) -> None:
     """Remove how the episodes of a published agent end, where another agent takes its place."""
     there = folder / "agents" / f"{name}.json"
-    if there.is_file() and _read(there, "agents")["evaluation"] != content["evaluation"]:
+    if there.is_file() and _read(there, "agents")["evaluation"] != portable(content["evaluation"]):
         (folder / "ends" / f"{name}.json").unlink(missing_ok=True)
 
 

@@ -12,11 +12,11 @@ import filelock
 from experiments.agents.cells import AgentCell, AgentFrames, recording_of
 from experiments.agents.scales import TEST_FRAMES, TRAIN_FRAMES, AgentScale
 from experiments.agents.tasks import TASKS, Task
-from experiments.agents.training import agent_is_finished, load_trained, make_environments
+from experiments.agents.training import RECORD, agent_is_finished, load_trained, make_environments
 from experiments.measure.side_by_side import family_clock
 from rl import save_agent
 from rl.record import RecordConfig, record
-from rl.recording import partial_path
+from rl.recording import OtherSettingsError, partial_path
 from sparse_repr.data import load_dataset
 from sparse_repr.files import write_json
 from sparse_repr.files.json_reader import number, read_json
@@ -89,6 +89,12 @@ def _record_once(path: Path, task: Task, options: dict[str, Any], agent: AgentCe
                 raise ValueError(f"{path} holds {found} frames, expected {options['frames']}: choose another --out")
             if agent is None:
                 return
+            if not (agent.folder / _SAVED).is_file():
+                # nothing to compare with: written anew it has other bytes, though the agent is the same
+                learned = agent.folder / RECORD
+                if learned.is_file() and learned.stat().st_mtime > path.stat().st_mtime:
+                    raise ValueError(_of_another(path, agent, "that agent is younger than the recording"))
+                return
             # goes on below, where it is compared with this very agent, and nothing is recorded
         there, clock = path.is_file(), family_clock(None)
         started, whole_recording = clock(), not partial_path(path).exists()
@@ -102,15 +108,19 @@ def _record_once(path: Path, task: Task, options: dict[str, Any], agent: AgentCe
         )
         try:
             record(config)
-        except ValueError as error:
+        except OtherSettingsError as error:
             if not there or agent is None:
                 raise
-            raise ValueError(
-                f"{path} does not hold what the agent in {agent.folder} sees ({error}): remove it, the second encoder "
-                "that learned from it and that one's agents, and run the same command again"
-            ) from error
+            raise ValueError(_of_another(path, agent, str(error))) from error
         if whole_recording and not there:
             write_json(path.with_suffix(_SECONDS), {"seconds": round(clock() - started, 2)})
+
+
+def _of_another(path: Path, agent: AgentCell, why: str) -> str:
+    return (
+        f"{path} does not hold what the agent in {agent.folder} sees ({why}): remove it, the second encoder that "
+        "learned from it and that one's agents, and run the same command again"
+    )
 
 
 def _saved_with_encoder(cell: AgentCell) -> Path:

@@ -175,8 +175,8 @@ class Study:
             "command": command_of(config),
             "machine": machine_facts(),
             "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "out"},
-            # seconds are compared with one another, and so are of one machine
-            "costs": earlier["costs"] if earlier and as_fast(earlier["machine"], machine_facts()) else {},
+            # how far a run goes hangs on them: what was measured stays
+            "costs": earlier.get("costs", {}),
             "scores": earlier.get("scores", {}),
             "sweep": {},
             "finalists": {},
@@ -189,7 +189,17 @@ class Study:
         ]
         needed = {kind_of_step(run, size) for run in runs for size, _ in run.batch_sizes().stages(run.steps)}
         if not needed <= self.results["costs"].keys():
-            self.results["costs"] = measure_step_costs(runs, data, rounds=config.cost_rounds)
+            if earlier and not as_fast(earlier["machine"], machine_facts()):
+                raise ValueError(
+                    f"{self.path} holds seconds of another machine ({earlier['machine']['processor']}), and those of "
+                    "other steps are to stand beside them: give another folder (--out)"
+                )
+            self.results["costs"] = {
+                **measure_step_costs(runs, data, rounds=config.cost_rounds),
+                **self.results["costs"],
+            }
+        elif earlier:
+            self.results["machine"] = earlier["machine"]
         self.write()
 
     def write(self) -> None:
@@ -219,11 +229,13 @@ class Study:
     def scores(self, run: PretrainConfig, point: Point, items: int) -> dict[str, float]:
         """The end of a run: its last point, and the scores of its codes, computed once."""
         name = f"{run.run_folder().name} at step {int(point['step'])}, {items} items"
-        made = load_encoder(run.run_folder()).fingerprint
+        made = load_encoder(run.run_folder())
         known = self.results["scores"].get(name, {})
-        # the file outlives the runs: what it says of another encoder is nothing about this one
-        if known.get("fingerprint") != made:
-            known = {"fingerprint": made, **score_codes(run, int(point["step"]), self.data, items)}
+        # the file outlives the runs: what it says of another encoder is nothing about this one. A run that went on
+        # was scored before it did
+        went_on = bool(known) and made.spec.objective["steps"] != int(point["step"])
+        if not went_on and known.get("fingerprint") != made.fingerprint:
+            known = {"fingerprint": made.fingerprint, **score_codes(run, int(point["step"]), self.data, items)}
             self.results["scores"][name] = known
             self.write()
         return {**point, **{score: value for score, value in known.items() if score != "fingerprint"}}

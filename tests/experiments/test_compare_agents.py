@@ -141,6 +141,16 @@ def test_a_study_is_computed_once_reported_and_published(
     assert main([*words, "--publish"]) == 0
     assert played.is_file()
     before = json.loads(agent.read_text())
+    # more digits than are published are no other agent
+    own = tmp_path / "study" / "agents" / agent.stem / "agent-cell.json"
+    found = json.loads(own.read_text())
+    for values in (found, before):
+        values["evaluation"]["source"]["returns"][0] = 1.2345678
+    before["evaluation"]["source"]["returns"][0] = 1.23457
+    own.write_text(json.dumps(found))
+    agent.write_text(json.dumps(before))
+    assert main([*words, "--publish"]) == 0
+    assert played.is_file()
     before["evaluation"]["source"]["returns"][0] += 1
     agent.write_text(json.dumps(before))
     assert main([*words, "--publish"]) == 0

@@ -14,13 +14,16 @@ def test_sprites_are_where_the_frames_say(domain: str) -> None:
     images, places = frames_of(domain, 40, seed=3)
     assert images.shape == (40, 64, 64, 3)
     assert places.shape == (40, 2 * len(SPRITES))
-    lit = 0
+    lit = elsewhere = 0
     for image, place in zip(images, places, strict=True):
         # the player and its field, 8 to 56 pixels from the edge
         column, row = np.round(8 + 48 * place[:2]).astype(int)
         if 2 <= column < 62 and 2 <= row < 62:
             lit += int(image[row - 1 : row + 2, column - 1 : column + 2].any())
+            opposite = image[::-1, ::-1]
+            elsewhere += int(opposite[row - 1 : row + 2, column - 1 : column + 2].any())
     assert lit >= 38
+    assert elsewhere < 20
     again, same = frames_of(domain, 40, seed=3)
     np.testing.assert_array_equal(again, images)
     np.testing.assert_array_equal(same, places)

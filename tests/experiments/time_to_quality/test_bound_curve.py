@@ -118,7 +118,8 @@ def test_scores_of_an_encoder_that_is_gone_are_not_those_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = {"fingerprint": "one"}
-    monkeypatch.setattr(time_to_quality, "load_encoder", lambda _: SimpleNamespace(**made))
+    spec = SimpleNamespace(objective={"steps": 400})
+    monkeypatch.setattr(time_to_quality, "load_encoder", lambda _: SimpleNamespace(spec=spec, **made))
     monkeypatch.setattr(time_to_quality, "score_codes", lambda *_: {"mig": float(made["fingerprint"] == "one")})
     measured: list[int] = []
 
@@ -140,6 +141,11 @@ def test_scores_of_an_encoder_that_is_gone_are_not_those_of_another(
     assert len(measured) == 1
     Study(config, None)  # type: ignore[arg-type]
     assert len(measured) == 1
+    # a run that went on keeps the scores of the step at which it was scored
+    spec.objective["steps"] = 500
+    made["fingerprint"] = "later"
+    assert Study(config, None).scores(run, point, 10)["mig"] == 1  # type: ignore[arg-type]
+    spec.objective["steps"] = 400
     made["fingerprint"] = "another"
     assert Study(config, None).scores(run, point, 10)["mig"] == 0  # type: ignore[arg-type]
     Study(dataclasses.replace(config, objectives=("vae", "sparse")), None)  # type: ignore[arg-type]
