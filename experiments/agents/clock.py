@@ -92,19 +92,16 @@ def seconds_before(study: AgentStudy, agent: AgentResult) -> float | None:
                 return None
             parts = [encoder.seconds.get(name) for name in ("recording", "training")]
             if kind in SECOND_ROUND:
-                parts.append(
-                    _seconds_of_first_round(
-                        study, agent.task, SECOND_ROUND[kind], agent.seed, agent.machine.get("processor")
-                    )
-                )
+                parts.append(_seconds_of_first_round(study, agent, SECOND_ROUND[kind]))
             return None if None in parts else sum(part for part in parts if part is not None)
     return None
 
 
-def _seconds_of_first_round(study: AgentStudy, task: str, arm: str, seed: int, processor: str | None) -> float | None:
-    """Until the agent that records for the second one has learned; None where not measured on this processor."""
-    for agent in study.of(task, "ppo").get(arm, []):
-        if agent.seed == seed and agent.curve_seconds and agent.machine.get("processor") == processor:
+def _seconds_of_first_round(study: AgentStudy, second: AgentResult, arm: str) -> float | None:
+    """Until the agent that records for a second one has learned; None where not measured on the same processor."""
+    for agent in study.of(second.task, "ppo").get(arm, []):
+        same = agent.machine.get("processor") == second.machine.get("processor")
+        if agent.seed == second.seed and agent.curve_seconds and same:
             before = seconds_before(study, agent)
             return None if before is None else before + agent.seconds["training"]
     return None

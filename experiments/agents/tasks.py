@@ -50,6 +50,14 @@ _CHASE_COLORS = tuple(f"{name}_color" for name in _CHASE[1:])
 _AS_IT_IS = ("source",)
 SPRITES = ("SpriteReach", "SpriteChase", "SpritePose")
 """Keys of `TASKS` that this package draws: several domains each."""
+_LARGER_ROOM = Task(
+    "",
+    32,
+    {"agent_direction": 4, "door": 3},
+    {"agent": ("agent_x", "agent_y"), "key": ("key_x", "key_y"), "door": ("door_x", "door_y")},
+    ("agent_direction", "key_carried", "door"),
+    domains=_AS_IT_IS,
+)
 TASKS = {
     "SpriteReach": Task(
         "SparseRepr/SpriteReach-v0",
@@ -93,23 +101,8 @@ TASKS = {
         domains=_AS_IT_IS,
         threshold=0.79,
     ),
-    "DoorKey6": Task(
-        "SparseRepr/DoorKey-6x6-v0",
-        32,
-        {"agent_direction": 4, "door": 3},
-        {"agent": ("agent_x", "agent_y"), "key": ("key_x", "key_y"), "door": ("door_x", "door_y")},
-        ("agent_direction", "key_carried", "door"),
-        domains=_AS_IT_IS,
-        threshold=0.79,
-    ),
-    "DoorKey8": Task(
-        "SparseRepr/DoorKey-8x8-v0",
-        32,
-        {"agent_direction": 4, "door": 3},
-        {"agent": ("agent_x", "agent_y"), "key": ("key_x", "key_y"), "door": ("door_x", "door_y")},
-        ("agent_direction", "key_carried", "door"),
-        domains=_AS_IT_IS,
-    ),
+    "DoorKey6": dataclasses.replace(_LARGER_ROOM, environment="SparseRepr/DoorKey-6x6-v0", threshold=0.79),
+    "DoorKey8": dataclasses.replace(_LARGER_ROOM, environment="SparseRepr/DoorKey-8x8-v0"),
     "LunarLander": Task(
         "SparseRepr/LunarLander-v0",
         32,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.benchmark.recorded import codes_of, pretrained, recordings
+from experiments.benchmark.recorded import codes_of, every_arm, recordings
 from experiments.measure.foreign_networks import FOREIGN, foreign_encoder
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr.data import FactorDataset
@@ -50,15 +50,14 @@ def measure_pong(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
         steps: of pretraining.
         scale: share of the frames that is recorded.
     """
-    results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
+    results: dict[str, Any] = {"steps": steps}
+    arms = {name: {**settings, "steps": steps, "learning_rate_warmup": steps // 10} for name, settings in ARMS.items()}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
         data = _recorded(Path(folder), scale)
         results["frames"] = {part: len(frames) for part, frames in data.items()}
-        for seed in seeds:
-            for name, settings in ARMS.items():
-                chosen = {**settings, "steps": steps, "learning_rate_warmup": steps // 10}
-                encoder, seconds = pretrained(Path(folder), name, seed, chosen)
-                results["arms"][name][str(seed)] = {"seconds": seconds, **place_scores(codes_of(encoder, data), data)}
+        results["arms"] = every_arm(
+            Path(folder), arms, seeds, lambda encoder: place_scores(codes_of(encoder, data), data)
+        )
     return results
 
 

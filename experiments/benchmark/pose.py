@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.benchmark.recorded import codes_of, pretrained, recordings
+from experiments.benchmark.recorded import codes_of, every_arm, recordings
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr.data import FactorDataset
 from sparse_repr.devices import cpu_threads
@@ -44,17 +44,17 @@ def measure_pose(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: fl
         steps: of pretraining.
         scale: share of the frames that is recorded.
     """
-    results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
+    results: dict[str, Any] = {"steps": steps}
+    arms = {name: {**settings, "steps": steps} for name, settings in ARMS.items()}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
         data = recordings("envs:SparseRepr/SpritePose-v0", Path(folder), _FRAMES, every=_EVERY, scale=scale)
         results["frames"] = {part: len(frames) for part, frames in data.items()}
-        for seed in seeds:
-            for name, settings in ARMS.items():
-                chosen = {**settings, "steps": steps}
-                encoder, seconds = pretrained(Path(folder), name, seed, chosen)
-                codes = codes_of(encoder, data)
-                found = {"units": encoder.code_size, "seconds": seconds, **pose_scores(codes, data)}
-                results["arms"][name][str(seed)] = found
+        results["arms"] = every_arm(
+            Path(folder),
+            arms,
+            seeds,
+            lambda encoder: {"units": encoder.code_size, **pose_scores(codes_of(encoder, data), data)},
+        )
     return results
 
 

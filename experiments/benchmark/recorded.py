@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,31 @@ def pretrained(folder: Path, name: str, seed: int, settings: Mapping[str, Any]) 
     started = time.process_time()
     encoder = load_encoder(pretrain_encoder(config))
     return encoder, time.process_time() - started
+
+
+def every_arm(
+    folder: Path,
+    arms: Mapping[str, Mapping[str, Any]],
+    seeds: Iterable[int],
+    look: Callable[[FrozenEncoder], Mapping[str, Any]],
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Pretrain each arm with each seed, and look at the encoder.
+
+    Args:
+        folder: as `pretrained` has it.
+        arms: name -> settings of `PretrainConfig`.
+        seeds: of the runs.
+        look: encoder -> what is told of it.
+
+    Returns:
+        Arm -> seed -> ``seconds`` of pretraining, and what `look` tells.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in arms}
+    for seed in seeds:
+        for name, settings in arms.items():
+            encoder, seconds = pretrained(folder, name, seed, settings)
+            found[name][str(seed)] = {"seconds": seconds, **look(encoder)}
+    return found
 
 
 def codes_of(encoder: FrozenEncoder, data: Mapping[str, FactorDataset]) -> dict[str, npt.NDArray[np.float32]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from envs.domains import DOMAINS, TARGETS
-from experiments.benchmark.recorded import pretrained, recordings
+from experiments.benchmark.recorded import every_arm, recordings
 from experiments.measure.place_probe import NETWORK, axis_r2, fit, standardised
 from sparse_repr import FrozenEncoder
 from sparse_repr.data import FactorDataset
@@ -49,16 +49,15 @@ def measure_unseen(seeds: Sequence[int] = SEEDS, *, steps: int = _STEPS, scale: 
         steps: of pretraining.
         scale: share of the frames that is recorded.
     """
-    results: dict[str, Any] = {"steps": steps, "arms": {name: {} for name in ARMS}}
+    results: dict[str, Any] = {"steps": steps}
+    arms = {name: {**settings, "steps": steps} for name, settings in ARMS.items()}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
         train = recordings(f"envs:{_ENVIRONMENT}", Path(folder), _FRAMES, every=_EVERY, scale=scale)["train"]
         seen = {domain: frames_of(domain, round(scale * _SEEN), seed=1_000_000) for domain in ("source", *TARGETS)}
         results["frames"] = {"train": len(train), **{domain: len(images) for domain, (images, _) in seen.items()}}
-        for seed in seeds:
-            for name, settings in ARMS.items():
-                encoder, seconds = pretrained(Path(folder), name, seed, {**settings, "steps": steps})
-                found = unseen_scores(encoder, train, seen)
-                results["arms"][name][str(seed)] = {"seconds": seconds, "domains": found}
+        results["arms"] = every_arm(
+            Path(folder), arms, seeds, lambda encoder: {"domains": unseen_scores(encoder, train, seen)}
+        )
     return results
 
 

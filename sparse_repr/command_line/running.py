@@ -131,7 +131,7 @@ def _is_the_program() -> bool:
     """Whether the process was started for one of our command lines, and is not somebody's that calls one."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     ours = spec is not None and spec.name.partition(".")[0] in _PACKAGES
-    return ours or Path(sys.argv[0]).name.startswith(SCRIPTS)
+    return ours or Path("".join(sys.argv[:1])).name.startswith(SCRIPTS)
 
 
 def _fail(line: str, code: int) -> int:
