@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.pages.committed import markdown_table
 from experiments.pages.tables import EMPTY
+from experiments.paper.cells import METHODS
 from experiments.paper.published import published_results
 from experiments.paper.tables import disentanglement_table, reconstruction_table
 
@@ -138,7 +139,7 @@ def _study(scale: str, pieces: Mapping[str, Any], folder: Path) -> str:
     for dataset in results.datasets():
         tables = (reconstruction_table(results, dataset), disentanglement_table(results, dataset))
         parts += [f"**{table.title}**\n\n{table.as_markdown()}" for table in tables if table is not None]
-    done = {(one.record["dataset"], one.record["method"]) for one in results.evaluations}
+    done = {(one.record["dataset"], METHODS[one.record["method"]].title) for one in results.evaluations}
     latest = {
         run: item
         for item in pieces.get("so far", {}).values()

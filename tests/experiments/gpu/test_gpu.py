@@ -106,6 +106,8 @@ def test_a_run_that_is_cut_off_is_scored_and_goes_on(
     assert sum(taken) == 20 - at
     record = json.loads((tmp_path / "out/study/cells/dsprites-vae-seed0.json").read_text(encoding="utf-8"))["record"]
     assert record["seconds"]["from_step"] == at
+    # what it had come to is no news any more
+    assert f"{at} of 20" not in _page(tmp_path)
 
 
 def _work(folder: Path, ends: float = float("inf")) -> Work:
@@ -303,3 +305,13 @@ def test_the_tests_need_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     work = _work(tmp_path)
     PIECES["tests"][0](work)
     assert "run this in a checkout" in _page(tmp_path)
+
+
+def test_what_was_left_out_once_is_forgotten_when_it_is_there(tmp_path: Path) -> None:
+    record = Record(tmp_path / "out", "smoke", "the command")
+    record.add("study", "left out", {"cells": "dsprites-sparse", "reason": "no weights"})
+    assert "Left out: dsprites-sparse. no weights." in _page(tmp_path)
+    record.forget("study", "left out")
+    record.forget("study", "never there")
+    record.write()
+    assert "Left out" not in _page(tmp_path)
