@@ -7,7 +7,7 @@ entry                 content
 ``factors``           optional, int64 (N, K): index of each factor's value
 ``factor_values``     optional, float32 (N, K): the value in its own unit
 ``factor_names``      attribute, K strings; needed with either of the two
-``factor_sizes``      attribute, K whole numbers; needed with ``factors``
+``factor_sizes``      optional attribute, K whole numbers; the largest index and 1 where there are none
 ``nominal_factors``   optional attribute, strings: names of the factors whose values are in no order, such as shapes
 ``factor_bins``       optional group: one float data set per factor name, the ascending edges between its bins; with
                       ``factor_values`` it stands in for ``factors``
@@ -108,6 +108,8 @@ def load_recorded(
         factors = values = None
         if factor_set is not None:
             factors = factor_indices(read_dataset(path, factor_set), f"{path}: factors")
+            if found_sizes is None:
+                sizes = factor_sizes(factors.max(axis=0) + 1, f"{path}: 1 + the largest of factors")
         if value_set is not None:
             values = factor_units(read_dataset(path, value_set), f"{path}: factor_values")
         if factors is None and values is not None and "factor_bins" in file:

@@ -172,6 +172,14 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "error: " in capsys.readouterr().err
 
 
+def test_factors_whose_sizes_are_not_told_have_as_many_values_as_the_largest_index_says(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file["images"] = np.full((3, 1, 4, 4), 255, np.uint8)
+        file["factors"] = np.array([[0, 4], [1, 0], [2, 3]], np.uint8)
+        file.attrs["factor_names"] = ["shape", "x"]
+    assert load_dataset("h5", tmp_path / "own.h5").factor_sizes == (3, 5)
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import tarfile
 import threading
 import zipfile
@@ -20,6 +21,14 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", 
 # No picture is larger than this; a small compressed member may claim any size.
 _LARGEST_PICTURE_BYTES = 256 * 1024**2
 _TAR_BLOCK = 512
+# What the files of each program begin with, and how it is undone, whatever the file is called.
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gzip -dc <"),
+    b"BZh": ("bzip2", "bzip2 -dc <"),
+    b"\xfd7zXZ": ("xz", "xz -dc <"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc <"),
+}
+_LONGEST_MAGIC = max(map(len, _COMPRESSED))
 # Long names and the like; tarfile needs quadratic time for some contents of them.
 _LARGEST_TAR_EXTENSION_BYTES = 16 * 1024
 _TAR_EXTENSIONS = (
@@ -71,10 +80,17 @@ def open_pictures(place: Path) -> Iterator[Pictures]:
         with archive:
             yield _ZipPictures(place, archive)
         return
-    if place.suffix.lower() == ".tar":
-        with place.open("rb") as file:
+    with place.open("rb") as file:
+        first = file.read(_LONGEST_MAGIC)
+        for magic, (program, unpack) in _COMPRESSED.items():
+            if first.startswith(magic):
+                raise ValueError(
+                    f"{place}: expected a folder, a .zip or an uncompressed .tar, found a file that {program} "
+                    f"compressed; unpack it: {unpack} {shlex.quote(str(place))} > unpacked.tar"
+                )
+        if place.suffix.lower() == ".tar":
             yield _TarPictures(place, file.fileno())
-        return
+            return
     raise ValueError(f"{place}: expected a folder, a .zip or an uncompressed .tar, found a file of another kind")
 
 
@@ -154,7 +170,8 @@ class _TarPictures:
             if kind is not None:
                 raise ValueError(
                     f"{place}: member {member.name!r} is {kind}, which no official file holds; nothing was read: get "
-                    "the archive from its official place"
+                    "the archive from its official place, or store whole files in one of your own (GNU tar: "
+                    "--dereference --hard-dereference, without --sparse)"
                 )
             if member.size < 0 or (member.isfile() and member.offset_data + member.size > size):
                 raise _damaged(place, f"member {member.name!r} claims {member.size} bytes, the archive has {size}")

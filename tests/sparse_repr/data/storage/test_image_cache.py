@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
+import lzma
 import multiprocessing
 import os
 import pickle
+import shutil
+import subprocess
 import tarfile
 import types
 from collections.abc import Generator
@@ -369,3 +374,36 @@ def test_a_declared_partition_decides_the_split_and_is_checked() -> None:
         FactorDataset("x", store, "drawn", partition=partition[:5])
     with pytest.raises(ValueError, match=r"x: partition needs 6 values 0 .*got shape"):
         FactorDataset("x", store, "drawn", partition=partition + np.int8(1))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])
+@pytest.mark.parametrize(
+    ("compress", "program"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")]
+)
+def test_what_a_compressed_tar_is_refused_with_unpacks_it(tmp_path: Path, name: str, compress, program: str) -> None:
+    whole = write_tar(tmp_path / "whole.tar", pictures_of(2)).read_bytes()
+    (tmp_path / name).write_bytes(compress(whole))
+    with pytest.raises(ValueError, match=rf"uncompressed \.tar, found a file that {program} compressed") as caught:
+        load(tmp_path / name)
+    remedy = str(caught.value).split("unpack it: ")[1]
+    if shutil.which(program) is not None:
+        subprocess.run(remedy, shell=True, check=True, cwd=tmp_path, timeout=60)
+        assert (tmp_path / "unpacked.tar").read_bytes() == whole
+
+
+def test_a_tar_of_links_can_be_stored_whole(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for name, data in pictures_of(1).items():
+        (tmp_path / "own" / Path(name).name).write_bytes(data)
+        os.link(tmp_path / "own" / Path(name).name, tmp_path / "own" / "again.png")
+        (tmp_path / "own" / "third.png").symlink_to("again.png")
+    with tarfile.open(tmp_path / "links.tar", "w") as archive:
+        archive.add(tmp_path / "own", "own")
+    with pytest.raises(ValueError, match="is a link.*GNU tar: --dereference --hard-dereference") as caught:
+        load(tmp_path / "links.tar")
+    remedy = str(caught.value).split("GNU tar: ")[1].split(",")[0].split()
+    if shutil.which("tar") is None or b"GNU" not in subprocess.run(["tar", "--version"], capture_output=True).stdout:
+        pytest.skip("needs GNU tar")
+    subprocess.run(["tar", *remedy, "-cf", tmp_path / "own.tar", "own"], check=True, cwd=tmp_path, timeout=60)
+    with open_pictures(tmp_path / "own.tar") as stored:
+        assert len(stored.names) == 3
