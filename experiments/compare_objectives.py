@@ -13,6 +13,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from experiments.measure.asked import command_of
 from experiments.measure.earlier import as_fast, require_same_settings
 from experiments.measure.machine import machine_facts
 from experiments.pages.committed import markdown_table
@@ -234,16 +235,11 @@ def as_markdown(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def command_of(config: CompareConfig) -> str:
-    """The command line that asks for `config`: its arms, steps and seed, and whatever else is not the default."""
-    words = ["python -m experiments.compare_objectives"]
-    if config.objectives != _COMPARED:
-        words += config.objectives
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in ("steps", "seed") or (value != field.default and field.name not in ("objectives", "out")):
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
-    return " ".join(words)
+def own_command(config: CompareConfig) -> str:
+    """The command line that asks for `config`."""
+    return command_of(
+        "python -m experiments.compare_objectives", config, positional=("objectives",), always=("steps", "seed")
+    )
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -260,7 +256,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     whole = dataclasses.replace(config, objectives=tuple(dict.fromkeys((*earlier.get("arms", {}), *config.objectives))))
     data = load_dataset("dsprites")
     results: dict[str, Any] = {
-        "command": command_of(whole),
+        "command": own_command(whole),
         "machine": machine_facts(),
         "settings": {name: value for name, value in dataclasses.asdict(whole).items() if name != "out"},
         "arms": dict(earlier.get("arms", {})),

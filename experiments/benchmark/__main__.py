@@ -34,6 +34,7 @@ from experiments.benchmark.unseen import measure_unseen
 from experiments.benchmark.way import measure_way
 from experiments.benchmark.way_of_kinds import CODES as WAY_CODES
 from experiments.benchmark.way_of_kinds import measure_way_of_kinds
+from experiments.measure.asked import command_of
 from experiments.measure.machine import machine_facts, peak_memory_mb
 from experiments.measure.side_by_side import seconds_of
 from sparse_repr import PretrainConfig, load_encoder
@@ -379,7 +380,13 @@ def _as_asked(arguments: list[str] | None) -> None:
     if config.part not in PARTS:
         raise ValueError(f"part needs one of {', '.join(PARTS)}, got {config.part!r}")
     path = Path(config.out) / f"{config.part}.json"
-    command = f"python -m experiments.benchmark {config.part}"
+    command = command_of(
+        "python -m experiments.benchmark",
+        config,
+        but=("out", "codes", "datasets", "seeds", "steps"),  # what was measured before is in the results, too
+        positional=("part",),
+        places={"run": "RUN", "frames": "FRAMES.h5", "real_frames": "FRAMES.npz"},
+    )
     write_json(path, {"command": command, "machine": machine_facts(), **PARTS[config.part](config)})
     print(path.read_text())
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from experiments.measure.asked import command_of
 from experiments.measure.earlier import as_fast, require_same_settings
 from experiments.measure.machine import machine_facts
 from experiments.measure.side_by_side import summary
@@ -304,16 +305,11 @@ def draw_curve(results: dict[str, Any], path: Path) -> None:
     save_chart(figure, path)
 
 
-def command_of(config: CostsConfig) -> str:
-    """The command line that asks for `config`, without the places it reads and writes."""
-    words = ["python -m experiments.benchmark.perceptual"]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default and field.name not in ("runs", "out"):
-            shown = "EARLIER" if field.name == "baseline" else value
-            values = [f"'{entry}'" if " " in str(entry) else str(entry) for entry in np.atleast_1d(shown)]
-            words.append(f"--{field.name.replace('_', '-')} {' '.join(values)}")
-    return " ".join(words)
+def own_command(config: CostsConfig) -> str:
+    """The command line that asks for `config`."""
+    return command_of(
+        "python -m experiments.benchmark.perceptual", config, but=("runs", "out"), places={"baseline": "EARLIER"}
+    )
 
 
 def compare(config: CostsConfig) -> dict[str, Any]:
@@ -333,7 +329,7 @@ def compare(config: CostsConfig) -> dict[str, Any]:
             f"{path} holds costs of another machine ({earlier['machine']['processor']}): give another folder (--out)"
         )
     results: dict[str, Any] = {
-        "commands": list(dict.fromkeys([*earlier.get("commands", []), command_of(config)])),
+        "commands": list(dict.fromkeys([*earlier.get("commands", []), own_command(config)])),
         "machine": earlier["machine"] if earlier and measured else here,
         "settings": {name: value for name, value in dataclasses.asdict(config).items() if name not in of_one_call},
         "costs": earlier.get("costs", {}),

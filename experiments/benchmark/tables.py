@@ -120,10 +120,10 @@ def measured_table() -> str:
         (
             "exact mutual information, 737,280 x 10",
             f"{information['seconds']:.1f} s, {exactness}",
-            "metrics",
+            "metrics --run RUN",
         ),
-        ("all other scores", f"{metrics['suite_s']:.0f} s", "metrics --skip-slow"),
-        ("DCI with the published learner", f"{published:.0f} s", "metrics"),
+        ("all other scores", f"{metrics['suite_s']:.0f} s", "metrics --run RUN --skip-slow"),
+        ("DCI with the published learner", f"{published:.0f} s", "metrics --run RUN"),
     ]
     shown = [(what, figure, f"`python -m experiments.benchmark {part}`") for what, figure, part in rows]
     return (
@@ -187,19 +187,19 @@ def _encoding_rows(encode: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"{speeds['float32']:,.0f} images/s, {faster['float32']:.2f} times the best eager chunk "
             f"({one['best_eager_chunk']}); in bf16 {speeds['bf16']:,.0f}, {faster['bf16']:.2f} times, codes move by at "
             f"most {deviation['largest']:.3f} standard deviations",
-            "encode",
+            "encode --run RUN",
         ),
         (
             "all of dSprites encoded, drawing included",
             f"{many['seconds']['float32']:.0f} s, {many['times_best_eager']['float32']:.2f} times the best eager "
             f"chunk; in bf16 {many['seconds']['bf16']:.0f} s, {many['times_best_eager']['bf16']:.2f} times",
-            "encode",
+            "encode --run RUN",
         ),
         (
             "one 64x64 image encoded on one core",
             f"{1000 * latency['encode']['median']:.2f} ms, the forward pass alone "
             f"{1000 * latency['bare_forward']['median']:.2f}",
-            "encode",
+            "encode --run RUN",
         ),
     ]
 

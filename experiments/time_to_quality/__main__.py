@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from experiments.measure.asked import command_of
 from experiments.measure.earlier import as_fast, require_same_settings
 from experiments.measure.machine import machine_facts
 from experiments.measure.step_costs import cost_of, kind_of_step, measure_step_costs, steps_worth
@@ -113,17 +114,6 @@ def run_config(config: TimeToQualityConfig, arm: str, objective: str, seed: int,
     return PretrainConfig(**settings, device="cpu", threads=1, run_dir=str(folder), progress=False)
 
 
-def command_of(config: TimeToQualityConfig) -> str:
-    """The command line that asks for `config`, wherever it is written."""
-    words = ["python -m experiments.time_to_quality"]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default and field.name != "out":
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words.append(f"--{field.name.replace('_', '-')} {shown}")
-    return " ".join(words)
-
-
 def _kind(arm: str) -> str:
     return str(ARMS[arm].get("initialisation", "default"))
 
@@ -172,7 +162,7 @@ class Study:
         earlier: dict[str, Any] = read_json(self.path, remedy="remove it") if self.path.is_file() else {}
         require_same_settings(self.path, earlier.get("settings", {}), dataclasses.asdict(config), but=_OF_ONE_CALL)
         self.results: dict[str, Any] = {
-            "command": command_of(config),
+            "command": command_of("python -m experiments.time_to_quality", config),
             "machine": machine_facts(),
             "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "out"},
             # how far a run goes hangs on them: what was measured stays

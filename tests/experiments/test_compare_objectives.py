@@ -13,9 +13,9 @@ from experiments.compare_objectives import (
     CompareConfig,
     arm_settings,
     as_markdown,
-    command_of,
     compare,
     main,
+    own_command,
 )
 
 
@@ -47,9 +47,9 @@ def test_unknown_arms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_names_everything_that_is_not_the_default() -> None:
     program = "python -m experiments.compare_objectives"
-    assert command_of(CompareConfig(out="elsewhere")) == f"{program} --steps 2000 --seed 0"
+    assert own_command(CompareConfig(out="elsewhere")) == f"{program} --steps 2000 --seed 0"
     config = CompareConfig(objectives=("vae", "perceptual"), steps=500, precision="bf16", sample=None)
-    assert command_of(config) == (f"{program} vae perceptual --steps 500 --seed 0 --sample None --precision bf16")
+    assert own_command(config) == (f"{program} vae perceptual --steps 500 --seed 0 --sample None --precision bf16")
 
 
 def test_later_arms_join_a_table_of_the_same_settings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

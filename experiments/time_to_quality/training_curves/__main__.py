@@ -15,6 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from experiments.measure.asked import command_of
 from experiments.measure.machine import machine_facts
 from experiments.time_to_quality.training_curves.curve import Items, measure_curve
 from experiments.time_to_quality.training_curves.report import as_markdown, draw_curves
@@ -85,20 +86,6 @@ class CurvesConfig:
             **settings_of(arm, way, self.steps),
         )
 
-    def command(self) -> str:
-        """The command line that asks for this, wherever it is written."""
-        words = [_PROGRAM]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value == field.default or field.name == "out":
-                continue
-            name = field.name.replace("_", "-")
-            shown = (
-                " ".join(f'"{v}"' if " " in str(v) else str(v) for v in value) if isinstance(value, tuple) else value
-            )
-            words.append(f"--{name}" if value is True else f"--{name} {shown}")
-        return " ".join(words)
-
 
 def measure(config: CurvesConfig) -> dict[str, Any]:
     """Measure what is not there yet, and write everything after each run.
@@ -119,7 +106,7 @@ def measure(config: CurvesConfig) -> dict[str, Any]:
         if before != protocol:
             raise ValueError(f"{path} was measured with {before}, asked for are {protocol}: take another --out")
         results["curves"] = found["curves"]
-    results |= {"command": config.command(), "machine": machine_facts()}
+    results |= {"command": command_of(_PROGRAM, config), "machine": machine_facts()}
     data = load_dataset("dsprites")
     items = Items.draw(data, scored=config.items, shown=config.shown)
     wanted = [(arm, way, seed) for seed in config.seeds for arm in config.arms for way in config.ways]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmark import perceptual as perceptual_costs
-from experiments.benchmark.perceptual import PLAIN, VARIANTS, CostsConfig, command_of, compare, main, variant_settings
+from experiments.benchmark.perceptual import PLAIN, VARIANTS, CostsConfig, compare, main, own_command, variant_settings
 from sparse_repr.data import load_dataset
 from sparse_repr.perceptual.vgg_weights import load_vgg16
 
@@ -105,6 +105,6 @@ def test_bad_settings_are_refused_and_the_command_says_what_is_not_the_default(
             CostsConfig(**change)  # type: ignore[arg-type]
     config = CostsConfig("celeba", variants=("plain", "every 4th step"), baseline="somewhere", runs="x")
     program = "python -m experiments.benchmark.perceptual"
-    assert command_of(config) == f"{program} --dataset celeba --baseline EARLIER --variants plain 'every 4th step'"
+    assert own_command(config) == f"{program} --dataset celeba --baseline EARLIER --variants plain 'every 4th step'"
     assert main(["--variants", "plane"]) == 2
     assert "plane" in capsys.readouterr().err

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.measure.asked import command_of
 from experiments.measure.step_costs import cost_of, kind_of_step, measure_step_costs, steps_worth
 from experiments.time_to_quality import __main__ as time_to_quality
 from experiments.time_to_quality.__main__ import (
     ARMS,
     Study,
     TimeToQualityConfig,
-    command_of,
     reached,
     run_config,
     stays,
@@ -161,4 +161,5 @@ def test_every_arm_is_a_run_of_its_own() -> None:
     assert runs[0] == PretrainConfig(
         objective="vae", seed=3, steps=5, device="cpu", threads=1, run_dir=runs[0].run_dir, progress=False
     )  # the published settings are the defaults
-    assert command_of(config) == "python -m experiments.time_to_quality --seeds 3 4"
+    program = "python -m experiments.time_to_quality"
+    assert command_of(program, config) == f"{program} --seeds 3 4"
