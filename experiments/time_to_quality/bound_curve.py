@@ -85,7 +85,16 @@ def train_with_curve(
     Returns:
         Points from step 0 on: step, images, bound_nats, reconstruction_nats, kl_nats, and cpu_s, the processor time of
         the training steps alone.
+
+    Raises:
+        ValueError: the run is long enough to train on what is held out, or its bound is no number.
     """
+    images, most = config.batch_sizes().position(config.steps), len(data.split[0]) - HELD_OUT_ITEMS
+    if images > most:
+        raise ValueError(
+            f"{config.run_folder()}: {config.steps:,} steps take {images:,} images, and {HELD_OUT_ITEMS:,} of the "
+            f"{len(data.split[0]):,} are held out of the first epoch alone; train on {most:,} at most"
+        )
     config = dataclasses.replace(config, resume=(config.run_folder() / "config.json").is_file()).resolve()
     folder = config.run_folder()
     curve = folder / "curve.json"

@@ -83,31 +83,42 @@ def test_a_curve_goes_on_where_it_ended_and_measures_what_is_exported(
 ) -> None:
     monkeypatch.setattr("experiments.time_to_quality.bound_curve.HELD_OUT_ITEMS", 6)
     data = load_dataset(small_study.dataset, small_study.data_path)
-    config = dataclasses.replace(small_study, weight_averaging=0.8, steps=6)
+    config = dataclasses.replace(small_study, weight_averaging=0.8, steps=6, batch_size=4)
     items = held_out_items(config, data)
     order = BatchOrder(data.split[0], config.batch_sizes(), config.seed)
-    assert not set(items) & set(np.concatenate([order(step) for step in range((len(data.split[0]) - 6) // 8)]))
+    assert not set(items) & set(np.concatenate([order(step) for step in range((len(data.split[0]) - 6) // 4)]))
 
-    whole = train_with_curve(dataclasses.replace(config, run_dir=f"{config.run_dir}-whole"), data, every_images=16)
+    whole = train_with_curve(dataclasses.replace(config, run_dir=f"{config.run_dir}-whole"), data, every_images=8)
     assert [point["step"] for point in whole] == [0, 2, 4, 6]
-    assert [point["images"] for point in whole] == [0, 16, 32, 48]
+    assert [point["images"] for point in whole] == [0, 8, 16, 24]
     seen: list[int] = []
     first = train_with_curve(
         config,
         data,
-        every_images=16,
+        every_images=8,
         finished=lambda points: points[-1]["step"] >= 2,
         on_point=lambda points: seen.append(len(points)),
     )
     assert (len(first), seen) == (2, [1, 2])
-    parts = train_with_curve(config, data, every_images=16)
+    parts = train_with_curve(config, data, every_images=8)
     assert [_timeless(point) for point in parts] == [_timeless(point) for point in whole]
-    assert train_with_curve(config, data, every_images=16) == parts
+    assert train_with_curve(config, data, every_images=8) == parts
     assert json.loads((config.run_folder() / "curve.json").read_text()) == parts
 
     vae, spec = load_vae(config.run_folder())
     images = spec.preprocessing(torch.from_numpy(data.images(items)))
     assert evidence_bound(vae, images, OFF)["bound_nats"] == pytest.approx(parts[-1]["bound_nats"], rel=1e-5)
+
+
+def test_a_run_that_would_train_on_what_is_held_out_is_refused(
+    small_study: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_dataset(small_study.dataset, small_study.data_path)
+    monkeypatch.setattr("experiments.time_to_quality.bound_curve.HELD_OUT_ITEMS", len(data.split[0]) - 48)
+    config = dataclasses.replace(small_study, steps=7)
+    with pytest.raises(ValueError, match=r"7 steps take 56 images, and .* are held out .*; train on 48 at most"):
+        train_with_curve(config, data, every_images=16)
+    assert len(train_with_curve(dataclasses.replace(config, steps=6), data, every_images=48)) == 2
 
 
 def _timeless(point: dict[str, Any]) -> dict[str, Any]:
