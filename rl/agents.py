@@ -60,10 +60,16 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
         The path.
 
     Raises:
+        TypeError: not a model, or not a path.
         ValueError: another ending; no environment; no codes; a wrapper around the codes that cannot be rebuilt; an
             algorithm that is defined in a function; or codes that `VecNormalize` changes before a `RecodedCodes` sees
             them.
     """
+    if not isinstance(model, BaseAlgorithm) or not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "save_agent needs a model of Stable-Baselines3 and a path that ends in .zip, got "
+            f"{type(model).__name__} and {type(path).__name__}"
+        )
     target = Path(path)
     if target.suffix != ".zip":
         raise ValueError(f"save_agent needs a path that ends in .zip, got {target}")

@@ -16,7 +16,14 @@ from rl.code_scaling import CodeScaling
 from rl.dictionaries import Dictionary, largest, make_dictionary
 from rl.recoding import MOST_VALUES
 from sparse_repr import FrozenEncoder, load_encoder
-from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_types, require_whole
+from sparse_repr.command_line.bounds import (
+    MOST_SEED,
+    require_name,
+    require_threads,
+    require_types,
+    require_whole,
+    take_plain_numbers,
+)
 from sparse_repr.command_line.plugins import PLUGIN_HELP, take_plugins
 from sparse_repr.command_line.running import parse_options, run_command
 from sparse_repr.data import FactorDataset, load_dataset
@@ -174,6 +181,7 @@ class DictionaryConfig(DictionarySettings):
         super().__post_init__()
         require_whole("items", self.items)
         require_threads(self.threads)
+        take_plain_numbers(self)
         require_types(self)
         for name in ("run", "out", "data_path"):
             require_name(name, getattr(self, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import numbers
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,8 @@ class LatentOptions:
             TypeError: `image_keys` is one string, or `recode` neither a name nor a mapping with one.
             ValueError: an unknown recoding or setting of it.
         """
+        if isinstance(self.n_stack, numbers.Integral) and not isinstance(self.n_stack, bool):
+            object.__setattr__(self, "n_stack", int(self.n_stack))  # numbers of numpy count, as tuners give them
         require_keys(self.image_keys)
         if self.image_keys is not None:
             object.__setattr__(self, "image_keys", tuple(self.image_keys))

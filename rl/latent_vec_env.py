@@ -82,10 +82,14 @@ def make_latent_vec_env(
     """
     if isinstance(normalize, Mapping) and "training" in normalize:
         raise ValueError("make_latent_vec_env: give training=... beside normalize, not inside of it")
-    for name, value, least in (("n_envs", n_envs, 1), ("start_index", start_index, 0)):
-        # numbers of numpy count, as tuners give them
-        whole = int(value) if isinstance(value, numbers.Integral) else value
-        require_whole(f"make_latent_vec_env: {name}", whole, least=least)
+    if not (isinstance(env, str) or callable(env)):
+        raise TypeError(
+            f"make_latent_vec_env makes {n_envs} environments, and needs an id or what makes one (a class, or "
+            f"lambda: ...), got an instance of {type(env).__name__}"
+        )
+    n_envs, start_index = _whole("n_envs", n_envs, 1), _whole("start_index", start_index, 0)
+    if seed is not None:
+        seed = _whole("seed", seed, 0)
     venv = make_vec_env(
         env,
         n_envs=n_envs,
@@ -119,6 +123,13 @@ def make_latent_vec_env(
     except BaseException:
         venv.close()  # the processes of a SubprocVecEnv must not outlive the refusal
         raise
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    # numbers of numpy count, as tuners give them
+    whole = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else value
+    require_whole(f"make_latent_vec_env: {name}", whole, least=least)
+    return int(whole)
 
 
 def _copied(

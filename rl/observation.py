@@ -22,7 +22,7 @@ from rl.code_stack import Codes
 from rl.copied_observation import CopiedObservation
 from rl.latent_encoding import LatentEncoding, LatentOptions
 from rl.recoding import Recode
-from rl.wrapper_order import require_images_inside
+from rl.wrapper_order import require_images_inside, require_kind
 from sparse_repr import FrozenEncoder
 
 _GOALS = ("achieved_goal", "desired_goal")
@@ -86,6 +86,7 @@ class LatentObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructor
             TypeError, ValueError: the observation space is not what the encoder takes, or a wrapper inside spoils
                 the images; the message says what to do.
         """
+        require_kind(env, gym.Env, "LatentObservation")
         options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device, recode)
         RecordConstructorArgs.__init__(self, encoder=recordable(encoder), **options.arguments())
         gym.ObservationWrapper.__init__(self, env)
@@ -187,6 +188,7 @@ class VecLatentObservation(VecEnvWrapper):
         that has just ended in `infos[i]["terminal_image"]`, and that of a reset in `reset_infos[i]["image"]`.
         """
         options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device, recode)
+        require_kind(venv, VecEnv, "VecLatentObservation")
         require_images_inside(venv, "VecLatentObservation")
         self._latent = LatentEncoding(venv.observation_space, encoder, options, "VecLatentObservation")
         if all(venv.env_is_wrapped(CopiedObservation)):

@@ -15,7 +15,7 @@ import tyro
 from rl.agent_policy import AgentPolicy
 from rl.episodes import Policy
 from rl.random_share import random_environments
-from sparse_repr.command_line.bounds import require_types
+from sparse_repr.command_line.bounds import require_types, take_plain_numbers
 from sparse_repr.files.json_reader import parse_json
 
 # as minari.dataset.minari_dataset.parse_dataset_id has it, with a version
@@ -75,6 +75,7 @@ class RecordConfig:
                 raise ValueError(f"{name} needs a whole number in {least}..{most}, got {value!r}")
         if type(self.random_share) not in (int, float) or not 0 <= self.random_share <= 1:
             raise ValueError(f"random_share needs a number in 0..1, got {self.random_share!r}")
+        take_plain_numbers(self)
         require_types(self)
         if self.format == "minari":
             self._check_episodes()

@@ -16,7 +16,7 @@ from rl.code_scaling import Scaling
 from rl.latent_encoding import LatentEncoding, LatentOptions
 from rl.observation import recordable
 from rl.recoding import Recode
-from rl.wrapper_order import require_images_inside
+from rl.wrapper_order import require_images_inside, require_kind
 from sparse_repr import FrozenEncoder
 
 
@@ -57,6 +57,7 @@ class LatentObservation(gym.vector.VectorWrapper, RecordConstructorArgs):
             ValueError: also an environment that does not show all of its parts at each step (ALE's `batch_size`), or
                 an autoreset mode that Gymnasium does not have.
         """
+        require_kind(env, gym.vector.VectorEnv, "rl.vector.LatentObservation")
         options = LatentOptions(image_keys, n_stack, code_scaling, include_log_variance, keep_image, device, recode)
         RecordConstructorArgs.__init__(self, encoder=recordable(encoder), **options.arguments())
         gym.vector.VectorWrapper.__init__(self, env)

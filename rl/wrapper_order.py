@@ -36,6 +36,13 @@ _INSIDE: dict[type, tuple[str, str]] = {
 _IN_A_VEC_ENV: dict[type, type] = {NormalizeObservation: VecNormalize, FrameStackObservation: VecFrameStack}
 _IN_A_VECTOR_ENV: dict[type, type] = {NormalizeObservation: VectorNormalizeObservation}
 
+_WRAPPERS: dict[type, tuple[str, str]] = {
+    gym.Env: ("an environment of Gymnasium", "rl.LatentObservation"),
+    gym.vector.VectorEnv: ("a vector environment of Gymnasium", "rl.vector.LatentObservation"),
+    VecEnv: ("a VecEnv of Stable-Baselines3", "rl.VecLatentObservation"),
+}
+"""Kind of environment -> what it is called, and the wrapper around it that shows codes."""
+
 
 def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, wrapper: str) -> None:
     """Check that nothing inside of `env` spoils the images before `wrapper` encodes them.
@@ -52,6 +59,24 @@ def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any
                     reason, remedy = _INSIDE[_IN_A_VECTOR_ENV.get(refused, refused)]
                 order = remedy.format(wrapper=wrapper)
                 raise ValueError(f"{wrapper} cannot be around {kind.__name__}: {reason}. {order}")
+
+
+def require_kind(env: object, kind: type, wrapper: str) -> None:
+    """Check that a wrapper is put around the kind of environment that it is for.
+
+    Args:
+        env: what was given.
+        kind: `gymnasium.Env`, `gymnasium.vector.VectorEnv` or `VecEnv`.
+        wrapper: name, for the message.
+
+    Raises:
+        TypeError: another kind; the message names the wrapper for it.
+    """
+    if isinstance(env, kind):
+        return
+    other = next((name for each, (_, name) in _WRAPPERS.items() if isinstance(env, each)), None)
+    remedy = "make one first (gymnasium.make)" if other is None else f"use {other}"
+    raise TypeError(f"{wrapper} needs {_WRAPPERS[kind][0]}, got {type(env).__name__}: {remedy}")
 
 
 def refused_inside(kind: type) -> bool:

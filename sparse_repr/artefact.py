@@ -43,6 +43,16 @@ def serialise(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes
     return safetensors.torch.save(plain, metadata={_KEY: canonical_json(written)})
 
 
+class DamagedError(ValueError):
+    """A file whose weights or header are not those that were written."""
+
+    def __init__(self, message: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.tensors = tensors
+        """What is there instead; not to be used, but to say what does not fit."""
+        self.header = header
+
+
 def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a file's content; the fingerprint in the header is compared and left out.
 
@@ -88,10 +98,12 @@ def parse(content: bytes, origin: str, kind: str) -> tuple[dict[str, Tensor], di
     if header["kind"] != kind:
         raise ValueError(f"{origin}: expected kind {kind!r}, found {header['kind']!r}")
     written = header.pop(_FINGERPRINT, None)
-    if written is not None and written != fingerprint_of(tensors, header):
-        raise ValueError(
+    if written is not None and written != (found := fingerprint_of(tensors, header)):
+        raise DamagedError(
             f"{origin}: the file is damaged: its weights or its header are not those that were written, whose "
-            f"fingerprint begins with {str(written)[:12]!r}; {_REMEDY}"
+            f"fingerprint begins with {str(written)[:12]!r}, found {found[:12]!r}; {_REMEDY}",
+            tensors,
+            header,
         )
     return tensors, header
 

@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
+
 MOST_THREADS = 1_024
 MOST_TORCH_SEED = 2**63 - 1
 """Largest seed of a generator of torch."""
@@ -46,6 +48,14 @@ def require_name(name: str, value: str | os.PathLike[str] | None) -> None:
     """
     if value is not None and not str(value).strip():
         raise ValueError(f"{name} needs the name of a file or folder, got {str(value)!r}")
+
+
+def take_plain_numbers(settings: object) -> None:
+    """Put plain numbers and truth values in the place of numpy's, as tuners give them, in a frozen dataclass."""
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(settings, field.name, value.item())
 
 
 def require_types(settings: object, *, whole: bool = True) -> None:

@@ -259,15 +259,21 @@ class FactorDataset:
 
         Raises:
             TypeError: `indices` are not whole numbers.
+            ValueError: they have more than one axis.
             IndexError: an index is outside ``-N..N-1``.
         """
         index = np.atleast_1d(np.asarray(indices))
+        if index.ndim > 1:
+            raise ValueError(f"images() needs indices with one axis (n,), got shape {index.shape}: ravel them first")
+        if not index.size:  # an empty list has numpy's own type
+            index = index.astype(np.int64)
         if index.dtype == np.bool_ or not np.issubdtype(index.dtype, np.integer):
             raise TypeError(f"images() needs integer indices, got {index.dtype}")
         count = len(self)
         if index.size and (index.min() < -count or index.max() >= count):
             raise IndexError(f"images() needs indices in 0..{count - 1}, got {index.min()}..{index.max()}")
-        return self.store.read(np.where(index < 0, index + count, index).astype(np.int64))
+        index = index.astype(np.int64)  # before the sum, which a smaller type may not hold
+        return self.store.read(np.where(index < 0, index + count, index))
 
     def digest(self, items: IntArray) -> str:
         """The same for the same items (n,) of the same data, by up to 64 of their images, evenly spaced.

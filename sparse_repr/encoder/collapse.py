@@ -46,7 +46,9 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
     _TOLD.add(encoder)
     training = encoder.spec.objective
     network = ARCHITECTURES.get(encoder.spec.architecture)
-    deaf = network is None or HEADS[network.head].deaf_at_zero
+    head = None if network is None else HEADS.get(network.head)
+    family = network is not None and head is None  # keypoints, which are no vector of units behind a head
+    deaf = network is None or (head is not None and head.deaf_at_zero)
     if not any(units.std) and training.get("steps") and deaf:
         warnings.warn(
             f"none of the {len(units.active)} units of {encoder!r} is active: all are the same in all of its training "
@@ -65,8 +67,13 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
         f"none of the {len(units.active)} units of {encoder!r} is active: over its training images no code varies by "
         f"more than {max(units.std):.2g} (standard deviation), so every image has nearly the same code, which tells "
         f"metrics and agents nothing. After {training.get('steps')} steps {outweighed}: train for more steps "
-        f"(steps, --steps), {'with lower weights, ' if weights else ''}or by the settings of --preset fast "
-        "(learning_rate 1e-3 and initialisation he), which leave this plateau sooner",
+        f"(steps, --steps), {'with lower weights, ' if weights else ''}"
+        + (
+            "or by the preset of the objective (--preset DATASET/sparse_keypoints)"
+            if family
+            else "or by the settings of --preset fast (learning_rate 1e-3 and initialisation he), which leave this "
+            "plateau sooner"
+        ),
         CollapsedEncoderWarning,
         stacklevel=stacklevel + 1,
     )

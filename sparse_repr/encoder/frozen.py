@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sparse_repr.artefact import fingerprint_of, load_into, parse, serialise
+from sparse_repr.artefact import DamagedError, fingerprint_of, load_into, parse, serialise
 from sparse_repr.devices import autocast_for, require_device, resolve_precision, whole_float32
 from sparse_repr.encoder.preprocessing import Preprocessing
 from sparse_repr.encoder.spec import EncoderSpec, UnitStatistics
@@ -70,7 +70,14 @@ class FrozenEncoder:
         Raises:
             ValueError: `content` is not an encoder artefact; `origin` is named.
         """
-        tensors, header = parse(content, origin, "encoder")
+        try:
+            tensors, header = parse(content, origin, "encoder")
+        except DamagedError as error:
+            try:
+                cls(EncoderSpec.from_header(error.header, origin), error.tensors, origin=origin)
+            except ValueError as misfit:  # it names the tensors
+                raise ValueError(f"{error}. It would not fit either: {misfit}") from error
+            raise
         encoder = cls(EncoderSpec.from_header(header, origin), tensors, origin=origin)
         return cls._known.setdefault(encoder.fingerprint, encoder)
 
@@ -363,6 +370,7 @@ def load_encoder(path: str | os.PathLike[str]) -> FrozenEncoder:
             or ``"shipped:NAME"``, one that comes with the package (``python -m sparse_repr.encoder`` lists them).
 
     Raises:
+        TypeError: not a path.
         FileNotFoundError: nothing there; the message says what a run folder holds.
         ValueError: the file is not a complete encoder artefact; the message names the path, expected and found.
     """
@@ -374,7 +382,11 @@ def load_encoder(path: str | os.PathLike[str]) -> FrozenEncoder:
         from sparse_repr.encoder.hub import load_from_hub  # which loads encoders, too
 
         return load_from_hub(path)
-    place = Path(path)
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"load_encoder needs the path of a run folder or of an encoder .safetensors file, got {type(path).__name__}"
+        )
+    place = Path(path).expanduser()
     file = place / "encoder.safetensors" if place.is_dir() else place
     if not file.is_file():
         hint = (

@@ -13,7 +13,14 @@ import numpy.typing as npt
 import tyro
 from tqdm import tqdm
 
-from sparse_repr.command_line.bounds import MOST_SEED, require_name, require_threads, require_types, require_whole
+from sparse_repr.command_line.bounds import (
+    MOST_SEED,
+    require_name,
+    require_threads,
+    require_types,
+    require_whole,
+    take_plain_numbers,
+)
 from sparse_repr.devices import cpu_threads, resolve_device, whole_float32
 from sparse_repr.encoder import FrozenEncoder, load_encoder
 from sparse_repr.encoder.collapse import warn_if_collapsed
@@ -65,6 +72,7 @@ class EvaluateConfig:
     """Show progress bars."""
 
     def __post_init__(self) -> None:
+        take_plain_numbers(self)
         require_types(self)
         if self.sample is not None and self.sample < 2:
             raise ValueError(f"sample needs at least 2 items, got {self.sample}")

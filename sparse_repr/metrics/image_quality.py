@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def image_pair(images: Any, reconstructed: Any, data_range: float | None) -> tup
     """
     pair = []
     for name, value in (("images", images), ("reconstructed", reconstructed)):
-        tensor = torch.as_tensor(value).detach()
+        tensor = _as_tensor(value).detach()
         if tensor.device.type == "mps":
             tensor = tensor.cpu()  # MPS has no float64
         if tensor.ndim != 4 or 0 in tensor.shape:
@@ -43,6 +44,16 @@ def image_pair(images: Any, reconstructed: Any, data_range: float | None) -> tup
             "divide uint8 by 255 to compare it with numbers in 0..1"
         )
     return first, second, _range_of(first, second, data_range)
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """The value as a tensor, without a copy where torch can take it as it is."""
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch warns of the one and refuses the other
+    return torch.from_numpy(array) if array.ndim else torch.as_tensor(array)
 
 
 def _range_of(first: Tensor, second: Tensor, data_range: float | None) -> float:

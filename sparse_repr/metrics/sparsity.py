@@ -50,7 +50,7 @@ def hoyer_sparsity(codes: Any) -> float:
         >>> hoyer_sparsity(np.eye(4)), hoyer_sparsity(np.ones((2, 4)))
         (1.0, 0.0)
     """
-    array = check_codes("codes", codes).astype(np.float64)
+    array = check_codes("codes", codes, least_items=1).astype(np.float64)
     units = array.shape[1]
     if units < 2:
         raise ValueError(f"hoyer_sparsity needs at least 2 units, got {units}")
@@ -76,7 +76,7 @@ def near_zero_fraction(codes: Any, *, tolerance: float = 0.01) -> float:
         >>> near_zero_fraction([[0.0, 0.005], [1.0, -2.0]])
         0.5
     """
-    return float((np.abs(check_codes("codes", codes)) <= tolerance).mean())
+    return float((np.abs(check_codes("codes", codes, least_items=1)) <= tolerance).mean())
 
 
 def exact_zero_fraction(codes: Any) -> float:
@@ -118,7 +118,7 @@ def population_sparseness(codes: Any) -> float:
         >>> population_sparseness([[0.0, 3.0], [-2.0, 0.0]]), population_sparseness([[1.0, 1.0], [2.0, -2.0]])
         (1.0, 0.0)
     """
-    array = np.abs(check_codes("codes", codes)).astype(np.float64)
+    array = np.abs(check_codes("codes", codes, least_items=1)).astype(np.float64)
     if array.shape[1] < 2:
         raise ValueError(f"population_sparseness needs at least 2 units, got {array.shape[1]}")
     return float(_treves_rolls(array.T).mean())

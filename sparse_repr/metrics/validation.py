@@ -32,20 +32,22 @@ def require_counts(least: int = 1, **counts: int) -> None:
             raise ValueError(f"{name} needs a whole number of at least {least}, got {count!r}")
 
 
-def check_codes(name: str, codes: Any, *, largest: float = _LARGEST_CODE) -> npt.NDArray[np.floating[Any]]:
-    """Codes (N, D) as a finite array of float32 or float64 with at least two rows, none beyond `largest`.
+def check_codes(
+    name: str, codes: Any, *, largest: float = _LARGEST_CODE, least_items: int = 2
+) -> npt.NDArray[np.floating[Any]]:
+    """Codes (N, D) as a finite array of float32 or float64 with at least `least_items` rows, none beyond `largest`.
 
     Raises:
         TypeError: not an array of real numbers.
-        ValueError: wrong number of axes, fewer than two items, NaN, infinity or too large numbers; `name` is named.
+        ValueError: wrong number of axes, too few items, NaN, infinity or too large numbers; `name` is named.
     """
     array = as_array(codes)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(f"{name} needs real numbers, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[1] < 1:
         raise ValueError(f"{name} needs shape (N, D), got {array.shape}")
-    if len(array) < 2:
-        raise ValueError(f"{name} needs at least 2 items, got {len(array)}")
+    if len(array) < least_items:
+        raise ValueError(f"{name} needs at least {least_items} item{'s' * (least_items > 1)}, got {len(array)}")
     floats = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     if not np.isfinite(floats).all():
         unit = int(np.argmin(np.isfinite(floats).all(axis=0)))

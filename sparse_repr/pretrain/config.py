@@ -10,7 +10,14 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from sparse_repr.command_line.bounds import MOST_TORCH_SEED, require_name, require_threads, require_types, require_whole
+from sparse_repr.command_line.bounds import (
+    MOST_TORCH_SEED,
+    require_name,
+    require_threads,
+    require_types,
+    require_whole,
+    take_plain_numbers,
+)
 from sparse_repr.data import DATASETS
 from sparse_repr.data.crop import parse_crop
 from sparse_repr.data.own_factors import parse_factor_sizes
@@ -309,6 +316,7 @@ class PretrainConfig:
     """Show progress bars."""
 
     def __post_init__(self) -> None:
+        take_plain_numbers(self)
         for name in ("steps", "log_every", "picture_every", "save_every"):
             require_whole(name, getattr(self, name))
         for name, most in (("batch_size", _MOST_IMAGES), ("code_size", _MOST_UNITS)):

@@ -149,8 +149,8 @@ def pretrain_encoder(
         The run folder.
 
     Raises:
-        ValueError, FileExistsError, FileNotFoundError, OSError: the settings, the data or the folder cannot be used;
-            raised before training starts.
+        TypeError, ValueError, FileExistsError, FileNotFoundError, OSError: the settings, the data or the folder cannot
+            be used; raised before training starts.
         TrainingStoppedError: a file of the run cannot be written; what was saved before is kept.
         NonFiniteLossError: the loss became NaN or infinite; the last good state is exported, and `resume` goes on from
             it with another learning rate or precision, if asked for.
@@ -160,6 +160,8 @@ def pretrain_encoder(
         IgnoredCodeWarning: the decoder used nothing of the code at a look of `health_check`; training goes on.
         CollapsedEncoderWarning: no unit of the code is active in the end.
     """
+    if not isinstance(config, PretrainConfig):
+        raise TypeError(f"pretrain_encoder needs a PretrainConfig, got {type(config).__name__}")
     config = as_begun(config).resolve()
     with cpu_threads(config.threads), opened_run(config, data) as (trainer, writer):
         trainer.run(writer, on_steps)

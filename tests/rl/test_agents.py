@@ -569,3 +569,9 @@ def test_pictures_in_stacks_of_one_are_exported_as_the_environment_shows_them(tm
     found = torch.export.load(tmp_path / "agent.pt2").module()(torch.from_numpy(frames))
     expected, _ = agent.predict(make_encoder(3).encode(frames[:, 0]), deterministic=True)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
+    for model, path in (("agent.zip", "model"), (object(), tmp_path / "agent.zip")):
+        with pytest.raises(TypeError, match="save_agent needs a model of Stable-Baselines3 and a path"):
+            save_agent(model, path)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,21 @@ def test_monitors_get_their_arguments_and_environments_their_numbers(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3.monitor.csv", "4.monitor.csv"]
     assert (tmp_path / "3.monitor.csv").read_text().splitlines()[1] == "r,l,t,is_success"
     assert (tmp_path / "3.monitor.csv").read_text().splitlines()[2].endswith(",False")
+
+
+def test_numbers_of_numpy_count_as_tuners_give_them() -> None:
+    given = {name: np.int64(2) for name in ("n_envs", "seed", "start_index", "n_stack")}
+    venv = make_latent_vec_env("envs:SparseRepr/SpriteReach-v0", make_encoder(1), **given)  # type: ignore[arg-type]
+    assert venv.reset().shape == (2, 8)
+    json.dumps(venv.latent_options.arguments())
+    venv.close()
+    with pytest.raises(ValueError, match="n_stack needs a whole number"):
+        make_latent_vec_env("envs:SparseRepr/SpriteReach-v0", make_encoder(1), n_stack=True)
+
+
+def test_an_environment_that_is_there_is_no_way_to_make_several() -> None:
+    with pytest.raises(TypeError, match="needs an id or what makes one .*, got an instance of Frames"):
+        make_latent_vec_env(Frames(), make_encoder(3))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "value"), [("n_envs", 0), ("n_envs", 1.5), ("start_index", -1)])

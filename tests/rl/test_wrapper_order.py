@@ -118,3 +118,22 @@ def test_trap_10_ale_s_vector_environments_that_stack_by_themselves_are_refused(
             VectorLatentObservation(envs, make_encoder(3))
     finally:
         envs.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "right"),
+    [
+        (Frames, LatentObservation),
+        (lambda: SyncVectorEnv([Frames] * 3), VectorLatentObservation),
+        (lambda: DummyVecEnv([Frames] * 3), VecLatentObservation),
+    ],
+)
+def test_a_wrapper_for_another_kind_of_environment_names_the_right_one(make: Any, right: Any) -> None:
+    env = make()
+    right(env, make_encoder(3))
+    for wrapper in {LatentObservation, VectorLatentObservation, VecLatentObservation} - {right}:
+        name = "rl.vector.LatentObservation" if right is VectorLatentObservation else f"rl.{right.__name__}"
+        with pytest.raises(TypeError, match=rf"Observation needs an? .*, got {type(env).__name__}: use {name}$"):
+            wrapper(env, make_encoder(3))
+    with pytest.raises(TypeError, match="got str: make one first"):
+        right("SparseRepr/SpriteReach-v0", make_encoder(3))

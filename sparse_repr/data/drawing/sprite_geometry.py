@@ -98,7 +98,7 @@ def render_sprites(
         >>> images.shape, images[:, :32].any(axis=(1, 2)).tolist()  # whether something is in the upper half
         ((2, 64, 64), [True, False])
     """
-    arguments = (shape, scale, orientation, x, y)
+    arguments = [np.asarray(argument) for argument in (shape, scale, orientation, x, y)]
     lengths = {np.size(argument) for argument in arguments if np.ndim(argument)}
     if len(lengths - {1}) > 1 or max(map(np.ndim, arguments)) > 1:
         shapes = [np.shape(argument) for argument in arguments]

@@ -35,6 +35,15 @@ def test_images_reads_by_index_also_from_the_end() -> None:
     data = _data()
     assert np.array_equal(data.images([0, -1])[1], data.images([11])[0])
     assert data.images(3).shape == (1, 3, 4, 4)
+    assert data.images([]).shape == (0, 3, 4, 4)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint64])
+def test_images_takes_whole_numbers_of_any_size(kind: type[np.integer]) -> None:
+    data = _data(300)
+    assert np.array_equal(data.images(np.array([3, 100], kind)), data.images([3, 100]))
+    if np.issubdtype(kind, np.signedinteger):
+        assert np.array_equal(data.images(np.array([-1], kind)), data.images([299]))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +51,7 @@ def test_images_reads_by_index_also_from_the_end() -> None:
     [
         ([0.5], TypeError, "integer indices, got float64"),
         ([True, False], TypeError, "integer indices, got bool"),
+        ([[0, 1], [2, 3]], ValueError, r"one axis \(n,\), got shape \(2, 2\)"),
         ([12], IndexError, r"indices in 0\.\.11, got 12\.\.12"),
         ([-13], IndexError, r"indices in 0\.\.11"),
     ],

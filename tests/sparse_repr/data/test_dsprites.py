@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from sparse_repr.data import FactorDataset, load_dataset
 from sparse_repr.data.drawing.sprite_geometry import sprite_patches
@@ -226,3 +227,8 @@ def test_the_official_file_is_found_in_a_folder_of_its_name_too(
     monkeypatch.setenv("SPARSE_REPR_DATA", str(tmp_path))
     with pytest.raises(ValueError, match=f"dsprites/{OFFICIAL_STEM}.npz: not a readable dSprites file"):
         load_dsprites(progress=False)
+
+
+def test_tensors_are_drawn_as_arrays_are() -> None:
+    values = ([0, 2], [1.0, 0.5], [0.0, 1.0], [0.5, 0.25], [0.5, 0.75])
+    assert np.array_equal(render_sprites(*map(torch.tensor, values)), render_sprites(*values))

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from rl import LatentExtractor, LatentObservation
-from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder
+from sparse_repr import FrozenEncoder, PretrainConfig, load_encoder, pretrain_encoder, untrained_encoder
 from sparse_repr.encoder import UnitStatistics, collapse
 from sparse_repr.encoder.collapse import CollapsedEncoderWarning, warn_if_collapsed
 from sparse_repr.evaluate.__main__ import main as evaluate
-from sparse_repr.models import build_vae
+from sparse_repr.models import ARCHITECTURES, build_vae
 from sparse_repr.pretrain.__main__ import main
 from tests.conftest import make_encoder
 
@@ -132,3 +132,21 @@ def test_units_that_hear_although_they_are_0_need_more_steps(head: str) -> None:
     with pytest.warns(CollapsedEncoderWarning, match="train for more steps") as told:
         warn_if_collapsed(FrozenEncoder(spec, network))
     assert "lower weights" not in str(told[0].message)
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_an_encoder_of_any_architecture_can_have_no_active_unit(architecture: str) -> None:
+    arguments = {"channels": 1, "size": 64, "code_size": 12}
+    encoder = untrained_encoder(1, code_size=12)
+    network = build_vae(architecture, arguments, seed=0).encoder
+    spec = dataclasses.replace(
+        encoder.spec,
+        architecture=architecture,
+        arguments=arguments,
+        posterior=ARCHITECTURES[architecture].posterior,
+        units=UnitStatistics((0.0,) * 12, (0.0,) * 12, (0.0,) * 12, (False,) * 12),
+        objective={"name": "any", "weights": {}, "steps": 2, "seed": 0},
+    )
+    with pytest.warns(CollapsedEncoderWarning, match="none of the 12 units") as told:
+        warn_if_collapsed(FrozenEncoder(spec, network.state_dict()))
+    assert ("DATASET/sparse_keypoints" in str(told[0].message)) == ("keypoints" in architecture)

@@ -276,6 +276,30 @@ def test_a_flipped_bit_is_noticed_wherever_it_is() -> None:
             FrozenEncoder.from_bytes(bytes(damaged), "some/file")
 
 
+def test_tensors_that_do_not_fit_are_named_in_a_file_of_today() -> None:
+    tensors, header = _tensors_and_header(make_encoder())
+    metadata = {"sparse_repr": canonical_json({**header, "fingerprint": make_encoder().fingerprint})}
+    name = sorted(tensors)[0]
+    for changed, words in (
+        ({key: value for key, value in tensors.items() if key != name}, f"missing {name}"),
+        ({**tensors, name: tensors[name].double()}, rf"{name}: expected .* torch\.float32, found .* torch\.float64"),
+    ):
+        content = safetensors.torch.save(changed, metadata=metadata)
+        with pytest.raises(ValueError, match=f"^a/file: the file is damaged: .* found '.*It would not fit .*{words}"):
+            FrozenEncoder.from_bytes(content, "a/file")
+
+
+def test_a_path_of_the_home_folder_is_found_and_what_is_no_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save_encoder(make_encoder(), tmp_path / "own.safetensors")
+    assert load_encoder("~/own.safetensors") == make_encoder()
+    with pytest.raises(TypeError, match="load_encoder needs the path of a run folder or .*, got FrozenEncoder"):
+        load_encoder(make_encoder())  # type: ignore[arg-type]
+
+
 def test_missing_files_say_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no finished pretraining run"):
         load_encoder(tmp_path)

@@ -112,3 +112,14 @@ def test_pictures_of_a_network_may_have_a_gradient() -> None:
         assert score(images, reconstructed.requires_grad_(), data_range=1) == score(
             images, reconstructed.detach(), data_range=1
         )
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_views_and_lists_are_taken_as_the_arrays_that_they_are(metric: Callable[..., float]) -> None:
+    images, reconstructed = _pair(1)
+    expected = metric(images, reconstructed, data_range=1.0)
+    frozen = images.copy()
+    frozen.flags.writeable = False
+    assert metric(frozen, reconstructed, data_range=1.0) == expected
+    assert metric(images[::-1], reconstructed[::-1], data_range=1.0) == pytest.approx(expected)
+    assert metric(list(images), list(reconstructed), data_range=1.0) == expected

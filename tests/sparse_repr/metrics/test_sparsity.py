@@ -29,6 +29,10 @@ def test_hoyer_by_hand() -> None:
     expected = (math.sqrt(2) - 7 / 5) / (math.sqrt(2) - 1)
     assert hoyer_sparsity([[3.0, 4.0], [0.3, -0.4]]) == pytest.approx(expected)
     assert hoyer_sparsity(np.zeros((3, 4))) == 0
+    assert hoyer_sparsity([[0.0, 5.0, 0.0, 0.0]]) == pytest.approx(1)  # of one item, too
+    assert population_sparseness([[0.0, 5.0, 0.0, 0.0]]) == pytest.approx(1)
+    with pytest.raises(ValueError, match="needs at least 1 item, got 0"):
+        hoyer_sparsity(np.zeros((0, 4)))
 
 
 def test_near_zero_fraction_by_hand() -> None:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import threadpoolctl
 import torch
 
 import sparse_repr.pretrain.config
-from sparse_repr import PretrainConfig
+from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import cpu_threads, resolve_device, resolve_precision
 from sparse_repr.models import ARCHITECTURES
@@ -267,3 +269,16 @@ def test_the_reconstruction_is_the_objectives_own_unless_set() -> None:
 
 def test_a_perceptual_preset_takes_other_features() -> None:
     assert preset_config("celeba/perceptual", perceptual_features="dae").perceptual_features == "dae"
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    given = PretrainConfig(seed=np.int64(3), steps=np.int32(7), learning_rate=np.float32(0.5), progress=np.bool_(False))
+    assert given == PretrainConfig(seed=3, steps=7, learning_rate=0.5, progress=False)
+    json.dumps(given.to_json())
+    with pytest.raises(ValueError, match="seed needs a whole number"):
+        PretrainConfig(seed=np.float64(3.0))
+
+
+def test_settings_that_are_none_are_refused_by_pretrain_encoder() -> None:
+    with pytest.raises(TypeError, match="pretrain_encoder needs a PretrainConfig, got dict"):
+        pretrain_encoder({"dataset": "dsprites"})  # type: ignore[arg-type]
