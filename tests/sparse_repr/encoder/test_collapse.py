@@ -136,17 +136,17 @@ def test_units_that_hear_although_they_are_0_need_more_steps(head: str) -> None:
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_an_encoder_of_any_architecture_can_have_no_active_unit(architecture: str) -> None:
-    arguments = {"channels": 1, "size": 64, "code_size": 12}
-    encoder = untrained_encoder(1, code_size=12)
+    arguments = {"channels": 1, "size": 64, "code_size": 21}
+    encoder = untrained_encoder(1, code_size=21)
     network = build_vae(architecture, arguments, seed=0).encoder
     spec = dataclasses.replace(
         encoder.spec,
         architecture=architecture,
         arguments=arguments,
         posterior=ARCHITECTURES[architecture].posterior,
-        units=UnitStatistics((0.0,) * 12, (0.0,) * 12, (0.0,) * 12, (False,) * 12),
+        units=UnitStatistics((0.0,) * 21, (0.0,) * 21, (0.0,) * 21, (False,) * 21),
         objective={"name": "any", "weights": {}, "steps": 2, "seed": 0},
     )
-    with pytest.warns(CollapsedEncoderWarning, match="none of the 12 units") as told:
+    with pytest.warns(CollapsedEncoderWarning, match="none of the 21 units") as told:
         warn_if_collapsed(FrozenEncoder(spec, network.state_dict()))
     assert ("DATASET/sparse_keypoints" in str(told[0].message)) == ("keypoints" in architecture)
