@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from experiments.agents.arms import ARMS, SECOND_ROUND
 from experiments.agents.curves import learned_return, steps_to
@@ -141,6 +142,50 @@ def ratio_of(first: Sequence[Time], second: Sequence[Time], *, reused: bool = Fa
     difference, half = difference_interval(*logs)
     value, low, high = (math.exp(difference + sign * half) for sign in (0, -1, 1))
     return Ratio(value, low, high, bounded=not all(time.reached for time in second))
+
+
+def expected_seconds(times: Sequence[Time], *, reused: bool = False) -> float:
+    """Expected running time until an agent is there, if those that fail are started again with new seeds.
+
+    The seconds of all agents over the number of those that get there (Auger & Hansen 2005; Hansen et al. 2010, ERT):
+    one that fails costs all of its training, and a new encoder each time. Infinite where none gets there.
+
+    Args:
+        times: of an arm.
+        reused: count the agents' learning alone, as for an encoder that is there.
+    """
+    there = sum(time.reached for time in times)
+    spent = sum(time.learning if reused else time.seconds for time in times)
+    return spent / there if there else math.inf
+
+
+def expected_ratio(first: Sequence[Time], second: Sequence[Time], *, reused: bool = False) -> Ratio | None:
+    """How much of the second arm's `expected_seconds` the first one takes, with failures on either side.
+
+    The interval is Welch's, of the logarithm, by the delta method: each agent moves the logarithm of its arm's expected
+    time by its share of the seconds minus its share of the successes. Simulated coverage is 91 to 99 % for 5 and 10
+    agents that get there 4 to 10 times of 10 (`tests/experiments/agents/test_clock.py`).
+
+    Args:
+        first: times of an arm.
+        second: of another one.
+        reused: count the agents' learning alone.
+
+    Returns:
+        None with fewer than 3 of either, or where none of either gets there.
+    """
+    if min(len(first), len(second)) < 3 or not all(any(time.reached for time in times) for times in (first, second)):
+        return None
+    centre = math.log(expected_seconds(first, reused=reused) / expected_seconds(second, reused=reused))
+    moves = []
+    for times in (first, second):
+        seconds = [time.learning if reused else time.seconds for time in times]
+        share = sum(time.reached for time in times) / len(times)
+        moves.append(
+            [spent / fmean(seconds) - time.reached / share for spent, time in zip(seconds, times, strict=True)]
+        )
+    _, half = difference_interval(*moves)
+    return Ratio(*(math.exp(centre + sign * half) for sign in (0, -1, 1)), bounded=False)
 
 
 def paired_steps(first: Sequence[Time], second: Sequence[Time]) -> Ratio | None:

@@ -13,6 +13,8 @@ from experiments.agents.arms import ARMS, UNTRAINED
 from experiments.agents.clock import (
     Ratio,
     Time,
+    expected_ratio,
+    expected_seconds,
     of_one_processor,
     paired_steps,
     ratio_of,
@@ -87,6 +89,8 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
                     EMPTY if arm == _PIXELS else _shown(ratio_of(found, times.get(_PIXELS, []), reused=reused))
                     for reused in (False, True)
                 ),
+                f"{expected_seconds(found) / 60:.1f}" if there else EMPTY,
+                EMPTY if arm == _PIXELS else _shown(expected_ratio(found, times.get(_PIXELS, []))),
             ]
         )
     words = (
@@ -95,10 +99,12 @@ def clock_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table |
         "those that never get there count as the longest. Against pixels: ratio of geometric means with its 95 % "
         "interval, where every seed gets there; <: some agents on pixels do not, and count with all of their training, "
         "and what is known is the upper end of the interval. "
-        "With an encoder that is there: the same of the agent's learning alone."
+        "With an encoder that is there: the same of the agent's learning alone. With failures started again: the "
+        "expected running time, all seconds of an arm over the number of its agents that get there (Hansen et al. "
+        "2010), and its ratio to that of pixels with a 95 % interval by the delta method, where some of both do."
     )
     header = ["arm", "seeds that get there", "steps", "minutes before", "minutes in all", "time against pixels"]
-    header.append("with an encoder that is there")
+    header += ["with an encoder that is there", "minutes with failures started again", "against pixels so"]
     entries = [agent for agents in of_one_processor(study.of(task, algorithm)).values() for agent in agents]
     title = f"Time until {task} is learned ({algorithm.upper()})"
     return laid_out(title, header, rows, note_of(study, entries, words))
@@ -197,6 +203,13 @@ def clock_in_words(study: AgentStudy, task: str, algorithm: str = "ppo") -> str:
         )
     for arm, found in times.items():
         ratio = ratio_of(found, pixels) if ARMS[arm].frozen else None
+        again = expected_ratio(found, pixels) if ARMS[arm].frozen and ratio is None else None
+        if again is not None:
+            there = sum(time.reached for time in found)
+            sentences.append(
+                f"{ARMS[arm].title} ({there} of {len(found)} seeds): {_shown(again)} of the time that pixels are "
+                "expected to take if who fails is started again."
+            )
         if ratio is not None:
             verdict = (
                 "faster" if ratio.high < 1 else "slower" if ratio.low > 1 and not ratio.bounded else "not told apart"

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.agents.clock import of_one_processor, paired_steps, ratio_of, seconds_before, threshold_of, times_to
+from experiments.agents.clock import (
+    Time,
+    expected_ratio,
+    expected_seconds,
+    of_one_processor,
+    paired_steps,
+    ratio_of,
+    seconds_before,
+    threshold_of,
+    times_to,
+)
 from experiments.agents.clock_pages import clock_figure, clock_in_words, clock_table, paired_table
 from experiments.agents.files import live_study
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
@@ -116,12 +128,50 @@ def test_pixels_that_never_get_there_bound_the_ratio_and_a_frozen_code_has_none(
     assert rows["pixels, end to end"][1] == "0 of 3"
     assert rows["VAE"][1] == "3 of 3"
     # what is known is the upper end
-    assert rows["VAE"][-2:] == ("< 0.19", "< 0.10")
+    assert rows["VAE"][5:] == ("< 0.19", "< 0.10", "3.2", "–")
     words = clock_in_words(found, "SpriteReach")
     assert words.startswith("Most agents on pixels do not get there in all of their ")
     assert "0 of 3 seeds" in words
     assert "VAE: < 0.19" in words
     assert words.endswith("faster.")
+
+
+def _times(*seconds: tuple[float, bool]) -> list[Time]:
+    return [Time(seed, 10.0, learning, 1_000, reached) for seed, (learning, reached) in enumerate(seconds)]
+
+
+def test_who_fails_is_started_again_in_the_expected_time() -> None:
+    codes, pixels = _times((10, True), (20, True), (40, False)), _times((90, True), (190, False), (200, False))
+    assert expected_seconds(codes) == (20 + 30 + 50) / 2
+    assert expected_seconds(codes, reused=True) == (10 + 20 + 40) / 2
+    assert expected_seconds(_times((40, False))) == math.inf
+    ratio = expected_ratio(codes, pixels)
+    assert ratio is not None
+    assert ratio.value == pytest.approx(50 / 510)
+    assert ratio.low < ratio.value < ratio.high
+    assert expected_ratio(codes, _times((40, False), (40, False), (40, False))) is None
+    assert expected_ratio(codes[:2], pixels) is None
+    # where all get there it is the ratio of the means
+    all_there = expected_ratio(_times((10, True), (20, True), (30, True)), _times((90, True), (190, True), (200, True)))
+    assert all_there is not None
+    assert all_there.value == pytest.approx(90 / 510)
+
+
+@pytest.mark.parametrize(("seeds", "shares"), [(5, (0.6, 0.4)), (5, (1.0, 0.5)), (10, (0.6, 0.4)), (10, (1.0, 0.8))])
+def test_the_interval_of_an_expected_time_covers_what_is_true(seeds: int, shares: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    arms = [(share, *costs) for share, costs in zip(shares, ((80.0, 100.0), (130.0, 265.0)), strict=True)]
+    spread = 0.4
+
+    def drawn(share: float, middle: float, whole: float) -> list[Time]:
+        there = rng.random(seeds) < share
+        costs = np.where(there, middle * np.exp(rng.normal(0, spread, seeds)), whole)
+        return [Time(k, 0.0, float(cost), 1, bool(one)) for k, (cost, one) in enumerate(zip(costs, there, strict=True))]
+
+    (codes, pixels) = ((p * m * math.exp(spread**2 / 2) + (1 - p) * whole) / p for p, m, whole in arms)
+    ratios = [ratio for _ in range(1_500) if (ratio := expected_ratio(*(drawn(*arm) for arm in arms))) is not None]
+    covered = np.mean([ratio.low <= codes / pixels <= ratio.high for ratio in ratios])
+    assert covered > 0.9
 
 
 def test_steps_of_pairs_are_compared_seed_by_seed() -> None:
