@@ -156,6 +156,7 @@ _AT_THE_DEFAULT_RATE = {
     "sparse_keypoints_looks": Arm("sparse keypoints with looks", "code", "sparse_keypoints_looks"),
     "few_sparse_keypoints": Arm("12 sparse keypoints", "code", "few_sparse_keypoints"),
     "sparse_keypoints_cropped": Arm("sparse keypoints, cropped", "code", "sparse_keypoints_cropped"),
+    "untrained_expand": Arm("untrained encoder, expand", "code", UNTRAINED, recode="expand"),
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),

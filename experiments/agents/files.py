@@ -243,6 +243,7 @@ def _agent(content: dict[str, Any], scale_name: str) -> AgentResult:
         successes={domain: part["successes"] for domain, part in evaluation.items()},
         seconds=content["seconds"],
         peak_memory_mb=content["peak_memory_mb"],
+        replay_memory_mb=content.get("replay_memory_mb"),
         machine=content["machine"],
     )
 

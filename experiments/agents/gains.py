@@ -21,6 +21,7 @@ PAIRS = (
         ("vae_expand", control)
         for control in ("vae_cosine", "vae_project", "vae_simplicial", "vae_tiles", "vae_one_hot")
     ),
+    ("vae_expand", "untrained_expand"),
     *((rated("vae", rate), other) for other in ("vae", "vae_expand") for rate in RATES),
     *((rated(arm, rate), arm) for arm in RATED if arm != "vae" for rate in RATES),
     *((rated("vae_expand", rate), rated("vae", rate)) for rate in RATES),

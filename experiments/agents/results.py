@@ -45,6 +45,8 @@ class AgentResult:
     """What `learning.FirstLayer` found; nothing of agents from before."""
     encoder: str | None = None
     """Fingerprint of the encoder that it learned on; None where it has none."""
+    replay_memory_mb: float | None = None
+    """Of the arrays of its replay buffer; None where it has none, and of agents from before it was measured."""
 
     def mean_return(self, domain: str = "source") -> float:
         """Mean return in a domain."""

@@ -198,6 +198,10 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
         seconds = encoder.seconds.get("training")
         if encoder.task == task and seconds:
             encoders.setdefault(encoder.encoder, []).append(seconds)
+    stored = {
+        arm: [agent.replay_memory_mb for agent in agents if agent.replay_memory_mb is not None]
+        for arm, agents in arms.items()
+    }
     rows = [
         [
             ARMS[arm].title,
@@ -208,11 +212,14 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
             spread([agent.seconds["evaluation"] for agent in agents], 0),
             spread([agent.peak_memory_mb for agent in agents], 0),
             spread(encoders.get(ARMS[arm].encoder or "", []), 0),
+            spread(stored[arm], 0),
         ]
         for arm, agents in arms.items()
     ]
     header = ["arm", "seeds", "training (s)", "steps per s", "time against pixels", "evaluation (s)", "memory (MB)"]
-    header.append("encoder's training (s)")
+    header += ["encoder's training (s)", "replay buffer (MB)"]
+    if not any(stored.values()):
+        header, rows = header[:-1], [row[:-1] for row in rows]
     words = (
         "Time against pixels is per step, of agents on one processor; other times are means over the processors that "
         "seeds ran on, some of which take four times as long. Memory is the largest resident memory of the process "

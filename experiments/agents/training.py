@@ -263,6 +263,7 @@ def _complete(cell: AgentCell, on_steps: Callable[[int], None]) -> None:
             "evaluation": round(clock() - trained, 2),
         },
         "peak_memory_mb": memory,
+        "replay_memory_mb": replay_memory_mb(agent),
         "parameters": 0 if agent is None else _trained_parameters(agent),
         "machine": machine_facts(),
     }
@@ -302,6 +303,15 @@ def _train(
         return agent, _Learned(curve.windows(), curve.seconds(), updates.values, first.found)
     finally:
         venv.close()
+
+
+def replay_memory_mb(agent: BaseAlgorithm | None) -> float | None:
+    """Megabytes of the arrays of an agent's replay buffer, full or not; None of one that has none."""
+    buffer = getattr(agent, "replay_buffer", None)
+    if buffer is None:
+        return None
+    arrays = [value for value in vars(buffer).values() if isinstance(value, np.ndarray)]
+    return round(sum(array.nbytes for array in arrays) / 1e6, 1)
 
 
 def _trained_parameters(agent: BaseAlgorithm) -> int:
