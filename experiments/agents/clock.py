@@ -179,13 +179,12 @@ def expected_ratio(first: Sequence[Time], second: Sequence[Time], *, reused: boo
     centre = math.log(expected_seconds(first, reused=reused) / expected_seconds(second, reused=reused))
     moves = []
     for times in (first, second):
-        seconds = [time.learning if reused else time.seconds for time in times]
-        share = sum(time.reached for time in times) / len(times)
-        moves.append(
-            [spent / fmean(seconds) - time.reached / share for spent, time in zip(seconds, times, strict=True)]
-        )
+        spent = [time.learning if reused else time.seconds for time in times]
+        there = [float(time.reached) for time in times]
+        moves.append([cost / fmean(spent) - one / fmean(there) for cost, one in zip(spent, there, strict=True)])
     _, half = difference_interval(*moves)
-    return Ratio(*(math.exp(centre + sign * half) for sign in (0, -1, 1)), bounded=False)
+    value, low, high = (math.exp(centre + sign * half) for sign in (0, -1, 1))
+    return Ratio(value, low, high, bounded=False)
 
 
 def paired_steps(first: Sequence[Time], second: Sequence[Time]) -> Ratio | None:
