@@ -67,8 +67,8 @@ def save_agent(path: str | os.PathLike[str], model: BaseAlgorithm) -> Path:
     """
     if not isinstance(model, BaseAlgorithm) or not isinstance(path, str | os.PathLike):
         raise TypeError(
-            "save_agent needs a model of Stable-Baselines3 and a path that ends in .zip, got "
-            f"{type(model).__name__} and {type(path).__name__}"
+            "save_agent needs a path that ends in .zip and a model of Stable-Baselines3, got "
+            f"{type(path).__name__} and {type(model).__name__}"
         )
     target = Path(path)
     if target.suffix != ".zip":

@@ -131,9 +131,9 @@ def mark_style(arm: str) -> dict[str, Any]:
 def panels_of(arms: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Title and arms of up to three panels, the references in all: too many arms to be told apart in one.
 
-    Arms of other doses have a figure of their own, and stand here too where arms are few.
+    Arms of other doses have a figure of their own, and stand here too where arms are few, or see a part of the frames.
     """
-    arms = [arm for arm in arms if len(arms) <= _FEW or not ARMS[arm].dosed]
+    arms = [arm for arm in arms if len(arms) <= _FEW or not ARMS[arm].dosed or ARMS[arm].sees_part]
     references = [arm for arm in arms if ARMS[arm].encoder in (None, UNTRAINED)]
     frozen = [arm for arm in arms if ARMS[arm].frozen and not ARMS[arm].recode and arm not in references]
     recoded = [arm for arm in arms if ARMS[arm].recode]

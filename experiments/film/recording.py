@@ -149,6 +149,9 @@ def _frame(film: Film, place: int) -> Image.Image:
     panels, titles = [image_panel(film.frames[place])], ["frame"]
     seen = film.seen
     if seen is not None:
+        if seen.keypoints is not None:
+            panels.append(image_panel(seen.keypoints[place]))
+            titles.append("keypoints")
         if seen.reconstructions is not None:
             panels.append(image_panel(seen.reconstructions[place]))
             titles.append(seen.reconstruction_title)
@@ -226,7 +229,7 @@ def film_agent(
 def write_strip(films: Sequence[Film], path: str | Path, *, moments: int = 6) -> Path:
     """Draw films below one another as a still PNG: a row each, moments of the first episode from its start to its end.
 
-    Below each frame stands the reconstruction where there is one. Films of one seed begin alike.
+    Below each frame stand its keypoints and the reconstruction where there are some. Films of one seed begin alike.
 
     Args:
         films: from `play`.
@@ -253,9 +256,13 @@ def write_strip(films: Sequence[Film], path: str | Path, *, moments: int = 6) ->
 
 def _row(film: Film, moments: int) -> Image.Image:
     places = np.unique(np.linspace(0, film.first_episode - 1, moments).round().astype(int)).tolist()
-    shown = [film.frames]
+    shown, words = [film.frames], []
+    if film.seen is not None and film.seen.keypoints is not None:
+        shown.append(film.seen.keypoints)
+        words.append("keypoints")
     if film.seen is not None and film.seen.reconstructions is not None:
         shown.append(film.seen.reconstructions)
+        words.append(film.seen.reconstruction_title)
     columns = [[image_panel(part[place], _STRIP_SIDE) for part in shown] for place in places]
     width = columns[0][0].width
     row = Image.new(
@@ -264,7 +271,7 @@ def _row(film: Film, moments: int) -> Image.Image:
         BACKGROUND,
     )
     draw, font = ImageDraw.Draw(row), text_font()
-    below = f" (below: {film.seen.reconstruction_title})" if film.seen is not None and len(shown) > 1 else ""
+    below = f" (below: {', '.join(words)})" if words else ""
     draw.text((2, LINE / 2), film.caption + below, fill=INK, font=font, anchor="lm")
     for column, (place, images) in enumerate(zip(places, columns, strict=True)):
         left = column * (width + MARGIN)

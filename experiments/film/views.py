@@ -17,9 +17,11 @@ from rl.code_stack import Codes
 from rl.recoding import Recode
 from sparse_repr import FrozenEncoder
 from sparse_repr.data.base import ImageArray
-from sparse_repr.models import VAE
+from sparse_repr.figures import mark_keypoints
+from sparse_repr.models import VAE, KeypointEncoder, split_code
 
 _CHUNK = 64
+_ENLARGED = 2  # so that circles around small things are round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Seen:
     """What the film calls them."""
     title: str = "code"
     """What the film calls values without names."""
+    keypoints: ImageArray | None = None
+    """(N, h, w, 3): what the network is given, with a circle around every keypoint, as opaque as it is present."""
 
 
 See = Callable[[ImageArray, Sequence[Mapping[str, Any]]], Seen]
@@ -71,7 +75,7 @@ def see_codes(
     title = "code" if recoding is None else str(recoding.settings["name"])
     # in place of the whole frame beside it
     made = "reconstruction" if encoder.spec.preprocessing.crop is None else "a part, redrawn"
-    return _see(codes, vae, lambda found: shown.numpy(found, found), made, title)
+    return _see(codes, vae, lambda found: shown.numpy(found, found), made, title, _marks_of(encoder))
 
 
 def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scaling: Scaling = "none") -> See:
@@ -93,7 +97,27 @@ def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scalin
     def codes(images: ImageArray) -> Codes:
         return tuned_codes(extractor, images)
 
-    return _see(codes, vae, CodeScaling(extractor.encoder, code_scaling).numpy, "pretrained decoder")
+    scaled = CodeScaling(extractor.encoder, code_scaling).numpy
+    return _see(codes, vae, scaled, "pretrained decoder", marks=_marks_of(extractor.encoder))
+
+
+Marks = Callable[[ImageArray, Codes], ImageArray]
+
+
+@torch.no_grad()
+def _marks_of(encoder: FrozenEncoder) -> Marks | None:
+    """What draws the keypoints of codes on their images; None for other encoders."""
+    network = encoder.network()
+    if not isinstance(network, KeypointEncoder):
+        return None
+    looks = network.looks
+
+    def mark(images: ImageArray, codes: Codes) -> ImageArray:
+        shown = encoder.preprocessing(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+        marked = mark_keypoints(shown, *split_code(torch.from_numpy(codes), looks), enlarge=_ENLARGED)
+        return (255 * marked).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+    return mark
 
 
 def _require_trainable(extractor: LatentExtractor) -> Any:
@@ -131,6 +155,7 @@ def _see(
     show: Callable[[Codes], Codes],
     made: str,
     title: str = "code",
+    marks: Marks | None = None,
 ) -> See:
     def see(images: ImageArray, infos: Sequence[Mapping[str, Any]]) -> Seen:  # noqa: ARG001 (codes need no infos)
         codes = encode(images)
@@ -142,6 +167,7 @@ def _see(
             reconstructions=None if vae is None else decode(vae, codes),
             reconstruction_title=made,
             title=title,
+            keypoints=None if marks is None else marks(images, codes),
         )
 
     return see

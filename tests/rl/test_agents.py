@@ -572,6 +572,7 @@ def test_pictures_in_stacks_of_one_are_exported_as_the_environment_shows_them(tm
 
 
 def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
-    for model, path in (("agent.zip", "model"), (object(), tmp_path / "agent.zip")):
-        with pytest.raises(TypeError, match="save_agent needs a model of Stable-Baselines3 and a path"):
-            save_agent(model, path)  # type: ignore[arg-type]
+    for path, model in ((tmp_path / "agent.zip", "model"), (object(), "model")):
+        kinds = f"got {type(path).__name__} and str"
+        with pytest.raises(TypeError, match=f"save_agent needs a path that ends in .zip and a model of .*{kinds}"):
+            save_agent(path, model)  # type: ignore[arg-type]

@@ -23,8 +23,9 @@ from rl import FactorObservation, LatentExtractor, make_latent_vec_env
 from sparse_repr import load_encoder, untrained_encoder
 from sparse_repr.data.base import ArrayImages, FactorDataset
 from sparse_repr.encoder.vae import load_vae
-from sparse_repr.models import build_vae
+from sparse_repr.models import build_vae, split_code
 from tests.conftest import make_encoder
+from tests.keypoint_encoders import keypoint_vae, make_keypoint_encoder
 
 REACH, CHASE = "envs:SparseRepr/SpriteReach-v0", "envs:SparseRepr/SpriteChase-v0"
 
@@ -154,6 +155,30 @@ def test_a_recoded_code_is_shown_recoded_and_decoded_as_it_is() -> None:
     assert recoded.values.shape == (30, 80)
     assert set(recoded.values.sum(1)) == {8}
     np.testing.assert_array_equal(recoded.reconstructions, plain.reconstructions)
+
+
+def test_keypoints_are_drawn_where_they_are(tmp_path: Path) -> None:
+    encoder = make_keypoint_encoder()
+    venv = make_latent_vec_env(CHASE, encoder, n_envs=1, seed=0, wrapper_class=KeepFrames)
+    film = play(venv, lambda _: np.zeros((1, 2), np.float32), see=see_codes(encoder, keypoint_vae()), steps=3)
+    venv.close()
+    assert film.seen is not None
+    assert film.seen.keypoints is not None
+    assert film.seen.keypoints.shape == (3, 128, 128, 3)
+    enlarged = film.frames.repeat(2, axis=1).repeat(2, axis=2)
+    drawn = (film.seen.keypoints.astype(int) - enlarged).any(-1)  # (3, 128, 128)
+    assert 0 < drawn.mean() < 0.2
+    x, y, presence = split_code(torch.from_numpy(encoder.encode(film.frames[:1])))
+    strongest = int(presence[0].argmax())
+    centre = (torch.stack([y[0, strongest], x[0, strongest]]).numpy() + 1) * 64
+    away = np.linalg.norm(np.argwhere(drawn[0]) + 0.5 - centre, axis=1)
+    assert away.min() < 12
+    frame = recording._frame(film, 0)
+    assert frame.width == 4 * 128 + 3 * 4
+    assert see_codes(make_encoder(3))(film.frames, [{}] * 3).keypoints is None
+    path = write_strip([film], tmp_path / "strip.png", moments=2)
+    with Image.open(path) as strip:
+        assert strip.height == 2 * 15 + 3 * (96 + 4) - 4
 
 
 def test_films_of_several_agents_stand_below_one_another(tiny_run: Path, tmp_path: Path) -> None:
