@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
+from experiments.agents.analysis import recoded_pairs
 from experiments.agents.arms import ARMS, UNTRAINED
 from experiments.agents.clock import (
     Ratio,
@@ -27,6 +28,7 @@ from experiments.agents.palette import add_legend, line_style, new_figure, panel
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import paired_seeds
 from experiments.agents.table_parts import note_of
+from experiments.measure.intervals import t_interval
 from experiments.pages.tables import EMPTY, Table, laid_out
 from sparse_repr.figures import add_note, chart
 
@@ -139,6 +141,44 @@ def paired_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table 
     )
     title = f"Steps until {task} is learned, one arm against another ({algorithm.upper()})"
     return laid_out(title, ["arm", "against", "pairs", "share of its steps"], rows, note_of(study, entries, words))
+
+
+def recoding_cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
+    """How long a step takes on recoded codes, of one on the codes themselves; None where no recoding has a pair.
+
+    Args:
+        study: what is finished.
+        task: key of `TASKS`.
+        algorithm: ppo, sac or dqn.
+    """
+    arms = study.of(task, algorithm)
+    rows, entries = [], []
+    for recoded, plain in recoded_pairs():
+        ones, others = ({agent.seed: agent for agent in arms.get(arm, [])} for arm in (recoded, plain))
+        pairs = [(ones[seed], others[seed]) for seed in paired_seeds(list(ones.values()), list(others.values()))]
+        pairs = [pair for pair in pairs if pair[0].machine.get("processor") == pair[1].machine.get("processor")]
+        if not pairs:
+            continue
+        ratios = [
+            (one.seconds["training"] / one.steps) / (other.seconds["training"] / other.steps) for one, other in pairs
+        ]
+        value = math.exp(fmean(map(math.log, ratios)))
+        interval = EMPTY
+        if len(pairs) >= 3:
+            centre, half = t_interval([math.log(ratio) for ratio in ratios])
+            interval = f"{math.exp(centre - half):.2f} to {math.exp(centre + half):.2f}"
+        rows.append([ARMS[recoded].title, ARMS[plain].title, str(len(pairs)), f"{value:.2f}", interval])
+        entries += [agent for pair in pairs for agent in pair]
+    if not rows:
+        return None
+    words = (
+        "Seconds of training over steps, the environment and the agent's learning included: geometric mean of the "
+        "ratios of agents of one seed, encoder and processor, with its 95 % interval from three pairs on. Other work "
+        "on the same machine is in it."
+    )
+    title = f"Time of a step on {task} by what is shown of the code ({algorithm.upper()})"
+    header = ["arm", "against", "pairs", "times its time", "95 % interval"]
+    return laid_out(title, header, rows, note_of(study, entries, words))
 
 
 def _curve(agent: AgentResult, before: float, minutes: Any) -> Any:

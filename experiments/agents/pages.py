@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.agents.clock_pages import clock_table, paired_table
+from experiments.agents.clock_pages import clock_table, paired_table, recoding_cost_table
 from experiments.agents.doses import doses_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.files import published_study
@@ -156,6 +156,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "agents-gains": lambda: shown(gains_table),
     "agents-improvement": lambda: shown(improvement_table),
     "agents-cost": lambda: shown(cost_table, tasks=tuple(TASKS)),
+    "agents-recoding-cost": lambda: shown(recoding_cost_table, tasks=tuple(TASKS)),
     "agents-encoders": lambda: shown(encoders_table, tasks=tuple(TASKS), algorithms=False),
     "agents-objects": lambda: shown(objects_table, tasks=tuple(TASKS), algorithms=False),
     "agents-objects-linear": lambda: shown(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.agents.clock_pages import clock_table, paired_table
+from experiments.agents.clock_pages import clock_table, paired_table, recoding_cost_table
 from experiments.agents.doses import doses_table
 from experiments.agents.encoder_tables import correlations_table, encoders_table, objects_table
 from experiments.agents.figures import AgentFigure, figures_of
@@ -105,7 +105,7 @@ def all_tables(study: AgentStudy) -> list[Table]:
         found += [
             table(study, task, algorithm)
             for task in TASKS
-            for table in (clock_table, paired_table, kinds_table, doses_table, updates_table)
+            for table in (clock_table, paired_table, recoding_cost_table, kinds_table, doses_table, updates_table)
         ]
     for task in TASKS:
         found += [encoders_table(study, task), objects_table(study, task), objects_table(study, task, linear=True)]

@@ -24,7 +24,13 @@ from experiments.agents.clock import (
     threshold_of,
     times_to,
 )
-from experiments.agents.clock_pages import clock_figure, clock_in_words, clock_table, paired_table
+from experiments.agents.clock_pages import (
+    clock_figure,
+    clock_in_words,
+    clock_table,
+    paired_table,
+    recoding_cost_table,
+)
 from experiments.agents.files import live_study
 from experiments.agents.results import AgentResult, AgentStudy, EncoderResult
 from experiments.agents.tables import cost_table
@@ -172,6 +178,29 @@ def test_the_interval_of_an_expected_time_covers_what_is_true(seeds: int, shares
     ratios = [ratio for _ in range(1_500) if (ratio := expected_ratio(*(drawn(*arm) for arm in arms))) is not None]
     covered = np.mean([ratio.low <= codes / pixels <= ratio.high for ratio in ratios])
     assert covered > 0.9
+
+
+def test_what_a_recoding_costs_is_told_of_pairs_on_one_processor() -> None:
+    def timed(arm: str, seed: int, seconds: float, processor: str = "P") -> AgentResult:
+        one = agent(arm, seed, steps=1_000)
+        return dataclasses.replace(one, seconds={"training": seconds}, machine={**MACHINE, "processor": processor})
+
+    found = study(
+        *(timed("vae", seed, 10.0) for seed in range(4)),
+        *(timed("vae_expand", seed, 10.0 + seed) for seed in range(3)),
+        timed("vae_expand", 3, 90.0, processor="another"),
+        timed("vae_cosine", 0, 15.0),
+    )
+    table = recoding_cost_table(found, "SpriteReach")
+    assert table is not None
+    rows = {row[0]: row[1:4] for row in table.rows}
+    assert rows == {
+        "VAE, expand": ("VAE", "3", f"{(1.1 * 1.2) ** (1 / 3):.2f}"),
+        "VAE, cosine": ("VAE", "1", "1.50"),
+    }
+    low, high = map(float, next(row[4] for row in table.rows if row[0] == "VAE, expand").split(" to "))
+    assert low < 1.1 < high
+    assert recoding_cost_table(found, "SpriteChase") is None
 
 
 def test_steps_of_pairs_are_compared_seed_by_seed() -> None:
