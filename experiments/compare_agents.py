@@ -50,7 +50,7 @@ class CompareConfig:
     fine-tuned too."""
     task: str = ""
     """Tasks, separated by commas: SpriteReach, SpriteChase, SpritePose; with the extra envs VizDoomBasic, MiniGrid's
-    DoorKey, DoorKey6 and DoorKey8 (5, 6 and 8 tiles), LunarLander and Pong; by default those of the scale."""
+    DoorKey, DoorKey6 and DoorKey8 (5, 6 and 8 tiles), LunarLander, Pong and Breakout; by default those of the scale."""
     arm: str = ""
     """Arms, separated by commas: random_policy, factors, pixels, untrained; frozen encoders autoencoder, vae,
     beta_vae, sparse, sparse_perceptual, each fine-tuned with _tuned behind its name; sparse_4 and sparse_16,

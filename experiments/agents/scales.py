@@ -279,7 +279,7 @@ AGENT_SCALES = {
                     *("sparse_keypoints", "vae_expand", "sparse_expand"),
                 ),
                 ("VizDoomBasic", "DoorKey"),
-                of_tasks={"DoorKey6": 307_200, "LunarLander": 1_024_000, "Pong": 2_048_000},
+                of_tasks={"DoorKey6": 307_200, "LunarLander": 1_024_000, "Pong": 2_048_000, "Breakout": 2_048_000},
             ),
             "dqn": Algorithm(
                 51_200,

@@ -123,5 +123,14 @@ TASKS = {
         domains=_AS_IT_IS,
         n_stack=4,
     ),
+    "Breakout": Task(
+        "SparseRepr/Breakout-v0",
+        32,
+        {},
+        {"ball": ("ball_x", "ball_y"), "player": ("player_x",)},
+        (),
+        domains=_AS_IT_IS,
+        n_stack=4,
+    ),
 }
 """Name -> task."""

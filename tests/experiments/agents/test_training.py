@@ -391,11 +391,14 @@ def test_the_first_layer_is_compared_on_what_the_untrained_policy_saw() -> None:
     assert first.found["moved"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_pictures_of_a_size_that_its_network_has_not_are_shrunk_for_an_untrained_encoder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("game", ["Pong", "Breakout"])
+def test_pictures_of_a_size_that_its_network_has_not_are_shrunk_for_an_untrained_encoder(
+    tmp_path: Path, game: str
+) -> None:
     pytest.importorskip("ale_py")
     scale = dataclasses.replace(AGENT_SCALES["public"], frames={"train": 40, "test": 20}, metrics="linear_probe")
-    record_frames(scale, ["Pong"], tmp_path, progress=False)
-    cell = encoder_cell(scale, "Pong", UNTRAINED, 0, tmp_path)
+    record_frames(scale, [game], tmp_path, progress=False)
+    cell = encoder_cell(scale, game, UNTRAINED, 0, tmp_path)
     complete_encoders([cell], lambda _: None)
     assert load_encoder(cell.folder).image_shape == (3, 84, 84)
 
