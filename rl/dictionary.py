@@ -56,6 +56,7 @@ class DictionarySettings:
     """Of the initial weights and the order of the codes."""
 
     def __post_init__(self) -> None:
+        take_plain_numbers(self)
         if self.width is not None:
             require_whole("width", self.width, most=MOST_VALUES)
         if self.k is not None:
@@ -181,7 +182,6 @@ class DictionaryConfig(DictionarySettings):
         super().__post_init__()
         require_whole("items", self.items)
         require_threads(self.threads)
-        take_plain_numbers(self)
         require_types(self)
         for name in ("run", "out", "data_path"):
             require_name(name, getattr(self, name))

@@ -282,7 +282,12 @@ def recoding_of(recode: Recode) -> Recoding:
             "recode='dictionary' needs the file of one, as python -m rl.dictionary writes it: recode='FILE.safetensors'"
         )
     kind = Dictionary if given["name"] == Dictionary.name else lookup(RECODINGS, given["name"], "recode")
-    settings = {name: value for name, value in given.items() if name != "name"}
+    # numbers of numpy count, as tuners give them
+    settings = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in given.items()
+        if name != "name"
+    }
     known = [field.name for field in dataclasses.fields(kind)]
     unknown = [str(name) for name in settings if name not in known]
     if unknown:

@@ -69,13 +69,13 @@ class RecordConfig:
     """Show a progress bar."""
 
     def __post_init__(self) -> None:
+        take_plain_numbers(self)
         for name, most in _MOST.items():
             value, least = getattr(self, name), 0 if name == "seed" else 1
             if type(value) is not int or not least <= value <= most:
                 raise ValueError(f"{name} needs a whole number in {least}..{most}, got {value!r}")
         if type(self.random_share) not in (int, float) or not 0 <= self.random_share <= 1:
             raise ValueError(f"random_share needs a number in 0..1, got {self.random_share!r}")
-        take_plain_numbers(self)
         require_types(self)
         if self.format == "minari":
             self._check_episodes()

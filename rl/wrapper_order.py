@@ -36,12 +36,12 @@ _INSIDE: dict[type, tuple[str, str]] = {
 _IN_A_VEC_ENV: dict[type, type] = {NormalizeObservation: VecNormalize, FrameStackObservation: VecFrameStack}
 _IN_A_VECTOR_ENV: dict[type, type] = {NormalizeObservation: VectorNormalizeObservation}
 
-_WRAPPERS: dict[type, tuple[str, str]] = {
-    gym.Env: ("an environment of Gymnasium", "rl.LatentObservation"),
-    gym.vector.VectorEnv: ("a vector environment of Gymnasium", "rl.vector.LatentObservation"),
-    VecEnv: ("a VecEnv of Stable-Baselines3", "rl.VecLatentObservation"),
+_WRAPPERS: dict[type, tuple[str, str, str]] = {
+    gym.Env: ("an environment of Gymnasium", "rl.LatentObservation", "gymnasium.make"),
+    gym.vector.VectorEnv: ("a vector environment of Gymnasium", "rl.vector.LatentObservation", "gymnasium.make_vec"),
+    VecEnv: ("a VecEnv of Stable-Baselines3", "rl.VecLatentObservation", "make_vec_env of Stable-Baselines3"),
 }
-"""Kind of environment -> what it is called, and the wrapper around it that shows codes."""
+"""Kind of environment -> what it is called, the wrapper around it that shows codes, and what makes one."""
 
 
 def require_images_inside(env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv, wrapper: str) -> None:
@@ -74,8 +74,8 @@ def require_kind(env: object, kind: type, wrapper: str) -> None:
     """
     if isinstance(env, kind):
         return
-    other = next((name for each, (_, name) in _WRAPPERS.items() if isinstance(env, each)), None)
-    remedy = "make one first (gymnasium.make)" if other is None else f"use {other}"
+    other = next((name for each, (_, name, _) in _WRAPPERS.items() if isinstance(env, each)), None)
+    remedy = f"make one first ({_WRAPPERS[kind][2]})" if other is None else f"use {other}"
     raise TypeError(f"{wrapper} needs {_WRAPPERS[kind][0]}, got {type(env).__name__}: {remedy}")
 
 

@@ -10,6 +10,8 @@ import torch
 
 from sparse_repr import FrozenEncoder, untrained_encoder
 from sparse_repr.data.base import ArrayImages, FactorDataset
+from sparse_repr.encoder import Preprocessing
+from sparse_repr.encoder.statistics import unit_statistics
 from sparse_repr.models import ARCHITECTURES, VAE, build_vae
 
 
@@ -28,11 +30,14 @@ def make_keypoint_encoder(keypoints: int = 4, *, channels: int = 3, size: int = 
     network = keypoint_vae(keypoints, channels=channels, size=size).encoder
     noise: Any = np.random.default_rng(0).integers(0, 256, (40, channels, size, size), np.uint8)
     data = FactorDataset("noise", ArrayImages(noise), "drawn")
-    spec = untrained_encoder(channels, size=size, code_size=3 * keypoints, data=data).spec
     spec = dataclasses.replace(
-        spec,
+        untrained_encoder(channels, code_size=3 * keypoints).spec,
         architecture="keypoints",
         arguments={"channels": channels, "size": size, "code_size": 3 * keypoints},
+        preprocessing=Preprocessing(channels, (size, size), (size, size)),
         posterior=ARCHITECTURES["keypoints"].posterior,
     )
-    return FrozenEncoder(spec, network.state_dict())
+    untold = FrozenEncoder(spec, network.state_dict())
+    # on noise alone untrained keypoints hardly move
+    units = dataclasses.replace(unit_statistics(untold, data), active=(True,) * 3 * keypoints)
+    return FrozenEncoder(dataclasses.replace(spec, units=units), network.state_dict())

@@ -6,13 +6,13 @@ over tasks are interquartile means with an interval of the same kind, from 3 see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from envs.domains import TARGETS
 from experiments.agents.analysis import best_frozen, compared_pairs, improvement, iqm, iqm_of_arms
 from experiments.agents.arms import ARMS
-from experiments.agents.clock import of_one_processor
 from experiments.agents.curves import SHARE, curves_of, learned_return, mean_over_training, steps_to
 from experiments.agents.results import AgentResult, AgentStudy
 from experiments.agents.scores import FACTORS, RANDOM, anchors_of
@@ -178,13 +178,22 @@ def efficiency_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Ta
 def _time_against_pixels(arms: Mapping[str, Sequence[AgentResult]]) -> dict[str, float]:
     """Arm that learns -> seconds of a step of its training over those of pixels end to end; empty without these.
 
-    Of agents on the processor that those on pixels had: an arm without any such agent has no entry.
+    Compared on each processor that agents of both ran on, and the geometric mean of these: an arm that shares none has
+    no entry.
     """
-    learns = {arm: agents for arm, agents in of_one_processor(arms).items() if arm != RANDOM}
-    per_step = {
-        arm: fmean(agent.seconds["training"] / agent.steps for agent in agents) for arm, agents in learns.items()
-    }
-    return {arm: seconds / per_step["pixels"] for arm, seconds in per_step.items()} if "pixels" in per_step else {}
+    per_step: dict[str, dict[str | None, float]] = {}
+    for arm, agents in arms.items():
+        groups: dict[str | None, list[float]] = {}
+        for agent in agents:
+            groups.setdefault(agent.machine.get("processor"), []).append(agent.seconds["training"] / agent.steps)
+        if arm != RANDOM:
+            per_step[arm] = {processor: fmean(seconds) for processor, seconds in groups.items()}
+    pixels, found = per_step.get("pixels", {}), {}
+    for arm, own in per_step.items():
+        shared = [math.log(own[processor] / pixels[processor]) for processor in own if processor in pixels]
+        if shared:
+            found[arm] = math.exp(fmean(shared))
+    return found
 
 
 def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | None:
@@ -221,9 +230,9 @@ def cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") -> Table | 
     if not any(stored.values()):
         header, rows = header[:-1], [row[:-1] for row in rows]
     words = (
-        "Time against pixels is per step, of agents on one processor; other times are means over the processors that "
-        "seeds ran on, some of which take four times as long. Memory is the largest resident memory of the process "
-        "that trained."
+        "Time against pixels is per step, on processors that agents of both ran on; other times are means over the "
+        "processors that seeds ran on, some of which take four times as long. Memory is the largest resident memory of "
+        "the process that trained."
     )
     title = titled(f"Cost of training on {task}", algorithm)
     return laid_out(title, header, rows, note_of_arms(study, arms, SPREAD_NOTE, words))

@@ -108,6 +108,8 @@ def shown_of(cell: AgentCell, encoder: FrozenEncoder) -> dict[str, Any]:
         return {"code_scaling": scaling}
     if cell.arm.recode == DICTIONARY:
         return {"recode": str(_dictionary_of(_encoder_folder(cell), cell))}
+    if cell.arm.bandwidth is not None:
+        return {"recode": {"name": cell.arm.recode, "bandwidth": cell.arm.bandwidth}}
     if (cell.arm.times, cell.arm.share) != (None, None):
         return {"recode": _dose_of(cell.arm, encoder.code_size)}
     return {"recode": cell.arm.recode}
@@ -310,8 +312,10 @@ def replay_memory_mb(agent: BaseAlgorithm | None) -> float | None:
     buffer = getattr(agent, "replay_buffer", None)
     if buffer is None:
         return None
-    arrays = [value for value in vars(buffer).values() if isinstance(value, np.ndarray)]
-    return round(sum(array.nbytes for array in arrays) / 1e6, 1)
+    parts = [
+        part for value in vars(buffer).values() for part in (value.values() if isinstance(value, dict) else (value,))
+    ]
+    return round(sum(part.nbytes for part in parts if isinstance(part, np.ndarray)) / 1e6, 1)
 
 
 def _trained_parameters(agent: BaseAlgorithm) -> int:

@@ -264,7 +264,7 @@ def _row(film: Film, moments: int) -> Image.Image:
         shown.append(film.seen.reconstructions)
         words.append(film.seen.reconstruction_title)
     columns = [[image_panel(part[place], _STRIP_SIDE) for part in shown] for place in places]
-    width = columns[0][0].width
+    width = max(image.width for images in columns for image in images)
     row = Image.new(
         "RGB",
         ((width + MARGIN) * moments - MARGIN, 2 * LINE + len(shown) * (_STRIP_SIDE + MARGIN) - MARGIN),

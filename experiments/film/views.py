@@ -104,7 +104,6 @@ def see_tuned(extractor: LatentExtractor, vae: VAE | None = None, *, code_scalin
 Marks = Callable[[ImageArray, Codes], ImageArray]
 
 
-@torch.no_grad()
 def _marks_of(encoder: FrozenEncoder) -> Marks | None:
     """What draws the keypoints of codes on their images; None for other encoders."""
     network = encoder.network()
@@ -113,9 +112,12 @@ def _marks_of(encoder: FrozenEncoder) -> Marks | None:
     looks = network.looks
 
     def mark(images: ImageArray, codes: Codes) -> ImageArray:
-        shown = encoder.preprocessing(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
-        marked = mark_keypoints(shown, *split_code(torch.from_numpy(codes), looks), enlarge=_ENLARGED)
-        return (255 * marked).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        parts = []
+        for frame, code in zip(pixels.split(1), torch.from_numpy(codes).split(1), strict=True):
+            marked = mark_keypoints(encoder.preprocessing(frame), *split_code(code, looks), enlarge=_ENLARGED)
+            parts.append((255 * marked).round().to(torch.uint8))
+        return torch.cat(parts).permute(0, 2, 3, 1).numpy()
 
     return mark
 

@@ -127,10 +127,17 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Cent
     if len(first) < 2 or len(second) < 2:
         raise ValueError(f"difference_interval needs at least 2 values each, got {len(first)} and {len(second)}")
     parts = [_variance(values) / len(values) for values in (first, second)]
-    difference = fmean(first) - fmean(second)
+    return CentredInterval(fmean(first) - fmean(second), half_of_difference(parts, (len(first), len(second))))
+
+
+def half_of_difference(parts: Sequence[float], counts: Sequence[int]) -> float:
+    """Half of Welch's 95 % interval of a difference, from what each side adds to its variance.
+
+    Args:
+        parts: variances of the two means, or of whatever takes their place.
+        counts: how many values each is of, at least 2.
+    """
     if not sum(parts):
-        return CentredInterval(difference, 0.0)
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
-    )
-    return CentredInterval(difference, float(stdtrit(freedom, 0.975) * math.sqrt(sum(parts))))
+        return 0.0
+    freedom = sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
+    return float(stdtrit(freedom, 0.975) * math.sqrt(sum(parts)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 import time
@@ -89,12 +90,6 @@ def train_with_curve(
     Raises:
         ValueError: the run is long enough to train on what is held out, or its bound is no number.
     """
-    images, most = config.batch_sizes().position(config.steps), len(data.split[0]) - HELD_OUT_ITEMS
-    if images > most:
-        raise ValueError(
-            f"{config.run_folder()}: {config.steps:,} steps take {images:,} images, and {HELD_OUT_ITEMS:,} of the "
-            f"{len(data.split[0]):,} are held out of the first epoch alone; train on {most:,} at most"
-        )
     config = dataclasses.replace(config, resume=(config.run_folder() / "config.json").is_file()).resolve()
     folder = config.run_folder()
     curve = folder / "curve.json"
@@ -110,6 +105,7 @@ def train_with_curve(
     with cpu_threads(config.threads), locked_run_folder(folder):
         state: dict[str, Any] | None = open_run_folder(config)
         trainer = Trainer(config, data)
+        _require_held_out(trainer)
         if state is not None and points:
             trainer.load_state(state)
             points = [point for point in points if point["step"] <= trainer.step]
@@ -143,6 +139,18 @@ def train_with_curve(
             measure(cpu_s)
         trainer.export()
     return points
+
+
+def _require_held_out(trainer: Trainer) -> None:
+    """Refuse a run that is long enough to train on what is held out of its first epoch."""
+    sizes, train = trainer.batch_sizes.times(trainer.objective.batches), len(trainer.data.split[0])
+    steps, most = trainer.config.steps, train - HELD_OUT_ITEMS
+    if sizes.position(steps) > most:
+        fits = bisect.bisect_right(range(steps), most, key=sizes.position) - 1
+        raise ValueError(
+            f"{trainer.folder}: {steps:,} steps take {sizes.position(steps):,} images, and {HELD_OUT_ITEMS:,} of the "
+            f"{train:,} are held out of the first epoch alone; take {fits:,} steps at most"
+        )
 
 
 def images_taken(trainer: Trainer) -> int:

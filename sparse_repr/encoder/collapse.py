@@ -31,6 +31,12 @@ _REWARDS = (
 """Weights that do not keep units from being used: lower ones would not help."""
 
 
+def _keypoints_preset(encoder: FrozenEncoder) -> str:
+    """The preset of the objective and architecture of keypoints."""
+    name = "keypoints" if encoder.spec.objective["name"] == "keypoints" else "sparse_keypoints"
+    return "sparse_keypoints_looks" if encoder.spec.architecture == "keypoints_looks" else name
+
+
 def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
     """Warn, once for each encoder, if none of its units was active on its training images (Burda et al. 2016).
 
@@ -69,7 +75,7 @@ def warn_if_collapsed(encoder: FrozenEncoder, *, stacklevel: int = 2) -> None:
         f"metrics and agents nothing. After {training.get('steps')} steps {outweighed}: train for more steps "
         f"(steps, --steps), {'with lower weights, ' if weights else ''}"
         + (
-            "or by the preset of the objective (--preset DATASET/sparse_keypoints)"
+            f"or by its preset (--preset DATASET/{_keypoints_preset(encoder)})"
             if family
             else "or by the settings of --preset fast (learning_rate 1e-3 and initialisation he), which leave this "
             "plateau sooner"

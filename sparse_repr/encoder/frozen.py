@@ -386,7 +386,7 @@ def load_encoder(path: str | os.PathLike[str]) -> FrozenEncoder:
         raise TypeError(
             f"load_encoder needs the path of a run folder or of an encoder .safetensors file, got {type(path).__name__}"
         )
-    place = Path(path).expanduser()
+    place = Path(path)
     file = place / "encoder.safetensors" if place.is_dir() else place
     if not file.is_file():
         hint = (

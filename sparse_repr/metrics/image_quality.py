@@ -25,7 +25,7 @@ def image_pair(images: Any, reconstructed: Any, data_range: float | None) -> tup
     """
     pair = []
     for name, value in (("images", images), ("reconstructed", reconstructed)):
-        tensor = _as_tensor(value).detach()
+        tensor = _as_tensor(name, value)
         if tensor.device.type == "mps":
             tensor = tensor.cpu()  # MPS has no float64
         if tensor.ndim != 4 or 0 in tensor.shape:
@@ -46,11 +46,19 @@ def image_pair(images: Any, reconstructed: Any, data_range: float | None) -> tup
     return first, second, _range_of(first, second, data_range)
 
 
-def _as_tensor(value: Any) -> Tensor:
+def _as_tensor(name: str, value: Any) -> Tensor:
     """The value as a tensor, without a copy where torch can take it as it is."""
+    if isinstance(value, list | tuple) and value and all(isinstance(part, Tensor) for part in value):
+        value = torch.stack([part.detach() for part in value])
     if isinstance(value, Tensor):
-        return value
-    array = np.asarray(value)
+        return value.detach()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} needs shape (N, C, H, W), got parts of different shapes") from error
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name} needs uint8 or floating-point numbers, got {array.dtype}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch warns of the one and refuses the other
     return torch.from_numpy(array) if array.ndim else torch.as_tensor(array)

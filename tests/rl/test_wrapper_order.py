@@ -135,5 +135,8 @@ def test_a_wrapper_for_another_kind_of_environment_names_the_right_one(make: Any
         name = "rl.vector.LatentObservation" if right is VectorLatentObservation else f"rl.{right.__name__}"
         with pytest.raises(TypeError, match=rf"Observation needs an? .*, got {type(env).__name__}: use {name}$"):
             wrapper(env, make_encoder(3))
-    with pytest.raises(TypeError, match="got str: make one first"):
+    maker = {LatentObservation: "gymnasium.make", VectorLatentObservation: "gymnasium.make_vec"}.get(
+        right, "make_vec_env"
+    )
+    with pytest.raises(TypeError, match=rf"got str: make one first \({maker}"):
         right("SparseRepr/SpriteReach-v0", make_encoder(3))

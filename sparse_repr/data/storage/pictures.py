@@ -24,7 +24,7 @@ _TAR_BLOCK = 512
 # What the files of each program begin with, and how it is undone, whatever the file is called.
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gzip -dc <"),
-    b"BZh": ("bzip2", "bzip2 -dc <"),
+    b"BZh91AY&SY": ("bzip2", "bzip2 -dc <"),
     b"\xfd7zXZ": ("xz", "xz -dc <"),
     b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc <"),
 }

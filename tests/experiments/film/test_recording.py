@@ -181,6 +181,28 @@ def test_keypoints_are_drawn_where_they_are(tmp_path: Path) -> None:
         assert strip.height == 2 * 15 + 3 * (96 + 4) - 4
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 64), (3, 84), (1, 96)])
+def test_keypoints_are_drawn_on_images_of_every_kind(channels: int, size: int) -> None:
+    encoder = make_keypoint_encoder(channels=channels, size=size)
+    frames = np.random.default_rng(0).integers(0, 256, (2, size, size, channels), np.uint8)
+    marked = see_codes(encoder)(frames, [{}] * 2).keypoints
+    assert marked is not None
+    assert marked.shape == (2, 2 * size, 2 * size, 3)
+    one = see_codes(encoder)(frames[1:], [{}]).keypoints
+    np.testing.assert_array_equal(marked[1:], one)
+
+
+def test_a_strip_of_tall_frames_has_room_for_what_is_below(tmp_path: Path) -> None:
+    square = np.full((2, 96, 96, 3), 200, np.uint8)
+    seen = Seen(np.zeros((2, 1), np.float32), np.ones(1, np.float32), keypoints=square)
+    film = Film("tall", np.zeros((2, 210, 160, 3), np.uint8), seen, (0, 1), (0.0, 0.0))
+    with Image.open(write_strip([film], tmp_path / "strip.png", moments=2)) as strip:
+        assert strip.width == 2 * (96 + 4) - 4
+        below = np.asarray(strip.convert("RGB"))[2 * 15 + 96 + 4 + 10]
+    assert (below[:96] == 200).all()
+    assert (below[96:100] == BACKGROUND).all()
+
+
 def test_films_of_several_agents_stand_below_one_another(tiny_run: Path, tmp_path: Path) -> None:
     plain = make_vec_env(REACH, n_envs=1, seed=0, wrapper_class=KeepFrames)
     coded = make_latent_vec_env(REACH, tiny_run, n_envs=1, seed=0, wrapper_class=KeepFrames)

@@ -116,7 +116,7 @@ def test_a_run_that_would_train_on_what_is_held_out_is_refused(
     data = load_dataset(small_study.dataset, small_study.data_path)
     monkeypatch.setattr("experiments.time_to_quality.bound_curve.HELD_OUT_ITEMS", len(data.split[0]) - 48)
     config = dataclasses.replace(small_study, steps=7)
-    with pytest.raises(ValueError, match=r"7 steps take 56 images, and .* are held out .*; train on 48 at most"):
+    with pytest.raises(ValueError, match=r"7 steps take 56 images, and .* are held out .*; take 6 steps at most"):
         train_with_curve(config, data, every_images=16)
     assert len(train_with_curve(dataclasses.replace(config, steps=6), data, every_images=48)) == 2
 

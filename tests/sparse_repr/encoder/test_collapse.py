@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sparse_repr.encoder.collapse import CollapsedEncoderWarning, warn_if_collap
 from sparse_repr.evaluate.__main__ import main as evaluate
 from sparse_repr.models import ARCHITECTURES, build_vae
 from sparse_repr.pretrain.__main__ import main
+from sparse_repr.pretrain.presets import PRESETS
 from tests.conftest import make_encoder
 
 WORDS = r"none of the 4 units of FrozenEncoder\(.*\) is active: .*train for more steps"
@@ -149,4 +151,7 @@ def test_an_encoder_of_any_architecture_can_have_no_active_unit(architecture: st
     )
     with pytest.warns(CollapsedEncoderWarning, match="none of the 21 units") as told:
         warn_if_collapsed(FrozenEncoder(spec, network.state_dict()))
-    assert ("DATASET/sparse_keypoints" in str(told[0].message)) == ("keypoints" in architecture)
+    preset = re.search(r"--preset DATASET/([a-z_]+)", str(told[0].message))
+    assert (preset is not None) == ("keypoints" in architecture)
+    assert preset is None or f"dsprites/{preset[1]}" in PRESETS
+    assert preset is None or preset[1].endswith("_looks") == architecture.endswith("_looks")

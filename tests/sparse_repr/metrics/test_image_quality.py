@@ -123,3 +123,11 @@ def test_views_and_lists_are_taken_as_the_arrays_that_they_are(metric: Callable[
     assert metric(frozen, reconstructed, data_range=1.0) == expected
     assert metric(images[::-1], reconstructed[::-1], data_range=1.0) == pytest.approx(expected)
     assert metric(list(images), list(reconstructed), data_range=1.0) == expected
+    assert metric(images.astype(">f8"), reconstructed, data_range=1.0) == expected
+    tensors = [torch.from_numpy(image).requires_grad_() for image in images]
+    assert metric(tensors, reconstructed, data_range=1.0) == expected
+    for other in (None, "pictures", images.astype(np.longdouble), images.astype(complex)):
+        with pytest.raises(TypeError, match="reconstructed needs uint8 or floating-point numbers, got"):
+            metric(images, other, data_range=1.0)
+    with pytest.raises(ValueError, match="images needs shape .*, got parts of different shapes"):
+        metric([[1.0, 2.0], [3.0]], reconstructed, data_range=1.0)

@@ -13,9 +13,13 @@ import threadpoolctl
 import torch
 
 import sparse_repr.pretrain.config
+from rl.dictionary import DictionaryConfig
+from rl.recodings import recoding_of
+from rl.record_config import RecordConfig
 from sparse_repr import PretrainConfig, pretrain_encoder
 from sparse_repr.data import DATASETS
 from sparse_repr.devices import cpu_threads, resolve_device, resolve_precision
+from sparse_repr.evaluate import EvaluateConfig
 from sparse_repr.models import ARCHITECTURES
 from sparse_repr.objectives import OBJECTIVES
 from sparse_repr.objectives.reconstruction import RECONSTRUCTIONS
@@ -277,6 +281,16 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
     json.dumps(given.to_json())
     with pytest.raises(ValueError, match="seed needs a whole number"):
         PretrainConfig(seed=np.float64(3.0))
+
+
+def test_numbers_of_numpy_count_in_other_settings() -> None:
+    two = np.int64(2)
+    assert RecordConfig("e", out="x.h5", frames=two, random_share=np.float32(0.5)) == RecordConfig(
+        "e", out="x.h5", frames=2, random_share=0.5
+    )
+    assert DictionaryConfig(run="x", steps=two, items=two) == DictionaryConfig(run="x", steps=2, items=2)
+    assert EvaluateConfig("x", sample=two) == EvaluateConfig("x", sample=2)
+    assert recoding_of({"name": "expand", "k": two}) == recoding_of({"name": "expand", "k": 2})
 
 
 def test_settings_that_are_none_are_refused_by_pretrain_encoder() -> None:
