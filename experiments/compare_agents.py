@@ -62,8 +62,8 @@ class CompareConfig:
     shown recoded, with _expand behind the name of an encoder; with other settings vae_expand_2d to _50d (sizes of
     the code) and vae_expand_0pc to _50pc (percent that are 1, 0 for one unit); vae_rate_03, _3 and _10 and the same
     of factors, pixels, vae_expand, sparse_keypoints and sparse_keypoints_cropped, whose agents learn at that many
-    times the rate; other recodings vae_cosine, vae_project, vae_simplicial, vae_tiles and vae_one_hot, and
-    vae_dictionary, a learned expansion; the kinds of sparsity wide_autoencoder, wide_vae, wide_sparse,
+    times the rate; other recodings vae_cosine, vae_cosine_wide, vae_project, vae_simplicial, vae_tiles and
+    vae_one_hot, and vae_dictionary, a learned expansion; the kinds of sparsity wide_autoencoder, wide_vae, wide_sparse,
     sparse_shrinkage, spike_and_slab, vaease, top_k, batch_top_k, jump_relu, rectified_gaussian,
     tight_rectified_gaussian and latent_quantisation; by default those of the scale."""
     algorithm: str = ""

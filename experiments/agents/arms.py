@@ -30,6 +30,8 @@ class Arm:
     """How many times as wide as the code the expansion is; None: as it is by default, 20."""
     share: float | None = None
     """Which share of the expansion is 1, one unit at least; None: as it is by default, a tenth."""
+    bandwidth: float | None = None
+    """Of random Fourier features; None: as it is by default, 0.3."""
     rate: float | None = None
     """Learning rate of the agent, times the scale's or else the algorithm's default; None: that itself."""
     cropped: bool = False
@@ -52,8 +54,8 @@ class Arm:
 
     @property
     def dosed(self) -> bool:
-        """Whether it is there for the curve of a setting alone: it expands or learns with another than the default."""
-        return (self.times, self.share, self.rate) != (None, None, None)
+        """Whether it is there for another setting than the default alone, of the recoding or of learning."""
+        return (self.times, self.share, self.bandwidth, self.rate) != (None,) * 4
 
 
 UNTRAINED = "untrained"
@@ -160,6 +162,7 @@ _AT_THE_DEFAULT_RATE = {
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),
+    "vae_cosine_wide": Arm("VAE, cosine, bandwidth 1", "code", "vae", recode="cosine", bandwidth=1.0),
     "vae_project": Arm("VAE, project", "code", "vae", recode="project"),
     "vae_simplicial": Arm("VAE, simplicial", "code", "vae", recode="simplicial"),
     "vae_tiles": Arm("VAE, tiles", "code", "vae", recode="tiles"),

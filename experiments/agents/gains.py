@@ -19,7 +19,7 @@ PAIRS = (
     *recoded_pairs(),
     *(
         ("vae_expand", control)
-        for control in ("vae_cosine", "vae_project", "vae_simplicial", "vae_tiles", "vae_one_hot")
+        for control in ("vae_cosine", "vae_cosine_wide", "vae_project", "vae_simplicial", "vae_tiles", "vae_one_hot")
     ),
     ("vae_expand", "untrained_expand"),
     *((rated("vae", rate), other) for other in ("vae", "vae_expand") for rate in RATES),
