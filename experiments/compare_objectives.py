@@ -237,9 +237,7 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 def own_command(config: CompareConfig) -> str:
     """The command line that asks for `config`."""
-    return command_of(
-        "python -m experiments.compare_objectives", config, positional=("objectives",), always=("steps", "seed")
-    )
+    return command_of(_PROGRAM, config, positional=("objectives",), always=("steps", "seed"))
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import numbers
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from rl.recoding import Recode, described
 from rl.recodings import recoding_of
 from rl.spaces import PLAIN_IMAGE, as_encoder, frame_shape, image_spaces, require_keys, require_uint8_images
 from sparse_repr import FrozenEncoder
+from sparse_repr.command_line.bounds import take_plain_numbers
 from sparse_repr.devices import resolve_device
 from sparse_repr.encoder.collapse import warn_if_collapsed
 
@@ -58,8 +58,7 @@ class LatentOptions:
             TypeError: `image_keys` is one string, or `recode` neither a name nor a mapping with one.
             ValueError: an unknown recoding or setting of it.
         """
-        if isinstance(self.n_stack, numbers.Integral) and not isinstance(self.n_stack, bool):
-            object.__setattr__(self, "n_stack", int(self.n_stack))  # numbers of numpy count, as tuners give them
+        take_plain_numbers(self)
         require_keys(self.image_keys)
         if self.image_keys is not None:
             object.__setattr__(self, "image_keys", tuple(self.image_keys))

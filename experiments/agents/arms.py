@@ -162,7 +162,8 @@ _AT_THE_DEFAULT_RATE = {
     "autoencoder_expand": Arm("autoencoder, expand", "code", "autoencoder", recode="expand"),
     "vae_expand": Arm("VAE, expand", "code", "vae", recode="expand"),
     "vae_cosine": Arm("VAE, cosine", "code", "vae", recode="cosine"),
-    # 1 by how alike neighbours are in the code of one encoder of SpriteChase, before any agent had learned from it
+    # 1 after agents at the default had learned nothing on SpriteChase: by how alike frames stay in the code of one
+    # encoder (seed 15), not by any return
     "vae_cosine_wide": Arm("VAE, cosine, bandwidth 1", "code", "vae", recode="cosine", bandwidth=1.0),
     "vae_project": Arm("VAE, project", "code", "vae", recode="project"),
     "vae_simplicial": Arm("VAE, simplicial", "code", "vae", recode="simplicial"),

@@ -159,15 +159,13 @@ def recoding_cost_table(study: AgentStudy, task: str, algorithm: str = "ppo") ->
         pairs = [pair for pair in pairs if pair[0].machine.get("processor") == pair[1].machine.get("processor")]
         if not pairs:
             continue
-        ratios = [
-            (one.seconds["training"] / one.steps) / (other.seconds["training"] / other.steps) for one, other in pairs
-        ]
-        value = math.exp(fmean(map(math.log, ratios)))
+        per_step = [[agent.seconds["training"] / agent.steps for agent in pair] for pair in pairs]
+        logs = [math.log(one / other) for one, other in per_step]
         interval = EMPTY
         if len(pairs) >= 3:
-            centre, half = t_interval([math.log(ratio) for ratio in ratios])
+            centre, half = t_interval(logs)
             interval = f"{math.exp(centre - half):.2f} to {math.exp(centre + half):.2f}"
-        rows.append([ARMS[recoded].title, ARMS[plain].title, str(len(pairs)), f"{value:.2f}", interval])
+        rows.append([ARMS[recoded].title, ARMS[plain].title, str(len(pairs)), f"{math.exp(fmean(logs)):.2f}", interval])
         entries += [agent for pair in pairs for agent in pair]
     if not rows:
         return None
